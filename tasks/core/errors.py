@@ -1,0 +1,40 @@
+"""One base error; every subclass carries advice. Caught in one place: ``flows.cli``."""
+
+from __future__ import annotations
+
+
+class NightwardenError(Exception):
+    """Base of every error that is shown to a user.
+
+    ``message`` says what happened and where, ``advice`` what to do about it. Neither may ever hold a secret
+    value or unescaped repository text.
+    """
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.advice}" if self.advice else self.message
+
+
+class UsageError(NightwardenError):
+    """The call or the configuration is wrong; nothing was started (exit code 2)."""
+
+
+class ScanGapError(NightwardenError):
+    """One repository or scan could not be done; becomes a row with ``reason_code``, the run goes on."""
+
+    def __init__(self, reason_code: str, detail: str, *, advice: str = "") -> None:
+        super().__init__(f"{reason_code}: {detail}", advice=advice)
+        self.reason_code = reason_code
+        self.detail = detail
+
+
+class LakeError(NightwardenError):
+    """The lake cannot be read or written, or belongs to another key or a newer version."""
+
+
+class ToolMissingError(NightwardenError):
+    """A tool is not installed or its environment was changed."""

@@ -1,0 +1,75 @@
+"""Identity that survives edits (design rule 3): anchors and uids, version ``FP_VERSION``.
+
+An anchor never holds a line number, severity, message, tool version, commit or branch. Where an anchor is made
+from source text, the text is whitespace-normalised and enters only as a keyed HMAC: no literal of it is hashed
+in the open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Hashable
+
+from tasks.core.keys import HmacKey
+from tasks.core.types import Kind, digest
+
+#: Which rules made the uids of this release. A change of any rule below raises it and ships a map.
+FP_VERSION = 1
+
+_SPACE = re.compile(rb"\s+")
+
+
+def normalise(match: bytes) -> bytes:
+    """Fold every run of white space (line ends included) to one blank and strip the ends.
+
+    Re-indenting, CRLF and re-wrapping leave the result unchanged.
+    """
+    return _SPACE.sub(b" ", match).strip()
+
+
+class Ordinals:
+    """Counts identical anchors in the order they are asked for: the first gets 0, its twin 1, …
+
+    Ask in the order of the file, so that a twin added below leaves the first one's anchor alone.
+    """
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: Counter[Hashable] = Counter()
+
+    def next(self, anchor: Hashable) -> int:
+        """Ordinal of this occurrence of ``anchor``."""
+        n = self._seen[anchor]
+        self._seen[anchor] += 1
+        return n
+
+
+def code_anchor(*, tool: str, rule_id: str, path: str, match: bytes, ordinal: int, key: HmacKey) -> str:
+    """Anchor of a code observation: path + normalised match (keyed) + ordinal among identical ones."""
+    return digest(FP_VERSION, Kind.CODE, tool, rule_id, path, key.name(normalise(match), purpose="code-match"), ordinal)
+
+
+def iac_anchor(*, tool: str, rule_id: str, place: str, address: str, ordinal: int) -> str:
+    """Anchor of an IaC observation: check + root folder or template (``place``) + resource address."""
+    return digest(FP_VERSION, Kind.IAC, tool, rule_id, place, address, ordinal)
+
+
+def secret_anchor(*, tool: str, rule_id: str, value_hmac: str) -> str:
+    """Anchor of a secret: rule + keyed HMAC of the value; its paths and commits are occurrences."""
+    return digest(FP_VERSION, Kind.SECRET, tool, rule_id, value_hmac)
+
+
+def occurrence_uid(*, anchor_uid: str, path: str, line: int | None, blob: str | None, nth: int = 0) -> str:
+    """One place where an anchor was seen."""
+    return digest(anchor_uid, path, line, blob, nth)
+
+
+def finding_uid(*, repo_id: str, anchor_uid: str) -> str:
+    """A finding: SHA-256 over ``<repo_id>|<anchor_uid>`` (the anchor has a fixed length, so no two collide).
+
+    The SQL views compute the same value; a test holds them equal.
+    """
+    return hashlib.sha256(f"{repo_id}|{anchor_uid}".encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,93 @@
+"""Ports: what an adapter offers. An adapter is one file ending in one typed constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+from tasks.core.keys import HmacKey
+from tasks.core.types import (
+    Command,
+    Control,
+    Kind,
+    Limits,
+    Observation,
+    Parsed,
+    PathFilter,
+    RawReport,
+    Target,
+    ToolHome,
+    Unit,
+)
+
+
+class Scanner(Protocol):
+    """A tool that is run on a target.
+
+    ``revision`` is the adapter's own: raise it when the command or the masking changes what is found.
+    ``parse_revision`` is raised when only the reading of a kept report changes: reports are then read again
+    and no tool is started.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def unit(self) -> Unit: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def parse_revision(self) -> int: ...
+    @property
+    def summary(self) -> str:
+        """One line for people: what it looks for."""
+        ...
+
+    @property
+    def licence(self) -> str: ...
+    @property
+    def reads(self) -> PathFilter:
+        """The files it reads (ignored for unit blob, which reads every blob)."""
+        ...
+
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def control(self) -> Control: ...
+    @property
+    def long_lived(self) -> bool:
+        """Whether ``command`` starts a server process that takes one checkout after another on its stdin.
+
+        The protocol is in ``tasks.scanners.service``.
+        """
+        ...
+
+    def argv_label(self) -> str:
+        """The options that can change the result, as they enter the scan name (no paths of this machine)."""
+        ...
+
+    def command(self, tool: ToolHome, target: Target) -> Command:
+        """The process to start for ``target``. Switches off configuration of the repository, live validation,
+        telemetry and update checks. Pure: starts nothing."""
+        ...
+
+    def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
+        """The report without any secret value: values become keyed HMACs, quoted source is dropped.
+
+        Raises ScanGapError(report_invalid | report_empty) when it is no report. Only its result is kept.
+        """
+        ...
+
+    def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
+        """Judge a masked report: outcome, observations, gaps. The exit code alone never says clean."""
+        ...
+
+
+class Importer(Protocol):
+    """A reader of a report file made elsewhere: lossless, one observation a record."""
+
+    @property
+    def name(self) -> str: ...
+    def sniff(self, head: bytes) -> bool: ...
+    def parse(self, stream: BinaryIO) -> Iterator[Observation]: ...

@@ -1,0 +1,220 @@
+"""The closed list of reason codes: why something was not looked at, and what to do about it.
+
+``nightwarden explain CODE`` prints an entry; every ``scans.reason_code`` and ``scan_gaps.reason_code`` is one
+of these. A new code is added here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One code with its meaning and the remedy an operator can apply."""
+
+    code: str
+    meaning: str
+    remedy: str
+
+
+_ALL = (
+    # repositories
+    Reason(
+        code="empty_repository",
+        meaning="The repository has no commit on any head or tag, so there is nothing to read.",
+        remedy="Nothing, if it is new; else remove it from the source.",
+    ),
+    Reason(
+        code="no_default_branch",
+        meaning="HEAD of the repository names a branch that does not exist, so no tree could be chosen.",
+        remedy="Set HEAD on the remote (`git symbolic-ref HEAD refs/heads/<branch>`).",
+    ),
+    Reason(
+        code="incomplete",
+        meaning="Objects that the heads or tags reach are missing in the repository, so it cannot be mirrored whole.",
+        remedy="Run `git fsck --connectivity-only` on the remote and restore the objects, or push a full copy.",
+    ),
+    Reason(
+        code="corrupt",
+        meaning="git could not read the repository: an object or a ref is damaged.",
+        remedy="Run `git fsck --full` on the remote and repair it; our own mirror is rebuilt by itself.",
+    ),
+    Reason(
+        code="fetch",
+        meaning="The refs of the repository could not be read or fetched and there is no earlier mirror.",
+        remedy="Check the address, the network and the rights of the account that runs the patrol.",
+    ),
+    Reason(
+        code="fetch_stale",
+        meaning="The fetch failed; the mirror is older than the remote. Nothing was judged and nothing closed.",
+        remedy="Check the address, the network and the rights; the next run tries again.",
+    ),
+    Reason(
+        code="fetch_timeout",
+        meaning="The fetch did not end within its time limit.",
+        remedy="Raise `fetch_timeout_s`, or look at the remote's speed.",
+    ),
+    Reason(
+        code="linked_worktree",
+        meaning="A `.git` file points to a git directory elsewhere; such pointers are never followed.",
+        remedy="Add the main repository to the source; a work tree's commits are scanned there.",
+    ),
+    Reason(
+        code="not_found",
+        meaning="The last run knew this repository; discovery no longer finds it. Its findings stay open.",
+        remedy="Restore it, or remove it from the lake once its deletion is confirmed.",
+    ),
+    Reason(
+        code="ref_gone",
+        meaning="The branch this scope read is gone from the repository; its findings are fixed and it is not expected again.",
+        remedy="Nothing, if it was deleted on purpose.",
+    ),
+    Reason(
+        code="protocol",
+        meaning="The address uses a transport that is not allowed (allowed: file, https, http, ssh).",
+        remedy="Use an allowed transport; `ext::` and the like run commands and stay forbidden.",
+    ),
+    # tools
+    Reason(
+        code="tool_missing",
+        meaning="The tool is not installed.",
+        remedy="Run `nightwarden tools install`, or name the platform's own binary in the configuration.",
+    ),
+    Reason(
+        code="switched_off",
+        meaning="The tool is switched off for this repository or run.",
+        remedy="Remove the exception from the configuration, or leave out `--tool`.",
+    ),
+    Reason(
+        code="control",
+        meaning="The tool did not find the flaw planted in its own control checkout, so its silence proves nothing.",
+        remedy="Run `nightwarden doctor`; reinstall the tool with `nightwarden tools install --force`.",
+    ),
+    Reason(
+        code="tool_error",
+        meaning="The tool ended with an error of its own.",
+        remedy="Read `scans.detail`; run the tool alone on the commit; report it to the tool's makers.",
+    ),
+    Reason(
+        code="signal",
+        meaning="The tool was ended by a signal (a crash, or the kernel).",
+        remedy="Look for a crash in the tool or for lack of memory on the machine; it is tried again.",
+    ),
+    Reason(
+        code="timeout",
+        meaning="The tool did not end within its time limit; it and its children were killed.",
+        remedy="Raise `timeout_s` of the tool, or exclude what makes it slow.",
+    ),
+    Reason(
+        code="memory",
+        meaning="The tool went over its memory limit and was killed.",
+        remedy="Raise `memory_mb` of the tool, or give the worker more memory.",
+    ),
+    Reason(
+        code="output_limit",
+        meaning="The tool wrote more than the limit and was killed.",
+        remedy="Raise the limit if the output is genuine; endless output is a fault of the tool or of its input.",
+    ),
+    Reason(
+        code="report_invalid",
+        meaning="The report is not the format the adapter knows: cut off, malformed or of a new version.",
+        remedy="Compare the tool's version with the adapter's; a half-written report means the tool died.",
+    ),
+    Reason(
+        code="report_empty",
+        meaning="The tool wrote no report, which it always does when it works.",
+        remedy="Read `scans.detail`; check the tool's installation with `nightwarden doctor`.",
+    ),
+    Reason(
+        code="nothing_scanned",
+        meaning="The tool says it read fewer files than it was given and does not say which.",
+        remedy="Run the tool alone on the commit; report it with the tool's version.",
+    ),
+    Reason(
+        code="cancelled",
+        meaning="The run was cancelled before this scan ended.",
+        remedy="Run again; finished scans are kept.",
+    ),
+    Reason(
+        code="sandbox",
+        meaning="The sandbox could not be set up, so the tool was not started.",
+        remedy="Install bubblewrap, or allow user name spaces; `nightwarden doctor` says what is missing.",
+    ),
+    Reason(
+        code="internal",
+        meaning="Nightwarden itself failed on this scan; the others went on.",
+        remedy="Report it with the detail; it is tried again.",
+    ),
+    # paths
+    Reason(
+        code="unparsable",
+        meaning="The tool could not parse this file, so nothing in it was judged.",
+        remedy="Correct the file, or accept the gap.",
+    ),
+    Reason(
+        code="unreadable_by_tool",
+        meaning="The tool was given this file and reported neither a result nor an error for it.",
+        remedy="Run the tool alone on the file; report it with the tool's version.",
+    ),
+    Reason(
+        code="crashes_tool",
+        meaning="The tool crashes or hangs on this file; the others were scanned without it.",
+        remedy="Report the file to the tool's makers; raise the time limit if it is only slow.",
+    ),
+    Reason(
+        code="too_large",
+        meaning="The file is larger than the limit for one file and was not written for the tool.",
+        remedy="Raise `max_file_mb`, or accept the gap.",
+    ),
+    Reason(
+        code="too_many_files",
+        meaning="The tree has more files for this tool than the limit; this one was not written.",
+        remedy="Raise `max_files`.",
+    ),
+    Reason(
+        code="total_size",
+        meaning="The checkout reached its size limit before this file.",
+        remedy="Raise `max_total_mb`.",
+    ),
+    Reason(
+        code="symlink",
+        meaning="A symbolic link: never followed or written. Its target, if in the tree, is scanned under its own name.",
+        remedy="Nothing, if the target lies in the tree.",
+    ),
+    Reason(
+        code="submodule",
+        meaning="A submodule: its content belongs to another repository.",
+        remedy="Add that repository to the source.",
+    ),
+    Reason(
+        code="unsafe_path",
+        meaning="The tree names a path that would escape the checkout or enter `.git`; it was not written.",
+        remedy="Look at the commit that added it: such a name is made on purpose.",
+    ),
+    Reason(
+        code="object_missing",
+        meaning="The blob of this path is missing in the mirror.",
+        remedy="Repair the remote; `git fsck --connectivity-only` names what is missing.",
+    ),
+)
+
+REASONS: dict[str, Reason] = {r.code: r for r in _ALL}
+
+#: What each outcome means, for `nightwarden explain` and the column description.
+OUTCOMES: dict[str, str] = {
+    "ok": "The tool read everything it was given and its control checkout proved it can see.",
+    "unchanged": "The same scan name was completed before: nothing that can change its result has changed.",
+    "nothing_to_read": "The tree holds no file this tool reads; findings of earlier commits are fixed.",
+    "partial": "The tool ran, some paths were not read; they are rows of scan_gaps and close no finding.",
+    "failed": "The scan could not be done; reason_code says why. Nothing is closed.",
+    "timeout": "The tool did not end in time. Nothing is closed.",
+    "stale": "The repository could not be fetched; what is known is older than the remote. Nothing is closed.",
+    "missing": "The last run knew it and discovery no longer finds it. Nothing is closed.",
+    "skipped": "Switched off on purpose.",
+}
+
+#: Outcomes that are gaps: what the run must name.
+GAP_OUTCOMES = frozenset({"partial", "failed", "timeout", "stale", "missing"})
+#: Outcomes that complete a scan name.
+COMPLETE_OUTCOMES = frozenset({"ok", "partial"})

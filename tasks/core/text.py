@@ -1,0 +1,19 @@
+"""Text from repositories and tools, made safe for where it is shown (design rule 5)."""
+
+from __future__ import annotations
+
+import unicodedata
+
+#: Look-alikes without a meaning in Markdown or HTML, so that neither a raw nor a rendered cell is misled.
+_NEUTRAL = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'", "|": "¦", "*": "∗", "\\": "∖", "&": "＆"})
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """One printable line: control, format and bidi characters become ``�``; cut at ``limit`` characters."""
+    clean = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else c for c in text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def for_artifact(text: str, limit: int = 200) -> str:
+    """One printable line without any character that Markdown or HTML gives a meaning to."""
+    return one_line(text, limit).translate(_NEUTRAL)

@@ -1,0 +1,422 @@
+"""The words of the house: frozen, slotted, keyword-only; UTC; units in names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+
+class Outcome(StrEnum):
+    """What became of one expected scan: a closed list (`nightwarden explain OUTCOME` tells each)."""
+
+    OK = "ok"
+    UNCHANGED = "unchanged"
+    NOTHING_TO_READ = "nothing_to_read"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    STALE = "stale"
+    MISSING = "missing"
+    SKIPPED = "skipped"
+
+
+class Unit(StrEnum):
+    """How much a tool looks at before it decides: the whole tree, one file, or one blob of the history."""
+
+    TREE = "tree"
+    FILE = "file"
+    BLOB = "blob"
+
+
+class Kind(StrEnum):
+    """What an observation is about; it decides the anchor (see ``tasks.core.identity``)."""
+
+    CODE = "code"
+    SECRET = "secret"
+    IAC = "iac"
+    DEPENDENCY = "dependency"
+    WEB = "web"
+    HOST = "host"
+
+
+class Cause(StrEnum):
+    """Why a scan is planned (or, ``none``, why it isn't)."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    TOOL = "tool"
+    RULES = "rules"
+    RETRY = "retry"
+    FORCED = "forced"
+    PARSER = "parser"
+    NONE = "none"
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 (hex) of the parts, each prefixed by its length so that no two lists collide."""
+    h = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
+        h.update(len(data).to_bytes(8, "big"))
+        h.update(data)
+    return h.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repo:
+    """One repository as discovered. ``slug`` is what people read, ``url`` a path or URL without credentials."""
+
+    repo_id: str
+    slug: str
+    url: str
+    source: str
+    default_branch: str | None = None
+    owner: str | None = None
+    criticality: str | None = None
+    exposure: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeEntry:
+    """One regular file of a git tree. ``path`` is the raw bytes of git; ``blob`` its object id (hex)."""
+
+    path: bytes
+    mode: str
+    blob: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """One place where a blob stands in the history: the oldest commit that put it at ``path``."""
+
+    path: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What one scan looks at.
+
+    ``root`` is the folder on this machine that holds the written files (a safe checkout for units tree and
+    file; files named by blob id for unit blob); ``inside`` is where the tool sees that folder in its sandbox.
+    ``files`` maps the path as written below ``root`` to its entry. ``read(path)`` returns a file's bytes, or
+    None if it was not part of the target. ``occurrences`` maps a blob id to its places (unit blob only); None
+    means that the places are not known yet: every hit is then reported once, with its blob and without a path.
+    """
+
+    repo_id: str
+    ref: str
+    commit: str
+    root: Path
+    inside: str = "/work"
+    files: Mapping[str, TreeEntry] = field(default_factory=dict)
+    read: Callable[[str], bytes | None] = field(default=lambda _path: None, repr=False)
+    occurrences: Mapping[str, Sequence[Occurrence]] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of one tool run. They are part of the scan's name: another limit may give another result."""
+
+    timeout_s: float = 600.0
+    memory_bytes: int = 4 * 1024**3
+    stdout_bytes: int = 512 * 1024**2
+    stderr_bytes: int = 1024**2
+    max_files: int = 50_000
+    max_file_bytes: int = 10 * 1024**2
+    max_total_bytes: int = 2 * 1024**3
+
+    def label(self) -> str:
+        """The form that enters a scan name."""
+        return (
+            f"t={self.timeout_s:g};m={self.memory_bytes};o={self.stdout_bytes};"
+            f"n={self.max_files};f={self.max_file_bytes};s={self.max_total_bytes}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A path that the sandboxed process may see. ``inside`` defaults to the same path."""
+
+    source: Path
+    inside: str = ""
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One process: an argv list (never a shell line), what it may see, and its limits."""
+
+    argv: tuple[str, ...]
+    ok_codes: frozenset[int] = frozenset({0})
+    timeout_s: float = 600.0
+    memory_bytes: int = 4 * 1024**3
+    stdout_bytes: int = 512 * 1024**2
+    stderr_bytes: int = 1024**2
+    env: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    cwd: str = "/"
+    network: bool = False
+    stdin: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """How a process ended. ``exit_code`` is negative when a signal ended it; None when we killed it."""
+
+    exit_code: int | None
+    stdout: bytes = field(repr=False)
+    stderr: bytes = field(repr=False)
+    duration_s: float
+    peak_rss_bytes: int
+    sandbox: str
+    timed_out: bool = False
+    out_of_memory: bool = False
+    output_overflow: bool = False
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawReport:
+    """A tool's report after masking: the only form that is kept or parsed."""
+
+    tool: str
+    tool_version: str
+    exit_code: int | None
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One thing one named scan saw. ``blob`` is the object it was read from (None if the tool read the tree)."""
+
+    anchor_uid: str
+    occurrence_uid: str
+    kind: Kind
+    rule_id: str
+    title: str
+    severity_tool: str | None = None
+    path: str | None = None
+    line_start: int | None = None
+    line_end: int | None = None
+    blob: str | None = None
+    commit: str | None = None
+    purl: str | None = None
+    version: str | None = None
+    resource: str | None = None
+    url: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """One path that was not read, and why (``reason_code`` of ``tasks.core.reasons``)."""
+
+    path: str
+    reason_code: str
+    detail: str = ""
+    blob: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """An adapter's judgement of one report."""
+
+    outcome: Outcome
+    observations: tuple[Observation, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    reason_code: str | None = None
+    detail: str = ""
+    files_read: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolHome:
+    """An installed tool: where it lies, what version it says it has, and the digest of its rules."""
+
+    name: str
+    version: str
+    executable: Path
+    mounts: tuple[Mount, ...]
+    rules_digest: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A planted flaw the tool must find before its silence counts (design rule 1)."""
+
+    files: Mapping[str, bytes]
+    rule_id: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """One expected (repository, ref, tool) of one run: the coverage record, one row of ``scans``."""
+
+    scan_name: str | None
+    result_name: str | None
+    repo_id: str
+    slug: str
+    ref: str
+    commit: str | None
+    tool: str
+    tool_version: str | None
+    unit: Unit
+    config_digest: str | None
+    rules_digest: str | None
+    cause: Cause
+    outcome: Outcome
+    reason_code: str | None = None
+    detail: str = ""
+    started_at: datetime | None = None
+    duration_s: float = 0.0
+    exit_code: int | None = None
+    raw_sha256: str | None = None
+    sandbox: str | None = None
+    files_read: int = 0
+    bytes_read: int = 0
+    observations: int = 0
+    gaps: int = 0
+    peak_rss_bytes: int = 0
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathFilter:
+    """Which files a tool reads, by name only, so that it can be asked of a git tree without a checkout.
+
+    ``suffixes`` are matched on the lower-cased name, ``names`` on the whole lower-cased base name, and
+    ``prefixes`` on its beginning (``dockerfile.`` matches ``Dockerfile.web``). Bytes, because git's names are.
+    """
+
+    suffixes: tuple[bytes, ...] = ()
+    names: frozenset[bytes] = frozenset()
+    prefixes: tuple[bytes, ...] = ()
+
+    def __call__(self, path: bytes) -> bool:
+        base = path.rsplit(b"/", 1)[-1].lower()
+        return (
+            base in self.names
+            or (bool(self.suffixes) and base.endswith(self.suffixes))
+            or (bool(self.prefixes) and base.startswith(self.prefixes))
+        )
+
+    def label(self) -> str:
+        """The form that enters a scan name."""
+        return repr((sorted(self.suffixes), sorted(self.names), sorted(self.prefixes)))
+
+
+def tree_digest(entries: Iterable[TreeEntry]) -> str:
+    """Digest of (path, mode, blob) in path order: what a tool of unit tree or file reads."""
+    h = hashlib.sha256()
+    for e in sorted(entries, key=lambda e: e.path):
+        h.update(len(e.path).to_bytes(4, "big") + e.path + e.mode.encode() + e.blob.encode())
+    return h.hexdigest()
+
+
+def display_path(path: bytes) -> str:
+    """A git path as stored text: UTF-8 as it is, otherwise each byte that is not UTF-8 as ``\\xNN``."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where repositories are discovered: a folder tree on this machine, or one repository's URL."""
+
+    name: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """Our own bare mirror of one repository after a refresh.
+
+    ``refs`` maps heads and tags (full names) to commits (tags peeled; tags of non-commits left out). ``tips`` are
+    the distinct commits of ``refs``, sorted. ``head_ref`` is the default branch if it exists.
+    """
+
+    path: Path
+    head_ref: str | None
+    refs: Mapping[str, str]
+    fetched: bool
+    duration_s: float
+
+    @property
+    def tips(self) -> tuple[str, ...]:
+        """Distinct commits of all heads and tags, sorted."""
+        return tuple(sorted(set(self.refs.values())))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanResult:
+    """A completed scan name: what the ledger, the observations and the scan gaps keep once, for all nights.
+
+    ``result_name`` is ``<scan_name>.<parse_revision>``: a later reading of the same report is another result.
+    ``raw_parts`` are the digests of the kept reports it is made of, oldest first (one for unit tree; for units
+    file and blob, one for each extension). ``commit`` and ``tips`` say which history it covers.
+    """
+
+    scan_name: str
+    result_name: str
+    tool: str
+    tool_version: str
+    kind: Kind
+    unit: Unit
+    config_digest: str
+    rules_digest: str
+    parse_revision: int
+    repo_id: str
+    ref: str
+    commit: str
+    tips: tuple[str, ...] = ()
+    outcome: Outcome
+    observations: tuple[Observation, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    raw_parts: tuple[str, ...] = ()
+    base_result_name: str | None = None
+    started_at: datetime
+    duration_s: float
+    exit_code: int | None
+    sandbox: str
+    files_read: int
+    bytes_read: int
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeState:
+    """What is known of one scope (repo_id, ref, tool) between nights: one row of ``scopes``.
+
+    ``scan_name`` … ``evidence_at`` describe the last *completed* look (None before the first one);
+    ``failed_name`` … ``next_attempt_at`` the failures since, if any.
+    """
+
+    repo_id: str
+    ref: str
+    tool: str
+    slug: str
+    source: str
+    scan_name: str | None = None
+    result_name: str | None = None
+    config_digest: str | None = None
+    tool_version: str | None = None
+    rules_digest: str | None = None
+    commit: str | None = None
+    tips: tuple[str, ...] = ()
+    evidence_at: datetime | None = None
+    duration_s: float | None = None
+    outcome: Outcome
+    reason_code: str | None = None
+    detail: str = ""
+    failed_name: str | None = None
+    attempts: int = 0
+    last_attempt_at: datetime | None = None
+    next_attempt_at: datetime | None = None
