@@ -1,0 +1,189 @@
+"""Finds git repositories: in a folder tree, or as one address. Starts no process and follows no link."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tasks.core.errors import UsageError
+from tasks.core.types import Repo, Source
+from tasks.repos.git import Git, scrubbed
+
+_MAX_CONFIG_BYTES = 256 * 1024
+_SCP = re.compile(r"^(?:[^@/\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)$")
+_DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovered:
+    """A repository that was found; ``reason_code`` is set when it cannot be read as one."""
+
+    repo: Repo
+    reason_code: str | None = None
+    detail: str = ""
+
+
+def discover(source: Source, git: Git, known: Mapping[str, Repo]) -> list[Discovered]:
+    """The repositories of one source, sorted by slug.
+
+    ``known`` are those the last run knew (by id): of several clones of one origin, the one known before under
+    its slug keeps the plain id. Raises UsageError for a folder that is not there or holds no repository.
+    """
+    if is_address(source.location):
+        slug = normalised(source.location)
+        return [Discovered(repo=Repo(repo_id=slug, slug=slug, url=source.location, source=source.name))]
+    root = Path(source.location)
+    if not root.is_dir():
+        raise UsageError(
+            f"{root} is not a folder", advice="Give --repos a folder that holds git repositories, or a URL."
+        )
+    places = sorted(_walk(root), key=lambda p: (p.slug, str(p.path)))
+    if not places and not known:
+        raise UsageError(
+            f"no git repository below {root}",
+            advice="A repository is a folder with a .git folder, or a bare one (HEAD, objects, refs).",
+        )
+    covered = {str(p.path.resolve()) for p in places if p.reason_code is None}
+    found = [p for p in places if p.reason_code != "linked_worktree" or not _points_into(p.pointer, p.path, covered)]
+    by_slug = {r.slug: r for r in known.values()}
+    return list(_named(found, source, by_slug))
+
+
+def is_address(location: str) -> bool:
+    """Whether a location is an address rather than a folder."""
+    return "://" in location or "::" in location or (not Path(location).exists() and bool(_SCP.match(location)))
+
+
+def normalised(address: str) -> str:
+    """The name of an address: host and path, without scheme, user, default port, trailing slash or ``.git``."""
+    scp = _SCP.match(address)
+    if "://" not in address and scp:
+        host, path = scp.group(1).lower(), scp.group(2)
+    else:
+        try:
+            parts = urlsplit(address)
+            host, port = (parts.hostname or "").lower(), parts.port
+        except ValueError:
+            return scrubbed(address)
+        if port is not None and _DEFAULT_PORTS.get(parts.scheme) != port:
+            host = f"{host}:{port}"
+        path = parts.path
+    return scrubbed("/".join(p for p in (host, path.strip("/").removesuffix(".git").rstrip("/")) if p))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    slug: str
+    path: Path
+    reason_code: str | None = None
+    detail: str = ""
+    pointer: str = ""
+
+
+def _walk(root: Path) -> Iterator[_Place]:
+    """Every git directory below ``root``; a folder that cannot be read is a place with a reason."""
+    todo = [root]
+    while todo:
+        folder = todo.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = {e.name: e for e in listing}
+        except OSError as e:
+            yield _Place(slug=_slug(root, folder), path=folder, reason_code="fetch", detail=f"unreadable: {e.strerror}")
+            continue
+        if _is_git_dir(entries):
+            yield _Place(slug=_slug(root, folder), path=folder)
+            continue
+        dot_git = entries.pop(".git", None)
+        if dot_git is not None and not dot_git.is_symlink():
+            inside = folder / ".git"
+            if dot_git.is_dir(follow_symlinks=False):
+                yield _Place(slug=_slug(root, folder), path=inside)
+            elif dot_git.is_file(follow_symlinks=False):
+                yield _Place(
+                    slug=_slug(root, folder),
+                    path=inside,
+                    reason_code="linked_worktree",
+                    detail="a .git file; it is not followed",
+                    pointer=_head_of(inside),
+                )
+        todo += [folder / name for name, e in entries.items() if e.is_dir(follow_symlinks=False)]
+
+
+def _is_git_dir(entries: Mapping[str, os.DirEntry[str]]) -> bool:
+    return (
+        "HEAD" in entries
+        and "objects" in entries
+        and entries["objects"].is_dir(follow_symlinks=False)
+        and ("refs" in entries or "packed-refs" in entries)
+    )
+
+
+def _slug(root: Path, folder: Path) -> str:
+    relative = folder.relative_to(root).as_posix()
+    return root.name.removesuffix(".git") if relative == "." else relative.removesuffix(".git")
+
+
+def _points_into(pointer: str, place: Path, covered: set[str]) -> bool:
+    """Whether the text of a ``.git`` file names a place below a git directory that is scanned anyway."""
+    if not pointer.startswith("gitdir:"):
+        return False
+    target = os.path.normpath(place.parent / pointer.removeprefix("gitdir:").strip())
+    return any(target == c or target.startswith(c + "/") for c in covered)
+
+
+def _head_of(path: Path) -> str:
+    try:
+        with path.open("rb") as f:
+            return f.read(4096).decode("utf-8", "replace").splitlines()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def _named(places: list[_Place], source: Source, known: Mapping[str, Repo]) -> Iterator[Discovered]:
+    """Give each place its id: origin, else relative path; a second clone of an origin gets its path appended."""
+    wanted = {p.slug: _origin(p.path) or p.slug for p in places if p.reason_code != "linked_worktree"}
+    holder: dict[str, str] = {}
+    for slug, name in wanted.items():
+        if slug in known and known[slug].repo_id == name:
+            holder[name] = slug
+    for slug, name in wanted.items():
+        holder.setdefault(name, slug)
+    for p in places:
+        name = wanted.get(p.slug, p.slug)
+        repo_id = name if holder.get(name, p.slug) == p.slug else f"{name}#{p.slug}"
+        repo = Repo(repo_id=_storable(repo_id), slug=_storable(p.slug), url=str(p.path), source=source.name)
+        before = known.get(p.slug)
+        if before is not None:
+            repo = replace(repo, default_branch=before.default_branch)
+        yield Discovered(repo=repo, reason_code=p.reason_code, detail=p.detail)
+
+
+def _storable(name: str) -> str:
+    """Names come from a file system: bytes that are not UTF-8 become ``\\xNN``, as in every stored path."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _origin(git_dir: Path) -> str | None:
+    """The normalised address of ``remote.origin.url``, read as text: no include is followed, no git is run."""
+    try:
+        with (git_dir / "config").open("rb") as f:
+            text = f.read(_MAX_CONFIG_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return None
+    section = ""
+    for line in text.splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line.rstrip("]").lstrip("[").strip().lower().replace(" ", "")
+        elif section == 'remote"origin"':
+            key, equals, value = line.partition("=")
+            if equals and key.strip().lower() == "url":
+                value = value.strip().strip('"')
+                # A path as origin says nothing that lasts: another machine has other paths.
+                return normalised(value) or None if is_address(value) and not value.startswith("file:") else None
+    return None

@@ -1,0 +1,197 @@
+"""The one place that runs git: always sandboxed, always with a configuration of ours (design rule 5).
+
+A discovered repository's own configuration, hooks, filters and alternates never take effect: nothing runs inside
+it, only ``upload-pack`` reads it, with our global configuration, no system configuration and nothing else visible.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.core.errors import ScanGapError
+from tasks.core.process import ProcessRunner, Sink
+from tasks.core.text import one_line
+from tasks.core.types import Command, Completed, Mount
+
+#: Transports that may be used; everything else (``ext::`` runs commands) is refused.
+PROTOCOLS = ("file", "https", "http", "ssh")
+
+# ``safe.directory`` must stand in a file: the local transport strips configuration given in the environment.
+_CONFIG = """\
+[safe]
+\tdirectory = *
+[core]
+\thooksPath = /dev/null
+\tfsmonitor = false
+\taskPass = /bin/false
+\talternateRefsCommand = /bin/false
+\tattributesFile = /dev/null
+\texcludesFile = /dev/null
+[credential]
+\thelper =
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[protocol]
+\tallow = never
+[protocol "file"]
+\tallow = always
+[protocol "https"]
+\tallow = always
+[protocol "http"]
+\tallow = always
+[protocol "ssh"]
+\tallow = always
+[fetch]
+\trecurseSubmodules = false
+\twriteCommitGraph = false
+[http]
+\tfollowRedirects = initial
+[uploadpack]
+\thideRefs = refs/pull
+[diff]
+\tnoprefix = false
+"""
+_ENVIRONMENT = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "/bin/false",
+    "SSH_ASKPASS": "/bin/false",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS),
+    "GIT_PROTOCOL_FROM_USER": "0",
+    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oStrictHostKeyChecking=yes",
+}
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+#: What git says, in the order in which it is looked for; its words of version 2.39 to 2.50.
+_SAYINGS = (
+    ("protocol", re.compile(r"transport '.*' not allowed|is not a valid protocol|Unable to find remote helper")),
+    (
+        "incomplete",
+        re.compile(
+            r"missing (?:blob|tree|commit|object|necessary)|unable to read [0-9a-f]{40}|did not send all necessary"
+            r"|Could not read [0-9a-f]{40}|remote did not send|unable to read tree|bad tree object"
+            r"|bad object [0-9a-f]{40}|Failed to traverse parents|invalid index-pack output"
+            r"|missing object referenced|object directory .* does not exist"
+        ),
+    ),
+    (
+        "corrupt",
+        re.compile(
+            r"corrupt|inflate|hash mismatch|sha1 mismatch|bad (?:object|signature|ref)|not a valid object"
+            r"|garbage at end|unable to parse object|packfile .* cannot|invalid object|unable to unpack|bogus"
+            r"|index-pack failed|unpack-objects error|broken"
+        ),
+    ),
+)
+
+
+class Git:
+    """Runs git. Thread-safe; ``timeout_s`` bounds each call unless the call says otherwise."""
+
+    def __init__(self, runner: ProcessRunner, *, timeout_s: float = 900.0, config_dir: Path | None = None) -> None:
+        binary = shutil.which("git")
+        if binary is None:
+            raise ScanGapError("fetch", "git is not installed", advice="Install git 2.39 or newer.")
+        self._binary = binary
+        self._runner = runner
+        self._timeout_s = timeout_s
+        self._config = _write_config(config_dir)
+
+    def run(
+        self,
+        args: Sequence[str],
+        *,
+        mirror: Path | None = None,
+        writable: bool = False,
+        mounts: tuple[Mount, ...] = (),
+        network: bool = False,
+        stdin: bytes | None = None,
+        sink: Sink | None = None,
+        timeout_s: float | None = None,
+        stdout_bytes: int = 1024**3,
+    ) -> Completed:
+        """Run ``git --git-dir=MIRROR ARGS``; the mirror is read-only unless ``writable``. Judges nothing."""
+        visible = (Mount(source=self._config, inside="/etc/nightwarden.gitconfig"), *mounts)
+        prefix: tuple[str, ...] = (self._binary,)
+        if mirror is not None:
+            visible = (*visible, Mount(source=mirror, writable=writable))
+            prefix = (self._binary, f"--git-dir={mirror}")
+        sandboxed = self._runner.sandbox.backend != "none"
+        config = "/etc/nightwarden.gitconfig" if sandboxed else str(self._config)
+        return self._runner.run(
+            Command(
+                argv=(*prefix, *args),
+                timeout_s=timeout_s or self._timeout_s,
+                stdout_bytes=stdout_bytes,
+                env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config},
+                mounts=visible,
+                network=network,
+                stdin=stdin,
+            ),
+            sink=sink,
+        )
+
+    def check(
+        self,
+        args: Sequence[str],
+        *,
+        mirror: Path | None = None,
+        writable: bool = False,
+        mounts: tuple[Mount, ...] = (),
+        network: bool = False,
+        stdin: bytes | None = None,
+        sink: Sink | None = None,
+        timeout_s: float | None = None,
+    ) -> bytes:
+        """As ``run``, but returns stdout and raises ScanGapError with a classified reason when git failed."""
+        done = self.run(
+            args,
+            mirror=mirror,
+            writable=writable,
+            mounts=mounts,
+            network=network,
+            stdin=stdin,
+            sink=sink,
+            timeout_s=timeout_s,
+        )
+        if done.exit_code != 0:
+            raise failure(done)
+        return done.stdout
+
+
+def failure(done: Completed) -> ScanGapError:
+    """The reason of a git that did not end with 0, with its words scrubbed of credentials."""
+    if done.cancelled:
+        return ScanGapError("cancelled", "the run was cancelled")
+    if done.timed_out:
+        return ScanGapError("fetch_timeout", f"git did not end in {done.duration_s:.0f} s")
+    if done.out_of_memory:
+        return ScanGapError("memory", "git went over its memory limit")
+    said = done.stderr.decode("utf-8", "replace")
+    reason = next((code for code, words in _SAYINGS if words.search(said)), "fetch")
+    lines = [line for line in said.splitlines() if line.startswith(("fatal:", "error:", "remote:", "ERR"))]
+    return ScanGapError(reason, scrubbed(" | ".join(lines[-3:]) or said or f"exit {done.exit_code}"))
+
+
+def scrubbed(text: str) -> str:
+    """One printable line without the user part of any URL."""
+    return one_line(_USERINFO.sub("", text), 300)
+
+
+def _write_config(config_dir: Path | None) -> Path:
+    """Our git configuration as a file, made once a process."""
+    import tempfile
+
+    folder = config_dir or Path(tempfile.mkdtemp(prefix="nightwarden-git-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "gitconfig"
+    path.write_text(_CONFIG, "utf-8")
+    return path

@@ -1,0 +1,259 @@
+"""Full bare mirrors of heads and tags, fetched only when the remote's refs moved.
+
+A mirror is one folder: ``git/`` (bare) and ``state.json``, written after a good refresh. The first fetch goes to a
+folder of its own that is renamed into place, so that a kill at any moment leaves a good mirror or none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ScanGapError
+from tasks.core.types import Mirror, Mount, Repo
+from tasks.repos.discovery import is_address
+from tasks.repos.git import PROTOCOLS, Git, failure
+
+_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_FALLBACK_HEADS = ("refs/heads/main", "refs/heads/master")
+_PEELED = "^{}"
+
+
+class Mirrors:
+    """The mirrors below one folder. Thread-safe; a lock a mirror keeps two processes apart."""
+
+    def __init__(self, root: Path, git: Git) -> None:
+        self._root = root
+        self._git = git
+
+    def path_of(self, repo_id: str) -> Path:
+        """Where the mirror of a repository lies (there or not)."""
+        name = hashlib.sha256(repo_id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return self._root / name[:2] / name
+
+    def refresh(self, repo: Repo) -> Mirror:
+        """Bring the mirror up to date: one ``ls-remote``, and a fetch only if a ref moved.
+
+        Raises ScanGapError: ``fetch_stale`` when the remote cannot be read and a good mirror exists, else
+        ``fetch``, ``fetch_timeout``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
+        """
+        began = time.monotonic()
+        place = self.path_of(repo.repo_id)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(place.with_suffix(".lock")):
+            before = _read_state(place)
+            try:
+                head, remote = self._remote_refs(repo)
+            except ScanGapError as e:
+                raise _stale(e) if before is not None else e from e
+            if not remote:
+                raise ScanGapError("empty_repository", "no head and no tag")
+            fetched = before is None or before["remote"] != remote or before["url"] != repo.url
+            if fetched:
+                try:
+                    self._fetch(repo, place, fresh=before is None)
+                except ScanGapError as e:
+                    if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
+                        raise _stale(e) from e
+                    raise
+                refs = self._local_refs(place / "git")
+                _write_state(place, {"url": repo.url, "remote": remote, "refs": refs})
+            else:
+                assert before is not None
+                refs = before["refs"]
+                with suppress(OSError):
+                    os.utime(place / "state.json")  # `collect` goes by it
+        if not refs:
+            raise ScanGapError("empty_repository", "no head or tag names a commit")
+        return Mirror(
+            path=place / "git",
+            head_ref=_head(head, refs),
+            refs=refs,
+            fetched=fetched,
+            duration_s=time.monotonic() - began,
+        )
+
+    def forget(self, repo_id: str) -> None:
+        """Remove a mirror that turned out damaged; the next refresh makes it anew."""
+        shutil.rmtree(self.path_of(repo_id), ignore_errors=True)
+
+    def collect(self, keep: Iterable[str], unused_days: float) -> list[Path]:
+        """Remove the mirrors that are not to be kept and were not used for so many days, and what kills left behind."""
+        kept = {self.path_of(r) for r in keep}
+        removed = []
+        now = time.time()
+        for place in self._root.glob("??/*"):
+            if place.suffix == ".lock" or place in kept:
+                continue
+            with suppress(OSError):
+                used = (place / "state.json" if (place / "state.json").exists() else place).stat().st_mtime
+                if now - used > unused_days * 86400:
+                    with _locked(place.with_suffix(".lock")):
+                        shutil.rmtree(place, ignore_errors=True)
+                    removed.append(place)
+        return removed
+
+    # -- the remote -------------------------------------------------------------------------------------
+
+    def _remote_refs(self, repo: Repo) -> tuple[str | None, dict[str, str]]:
+        """(branch that HEAD names, object of every head and tag) as the remote tells."""
+        address, mounts, network = _access(repo)
+        done = self._git.run(
+            ["ls-remote", "--symref", "--", address, "HEAD", "refs/heads/*", "refs/tags/*"],
+            mounts=mounts,
+            network=network,
+        )
+        if done.exit_code != 0:
+            raise failure(done)
+        head: str | None = None
+        refs: dict[str, str] = {}
+        for line in done.stdout.decode("utf-8", "surrogateescape").split("\n"):
+            oid, tab, name = line.partition("\t")
+            if not tab:
+                continue
+            if oid.startswith("ref: "):
+                if name == "HEAD":
+                    head = oid.removeprefix("ref: ")
+            elif name.startswith(("refs/heads/", "refs/tags/")):
+                refs[_text(name)] = oid
+        return (_text(head) if head else None), refs
+
+    def _fetch(self, repo: Repo, place: Path, *, fresh: bool) -> None:
+        """Fetch into the mirror, or make it. A damaged mirror is made anew once."""
+        if not fresh:
+            try:
+                self._fetch_into(repo, place / "git", new_only=True)
+                return
+            except ScanGapError as e:
+                if e.reason_code not in ("corrupt", "incomplete"):
+                    raise
+        # Whatever was there is kept until the new one is whole.
+        making = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}.new")
+        try:
+            self._git.check(
+                ["init", "--quiet", "--bare", "--template=", str(making / "git")],
+                mounts=(_parent_of(making),),
+            )
+            self._fetch_into(repo, making / "git", new_only=False)
+            shutil.rmtree(place, ignore_errors=True)
+            making.rename(place)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    def _fetch_into(self, repo: Repo, git_dir: Path, *, new_only: bool) -> None:
+        address, mounts, network = _access(repo)
+        self._git.check(
+            ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
+             "--no-auto-maintenance", "--force", "--", address, *_REFSPECS],
+            mirror=git_dir,
+            writable=True,
+            mounts=mounts,
+            network=network,
+        )  # fmt: skip
+        # A local transport trusts the other side: walk what the refs reach, so that a missing object is seen now.
+        self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
+        del new_only
+
+    def _local_refs(self, git_dir: Path) -> dict[str, str]:
+        """Commits of the mirror's heads and tags; tags of other objects are left out."""
+        out = self._git.check(
+            ["for-each-ref", "--format=%(objectname) %(objecttype) %(*objectname) %(*objecttype) %(refname)",
+             "refs/heads", "refs/tags"],
+            mirror=git_dir,
+        ).decode("utf-8", "surrogateescape")  # fmt: skip
+        refs: dict[str, str] = {}
+        odd: list[str] = []
+        for line in out.split("\n"):
+            fields = line.split(" ", 4)
+            if len(fields) != 5:
+                continue
+            oid, kind, peeled, peeled_kind, name = fields
+            if kind == "commit":
+                refs[_text(name)] = oid
+            elif peeled_kind == "commit":
+                refs[_text(name)] = peeled
+            elif peeled_kind == "tag":
+                odd.append(name)
+        for name in odd:  # a tag of a tag
+            done = self._git.run(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], mirror=git_dir)
+            if done.exit_code == 0:
+                refs[_text(name)] = done.stdout.decode().strip()
+        return dict(sorted(refs.items()))
+
+
+def _access(repo: Repo) -> tuple[str, tuple[Mount, ...], bool]:
+    """(address for git, what must be visible, whether the network is needed). Raises ScanGapError(protocol)."""
+    if not is_address(repo.url):
+        path = Path(repo.url).resolve()
+        return f"file://{path}", (Mount(source=path),), False
+    scheme = repo.url.split("://", 1)[0] if "://" in repo.url else "ssh"
+    if "::" in repo.url.split("/", 1)[0] or scheme not in PROTOCOLS or repo.url.startswith("-"):
+        raise ScanGapError("protocol", f"{scheme[:20]} is not an allowed transport")
+    if scheme == "file":
+        path = Path(repo.url.removeprefix("file://")).resolve()
+        return f"file://{path}", (Mount(source=path),) if path.exists() else (), False
+    return repo.url, (), True
+
+
+def _parent_of(making: Path) -> Mount:
+    making.mkdir(parents=True)
+    return Mount(source=making, writable=True)
+
+
+def _head(symref: str | None, refs: Mapping[str, str]) -> str | None:
+    """The default branch: what HEAD names, else main or master, else the only head."""
+    heads = [r for r in refs if r.startswith("refs/heads/")]
+    for candidate in (symref, *_FALLBACK_HEADS):
+        if candidate in refs:
+            return candidate
+    return heads[0] if len(heads) == 1 else None
+
+
+def _text(name: str) -> str:
+    """A ref as stored text (refs may hold bytes that are not UTF-8)."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _stale(error: ScanGapError) -> ScanGapError:
+    if error.reason_code in ("cancelled", "protocol"):
+        return error
+    return ScanGapError("fetch_stale", error.detail)
+
+
+def _read_state(place: Path) -> dict[str, Any] | None:
+    """What the last good refresh wrote; None when there is no good mirror."""
+    try:
+        state = json.loads((place / "state.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(state, dict) or not {"url", "remote", "refs"} <= set(state) or not (place / "git").is_dir():
+        return None
+    return state
+
+
+def _write_state(place: Path, state: Mapping[str, Any]) -> None:
+    tmp = place / f".state.{os.getpid()}"
+    with tmp.open("w", encoding="utf-8") as f:
+        json.dump(state, f)
+        f.flush()
+        os.fsync(f.fileno())
+    tmp.replace(place / "state.json")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

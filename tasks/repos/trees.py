@@ -1,0 +1,127 @@
+"""Reads a commit's tree from the mirror, without a checkout."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from tasks.core.errors import ScanGapError
+from tasks.core.types import Gap, PathFilter, TreeEntry, display_path
+from tasks.repos.git import Git
+
+_REGULAR = ("100644", "100755", "100664")
+_SYMLINK, _SUBMODULE = "120000", "160000"
+_CACHED = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """The files of one commit. ``others`` are the paths that are no regular file, with mode and object id."""
+
+    commit: str
+    entries: tuple[TreeEntry, ...]
+    others: tuple[tuple[bytes, str, str], ...]
+
+
+_cache: OrderedDict[tuple[str, str], Tree] = OrderedDict()
+_lock = Lock()
+
+
+def read_tree(git: Git, mirror: Path, commit: str) -> Tree:
+    """All files of a commit, in git's order. Raises ScanGapError (incomplete, corrupt) when it cannot be read.
+
+    A blob that is missing has size -1: the checkout makes it a gap. The newest trees are kept in memory.
+    """
+    key = (str(mirror), commit)
+    with _lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key]
+    tree = _parse(commit, git.check(["ls-tree", "-r", "-z", "--full-tree", commit], mirror=mirror))
+    sizes = _sizes(git, mirror, tree)
+    tree = Tree(
+        commit=commit,
+        entries=tuple(
+            TreeEntry(path=e.path, mode=e.mode, blob=e.blob, size_bytes=sizes.get(e.blob, -1)) for e in tree.entries
+        ),
+        others=tree.others,
+    )
+    with _lock:
+        _cache[key] = tree
+        while len(_cache) > _CACHED:
+            _cache.popitem(last=False)
+    return tree
+
+
+def _parse(commit: str, listing: bytes) -> Tree:
+    entries: list[TreeEntry] = []
+    others: list[tuple[bytes, str, str]] = []
+    for record in listing.split(b"\0"):
+        if not record:
+            continue
+        head, tab, path = record.partition(b"\t")
+        fields = head.decode("ascii", "replace").split(" ")
+        if not tab or len(fields) != 3:
+            raise ScanGapError("corrupt", f"git listed a tree entry that cannot be read in {commit}")
+        mode, _kind, oid = fields
+        if mode in _REGULAR:
+            entries.append(TreeEntry(path=path, mode=mode, blob=oid, size_bytes=-1))
+        else:
+            others.append((path, mode, oid))
+    return Tree(commit=commit, entries=tuple(entries), others=tuple(others))
+
+
+def _sizes(git: Git, mirror: Path, tree: Tree) -> dict[str, int]:
+    """Size of every blob that is there. ``ls-tree -l`` would die on the first missing one."""
+    return blob_sizes(git, mirror, sorted({e.blob for e in tree.entries}))
+
+
+def blob_sizes(git: Git, mirror: Path, oids: list[str]) -> dict[str, int]:
+    """Size in bytes of each object that is a blob; missing ones and other kinds are left out."""
+    if not oids:
+        return {}
+    out = git.check(
+        ["cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", "--buffer"],
+        mirror=mirror,
+        stdin="\n".join(oids).encode() + b"\n",
+    )
+    sizes: dict[str, int] = {}
+    for line in out.decode("ascii", "replace").splitlines():
+        fields = line.split(" ")
+        if len(fields) == 3 and fields[1] == "blob":
+            sizes[fields[0]] = int(fields[2])
+    return sizes
+
+
+def gaps_for(tree: Tree, reads: PathFilter, target: Callable[[bytes], bytes | None] | None = None) -> tuple[Gap, ...]:
+    """What a tool that reads such names cannot be given: submodules, and links whose target it would not read.
+
+    A link to a regular file of the tree that the tool reads under its own name hides nothing. ``target`` returns
+    the text of a link; without it every link the tool would read is a gap.
+    """
+    paths = {e.path for e in tree.entries}
+    gaps: list[Gap] = []
+    for path, mode, oid in tree.others:
+        if mode == _SUBMODULE:
+            gaps.append(Gap(path=display_path(path), reason_code="submodule", blob=None))
+        elif mode == _SYMLINK and reads(path):
+            text = target(oid.encode()) if target is not None else None
+            if text is not None:
+                place = posixpath.normpath(posixpath.join(posixpath.dirname(path), text))
+                if place in paths and reads(place):
+                    continue
+            gaps.append(Gap(path=display_path(path), reason_code="symlink", blob=oid))
+    return tuple(gaps)
+
+
+def links_of(git: Git, mirror: Path, tree: Tree, reads: PathFilter) -> Callable[[bytes], bytes | None]:
+    """The texts of the links a tool would read, fetched in one call; for ``gaps_for``."""
+    from tasks.repos.checkout import read_blobs
+
+    oids = sorted({oid for path, mode, oid in tree.others if mode == _SYMLINK and reads(path)})
+    texts = {oid.encode(): data for oid, data in read_blobs(git, mirror, oids).items()} if oids else {}
+    return texts.get
