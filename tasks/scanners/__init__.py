@@ -1,0 +1,11 @@
+"""The scanners: one file for each tool that is run, ending in one typed constant."""
+
+from __future__ import annotations
+
+from tasks.core.ports import Scanner
+from tasks.scanners.bandit import BANDIT
+from tasks.scanners.checkov import CHECKOV
+from tasks.scanners.kingfisher import KINGFISHER
+
+#: Every scanner, in the order in which a repository is scanned.
+SCANNERS: tuple[Scanner, ...] = (KINGFISHER, BANDIT, CHECKOV)

@@ -1,0 +1,109 @@
+"""Runs inside checkov's own environment: one JSON line in for each checkout, one JSON line out.
+
+Imports nothing of the project. Request: ``{"root": "/checkouts/x"}``. Answer: ``{"ok": true, "report": {...}}`` or
+``{"ok": false, "error": "<type>"}``. Answers hold no source text and no values, so that nothing of a
+checkout's content passes but names, lines and addresses.
+"""
+
+import json
+import logging
+import os
+import sys
+
+# The answers' channel is set aside before anything can print to it.
+ANSWERS = os.fdopen(os.dup(1), "w", encoding="utf-8")
+os.dup2(2, 1)
+os.environ.update(
+    LOG_LEVEL="CRITICAL",
+    CKV_IGNORE_HIDDEN_DIRECTORIES="false",
+    CHECKOV_IGNORE_HIDDEN_DIRECTORIES="false",
+    CHECKOV_RUN_SCA_PACKAGE_SCAN_V2="false",
+    ENABLE_GRACEFUL_SHUTDOWN="false",
+    CHECKOV_ENABLE_DATAS_FOREACH_HANDLING="true",
+    CHECKOV_PARALLELIZATION_TYPE="none",
+    PARALLELIZATION_TYPE="none",
+    DOWNLOAD_EXTERNAL_MODULES="false",
+)
+logging.disable(logging.CRITICAL)
+
+FRAMEWORKS = ["terraform", "cloudformation", "kubernetes", "dockerfile"]
+
+
+def load():
+    """Import checkov once."""
+    from checkov.cloudformation.runner import Runner as CloudFormation
+    from checkov.common.runners.runner_registry import RunnerRegistry
+    from checkov.dockerfile.runner import Runner as Dockerfile
+    from checkov.kubernetes.runner import Runner as Kubernetes
+    from checkov.runner_filter import RunnerFilter
+    from checkov.terraform.runner import Runner as Terraform
+
+    def scan(root):
+        """Reports of one checkout, by runners made anew: no state is carried over."""
+        runners = (Terraform(), CloudFormation(), Kubernetes(), Dockerfile())
+        chosen = RunnerFilter(framework=FRAMEWORKS, download_external_modules=False)
+        registry = RunnerRegistry("", chosen, *runners)
+        return registry.run(root_folder=root, external_checks_dir=[], collect_skip_comments=True)
+
+    return scan
+
+
+def record(check, root, status):
+    """What is kept of one check: names, lines, addresses."""
+    path = check.file_abs_path or ""
+    if path.startswith(root):
+        path = path[len(root) :]
+    else:
+        path = check.file_path or ""
+    return {
+        "status": status,
+        "rule": check.check_id,
+        "name": check.check_name,
+        "path": path.lstrip("/"),
+        "lines": list(check.file_line_range or []),
+        "resource": check.resource,
+        "module": check.resource_address if getattr(check, "resource_address", None) else None,
+        "severity": check.severity.name if getattr(check, "severity", None) else None,
+        "guideline": check.guideline,
+        "keys": [k for k in (check.check_result.get("evaluated_keys") or []) if isinstance(k, str)],
+    }
+
+
+def answer(scan, root):
+    """Scan one checkout and describe what was seen."""
+    found, unparsed, resources, passed = [], [], 0, 0
+    for report in scan(root):
+        for check in report.failed_checks:
+            found.append({"framework": report.check_type, **record(check, root, "failed")})
+        # An inline `checkov:skip` is an opinion of the repository; it is reported, not obeyed.
+        for check in report.skipped_checks:
+            found.append({"framework": report.check_type, **record(check, root, "skipped")})
+        passed += len(report.passed_checks)
+        resources += len(report.resources)
+        for path in report.parsing_errors:
+            name = path[len(root) :] if path.startswith(root) else path
+            unparsed.append({"framework": report.check_type, "path": name.lstrip("/")})
+    return {"checks": found, "unparsed": unparsed, "resources": resources, "passed": passed}
+
+
+def main():
+    """Serve until the input ends."""
+    try:
+        scan = load()
+    except Exception as error:
+        ANSWERS.write(json.dumps({"ok": False, "error": f"import: {type(error).__name__}"}) + "\n")
+        ANSWERS.flush()
+        raise
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            result = {"ok": True, "report": answer(scan, request["root"])}
+        except BaseException as error:  # SystemExit too: checkov calls sys.exit on some inputs
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            result = {"ok": False, "error": type(error).__name__}
+        ANSWERS.write(json.dumps(result) + "\n")
+        ANSWERS.flush()
+
+
+main()

@@ -1,0 +1,199 @@
+"""Environments of the scanners: one each, from hash-pinned locks, never in Prefect's (design: heavy tools apart).
+
+An environment is a folder named by tool and lock digest; ``nightwarden.json`` in it is written last and makes it
+complete, so an installation that was cut off is not taken for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from tasks.core.errors import NightwardenError, ToolMissingError
+from tasks.core.ports import Scanner
+from tasks.core.process import ProcessRunner
+from tasks.core.types import Command, Mount, ToolHome, digest
+
+_MANIFEST = "nightwarden.json"
+_PIP_TIMEOUT_S = 1800
+_VERSION = re.compile(r"\d+\.\d+(?:\.\d+)*[\w.+-]*")
+#: Where a tool's own program lies in its environment, and the distribution that carries its version and rules.
+_PROGRAM = {"kingfisher": "kingfisher", "bandit": "bandit", "checkov": "checkov"}
+_DISTRIBUTION = {"kingfisher": "kingfisher-bin", "bandit": "bandit", "checkov": "checkov"}
+
+Say = Callable[[str], None]
+
+
+def lock_text(name: str) -> str:
+    """The lock of a tool."""
+    return files("tasks.scanners").joinpath("locks", f"{name}.txt").read_text("utf-8")
+
+
+def environment_dir(home: Path, name: str) -> Path:
+    """Where the environment of today's lock and this Python belongs."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return home / f"{name}-{digest(lock_text(name), version, sys.base_prefix)[:12]}"
+
+
+def install(scanner: Scanner, home: Path, runner: ProcessRunner, *, force: bool, progress: Say) -> ToolHome:
+    """Make the environment of a scanner; nothing is done when it is there (unless ``force``).
+
+    Raises NightwardenError with pip's last words when it cannot be made.
+    """
+    name = scanner.name
+    place = environment_dir(home, name)
+    if (place / _MANIFEST).is_file() and not force:
+        return _read(scanner, place)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    progress(f"{name}: making an environment")
+    venv.create(place, with_pip=True, symlinks=True)
+    lock = place / "lock.txt"
+    lock.write_text(lock_text(name), "utf-8")
+    progress(f"{name}: installing from its lock")
+    _pip(place, name, ["install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock)])
+    # The sandbox shows the environment read-only, and the caller's settings may keep Python from compiling.
+    _python(place, name, ["-m", "compileall", "-q", "-j", "0", str(place / "lib")], strict=False)
+    (place / "empty.ini").write_text("[bandit]\n", "utf-8")
+    version = _distribution_version(name)
+    executable = _executable(place, name)
+    if name == "kingfisher":
+        progress(f"{name}: compiling its rules once")
+        _compile_rules(executable, place)
+    manifest = {
+        "name": name,
+        "version": version,
+        "executable": str(executable.relative_to(place)),
+        "rules_digest": digest(lock_text(name)),
+    }
+    tmp = place / f".{_MANIFEST}"
+    tmp.write_text(json.dumps(manifest), "utf-8")
+    tmp.replace(place / _MANIFEST)
+    for old in home.glob(f"{name}-????????????"):
+        if old != place:
+            shutil.rmtree(old, ignore_errors=True)
+    return _read(scanner, place)
+
+
+def resolve(scanner: Scanner, home: Path, overrides: Mapping[str, Path], runner: ProcessRunner) -> ToolHome:
+    """The tool to use: a platform's own binary where one is named, else the installed environment.
+
+    Raises ToolMissingError saying what to do.
+    """
+    own = overrides.get(scanner.name)
+    if own is not None:
+        return _own(scanner, own, runner)
+    place = environment_dir(home, scanner.name)
+    if not (place / _MANIFEST).is_file():
+        raise ToolMissingError(f"{scanner.name} is not installed", advice="Run `nightwarden tools install`.")
+    return _read(scanner, place)
+
+
+def _read(scanner: Scanner, place: Path) -> ToolHome:
+    try:
+        manifest = json.loads((place / _MANIFEST).read_text("utf-8"))
+        executable = place / manifest["executable"]
+        version, rules = str(manifest["version"]), str(manifest["rules_digest"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ToolMissingError(
+            f"the environment of {scanner.name} is damaged", advice="Run `nightwarden tools install --force`."
+        ) from e
+    if not executable.exists():
+        raise ToolMissingError(f"{scanner.name} lacks its program", advice="Run `nightwarden tools install --force`.")
+    base = Path(sys.base_prefix)
+    mounts = [Mount(source=place)]
+    if not base.is_relative_to("/usr"):
+        mounts.append(Mount(source=base))
+    return ToolHome(
+        name=scanner.name,
+        version=version,
+        executable=executable,
+        mounts=tuple(mounts),
+        rules_digest=rules,
+        origin="installed from its lock",
+    )
+
+
+def _own(scanner: Scanner, binary: Path, runner: ProcessRunner) -> ToolHome:
+    """A platform's own binary: its version as it tells, its rules by the digest of the file."""
+    found = binary if binary.is_absolute() else Path(shutil.which(str(binary)) or "/nonexistent")
+    if not found.is_file() or not os.access(found, os.X_OK):
+        raise ToolMissingError(f"{scanner.name}: {binary} is not a program", advice="Correct `binary` of the tool.")
+    real = found.resolve()
+    mounts = (Mount(source=real.parent),)
+    done = runner.run(Command(argv=(str(real), "--version"), timeout_s=60, mounts=mounts))
+    match = _VERSION.search(done.stdout.decode("utf-8", "replace") or done.stderr.decode("utf-8", "replace"))
+    if done.exit_code != 0 or match is None:
+        raise ToolMissingError(f"{scanner.name}: {binary} does not tell its version", advice="Run it with --version.")
+    with real.open("rb") as f:
+        rules = hashlib.file_digest(f, "sha256").hexdigest()
+    return ToolHome(
+        name=scanner.name,
+        version=match.group(),
+        executable=real,
+        mounts=mounts,
+        rules_digest=rules,
+        origin=str(found),
+    )
+
+
+def _executable(place: Path, name: str) -> Path:
+    """The real program: for kingfisher the binary inside the wheel, not the Python wrapper that starts it."""
+    if name == "kingfisher":
+        return next(place.glob("lib/python*/site-packages/kingfisher/bin/kingfisher"))
+    return place / "bin" / _PROGRAM[name]
+
+
+def _compile_rules(executable: Path, place: Path) -> None:
+    """Fill the rule cache, which later scans read only: 8 s once instead of in every first scan."""
+    empty = place / "empty"
+    empty.mkdir()
+    executable.chmod(0o755)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(empty),
+        "KF_RULE_CACHE_DIR": str(executable.parent / "rule-cache"),
+    }
+    _run(
+        [str(executable), "scan", str(empty), "--no-validate", "--no-update-check", "--format=json"],
+        "kingfisher",
+        environment,
+    )
+
+
+def _distribution_version(name: str) -> str:
+    """The pinned version, as the lock says."""
+    match = re.search(rf"^{re.escape(_DISTRIBUTION[name])}==(\S+)", lock_text(name), re.MULTILINE)
+    if match is None:
+        raise NightwardenError(f"the lock of {name} does not pin {_DISTRIBUTION[name]}")
+    return match.group(1)
+
+
+def _pip(place: Path, name: str, args: list[str]) -> None:
+    _python(place, name, ["-m", "pip", "--disable-pip-version-check", *args])
+
+
+def _python(place: Path, name: str, args: list[str], *, strict: bool = True) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PYTHON"))}
+    _run([str(place / "bin" / "python"), "-I", *args], name, environment, strict=strict)
+
+
+def _run(argv: list[str], name: str, environment: Mapping[str, str], *, strict: bool = True) -> None:
+    done = subprocess.run(
+        argv, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, timeout=_PIP_TIMEOUT_S, check=False
+    )
+    if strict and done.returncode != 0:
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
+        raise NightwardenError(
+            f"{name} could not be installed: {' | '.join(words)}",
+            advice="Check that pip can reach a package index, then run `nightwarden tools install` again.",
+        )
