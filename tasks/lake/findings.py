@@ -1,0 +1,143 @@
+"""From results to findings: what a changed scope opens, keeps and closes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tasks.core.identity import FP_VERSION, finding_uid
+from tasks.core.types import Observation, ScanResult
+
+ScopeKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A scope that now refers to another result; ``result`` is None when there is nothing to read any more."""
+
+    repo_id: str
+    ref: str
+    tool: str
+    slug: str
+    commit: str | None
+    result: ScanResult | None
+    fixed_reason: str = "not_seen"
+
+    @property
+    def key(self) -> ScopeKey:
+        """The scope's key."""
+        return (self.repo_id, self.ref, self.tool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """The run in whose name findings change."""
+
+    run_id: str
+    at: datetime
+    key_id: str
+
+
+def transitions(
+    known: Iterable[Mapping[str, Any]], changes: Iterable[Change], moment: Moment
+) -> tuple[list[dict[str, Any]], int, int]:
+    """(rows to merge, opened, fixed).
+
+    ``known`` are all rows of ``findings`` of the changed scopes. A finding closes only when its scope's new result
+    lacks its anchor and did read its path; it opens again when it is seen again. Rows that would not change are
+    left out.
+    """
+    by_scope: dict[ScopeKey, dict[str, Mapping[str, Any]]] = {}
+    for row in known:
+        by_scope.setdefault((row["repo_id"], row["ref"], row["tool"]), {})[row["finding_uid"]] = row
+    out: list[dict[str, Any]] = []
+    opened = fixed = 0
+    for change in changes:
+        before = by_scope.get(change.key, {})
+        seen = _seen(change)
+        for uid, row in seen.items():
+            old = before.get(uid)
+            is_new = old is None or old["status"] != "open"
+            fresh = _merged(old, row, moment) if old is not None else _opened(row, moment)
+            if is_new:
+                opened += 1
+            if old is None or any(fresh[k] != old[k] for k in fresh if k != "commit"):
+                out.append(fresh)
+        unread = {g.path for g in change.result.gaps} if change.result is not None else set()
+        for uid, old in before.items():
+            if uid in seen or old["status"] != "open" or old["path"] in unread:
+                continue
+            fixed += 1
+            reason = change.fixed_reason if change.result is None else "not_seen"
+            out.append(
+                {
+                    **old,
+                    "status": "fixed",
+                    "fixed_run": moment.run_id,
+                    "fixed_at": moment.at,
+                    "fixed_reason": reason,
+                    "commit": change.commit,
+                    "slug": change.slug,
+                }
+            )
+    return out, opened, fixed
+
+
+def _seen(change: Change) -> dict[str, dict[str, Any]]:
+    """The findings of a result: one an anchor, described by its first place."""
+    if change.result is None:
+        return {}
+    places: dict[str, list[Observation]] = {}
+    for o in change.result.observations:
+        places.setdefault(o.anchor_uid, []).append(o)
+    rows = {}
+    for anchor, observations in places.items():
+        first = min(observations, key=lambda o: (o.path or "", o.line_start or 0, o.occurrence_uid))
+        uid = finding_uid(repo_id=change.repo_id, anchor_uid=anchor)
+        rows[uid] = {
+            "finding_uid": uid,
+            "repo_id": change.repo_id,
+            "ref": change.ref,
+            "tool": change.tool,
+            "slug": change.slug,
+            "anchor_uid": anchor,
+            "kind": str(first.kind),
+            "rule_id": first.rule_id,
+            "title": first.title,
+            "severity_tool": first.severity_tool,
+            "path": first.path,
+            "line_start": first.line_start,
+            "line_end": first.line_end,
+            "resource": first.resource,
+            "occurrences": len(observations),
+            "commit": change.commit,
+        }
+    return rows
+
+
+def _opened(row: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
+    return {
+        **row,
+        "status": "open",
+        "first_seen_run": moment.run_id,
+        "first_seen_at": moment.at,
+        "opened_run": moment.run_id,
+        "fixed_run": None,
+        "fixed_at": None,
+        "fixed_reason": None,
+        "fp_version": FP_VERSION,
+        "key_id": moment.key_id,
+    }
+
+
+def _merged(old: Mapping[str, Any], row: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
+    """A known finding seen again: its first sighting stays."""
+    reopened = old["status"] != "open"
+    return {
+        **_opened(row, moment),
+        "first_seen_run": old["first_seen_run"],
+        "first_seen_at": old["first_seen_at"],
+        "opened_run": moment.run_id if reopened else old["opened_run"],
+    }

@@ -1,0 +1,277 @@
+"""The lake: opening, locking, reading it as of the newest whole run. Writing is in ``tasks.lake.publish``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from tasks.core.errors import LakeError
+from tasks.core.identity import FP_VERSION
+from tasks.core.types import Gap, Kind, Observation, Outcome, Repo, ScanResult, ScopeState, Unit
+from tasks.lake.raw import RawStore
+from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.spool import Spool
+from tasks.lake.store import Store
+
+_FORMAT = 1
+ScopeKey = tuple[str, str, str]
+
+
+class Lake:
+    """One lake in one folder. ``open`` it; reading goes through ``snapshot``."""
+
+    def __init__(self, path: Path, key_id: str) -> None:
+        self.path = path
+        self.key_id = key_id
+        self.store = Store(path)
+        self.spool = Spool(path / "_spool")
+        self.raw = RawStore(path / "_raw")
+
+    @classmethod
+    def open(cls, path: Path, *, key_id: str | None, create: bool = True) -> Lake:
+        """Open a lake, or make it. ``key_id`` None reads only.
+
+        Raises LakeError: there is none, it belongs to another HMAC key, or a newer program made it.
+        """
+        card = path / "lake.json"
+        if not card.is_file():
+            if not create or key_id is None:
+                raise LakeError(f"there is no lake in {path}", advice="Run `nightwarden patrol` first.")
+            path.mkdir(parents=True, exist_ok=True)
+            Store(path).create()
+            _write_card(card, key_id)
+        try:
+            told = json.loads(card.read_text("utf-8"))
+            lake_key, version = str(told["key_id"]), (int(told["format"]), int(told["schema_version"]))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise LakeError(f"{card} cannot be read", advice="Restore it from a backup.") from e
+        if version > (_FORMAT, SCHEMA_VERSION):
+            raise LakeError(f"{path} was made by a newer Nightwarden", advice="Update this one.")
+        if key_id is not None and key_id != lake_key:
+            raise LakeError(
+                f"{path} was made with the HMAC key {lake_key}, this run has {key_id}",
+                advice="Set NIGHTWARDEN_KEY_FILE to the key of this lake: with another one every secret would look new.",
+            )
+        return cls(path, lake_key)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lake alone; released by the kernel when the process dies. Raises LakeError naming the holder."""
+        fd = os.open(self.path / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise LakeError(
+                    f"another run (pid {holder}) works on {self.path}",
+                    advice="Wait for it, or end it; nothing is lost.",
+                ) from None
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(fd)
+
+    def adopt(self) -> list[str]:
+        """Finish publishes that were cut off. Call with the lock held. Returns the adopted run ids."""
+        from tasks.lake.publish import adopt
+
+        return adopt(self)
+
+    def snapshot(self) -> Snapshot:
+        """The lake as of its newest whole run."""
+        return Snapshot(self)
+
+
+class Snapshot:
+    """Every table at the version that the newest row of ``runs`` names, whatever is being written meanwhile."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        runs = lake.store.dataset("runs").to_table().to_pylist()
+        self.run: dict[str, Any] | None = max(runs, key=lambda r: r["seq"], default=None)
+        self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
+        self._datasets: dict[str, ds.Dataset] = {}
+
+    @property
+    def seq(self) -> int:
+        """Number of the newest run; 0 before the first."""
+        return int(self.run["seq"]) if self.run else 0
+
+    def dataset(self, name: str) -> ds.Dataset:
+        """A table as a dataset; before the first run every table is empty."""
+        if name not in self._datasets:
+            if name == "runs":
+                found = self.lake.store.dataset("runs")
+            elif self.run is None:
+                found = ds.dataset(TABLES[name].schema.empty_table())
+            else:
+                found = self.lake.store.dataset(name, self.versions[name])
+            self._datasets[name] = found
+        return self._datasets[name]
+
+    def files(self, name: str) -> list[str]:
+        """The Parquet files of a table as of this snapshot."""
+        if self.run is None:
+            return []
+        return self.lake.store.files(name, None if name == "runs" else self.versions[name])
+
+    def table(self, name: str, where: pc.Expression | None = None, columns: list[str] | None = None) -> pa.Table:
+        """Rows of a table."""
+        return self.dataset(name).to_table(filter=where, columns=columns)
+
+    def _rows(self, name: str, where: pc.Expression | None = None) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.table(name, where).to_pylist()
+        return rows
+
+    # -- what a plan needs ------------------------------------------------------------------------------
+
+    def scope_states(self, sources: Sequence[str]) -> dict[ScopeKey, ScopeState]:
+        """The scopes of some sources."""
+        names = [f.name for f in fields(ScopeState)]
+        found = {}
+        for row in self._rows("scopes", pc.field("source").isin(list(sources))):
+            values = {n: row[n] for n in names}
+            values["tips"], values["outcome"] = tuple(row["tips"] or ()), Outcome(row["outcome"])
+            values["detail"] = row["detail"] or ""
+            found[row["repo_id"], row["ref"], row["tool"]] = ScopeState(**values)
+        return found
+
+    def repository_rows(self, sources: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Rows of ``repositories`` of some sources, by id."""
+        return {r["repo_id"]: r for r in self._rows("repositories", pc.field("source").isin(list(sources)))}
+
+    def repositories(self, sources: Sequence[str]) -> list[Repo]:
+        """The repositories the last runs knew of some sources."""
+        names = [f.name for f in fields(Repo)]
+        return [
+            Repo(**{n: tuple(row[n] or ()) if n == "scopes" else row[n] for n in names})
+            for row in self.repository_rows(sources).values()
+        ]
+
+    def ledger_lookup(self, scan_names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The newest reading of each of these scan names that is completed."""
+        names = [n for n in scan_names if n]
+        found: dict[str, dict[str, Any]] = {}
+        if not names:
+            return found
+        for row in self._rows("ledger", pc.field("scan_name").isin(names)):
+            old = found.get(row["scan_name"])
+            if old is None or row["parse_revision"] > old["parse_revision"]:
+                found[row["scan_name"]] = row
+        return found
+
+    def known_results(self, result_names: Iterable[str]) -> set[str]:
+        """Those of these results that the ledger has."""
+        names = list(result_names)
+        if not names:
+            return set()
+        table = self.table("ledger", pc.field("result_name").isin(names), ["result_name"])
+        return set(table.column("result_name").to_pylist())
+
+    def history_bases(self, tool: str, config_digest: str, tips: Sequence[str]) -> list[dict[str, Any]]:
+        """Ledger rows of unit blob with this configuration that share a commit with ``tips``; most shared first."""
+        wanted = set(tips)
+        where = (pc.field("tool") == tool) & (pc.field("config_digest") == config_digest)
+        rows = [r for r in self._rows("ledger", where) if wanted & set(r["tips"] or ())]
+        return sorted(rows, key=lambda r: (-len(wanted & set(r["tips"])), r["result_name"]))
+
+    # -- results ----------------------------------------------------------------------------------------
+
+    def _by_result(self, name: str, result_names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+        """Rows of a table that is kept once a result; the ledger's partition keeps the read to the months in question."""
+        names = sorted(set(result_names))
+        found: dict[str, list[dict[str, Any]]] = {n: [] for n in names}
+        if not names:
+            return found
+        ledger = self.table("ledger", pc.field("result_name").isin(names), ["result_name", "part"])
+        parts = sorted(set(ledger.column("part").to_pylist()))
+        where = pc.field("part").isin(parts) & pc.field("result_name").isin(names)
+        for row in self._rows(name, where):
+            found[row["result_name"]].append(row)
+        return found
+
+    def observations_of(self, result_names: Iterable[str]) -> dict[str, tuple[Observation, ...]]:
+        """The observations of some results."""
+        return {
+            n: tuple(
+                Observation(
+                    **{**{k: r[k] for k in _OBSERVED}, "kind": Kind(r["kind"]), "extra": json.loads(r["extra"])}
+                )
+                for r in rows
+            )
+            for n, rows in self._by_result("observations", result_names).items()
+        }
+
+    def gaps_of(self, result_names: Iterable[str]) -> dict[str, tuple[Gap, ...]]:
+        """The unread paths of some results."""
+        return {
+            n: tuple(Gap(**{k: r[k] for k in _GAP}) for r in rows)
+            for n, rows in self._by_result("scan_gaps", result_names).items()
+        }
+
+    def results(self, result_names: Iterable[str]) -> dict[str, ScanResult]:
+        """Whole results, from the ledger and its tables."""
+        names = list(result_names)
+        if not names:
+            return {}
+        observed, unread = self.observations_of(names), self.gaps_of(names)
+        found = {}
+        for row in self._rows("ledger", pc.field("result_name").isin(names)):
+            values = {k: row[k] for k in _RESULT}
+            values.update(
+                kind=Kind(row["kind"]),
+                unit=Unit(row["unit"]),
+                outcome=Outcome(row["outcome"]),
+                tips=tuple(row["tips"] or ()),
+                raw_parts=tuple(row["raw_parts"] or ()),
+                observations=observed[row["result_name"]],
+                gaps=unread[row["result_name"]],
+                sandbox=row["sandbox"] or "",
+            )
+            found[row["result_name"]] = ScanResult(**values)
+        return found
+
+    def findings_of(self, scopes: Iterable[ScopeKey]) -> list[dict[str, Any]]:
+        """The findings of some scopes."""
+        wanted = set(scopes)
+        if not wanted:
+            return []
+        rows = self._rows("findings", pc.field("repo_id").isin(sorted({s[0] for s in wanted})))
+        return [r for r in rows if (r["repo_id"], r["ref"], r["tool"]) in wanted]
+
+    def open_findings(self) -> int:
+        """How many findings are open."""
+        return int(self.dataset("findings").count_rows(filter=pc.field("status") == "open"))
+
+
+_OBSERVED = tuple(f.name for f in fields(Observation))
+_GAP = tuple(f.name for f in fields(Gap))
+_RESULT = tuple(f.name for f in fields(ScanResult) if f.name not in ("observations", "gaps"))
+
+
+def _write_card(card: Path, key_id: str) -> None:
+    tmp = card.with_name(f".lake.json.{os.getpid()}")
+    told = {
+        "format": _FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "fp_version": FP_VERSION,
+        "key_id": key_id,
+        "created_at": datetime.now(UTC).isoformat(),
+    }
+    tmp.write_text(json.dumps(told, indent=1), "utf-8")
+    with suppress(FileExistsError):
+        os.link(tmp, card)  # of two that open at once the first one counts
+    tmp.unlink()

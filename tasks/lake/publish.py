@@ -1,0 +1,180 @@
+"""Publish a run: whole or absent, and finished by the next run if it was killed (design rules 6 and 7).
+
+1. All rows of all tables are written to ``_pending/<run>/`` and a marker ``COMMIT`` is renamed into place.
+2. Each table is appended to or merged, with a Delta application transaction of the run's number: a table that
+   holds the number already is passed over, so a repetition changes nothing.
+3. The row of ``runs`` goes last and names the version of every table: readers open exactly those.
+4. Marts are written anew where something changed, the spool forgets what is published, the pending folder goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.core.errors import LakeError
+from tasks.core.identity import FP_VERSION
+from tasks.core.types import Scan, ScanResult, ScopeState
+from tasks.lake.findings import Change, Moment, transitions
+from tasks.lake.lake import Lake, Snapshot
+from tasks.lake.marts import write_marts
+from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.store import to_arrow
+
+#: Order of application; ``runs`` is last, and everything before it is unseen until then.
+_ORDER = ("observations", "scan_gaps", "ledger", "repositories", "scopes", "findings", "scans", "runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishBatch:
+    """What a run wants published. ``run`` holds the columns of ``runs`` that the caller knows."""
+
+    run: dict[str, Any]
+    repositories: Sequence[dict[str, Any]] = ()
+    scans: Sequence[Scan] = ()
+    results: Sequence[ScanResult] = ()
+    scopes: Sequence[ScopeState] = ()
+    changes: Sequence[Change] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What became of the findings."""
+
+    seq: int
+    opened: int
+    fixed: int
+    open_findings: int
+    steps: tuple[str, ...] = field(default=())
+
+
+#: Called with the name of each step just before it is taken; tests kill the process there.
+Watcher = Callable[[str], None]
+
+
+def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watcher = lambda _step: None) -> Published:
+    """Publish a run; the lock is held by the caller and ``snapshot`` is the newest one."""
+    seq = snapshot.seq + 1
+    at: datetime = batch.run["finished_at"]
+    moment = Moment(run_id=batch.run["run_id"], at=at, key_id=lake.key_id)
+    known = snapshot.findings_of(c.key for c in batch.changes)
+    found, opened, fixed = transitions(known, batch.changes, moment)
+    tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
+    run = {
+        **batch.run,
+        "seq": seq,
+        "findings_opened": opened,
+        "findings_fixed": fixed,
+        "key_id": lake.key_id,
+        "fp_version": FP_VERSION,
+        "schema_version": SCHEMA_VERSION,
+    }
+    watch("prepare")
+    pending = _prepare(lake, seq, tables, run, [r.result_name for r in batch.results])
+    _apply(lake, pending, watch)
+    return Published(seq=seq, opened=opened, fixed=fixed, open_findings=lake.snapshot().open_findings())
+
+
+def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
+    """Finish every pending publish that was committed, drop those that were not. Returns the run ids finished."""
+    finished = []
+    for folder in sorted((lake.path / "_pending").glob("*")):
+        if not (folder / "COMMIT").is_file():
+            shutil.rmtree(folder)
+            continue
+        finished.append(json.loads((folder / "COMMIT").read_text("utf-8"))["run"]["run_id"])
+        _apply(lake, folder, watch)
+    return finished
+
+
+def _tables(
+    lake: Lake, snapshot: Snapshot, batch: PublishBatch, findings: list[dict[str, Any]], part: str
+) -> dict[str, pa.Table]:
+    have = snapshot.known_results(r.result_name for r in batch.results)
+    fresh = {r.result_name: r for r in batch.results if r.result_name not in have}
+    rows: dict[str, list[dict[str, Any]]] = {
+        "observations": [],
+        "scan_gaps": [],
+        "ledger": [],
+        "repositories": list(batch.repositories),
+        "scopes": [_row(s, TABLES["scopes"].schema) for s in batch.scopes],
+        "findings": findings,
+        "scans": [{**_row(s, TABLES["scans"].schema), "run_id": batch.run["run_id"]} for s in batch.scans],
+    }
+    for name, result in sorted(fresh.items()):
+        base = {"result_name": name, "scan_name": result.scan_name, "part": part, "tool": result.tool}
+        rows["ledger"].append(
+            {
+                **_row(result, TABLES["ledger"].schema),
+                "part": part,
+                "observations": len(result.observations),
+                "gaps": len(result.gaps),
+                "key_id": lake.key_id,
+            }
+        )
+        rows["observations"] += [
+            {**_row(o, TABLES["observations"].schema), **base, "extra": json.dumps(dict(o.extra), sort_keys=True)}
+            for o in result.observations
+        ]
+        rows["scan_gaps"] += [{**_row(g, TABLES["scan_gaps"].schema), **base} for g in result.gaps]
+    return {name: to_arrow(TABLES[name], r) for name, r in rows.items()}
+
+
+def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
+    """The fields of a dataclass that a table has."""
+    return {n: getattr(item, n) for n in schema.names if hasattr(item, n)}
+
+
+def _prepare(lake: Lake, seq: int, tables: dict[str, pa.Table], run: dict[str, Any], spooled: list[str]) -> Path:
+    folder = lake.path / "_pending" / f"{seq:012d}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, table in tables.items():
+        with (folder / f"{name}.parquet").open("wb") as f:
+            pq.write_table(table, f, compression="zstd")
+            f.flush()
+            os.fsync(f.fileno())
+    told = {"seq": seq, "run": {k: v.isoformat() if isinstance(v, datetime) else v for k, v in run.items()}}
+    tmp = folder / "commit.tmp"
+    with tmp.open("w", encoding="utf-8") as out:
+        json.dump({**told, "spooled": spooled}, out)
+        out.flush()
+        os.fsync(out.fileno())
+    tmp.replace(folder / "COMMIT")
+    return folder
+
+
+def _apply(lake: Lake, folder: Path, watch: Watcher) -> None:
+    try:
+        told = json.loads((folder / "COMMIT").read_text("utf-8"))
+        seq, run = int(told["seq"]), dict(told["run"])
+    except (OSError, ValueError, KeyError) as e:
+        raise LakeError(f"{folder} cannot be read", advice="Restore the lake from a backup.") from e
+    touched: pa.Table | None = None
+    for name in _ORDER[:-1]:
+        watch(name)
+        rows = pq.read_table(folder / f"{name}.parquet", schema=TABLES[name].schema)
+        lake.store.apply(TABLES[name], rows, seq)
+        if name == "findings":
+            touched = rows
+    watch("runs")
+    for column in ("started_at", "finished_at"):
+        run[column] = datetime.fromisoformat(run[column])
+    run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
+    lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq)
+    watch("marts")
+    assert touched is not None
+    write_marts(lake.path / "marts", lake.snapshot(), sorted(set(touched.column("repo_id").to_pylist())))
+    watch("spool")
+    lake.spool.remove(told["spooled"])
+    watch("end")
+    shutil.rmtree(folder)

@@ -1,0 +1,63 @@
+"""Saved queries: `nightwarden query --saved NAME`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """One query and what it answers."""
+
+    description: str
+    sql: str
+
+
+SAVED: dict[str, Saved] = {
+    "open-findings": Saved(
+        description="open findings by tool and severity",
+        sql="SELECT tool, severity_tool, count(*) AS findings, count(DISTINCT repo_id) AS repositories"
+        " FROM findings WHERE status = 'open' GROUP BY ALL ORDER BY findings DESC",
+    ),
+    "top-rules": Saved(
+        description="the rules with most open findings",
+        sql="SELECT tool, rule_id, any_value(title) AS title, count(*) AS findings,"
+        " count(DISTINCT repo_id) AS repositories FROM findings WHERE status = 'open'"
+        " GROUP BY tool, rule_id ORDER BY findings DESC LIMIT 50",
+    ),
+    "top-repositories": Saved(
+        description="the repositories with most open findings",
+        sql="SELECT slug, count(*) AS findings, count(*) FILTER (tool = 'kingfisher') AS secrets FROM findings"
+        " WHERE status = 'open' GROUP BY slug ORDER BY findings DESC LIMIT 50",
+    ),
+    "secrets": Saved(
+        description="open secrets with their places; values are never stored",
+        sql="SELECT slug, rule_id, path, line_start, occurrences, first_seen_at FROM findings"
+        " WHERE status = 'open' AND kind = 'secret' ORDER BY slug, path",
+    ),
+    "gaps": Saved(
+        description="what is not looked at now, and what to do",
+        sql="SELECT outcome, reason_code, tool, count(*) AS count, count(DISTINCT repo_id) AS repositories,"
+        " min(since_seq) AS since_run, any_value(remedy) AS remedy FROM gaps WHERE is_latest"
+        " GROUP BY ALL ORDER BY count DESC",
+    ),
+    "coverage": Saved(
+        description="outcomes of the newest row of every scope, by tool",
+        sql="SELECT tool, outcome, count(*) AS scans FROM latest GROUP BY ALL ORDER BY tool, scans DESC",
+    ),
+    "stale": Saved(
+        description="scopes with the oldest evidence",
+        sql="SELECT slug, ref, tool, outcome, reason_code, evidence_at, round(age_hours, 1) AS age_hours FROM freshness"
+        " ORDER BY evidence_at NULLS FIRST LIMIT 100",
+    ),
+    "new": Saved(
+        description="findings opened by the newest run",
+        sql="SELECT slug, tool, rule_id, title, path, line_start FROM findings WHERE status = 'open'"
+        " AND opened_run = (SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1) ORDER BY slug, tool, path",
+    ),
+    "slowest": Saved(
+        description="the scans that took longest",
+        sql="SELECT slug, tool, cause, round(duration_s, 2) AS seconds, peak_rss_bytes // 1048576 AS peak_mb,"
+        " files_read FROM scans ORDER BY duration_s DESC LIMIT 50",
+    ),
+}

@@ -1,0 +1,295 @@
+"""The tables of the lake: names, keys, columns with their meaning. Schemas change by addition only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+#: Raised with every addition; a lake of a newer version is not written by an older program.
+SCHEMA_VERSION = 1
+
+_TYPES: dict[str, pa.DataType] = {
+    "s": pa.string(),
+    "i": pa.int64(),
+    "f": pa.float64(),
+    "b": pa.bool_(),
+    "t": pa.timestamp("us", tz="UTC"),
+    "l": pa.list_(pa.string()),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One Delta table. ``append`` tables only grow; rows of ``merge`` tables are replaced by ``key``."""
+
+    name: str
+    description: str
+    mode: Literal["append", "merge"]
+    key: tuple[str, ...]
+    schema: pa.Schema
+    partition: tuple[str, ...] = ()
+
+
+def _schema(*columns: str) -> pa.Schema:
+    """Columns written as ``name type meaning``; a trailing ``!`` of the type means never null."""
+    fields = []
+    for column in columns:
+        name, kind, meaning = column.split(" ", 2)
+        fields.append(
+            pa.field(name, _TYPES[kind.rstrip("!")], nullable=not kind.endswith("!"), metadata={"comment": meaning})
+        )
+    return pa.schema(fields)
+
+
+_RUN = "run_id s! the run this row belongs to"
+_SCOPE = (
+    "repo_id s! forge host and immutable id, else the origin's address, else the relative path",
+    "ref s! the branch that was read, or refs/* for the history of all heads and tags",
+    "tool s! the scanner",
+    "slug s! the repository's name for people",
+)
+_RESULT = (
+    "result_name s! the completed result: <scan_name>.<parse revision>",
+    "scan_name s! digest of everything that can change the result of the scan",
+    "part s! month (YYYY-MM) in which the result was published; the partition",
+)
+
+_ALL = (
+    Table(
+        name="runs",
+        description="One flow run. Written last: a run without a row here is not there for any view.",
+        mode="append",
+        key=("run_id",),
+        schema=_schema(
+            "run_id s! the run",
+            "seq i! number of the run in this lake: the order of events, not a clock",
+            "started_at t! start, UTC",
+            "finished_at t! end, UTC",
+            "state s! Completed or CompletedWithGaps",
+            "sources l names of the sources that were patrolled",
+            "filters s what the run was narrowed to, as JSON",
+            "config_digest s! digest of tools, versions, rules and limits",
+            "versions s! version of each tool, as JSON",
+            "sandbox s! the sandbox that was in force",
+            "repositories i! repositories expected",
+            "expected i! scans expected: one row of scans each",
+            "tools_started i! scans for which a tool was started",
+            "gaps i! scans that name something unscanned",
+            "outcomes s! scans an outcome, as JSON",
+            "findings_opened i! findings opened or reopened",
+            "findings_fixed i! findings fixed",
+            "duration_s f! seconds from start to publish",
+            "scan_s f! seconds of tools, summed over scans",
+            "key_id s! id of the HMAC key",
+            "fp_version i! version of the identity rules",
+            "schema_version i! version of these tables",
+            "table_versions s! Delta version of every table at this run, as JSON: what its readers see",
+        ),
+    ),
+    Table(
+        name="repositories",
+        description="What exists, as seen by the last run that looked.",
+        mode="merge",
+        key=("repo_id",),
+        schema=_schema(
+            _SCOPE[0],
+            _SCOPE[3],
+            "source s! the source it was discovered in",
+            "url s! path or address without credentials",
+            "default_branch s the branch that HEAD names",
+            "head s commit of the default branch",
+            "owner s who answers for it",
+            "criticality s how much depends on it",
+            "exposure s who can reach what it runs",
+            "scopes l compliance scopes",
+            "present b! whether the last run that expected it found it",
+            "reason_code s why it could not be refreshed",
+            "first_seen_at t! first run that found it, UTC",
+            "changed_at t! last run that saw it different, UTC",
+        ),
+    ),
+    Table(
+        name="ledger",
+        description="One completed result: never computed twice, whatever repository, ref or night asks for it.",
+        mode="append",
+        key=("result_name",),
+        schema=_schema(
+            *_RESULT,
+            "tool s! the scanner",
+            "tool_version s! its version",
+            "kind s! what its observations are about",
+            "unit s! tree, file or blob",
+            "config_digest s! digest of adapter, tool, version, rules, options and limits",
+            "rules_digest s! digest of the rules",
+            "parse_revision i! revision of the parser that read the report",
+            "repo_id s! the repository it was made from",
+            "ref s! the ref it was made from",
+            "commit s! the commit it was made from",
+            "tips l commits of all heads and tags it covers (unit blob)",
+            "outcome s! ok or partial",
+            "raw_parts l digests of the kept reports, oldest first",
+            "base_result_name s the result it extends",
+            "observations i! rows in observations",
+            "gaps i! rows in scan_gaps",
+            "started_at t! when a tool really looked, UTC",
+            "duration_s f! seconds",
+            "exit_code i exit code of the tool",
+            "sandbox s! the sandbox it ran in",
+            "files_read i! files or blobs read",
+            "bytes_read i! bytes read",
+            "peak_rss_bytes i! peak resident memory",
+            "key_id s! id of the HMAC key",
+        ),
+    ),
+    Table(
+        name="scopes",
+        description="One (repository, ref, tool): its current result, its failures since, when a tool really looked.",
+        mode="merge",
+        key=("repo_id", "ref", "tool"),
+        schema=_schema(
+            *_SCOPE,
+            "source s! the source of the repository",
+            "scan_name s the scan name last completed",
+            "result_name s the result last completed",
+            "config_digest s its configuration",
+            "tool_version s its tool's version",
+            "rules_digest s its rules",
+            "commit s the commit it covers",
+            "tips l commits of all heads and tags it covers (unit blob)",
+            "evidence_at t when a tool really looked at what this result holds, UTC",
+            "duration_s f seconds the tool took last",
+            "outcome s! outcome of the last try",
+            "reason_code s reason of the last try",
+            "detail s more about it",
+            "failed_name s the scan name that failed last",
+            "attempts i! failures of that name in a row",
+            "last_attempt_at t last try, UTC",
+            "next_attempt_at t not tried again before, UTC",
+        ),
+    ),
+    Table(
+        name="scans",
+        description="The coverage record: one expected (repository, ref, tool) of one run.",
+        mode="append",
+        key=("run_id", "repo_id", "ref", "tool"),
+        schema=_schema(
+            _RUN,
+            *_SCOPE,
+            "scan_name s digest of everything that can change the result",
+            "result_name s the result this row refers to",
+            "commit s the commit looked at",
+            "tool_version s version of the tool",
+            "unit s! tree, file or blob",
+            "config_digest s! digest of adapter, tool, version, rules, options and limits",
+            "rules_digest s digest of the rules",
+            "cause s! why it was planned: new, changed, tool, rules, retry, forced, parser, or none",
+            "outcome s! ok, unchanged, nothing_to_read, partial, failed, timeout, stale, missing or skipped",
+            "reason_code s why, from a closed list (nightwarden explain CODE)",
+            "detail s more about it; never source text",
+            "started_at t when the tool was started in this run, UTC",
+            "duration_s f! seconds in this run",
+            "exit_code i exit code of the tool",
+            "raw_sha256 s digest of the newest kept report",
+            "sandbox s the sandbox in force",
+            "files_read i! files or blobs read in this run",
+            "bytes_read i! bytes read in this run",
+            "observations i! observations of the result",
+            "gaps i! unread paths of the result",
+            "peak_rss_bytes i! peak resident memory of the tool",
+            "attempts i! failures of this name in a row",
+        ),
+    ),
+    Table(
+        name="scan_gaps",
+        description="One unread path of one result, kept once; the view `gaps` shows it for every run that refers to it.",
+        mode="append",
+        key=("result_name", "path", "reason_code", "blob"),
+        partition=("part",),
+        schema=_schema(
+            *_RESULT,
+            "tool s! the scanner",
+            "path s! the path that was not read",
+            "blob s the object at that path",
+            "reason_code s! why (nightwarden explain CODE)",
+            "detail s more about it",
+        ),
+    ),
+    Table(
+        name="observations",
+        description="One thing one result saw, kept once. Use the view scan_results: it joins them to every "
+        "repository and night whose scan refers to them.",
+        mode="append",
+        key=("result_name", "occurrence_uid"),
+        partition=("part",),
+        schema=_schema(
+            *_RESULT,
+            "anchor_uid s! identity without the repository; survives edits elsewhere",
+            "occurrence_uid s! this place of it",
+            "tool s! the scanner",
+            "kind s! code, secret, iac, dependency, web or host",
+            "rule_id s! the tool's rule",
+            "title s! what the rule says, masked",
+            "severity_tool s severity as the tool gives it",
+            "path s path in the repository",
+            "line_start i first line, from 1",
+            "line_end i last line",
+            "blob s the object it was seen in",
+            "commit s for secrets: the first commit that put the blob at the path",
+            "purl s package",
+            "version s package version",
+            "resource s address of a resource",
+            "url s what to read about the rule",
+            "extra s more facts of the tool, as JSON",
+        ),
+    ),
+    Table(
+        name="findings",
+        description="One row a finding of one scope, as it stands now; changed only where a scope changed.",
+        mode="merge",
+        key=("finding_uid", "ref", "tool"),
+        schema=_schema(
+            "finding_uid s! SHA-256 of <repo_id>|<anchor_uid>",
+            *_SCOPE,
+            "anchor_uid s! identity without the repository",
+            "kind s! code, secret, iac, dependency, web or host",
+            "rule_id s! the tool's rule",
+            "title s! what the rule says, masked",
+            "severity_tool s severity as the tool gives it",
+            "path s first place, by path and line",
+            "line_start i first line of that place",
+            "line_end i last line of that place",
+            "resource s address of a resource",
+            "occurrences i! places",
+            "status s! open or fixed",
+            "first_seen_run s! run that opened it first",
+            "first_seen_at t! when, UTC",
+            "opened_run s! run that opened it last",
+            "fixed_run s run that saw it gone",
+            "fixed_at t when, UTC",
+            "fixed_reason s not_seen (its path was read without it), nothing_to_read or ref_gone",
+            "commit s commit of the last look that changed it",
+            "fp_version i! version of the identity rules",
+            "key_id s! id of the HMAC key",
+        ),
+    ),
+)
+
+TABLES: dict[str, Table] = {t.name: t for t in _ALL}
+
+
+def table_schema_markdown() -> str:
+    """The tables for people."""
+    names = {v: k for k, v in _TYPES.items()}
+    words = {"s": "string", "i": "int64", "f": "float64", "b": "bool", "t": "timestamp UTC", "l": "list of string"}
+    parts = []
+    for t in _ALL:
+        parts.append(
+            f"## {t.name}\n\n{t.description} Key: {', '.join(t.key)}.\n\n| column | type | meaning |\n|---|---|---|"
+        )
+        for f in t.schema:
+            null = "" if f.nullable else ", never null"
+            parts.append(f"| {f.name} | {words[names[f.type]]}{null} | {f.metadata[b'comment'].decode()} |")
+        parts.append("")
+    return "\n".join(parts)

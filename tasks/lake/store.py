@@ -1,0 +1,120 @@
+"""The storage calls: Delta tables in a folder. The one module to change for another storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from tasks.core.errors import LakeError
+from tasks.lake.schema import TABLES, Table
+
+#: One application id for all commits; its version is the run's number, so a commit is never applied twice.
+_APP = "nightwarden"
+
+
+class Store:
+    """Delta tables below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, name: str) -> Path:
+        """The folder of a table."""
+        return self._root / name
+
+    def create(self) -> None:
+        """Make the tables that are not there."""
+        for table in TABLES.values():
+            if not DeltaTable.is_deltatable(str(self.path(table.name))):
+                DeltaTable.create(
+                    str(self.path(table.name)),
+                    schema=Schema.from_arrow(table.schema),
+                    mode="ignore",
+                    name=table.name,
+                    description=table.description,
+                    partition_by=list(table.partition) or None,
+                )
+
+    def open(self, name: str, version: int | None = None) -> DeltaTable:
+        """A table at a version (the newest when None). Raises LakeError."""
+        try:
+            return DeltaTable(str(self.path(name)), version=version)
+        except (TableNotFoundError, OSError, ValueError) as e:
+            raise LakeError(
+                f"the table {name} cannot be opened{'' if version is None else f' at version {version}'}: {e}",
+                advice="Run `nightwarden lake verify`; restore the folder from a backup.",
+            ) from e
+
+    def version(self, name: str) -> int:
+        """The newest version of a table."""
+        return self.open(name).version()
+
+    def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
+        """A table as a dataset over the files of its version.
+
+        Not delta-rs's own dataset: the statistics it attaches are string views (1.6), which Arrow 26 cannot compare
+        with strings. Arrow prunes by the files' footers and by partition folders instead.
+        """
+        table = TABLES[name]
+        kinds = pa.schema([table.schema.field(p) for p in table.partition])
+        return ds.dataset(
+            self.files(name, version),
+            schema=table.schema,
+            format="parquet",
+            partitioning=ds.partitioning(kinds, flavor="hive") if table.partition else None,
+        )
+
+    def files(self, name: str, version: int | None = None) -> list[str]:
+        """The Parquet files a table consists of at a version."""
+        return [str(self.path(name) / uri) for uri in self._relative(name, version)]
+
+    def _relative(self, name: str, version: int | None) -> list[str]:
+        root = str(self.path(name).resolve()) + "/"
+        return [uri.removeprefix("file://").removeprefix(root) for uri in self.open(name, version).file_uris()]
+
+    def applied(self, name: str) -> int:
+        """The number of the last run whose rows this table holds; 0 when there is none."""
+        version: int | None = self.open(name).transaction_version(_APP)
+        return version or 0
+
+    def apply(self, table: Table, rows: pa.Table, seq: int) -> bool:
+        """Append or merge the rows of run ``seq`` unless the table holds them already. Returns whether it wrote."""
+        if rows.num_rows == 0 or self.applied(table.name) >= seq:
+            return False
+        properties = CommitProperties(app_transactions=[Transaction(_APP, seq)])
+        if table.mode == "append":
+            write_deltalake(
+                str(self.path(table.name)),
+                rows,
+                mode="append",
+                partition_by=list(table.partition) or None,
+                commit_properties=properties,
+            )
+            return True
+        on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
+        (
+            self.open(table.name)
+            .merge(rows, predicate=on, source_alias="s", target_alias="t", commit_properties=properties)
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .execute()
+        )
+        return True
+
+
+def to_arrow(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table of the table's schema; text that is not UTF-8 is made so, loudly marked by U+FFFD."""
+    try:
+        return pa.Table.from_pylist(rows, schema=table.schema)
+    except (UnicodeEncodeError, pa.ArrowInvalid):
+        clean = [{k: _utf8(v) for k, v in row.items()} for row in rows]
+        return pa.Table.from_pylist(clean, schema=table.schema)
+
+
+def _utf8(value: Any) -> Any:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,0 +1,118 @@
+"""Checks that a lake is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow.dataset as ds
+
+from tasks.core.errors import LakeError
+from tasks.lake.lake import Lake, Snapshot
+from tasks.lake.schema import TABLES
+from tasks.lake.views import connect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, in one table or folder."""
+
+    table: str
+    message: str
+
+
+#: Each query counts rows that must not exist.
+_CHECKS = (
+    ("scans", "refer to a result the ledger lacks",
+     "SELECT count(*) FROM scans s ANTI JOIN ledger l USING (result_name) WHERE s.result_name IS NOT NULL"),
+    ("scans", "belong to no run", "SELECT count(*) FROM scans s ANTI JOIN runs r USING (run_id)"),
+    ("observations", "belong to no result", "SELECT count(*) FROM observations o ANTI JOIN ledger l USING (result_name)"),
+    ("scan_gaps", "belong to no result", "SELECT count(*) FROM scan_gaps g ANTI JOIN ledger l USING (result_name)"),
+    ("scan_gaps", "have an unknown reason", "SELECT count(*) FROM scan_gaps g ANTI JOIN reasons r ON r.code = g.reason_code"),
+    ("scans", "have an unknown reason",
+     "SELECT count(*) FROM scans s ANTI JOIN reasons r ON r.code = s.reason_code WHERE s.reason_code IS NOT NULL"),
+    ("ledger", "count other observations than there are",
+     "SELECT count(*) FROM ledger l LEFT JOIN (SELECT result_name, count(*) AS n FROM observations GROUP BY 1) o"
+     " USING (result_name) WHERE l.observations <> coalesce(o.n, 0)"),
+    ("findings", "are open without being in the scope's current result",
+     "SELECT count(*) FROM findings f JOIN scopes s USING (repo_id, ref, tool)"
+     " ANTI JOIN (SELECT result_name, anchor_uid FROM observations) o"
+     " ON o.result_name = s.result_name AND o.anchor_uid = f.anchor_uid"
+     " WHERE f.status = 'open' AND s.result_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM scan_gaps g"
+     " WHERE g.result_name = s.result_name AND g.path = f.path)"),
+    ("runs", "expected other than their scans",
+     "SELECT count(*) FROM runs r LEFT JOIN (SELECT run_id, count(*) AS n FROM scans GROUP BY 1) s USING (run_id)"
+     " WHERE r.expected <> coalesce(s.n, 0)"),
+)  # fmt: skip
+
+
+def verify(lake: Lake) -> list[Problem]:
+    """Everything that is wrong with a lake; empty when it is whole."""
+    return list(_problems(lake))
+
+
+def _problems(lake: Lake) -> Iterator[Problem]:
+    for folder in sorted((lake.path / "_pending").glob("*")):
+        yield Problem(table="_pending", message=f"{folder.name} waits to be finished by the next run")
+    try:
+        snapshot = lake.snapshot()
+        for name, table in TABLES.items():
+            found = snapshot.dataset(name)
+            missing = sorted(set(table.schema.names) - set(found.schema.names))
+            if missing:
+                yield Problem(table=name, message=f"lacks the columns {', '.join(missing)}")
+            found.count_rows()
+    except (LakeError, OSError) as e:
+        yield Problem(table="lake", message=str(e))
+        return
+    yield from _runs(lake, snapshot)
+    con = connect(snapshot)
+    for name, table in TABLES.items():
+        key = ", ".join(table.key)
+        extra = con.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM {name} GROUP BY {key} HAVING count(*) > 1)"
+        ).fetchone()
+        if extra and extra[0]:
+            yield Problem(table=name, message=f"{extra[0]} keys stand there more than once")
+    for name, words, sql in _CHECKS:
+        bad = con.execute(sql).fetchone()
+        if bad and bad[0]:
+            yield Problem(table=name, message=f"{bad[0]} rows {words}")
+    yield from _kept_reports(lake, snapshot)
+    yield from _marts(lake, snapshot)
+
+
+def _runs(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
+    rows = snapshot.table("runs").to_pylist()
+    numbers = sorted(r["seq"] for r in rows)
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield Problem(table="runs", message="the numbers of the runs have holes")
+    for row in rows:
+        for name, version in json.loads(row["table_versions"]).items():
+            if version > lake.store.version(name):
+                yield Problem(table=name, message=f"run {row['seq']} refers to version {version}, which is not there")
+
+
+def _kept_reports(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
+    wanted = {
+        sha for parts in snapshot.table("ledger", columns=["raw_parts"]).column(0).to_pylist() for sha in parts or ()
+    }
+    for sha in sorted(wanted):
+        try:
+            lake.raw.get(sha)
+        except LakeError as e:
+            yield Problem(table="ledger", message=e.message)
+
+
+def _marts(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
+    folder = lake.path / "marts" / "findings"
+    if snapshot.run is None:
+        return
+    if not folder.is_dir():
+        yield Problem(table="marts", message="marts/findings is not there")
+        return
+    in_marts = ds.dataset(folder, format="parquet").count_rows()
+    in_lake = snapshot.dataset("findings").count_rows()
+    if in_marts != in_lake:
+        yield Problem(table="marts", message=f"marts/findings holds {in_marts} findings, the lake {in_lake}")

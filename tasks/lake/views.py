@@ -1,0 +1,123 @@
+"""SQL over the lake: the tables and views of the newest whole run in DuckDB. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from tasks.core.errors import UsageError
+from tasks.core.reasons import OUTCOMES, REASONS
+from tasks.lake.lake import Snapshot
+from tasks.lake.schema import TABLES
+
+_BATCH = 10_000
+
+#: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it.
+_VIEWS = {
+    "latest": """
+        SELECT s.* FROM scans s JOIN (
+            SELECT repo_id, ref, tool, max(seq) AS seq FROM scans JOIN runs USING (run_id) GROUP BY ALL
+        ) USING (repo_id, ref, tool) JOIN runs r USING (run_id, seq)""",
+    "gaps": """
+        WITH named AS (
+            SELECT s.run_id, r.seq, s.repo_id, s.slug, s.ref, s.tool, s.outcome, s.reason_code, NULL AS path, s.detail
+            FROM scans s JOIN runs r USING (run_id)
+            WHERE s.outcome IN ('failed', 'timeout', 'stale', 'missing')
+            UNION ALL
+            SELECT s.run_id, r.seq, s.repo_id, s.slug, s.ref, s.tool, s.outcome, g.reason_code, g.path, g.detail
+            FROM scans s JOIN runs r USING (run_id) JOIN scan_gaps g USING (result_name)
+        )
+        SELECT n.*, w.meaning, w.remedy, l.run_id IS NOT NULL AS is_latest,
+               min(n.seq) OVER (PARTITION BY n.repo_id, n.ref, n.tool, n.reason_code, n.path) AS since_seq
+        FROM named n LEFT JOIN reasons w ON w.code = n.reason_code
+        LEFT JOIN (SELECT run_id, repo_id, ref, tool FROM latest) l USING (run_id, repo_id, ref, tool)""",
+    "freshness": """
+        SELECT repo_id, slug, ref, tool, outcome, reason_code, evidence_at,
+               date_diff('second', evidence_at, (SELECT max(finished_at) FROM runs)) / 3600.0 AS age_hours,
+               commit, tool_version, attempts, next_attempt_at
+        FROM scopes""",
+    "scan_results": """
+        SELECT s.run_id, s.repo_id, s.slug, s.ref, s.commit AS scanned_commit, s.outcome, s.cause,
+               sha256(s.repo_id || '|' || o.anchor_uid) AS finding_uid, o.* EXCLUDE (part, scan_name)
+        FROM scans s JOIN observations o USING (result_name)""",
+}
+
+
+def connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
+    """A connection with every table (as the files of its version, not loaded) and the views; no other file or
+    network is in reach.
+
+    DuckDB reads the Parquet files itself: over a pyarrow dataset it pushes string views down, which Arrow 26 cannot
+    compare with strings.
+    """
+    con = duckdb.connect(
+        ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    )
+    con.execute("SET allowed_directories = ?", [[f"{snapshot.lake.path.resolve()}/"]])
+    con.execute("SET enable_external_access = false")
+    for name, table in TABLES.items():
+        found = snapshot.files(name)
+        if found:
+            columns = ", ".join(table.schema.names)
+            listed = ", ".join("'" + f.replace("'", "''") + "'" for f in found)
+            # Partitions are folders (part=2026-11); their names are text, whatever they look like.
+            kinds = "{" + ", ".join(f"'{p}': VARCHAR" for p in table.partition) + "}"
+            hive = f", hive_partitioning = true, hive_types = {kinds}" if table.partition else ", hive_partitioning = false"
+            con.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM read_parquet([{listed}]{hive})")
+        else:
+            con.register(name, table.schema.empty_table())
+    reasons = pa.table(
+        {
+            "code": [r.code for r in REASONS.values()],
+            "meaning": [r.meaning for r in REASONS.values()],
+            "remedy": [r.remedy for r in REASONS.values()],
+        }
+    )
+    con.register("reasons", reasons)
+    con.register("outcomes", pa.table({"outcome": list(OUTCOMES), "meaning": list(OUTCOMES.values())}))
+    for name, sql in _VIEWS.items():
+        con.execute(f"CREATE VIEW {name} AS {sql}")
+    con.execute("SET lock_configuration = true")
+    return con
+
+
+def run_query(snapshot: Snapshot, sql: str) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
+    """(column names, rows). One statement that reads; raises UsageError with DuckDB's words otherwise."""
+    con = connect(snapshot)
+    try:
+        statements = con.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type not in (
+            duckdb.StatementType.SELECT,
+            duckdb.StatementType.EXPLAIN,
+        ):
+            raise UsageError("one SELECT is expected", advice="The lake is written by runs only.")
+        cursor = con.execute(statements[0])
+        columns = [d[0] for d in cursor.description or ()]
+    except duckdb.Error as e:
+        raise UsageError(
+            f"the query failed: {e}", advice="`nightwarden lake schema` shows tables; views: " + ", ".join(_VIEWS)
+        ) from e
+    return columns, _fetch(con, cursor)
+
+
+def _fetch(con: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:
+    try:
+        while rows := cursor.fetchmany(_BATCH):
+            yield from rows
+    except duckdb.Error as e:
+        raise UsageError(f"the query failed: {e}") from e
+    finally:
+        con.close()
+
+
+def arrow_of(snapshot: Snapshot, sql: str) -> pa.Table:
+    """The answer to one of our own queries as an Arrow table."""
+    con = connect(snapshot)
+    try:
+        answer = con.execute(sql).arrow()
+        return answer if isinstance(answer, pa.Table) else answer.read_all()
+    finally:
+        con.close()
