@@ -1,0 +1,211 @@
+"""The plan: which of the expected scans must run, made before any task is mapped. Pure: starts nothing.
+
+A scan is named by everything that can change its result. ``decide`` compares that name with what the scope last
+completed, what it failed at, and what the ledger knows, and says what to do and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from statistics import median
+
+from tasks.core.ports import Scanner
+from tasks.core.types import Cause, Outcome, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
+
+#: The ref of a scan that reads the history of all heads and tags.
+ALL_REFS = "refs/*"
+#: The ref of a scan that was expected before any branch was known.
+UNKNOWN_REF = "HEAD"
+#: Wait before the n-th retry of the same scan name; the last one repeats. The first comes with the next run.
+BACK_OFF = (timedelta(0), timedelta(hours=12), timedelta(days=1), timedelta(days=2), timedelta(days=4))
+
+
+class Action(StrEnum):
+    """What to do about one expected scan."""
+
+    RUN = "run"  # start the tool
+    REUSE = "reuse"  # the ledger (or a twin in this run) has the result
+    REREAD = "reread"  # read the kept report again with a newer parser
+    KEEP = "keep"  # nothing changed since the scope's last completed look
+    EMPTY = "empty"  # the tree holds nothing this tool reads
+    WAIT = "wait"  # failed before; its back-off has not passed
+    GIVE_UP = "give_up"  # cannot be done tonight: outcome and reason are set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One expected (repository, ref, tool) with its decision. ``estimate_s`` is None when there is no history."""
+
+    repo_id: str
+    slug: str
+    ref: str
+    tool: str
+    unit: Unit
+    action: Action
+    cause: Cause
+    commit: str | None = None
+    tips: tuple[str, ...] = ()
+    scan_name: str | None = None
+    result_name: str | None = None
+    config_digest: str | None = None
+    estimate_s: float | None = None
+    outcome: Outcome | None = None
+    reason_code: str | None = None
+    detail: str = ""
+    leader: bool = True
+
+    @property
+    def scope(self) -> tuple[str, str, str]:
+        """The key of its scope."""
+        return (self.repo_id, self.ref, self.tool)
+
+
+def needs_work(p: Planned) -> bool:
+    """Whether a plan asks for work of its own."""
+    return p.action in (Action.RUN, Action.REREAD) and p.leader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the caller asked for: patterns of slugs, tools, and which doors to force."""
+
+    only: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    force: bool = False
+    retry_failed: bool = False
+
+
+def config_digest(scanner: Scanner, tool: ToolHome) -> str:
+    """Digest of what, beside the files read, can change a result: adapter, tool, version, rules, argv, limits."""
+    return digest(
+        scanner.name,
+        scanner.revision,
+        tool.version,
+        tool.rules_digest,
+        scanner.argv_label(),
+        scanner.limits.label(),
+        scanner.reads.label(),
+        scanner.unit,
+    )
+
+
+def tree_scan_name(config: str, entries: Iterable[TreeEntry]) -> str:
+    """Name of a scan of unit tree or file: the configuration and (path, mode, blob) of what it reads."""
+    return digest("tree", config, tree_digest(entries))
+
+
+def history_scan_name(config: str, tips: Sequence[str]) -> str:
+    """Name of a scan of unit blob: the configuration and the distinct commits of all heads and tags.
+
+    The commits determine every reachable blob and every place it stood at.
+    """
+    return digest("history", config, "\n".join(sorted(set(tips))))
+
+
+def result_name(scan_name: str, parse_revision: int) -> str:
+    """Name of one reading of a scan."""
+    return f"{scan_name}.{parse_revision}"
+
+
+def next_attempt_at(attempts: int, now: datetime) -> datetime:
+    """When a scan that has failed ``attempts`` times may be tried again."""
+    return now + BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
+
+
+def cause_of(state: ScopeState | None, tool: ToolHome, config: str, name: str) -> Cause:
+    """Why ``name`` is not what the scope last completed."""
+    if state is None or (state.scan_name is None and state.failed_name is None):
+        return Cause.NEW
+    if state.failed_name == name:
+        return Cause.RETRY
+    if state.scan_name is None:
+        return Cause.CHANGED
+    if state.config_digest != config:
+        return (
+            Cause.RULES
+            if state.tool_version == tool.version and state.rules_digest != tool.rules_digest
+            else Cause.TOOL
+        )
+    return Cause.CHANGED
+
+
+def decide(
+    base: Planned,
+    *,
+    state: ScopeState | None,
+    scanner: Scanner,
+    tool: ToolHome,
+    done: Mapping[str, int],
+    options: Options,
+    now: datetime,
+) -> Planned:
+    """Fill in action and cause of a scan whose name is known.
+
+    ``done`` maps completed scan names (ledger and spool) to the newest parse revision they were read with.
+    """
+    name, config = base.scan_name, base.config_digest
+    assert name is not None and config is not None
+    cause = cause_of(state, tool, config, name)
+    wanted = result_name(name, scanner.parse_revision)
+    if options.force:
+        return _with(base, Action.RUN, Cause.FORCED, wanted)
+    if state is not None and state.result_name == wanted:
+        return _with(base, Action.KEEP, Cause.NONE, wanted)
+    if name in done:
+        if done[name] >= scanner.parse_revision:
+            return _with(base, Action.REUSE, cause, result_name(name, done[name]))
+        return _with(base, Action.REREAD, Cause.PARSER, wanted)
+    if (
+        cause is Cause.RETRY
+        and state is not None
+        and state.next_attempt_at is not None
+        and state.next_attempt_at > now
+        and not options.retry_failed
+    ):
+        return _with(
+            base,
+            Action.WAIT,
+            cause,
+            None,
+            outcome=state.outcome,
+            reason_code=state.reason_code,
+            detail=f"{state.attempts} attempts; tried again after {state.next_attempt_at:%Y-%m-%d %H:%M} UTC; {state.detail}",
+        )
+    return _with(base, Action.RUN, cause, wanted)
+
+
+def _with(base: Planned, action: Action, cause: Cause, result: str | None, **more: object) -> Planned:
+    return replace(base, action=action, cause=cause, result_name=result, **more)  # type: ignore[arg-type]
+
+
+def follow_twins(plans: Iterable[Planned]) -> list[Planned]:
+    """Of several scans with the same name in one run, the first runs and the others refer to its result."""
+    seen: set[str] = set()
+    out: list[Planned] = []
+    for p in plans:
+        if p.action in (Action.RUN, Action.REREAD) and p.scan_name is not None:
+            if p.scan_name in seen:
+                p = replace(p, leader=False)
+            seen.add(p.scan_name)
+        out.append(p)
+    return out
+
+
+class Estimates:
+    """Seconds a scan will take: what this scope took last, else the median of its tool."""
+
+    def __init__(self, states: Iterable[ScopeState]) -> None:
+        by_tool: dict[str, list[float]] = {}
+        self._own: dict[tuple[str, str, str], float] = {}
+        for s in states:
+            if s.duration_s:
+                self._own[(s.repo_id, s.ref, s.tool)] = s.duration_s
+                by_tool.setdefault(s.tool, []).append(s.duration_s)
+        self._median = {tool: median(v) for tool, v in by_tool.items()}
+
+    def of(self, scope: tuple[str, str, str]) -> float | None:
+        """Seconds, or None when nothing of the kind was ever run."""
+        return self._own.get(scope, self._median.get(scope[2]))

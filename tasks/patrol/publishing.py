@@ -1,0 +1,151 @@
+"""The end of a run: rows, repositories and findings to the lake, and what the run says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.core.types import Outcome, Scan, ToolHome, digest
+from tasks.lake.findings import Change
+from tasks.lake.publish import PublishBatch, publish
+from tasks.patrol.plan import config_digest
+from tasks.patrol.rows import Closing, close_run, is_gap
+from tasks.patrol.session import Patrol, RepoState
+from tasks.patrol.summary import RunSummary, coverage_of, group_gaps
+
+_DAYS_UNUSED = 30.0
+
+
+def publish_run(patrol: Patrol) -> RunSummary:
+    """Write the run; whole or not at all. Returns its summary."""
+    means = patrol.means
+    closing = close_run(patrol)
+    gap_rows = [s for s in closing.scans if is_gap(s, patrol.states.get((s.repo_id, s.ref, s.tool)))]
+    ran = [r for r in closing.scans if r.sandbox]
+    finished = datetime.now(UTC)
+    outcomes = Counter(str(s.outcome) for s in closing.scans)
+    homes = {n: t for n, t in means.tools.items() if isinstance(t, ToolHome)}
+    run: dict[str, Any] = {
+        "run_id": patrol.run_id,
+        "started_at": patrol.started_at,
+        "finished_at": finished,
+        "state": "CompletedWithGaps" if gap_rows else "Completed",
+        "sources": [s.name for s in patrol.sources],
+        "filters": json.dumps({"only": patrol.options.only, "tools": patrol.options.tools}),
+        "config_digest": digest(*(config_digest(s, homes[s.name]) for s in means.scanners if s.name in homes)),
+        "versions": json.dumps({n: t.version for n, t in sorted(homes.items())}),
+        "sandbox": means.runner.sandbox.label,
+        "repositories": len(patrol.repos),
+        "expected": len(closing.scans),
+        "tools_started": len(ran),
+        "gaps": len(gap_rows),
+        "outcomes": json.dumps(dict(sorted(outcomes.items()))),
+        "duration_s": (finished - patrol.started_at).total_seconds(),
+        "scan_s": sum(r.duration_s for r in ran),
+    }
+    published = publish(
+        means.lake,
+        patrol.snapshot,
+        PublishBatch(
+            run=run,
+            repositories=list(_repositories(patrol, finished)),
+            scans=closing.scans,
+            results=closing.results,
+            scopes=closing.scopes,
+            changes=_changes(patrol, closing),
+        ),
+    )
+    means.mirrors.collect(patrol.repos, _DAYS_UNUSED)
+    return RunSummary(
+        run_id=patrol.run_id,
+        expected=len(closing.scans),
+        repositories=len(patrol.repos),
+        outcomes=dict(outcomes),
+        tools_started=len(ran),
+        causes=dict(Counter(str(r.cause) for r in ran)),
+        gap_rows=len(gap_rows),
+        gaps=group_gaps(_gap_entries(patrol, closing, gap_rows), _known_gaps(patrol)),
+        coverage=coverage_of(closing.scans),
+        opened=published.opened,
+        fixed=published.fixed,
+        open_findings=published.open_findings,
+        duration_s=run["duration_s"],
+        scan_s=run["scan_s"],
+    )
+
+
+def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
+    commits = {(s.repo_id, s.ref, s.tool): s for s in closing.scans}
+    return [
+        Change(
+            repo_id=key[0],
+            ref=key[1],
+            tool=key[2],
+            slug=commits[key].slug,
+            commit=commits[key].commit,
+            result=result,
+            fixed_reason=commits[key].reason_code or "nothing_to_read",
+        )
+        for key, result in closing.changed.items()
+    ]
+
+
+def _repositories(patrol: Patrol, now: datetime) -> Iterator[dict[str, Any]]:
+    """Rows of ``repositories`` that differ from what the lake has."""
+    known = patrol.snapshot.repository_rows([s.name for s in patrol.sources])
+    for repo_id, state in patrol.repos.items():
+        old = known.get(repo_id)
+        row = _repository(state, old, now)
+        if old is None or any(row[k] != old[k] for k in row if k != "changed_at"):
+            yield row
+
+
+def _repository(state: RepoState, old: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
+    repo, mirror = state.repo, state.mirror
+    return {
+        "repo_id": repo.repo_id,
+        "slug": repo.slug,
+        "source": repo.source,
+        "url": repo.url,
+        "default_branch": repo.default_branch,
+        "head": mirror.refs.get(mirror.head_ref or "") if mirror else (old["head"] if old else None),
+        "owner": repo.owner,
+        "criticality": repo.criticality,
+        "exposure": repo.exposure,
+        "scopes": list(repo.scopes),
+        "present": state.found,
+        "reason_code": state.reason_code,
+        "first_seen_at": old["first_seen_at"] if old else now,
+        "changed_at": now,
+    }
+
+
+def _gap_entries(patrol: Patrol, closing: Closing, gap_rows: list[Scan]) -> Iterator[tuple[str, str, str, str]]:
+    """(reason, tool, outcome, slug) of every unscanned scan and every unread path that counts now."""
+    inherited = [s for s in gap_rows if s.outcome is Outcome.UNCHANGED and s.result_name not in patrol.results]
+    unread = patrol.snapshot.gaps_of(s.result_name for s in inherited if s.result_name)
+    for s in gap_rows:
+        if s.outcome not in (Outcome.PARTIAL, Outcome.UNCHANGED):
+            yield (s.reason_code or str(s.outcome), s.tool, str(s.outcome), s.slug)
+            continue
+        own = patrol.results.get(s.result_name or "")
+        for gap in own.gaps if own is not None else unread.get(s.result_name or "", ()):
+            yield (gap.reason_code, s.tool, "partial", s.slug)
+    del closing
+
+
+def _known_gaps(patrol: Patrol) -> frozenset[tuple[str, str]] | None:
+    """The (reason, tool) pairs of the run before; None when there was none."""
+    if patrol.snapshot.run is None:
+        return None
+    pairs = {
+        (s.reason_code, s.tool) for s in patrol.states.values() if s.reason_code and s.outcome is not Outcome.SKIPPED
+    }
+    partial = [s.result_name for s in patrol.states.values() if s.outcome is Outcome.PARTIAL and s.result_name]
+    tools = {s.result_name: s.tool for s in patrol.states.values() if s.result_name}
+    for name, gaps in patrol.snapshot.gaps_of(partial).items():
+        pairs |= {(g.reason_code, tools[name]) for g in gaps}
+    return frozenset(pairs)

@@ -1,0 +1,198 @@
+"""From plans and results to the rows of a run: one ``scans`` row for every expected scan, and the scopes after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tasks.core.reasons import GAP_OUTCOMES
+from tasks.core.types import Cause, Gap, Outcome, Scan, ScanResult, ScopeState, ToolHome
+from tasks.patrol.plan import Action, Planned, next_attempt_at
+from tasks.patrol.session import Patrol, ScopeKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """The coverage record of a run: its rows, the scopes it leaves behind, and what changed in them."""
+
+    scans: tuple[Scan, ...]
+    scopes: tuple[ScopeState, ...]
+    #: Scopes whose current result changed: the result that now holds, or None when there is nothing to read.
+    changed: dict[ScopeKey, ScanResult | None]
+    results: tuple[ScanResult, ...]
+
+
+def close_run(patrol: Patrol) -> Closing:
+    """Make every expected scan a row. Reads results that the ledger has for reused names."""
+    plans = [p for s in patrol.repos.values() for p in s.plans]
+    reused = _reused(patrol, plans)
+    scans: list[Scan] = []
+    scopes: list[ScopeState] = []
+    changed: dict[ScopeKey, ScanResult | None] = {}
+    for p in plans:
+        before = patrol.states.get(p.scope)
+        row, result = _row(patrol, p, before, reused)
+        after = _scope(patrol, p, row, result, before)
+        scans.append(replace(row, attempts=after.attempts))
+        if after != before:
+            scopes.append(after)
+        if result is not None and (before is None or before.result_name != result.result_name):
+            changed[p.scope] = result
+        elif row.outcome is Outcome.NOTHING_TO_READ and p.action is Action.EMPTY and _had_result(before):
+            changed[p.scope] = None
+    return Closing(scans=tuple(scans), scopes=tuple(scopes), changed=changed, results=tuple(patrol.results.values()))
+
+
+def _had_result(before: ScopeState | None) -> bool:
+    return before is not None and before.result_name is not None
+
+
+def _reused(patrol: Patrol, plans: Iterable[Planned]) -> dict[str, ScanResult]:
+    """Results that planned scans refer to without having run: from this run, the spool, or the lake."""
+    names = {p.result_name for p in plans if p.action is Action.REUSE and p.result_name is not None}
+    found = {n: patrol.results[n] for n in names if n in patrol.results}
+    found.update(patrol.snapshot.results(sorted(names - set(found))))
+    return found
+
+
+def _row(
+    patrol: Patrol, p: Planned, before: ScopeState | None, reused: dict[str, ScanResult]
+) -> tuple[Scan, ScanResult | None]:
+    """The row of one expected scan, and the result it now refers to if that is not the scope's old one."""
+    if p.action in (Action.RUN, Action.REREAD):
+        own = patrol.rows.get(p.scope)
+        result = patrol.results.get(p.result_name or "")
+        if own is not None:
+            return own, result if own.outcome in (Outcome.OK, Outcome.PARTIAL) else None
+        if result is not None:  # a twin in this run has read it
+            return _plain(patrol, p, Outcome.UNCHANGED, result=result), result
+        leader = next((r for r in patrol.rows.values() if r.scan_name == p.scan_name), None)
+        if leader is not None:
+            return _plain(patrol, p, leader.outcome, leader.reason_code, leader.detail), None
+        return _plain(patrol, p, Outcome.FAILED, "cancelled", "the run ended before this scan"), None
+    if p.action is Action.REUSE:
+        result = reused[p.result_name or ""]
+        return _plain(patrol, p, Outcome.UNCHANGED, result=result), result
+    if p.action is Action.KEEP:
+        return _plain(patrol, p, Outcome.UNCHANGED), None
+    return _plain(patrol, p, p.outcome or Outcome.FAILED, p.reason_code, p.detail), None
+
+
+def _plain(
+    patrol: Patrol,
+    p: Planned,
+    outcome: Outcome,
+    reason_code: str | None = None,
+    detail: str = "",
+    *,
+    result: ScanResult | None = None,
+) -> Scan:
+    """A row for which no tool was started."""
+    home = patrol.means.tools.get(p.tool)
+    tool = home if isinstance(home, ToolHome) else None
+    return Scan(
+        scan_name=p.scan_name,
+        result_name=(result.result_name if result else p.result_name) if outcome is Outcome.UNCHANGED else None,
+        repo_id=p.repo_id,
+        slug=p.slug,
+        ref=p.ref,
+        commit=p.commit,
+        tool=p.tool,
+        tool_version=tool.version if tool else None,
+        unit=p.unit,
+        config_digest=p.config_digest,
+        rules_digest=tool.rules_digest if tool else None,
+        cause=p.cause,
+        outcome=outcome,
+        reason_code=reason_code,
+        detail=detail,
+        observations=len(result.observations) if result else 0,
+        gaps=len(result.gaps) if result else 0,
+    )
+
+
+def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, before: ScopeState | None) -> ScopeState:
+    """The scope after this run. Equal to ``before`` when nothing was learnt."""
+    source = patrol.repos[p.repo_id].repo.source
+    state = before or ScopeState(
+        repo_id=p.repo_id, ref=p.ref, tool=p.tool, slug=p.slug, source=source, outcome=row.outcome
+    )
+    state = replace(state, slug=p.slug, source=source)
+    if p.action is Action.KEEP:
+        # The same files under a newer commit: the next extension may start from it.
+        return replace(state, commit=p.commit, tips=p.tips)
+    if p.action is Action.WAIT or row.outcome is Outcome.SKIPPED:
+        return state
+    if result is not None:
+        home = patrol.tool(p.tool)
+        ran = p.action in (Action.RUN, Action.REREAD) and row.outcome is not Outcome.UNCHANGED
+        return replace(
+            state,
+            scan_name=result.scan_name,
+            result_name=result.result_name,
+            config_digest=p.config_digest,
+            tool_version=home.version,
+            rules_digest=home.rules_digest,
+            commit=p.commit,
+            tips=p.tips,
+            evidence_at=result.started_at,
+            duration_s=row.duration_s if ran else state.duration_s,
+            outcome=result.outcome,
+            reason_code=None,
+            detail=result_detail(result.gaps),
+            failed_name=None,
+            attempts=0,
+            last_attempt_at=row.started_at if ran else state.last_attempt_at,
+            next_attempt_at=None,
+        )
+    if row.outcome is Outcome.NOTHING_TO_READ and p.action is Action.EMPTY:
+        if before is not None and before.outcome is Outcome.NOTHING_TO_READ and before.commit == p.commit:
+            return state
+        return replace(
+            state,
+            scan_name=None,
+            result_name=None,
+            config_digest=p.config_digest,
+            commit=p.commit,
+            evidence_at=patrol.started_at,
+            outcome=row.outcome,
+            reason_code=row.reason_code,
+            detail=row.detail,
+            failed_name=None,
+            attempts=0,
+            next_attempt_at=None,
+        )
+    return _failed(state, p, row, patrol.started_at)
+
+
+def _failed(state: ScopeState, p: Planned, row: Scan, now: datetime) -> ScopeState:
+    """A scope that could not be looked at: what it last completed stays, the failure is counted."""
+    tried = p.action in (Action.RUN, Action.REREAD)
+    again = tried and state.failed_name == p.scan_name
+    attempts = (state.attempts + 1 if again else 1) if tried else 0
+    return replace(
+        state,
+        outcome=row.outcome,
+        reason_code=row.reason_code,
+        detail=row.detail,
+        failed_name=p.scan_name if tried else state.failed_name,
+        attempts=attempts if tried else state.attempts,
+        last_attempt_at=(row.started_at or now) if tried else state.last_attempt_at,
+        next_attempt_at=next_attempt_at(attempts, now) if tried else state.next_attempt_at,
+    )
+
+
+def result_detail(gaps: Iterable[Gap]) -> str:
+    """A short count of what a partial result did not read."""
+    count: dict[str, int] = {}
+    for g in gaps:
+        count[g.reason_code] = count.get(g.reason_code, 0) + 1
+    return ", ".join(f"{n} {code}" for code, n in sorted(count.items()))
+
+
+def is_gap(row: Scan, before: ScopeState | None) -> bool:
+    """Whether a row names something unscanned; an unchanged scan inherits the gaps of the result it refers to."""
+    if row.outcome is Outcome.UNCHANGED:
+        return row.gaps > 0 or (row.cause is Cause.NONE and before is not None and before.outcome is Outcome.PARTIAL)
+    return row.outcome in GAP_OUTCOMES

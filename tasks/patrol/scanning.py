@@ -1,0 +1,188 @@
+"""Scan one changed repository: its planned scans one after another, each durable in the spool when it ends."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.core.errors import NightwardenError, ScanGapError
+from tasks.core.ports import Scanner
+from tasks.core.types import Outcome, Parsed, RawReport, Scan, Target, ToolHome, TreeEntry, Unit
+from tasks.patrol import history_scan, tree_scan
+from tasks.patrol.look import Look, reader, result_of, row_of
+from tasks.patrol.plan import Action, Planned, needs_work
+from tasks.patrol.session import Patrol, RepoState
+from tasks.repos.checkout import Checkout
+from tasks.scanners.execute import Execution, execute, execute_bisecting, run_control
+from tasks.scanners.service import ServicePool
+
+
+class Scanning:
+    """Runs planned scans. One for a run; thread-safe."""
+
+    def __init__(self, patrol: Patrol) -> None:
+        self.patrol = patrol
+        self.means = patrol.means
+        self.home = self.means.work / patrol.run_id
+        self._controls: dict[str, NightwardenError | None] = {}
+        self._control_locks = {s.name: threading.Lock() for s in self.means.scanners}
+        self._services: dict[str, ServicePool] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """End the long-lived processes and remove the run's work folder."""
+        for service in self._services.values():
+            service.close()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def scan_repository(self, state: RepoState) -> list[Scan]:
+        """Do the planned scans of one repository; every one leaves a row, whatever happens to it."""
+        rows: list[Scan] = []
+        self.patrol.progress.begin(state.repo.slug)
+        try:
+            for p in state.plans:
+                if needs_work(p):
+                    rows.append(self._scan(state, p))
+        finally:
+            bad = any(r.outcome in (Outcome.FAILED, Outcome.TIMEOUT) for r in rows)
+            self.patrol.progress.end(state.repo.slug, failed=bad)
+        return rows
+
+    def _scan(self, state: RepoState, p: Planned) -> Scan:
+        began, clock = datetime.now(UTC), time.monotonic()
+        scanner = next(s for s in self.means.scanners if s.name == p.tool)
+        home = self.means.tools[p.tool]
+        tool = home if isinstance(home, ToolHome) else None
+        try:
+            look = self._look(state, p, scanner, self.patrol.tool(p.tool))
+        except ScanGapError as e:
+            if e.reason_code == "cancelled":
+                raise
+            look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=e.reason_code, detail=e.detail))
+        except Exception as e:  # a fault of ours on one repository must not take the others' night
+            # The message may quote what was read, so only the type and the place are kept.
+            place = _place(e)
+            look = Look(
+                parsed=Parsed(outcome=Outcome.FAILED, reason_code="internal", detail=f"{type(e).__name__} at {place}")
+            )
+        look = replace(look, duration_s=time.monotonic() - clock)
+        row = row_of(p, look, tool, began)
+        if tool is not None and look.parsed.outcome in (Outcome.OK, Outcome.PARTIAL):
+            result = result_of(p, look, scanner, tool, began)
+            self.means.lake.spool.put(result)
+            with self.patrol.lock:
+                self.patrol.results[result.result_name] = result
+        with self.patrol.lock:
+            self.patrol.rows[p.scope] = row
+        return row
+
+    def _look(self, state: RepoState, p: Planned, scanner: Scanner, tool: ToolHome) -> Look:
+        assert state.mirror is not None
+        mirror = state.mirror.path
+        if scanner.unit is Unit.BLOB:
+            again = history_scan.reread(self, p, scanner, mirror) if p.action is Action.REREAD else None
+            return again or history_scan.scan(self, p, scanner, tool, mirror)
+        again = tree_scan.reread(self, p, scanner, tool, mirror) if p.action is Action.REREAD else None
+        return again or tree_scan.scan(self, p, scanner, tool, mirror)
+
+    # -- what both kinds of look use --------------------------------------------------------------------
+
+    def control(self, scanner: Scanner, tool: ToolHome) -> None:
+        """The tool must find its planted flaw once in a run before its word counts (design rule 1)."""
+        with self._control_locks[scanner.name]:
+            if scanner.name not in self._controls:
+                error: NightwardenError | None = None
+                try:
+                    with self.folder(scanner, tool) as work:
+                        run_control(
+                            scanner, tool, self.means.runner, self.means.key, self._service(scanner, tool), work
+                        )
+                except NightwardenError as e:
+                    error = e
+                self._controls[scanner.name] = error
+            error = self._controls[scanner.name]
+        if error is not None:
+            raise error
+
+    @contextmanager
+    def folder(self, scanner: Scanner, tool: ToolHome) -> Iterator[Path]:
+        """A fresh folder for one target, below the service's root where there is one; removed afterwards."""
+        service = self._service(scanner, tool)
+        folder = (service.root if service is not None else self.home / "one-shot") / uuid.uuid4().hex[:16]
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _service(self, scanner: Scanner, tool: ToolHome) -> ServicePool | None:
+        if not scanner.long_lived:
+            return None
+        with self._lock:
+            if scanner.name not in self._services:
+                root = self.home / scanner.name
+                root.mkdir(parents=True, exist_ok=True)
+                self._services[scanner.name] = ServicePool(
+                    self.means.runner, tool, scanner, root=root, size=self.means.workers
+                )
+            return self._services[scanner.name]
+
+    def target(self, p: Planned, folder: Path, checkout: Checkout) -> Target:
+        """The target over a written checkout."""
+        return Target(
+            repo_id=p.repo_id,
+            ref=p.ref,
+            commit=p.commit or "",
+            root=folder,
+            files=checkout.files,
+            read=reader(folder, checkout.files),
+        )
+
+    def execute(self, scanner: Scanner, tool: ToolHome, target: Target) -> Execution:
+        """Run the tool on a target. For units tree and file a crash is narrowed down to the files that cause it,
+        and the rest is scanned without them."""
+        means = self.means
+        if scanner.unit is Unit.BLOB:
+            return execute(scanner, tool, target, means.runner, means.key, None)
+
+        @contextmanager
+        def subset(names: Sequence[str]) -> Iterator[Target]:
+            with self.folder(scanner, tool) as folder:
+                files = {n: target.files[n] for n in names}
+                for name in files:
+                    place = folder / name
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes((target.root / name).read_bytes())
+                yield replace(target, root=folder, files=files, read=reader(folder, files))
+
+        return execute_bisecting(
+            scanner, tool, target, means.runner, means.key, self._service(scanner, tool), subset=subset
+        )
+
+    def keep(self, raw: RawReport | None, p: Planned, files: Mapping[str, TreeEntry]) -> tuple[str, ...]:
+        """Keep a masked report; its digest, or nothing when there was none."""
+        if raw is None:
+            return ()
+        header = {
+            "repo_id": p.repo_id,
+            "ref": p.ref,
+            "commit": p.commit or "",
+            "scan_name": p.scan_name or "",
+            "files": str(len(files)),
+        }
+        return (self.means.lake.raw.put(raw, header),)
+
+
+def _place(error: BaseException) -> str:
+    """File name and line of the innermost frame of an exception."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "unknown"

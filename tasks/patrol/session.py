@@ -1,0 +1,294 @@
+"""One run of the patrol: what was discovered, mirrored and planned. Lives in one process, shared by its threads."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from tasks.core.errors import ScanGapError
+from tasks.core.keys import HmacKey
+from tasks.core.ports import Scanner
+from tasks.core.process import ProcessRunner
+from tasks.core.types import Cause, Mirror, Outcome, Repo, Scan, ScanResult, ScopeState, Source, ToolHome, Unit
+from tasks.lake.lake import Lake, Snapshot
+from tasks.patrol.plan import (
+    ALL_REFS,
+    UNKNOWN_REF,
+    Action,
+    Estimates,
+    Options,
+    Planned,
+    config_digest,
+    decide,
+    follow_twins,
+    history_scan_name,
+    needs_work,
+    tree_scan_name,
+)
+from tasks.patrol.progress import Progress
+from tasks.repos.discovery import discover
+from tasks.repos.git import Git
+from tasks.repos.mirrors import Mirrors
+from tasks.repos.trees import read_tree
+
+ScopeKey = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class RepoState:
+    """What this run knows of one repository; ``reason_code`` is set when it could not be refreshed."""
+
+    repo: Repo
+    found: bool
+    mirror: Mirror | None = None
+    reason_code: str | None = None
+    detail: str = ""
+    plans: list[Planned] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What a run works with. ``tools`` maps a scanner's name to its home, or to the reason it is not there."""
+
+    lake: Lake
+    runner: ProcessRunner
+    git: Git
+    mirrors: Mirrors
+    scanners: tuple[Scanner, ...]
+    tools: Mapping[str, ToolHome | str]
+    key: HmacKey
+    work: Path
+    workers: int
+    switched_off: frozenset[str] = frozenset()
+
+
+class Patrol:
+    """The state of one run. Call in order: discover, refresh, plan, scan (each repository), publish."""
+
+    def __init__(self, means: Means, sources: Iterable[Source], options: Options) -> None:
+        self.means = means
+        self.sources = tuple(sources)
+        self.options = options
+        self.run_id = uuid.uuid4().hex
+        self.started_at = datetime.now(UTC)
+        self.progress = Progress()
+        self.repos: dict[str, RepoState] = {}
+        self.snapshot: Snapshot = means.lake.snapshot()
+        self.spooled: dict[str, ScanResult] = means.lake.spool.load()
+        self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states([s.name for s in self.sources])
+        self.rows: dict[ScopeKey, Scan] = {}
+        self.results: dict[str, ScanResult] = dict(self.spooled)
+        self.lock = threading.Lock()
+
+    # -- discover ---------------------------------------------------------------------------------------
+
+    def discover(self) -> int:
+        """Find the repositories of the sources and add those the last run knew. Returns how many are expected."""
+        known = {r.repo_id: r for r in self.snapshot.repositories([s.name for s in self.sources])}
+        for source in self.sources:
+            for d in discover(
+                source, self.means.git, {r.repo_id: r for r in known.values() if r.source == source.name}
+            ):
+                self.repos[d.repo.repo_id] = RepoState(
+                    repo=d.repo, found=True, reason_code=d.reason_code, detail=d.detail
+                )
+        for repo_id, repo in known.items():
+            if repo_id not in self.repos:
+                self.repos[repo_id] = RepoState(
+                    repo=repo, found=False, reason_code="not_found", detail="known to the last run, not discovered now"
+                )
+        if self.options.only:
+            self.repos = {
+                k: v
+                for k, v in self.repos.items()
+                if any(fnmatchcase(v.repo.slug, pattern) for pattern in self.options.only)
+            }
+        return len(self.repos)
+
+    # -- refresh ----------------------------------------------------------------------------------------
+
+    def refresh(self) -> int:
+        """Bring every mirror up to date; a failure becomes the repository's reason. Returns how many were fetched."""
+        todo = [s for s in self.repos.values() if s.reason_code is None]
+        self.progress.start("refresh", {s.repo.slug: 1.0 for s in todo})
+        self.each(todo, self._refresh_one)
+        return sum(1 for s in todo if s.mirror is not None and s.mirror.fetched)
+
+    def _refresh_one(self, state: RepoState) -> None:
+        self.progress.begin(state.repo.slug)
+        try:
+            state.mirror = self.means.mirrors.refresh(state.repo)
+            state.repo = replace(state.repo, default_branch=state.mirror.head_ref)
+        except ScanGapError as e:
+            if e.reason_code == "cancelled":
+                raise
+            state.reason_code, state.detail = e.reason_code, e.detail
+        finally:
+            self.progress.end(state.repo.slug, failed=state.reason_code is not None)
+
+    def each(self, items: Iterable[RepoState], work: Callable[[RepoState], None]) -> None:
+        """Run ``work`` for every item on the run's threads; the first exception ends the phase."""
+        with ThreadPoolExecutor(self.means.workers, thread_name_prefix="patrol") as pool:
+            for future in [pool.submit(work, item) for item in items]:
+                future.result()
+
+    # -- plan -------------------------------------------------------------------------------------------
+
+    def plan(self) -> list[Planned]:
+        """Decide every expected scan. Starts no tool."""
+        todo = list(self.repos.values())
+        self.progress.start("plan", {s.repo.slug: 1.0 for s in todo})
+        self.each(todo, self._name_one)
+        estimates = Estimates(self.states.values())
+        named = [p for s in todo for p in s.plans if p.outcome is None and p.action is Action.RUN]
+        done = self._done_names(named)
+        now = self.started_at
+        for s in todo:
+            s.plans = [
+                replace(
+                    decide(
+                        p,
+                        state=self.states.get(p.scope),
+                        scanner=self._scanner(p.tool),
+                        tool=self.tool(p.tool),
+                        done=done,
+                        options=self.options,
+                        now=now,
+                    ),
+                    estimate_s=estimates.of(p.scope),
+                )
+                if p.outcome is None and p.action is Action.RUN
+                else p
+                for p in s.plans
+            ]
+        flat = follow_twins(p for s in todo for p in s.plans)
+        by_repo: dict[str, list[Planned]] = {}
+        for p in flat:
+            by_repo.setdefault(p.repo_id, []).append(p)
+        for s in todo:
+            s.plans = by_repo.get(s.repo.repo_id, [])
+        return flat
+
+    def _done_names(self, plans: Iterable[Planned]) -> dict[str, int]:
+        """Completed names among those planned whose scope does not already hold them, with their parse revision."""
+        names = []
+        for p in plans:
+            state = self.states.get(p.scope)
+            if state is None or state.scan_name != p.scan_name or state.failed_name is not None:
+                names.append(p.scan_name or "")
+        found = {name: int(row["parse_revision"]) for name, row in self.snapshot.ledger_lookup(names).items()}
+        for r in self.spooled.values():
+            found[r.scan_name] = max(r.parse_revision, found.get(r.scan_name, 0))
+        return found
+
+    def _name_one(self, s: RepoState) -> None:
+        try:
+            for scanner in self.means.scanners:
+                s.plans += self._name_scans(s, scanner)
+        finally:
+            self.progress.end(s.repo.slug, failed=s.reason_code is not None)
+
+    def _name_scans(self, s: RepoState, scanner: Scanner) -> list[Planned]:
+        """The expected scans of one repository by one tool, named where the tree can be read."""
+        repo, known = (
+            s.repo,
+            [k for k in self.states.values() if k.repo_id == s.repo.repo_id and k.tool == scanner.name],
+        )
+        head = s.mirror.head_ref if s.mirror else None
+        if scanner.unit is Unit.BLOB:
+            refs = [ALL_REFS]
+        else:
+            refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"})
+            if head is not None:
+                refs = sorted({head, *(r for r in refs if r != UNKNOWN_REF)})
+            refs = refs or [repo.default_branch or UNKNOWN_REF]
+        return [self._name_scan(s, scanner, ref) for ref in refs]
+
+    def _name_scan(self, s: RepoState, scanner: Scanner, ref: str) -> Planned:
+        base = Planned(
+            repo_id=s.repo.repo_id,
+            slug=s.repo.slug,
+            ref=ref,
+            tool=scanner.name,
+            unit=scanner.unit,
+            action=Action.RUN,
+            cause=Cause.NONE,
+        )
+        if s.reason_code is not None:
+            outcome = _outcome_of(s.reason_code)
+            before = self.states.get(base.scope)
+            if s.reason_code == "empty_repository" and before is not None and before.result_name is not None:
+                # It held commits when it was last read: an accident until somebody says otherwise.
+                outcome = Outcome.FAILED
+            return _give_up(base, outcome, s.reason_code, s.detail)
+        if self.options.tools and scanner.name not in self.options.tools:
+            return _give_up(base, Outcome.SKIPPED, "switched_off", "not among the tools asked for")
+        if scanner.name in self.means.switched_off:
+            return _give_up(base, Outcome.SKIPPED, "switched_off", "switched off in the configuration")
+        tool = self.means.tools[scanner.name]
+        if isinstance(tool, str):
+            return _give_up(base, Outcome.FAILED, "tool_missing", tool)
+        assert s.mirror is not None
+        config = config_digest(scanner, tool)
+        state = self.states.get(base.scope)
+        if scanner.unit is Unit.BLOB:
+            tips = s.mirror.tips
+            head = s.mirror.refs.get(s.mirror.head_ref or "") or tips[-1]
+            return replace(
+                base, commit=head, tips=tips, config_digest=config, scan_name=history_scan_name(config, tips)
+            )
+        commit = s.mirror.refs.get(ref)
+        if commit is None:
+            if ref == UNKNOWN_REF:
+                return _give_up(base, Outcome.FAILED, "no_default_branch", "HEAD names no existing branch")
+            return replace(_give_up(base, Outcome.NOTHING_TO_READ, "ref_gone", f"{ref} is gone"), action=Action.EMPTY)
+        base = replace(base, commit=commit, config_digest=config)
+        if state is not None and state.commit == commit and state.config_digest == config and not state.failed_name:
+            # Same commit, same configuration: the tree need not be read to know the name.
+            if state.scan_name is None and state.outcome is Outcome.NOTHING_TO_READ:
+                return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
+            if state.scan_name is not None:
+                return replace(base, scan_name=state.scan_name)
+        try:
+            tree = read_tree(self.means.git, s.mirror.path, commit)
+        except ScanGapError as e:
+            return _give_up(base, Outcome.FAILED, e.reason_code, e.detail)
+        entries = [e for e in tree.entries if scanner.reads(e.path)]
+        if not entries:
+            return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
+        return replace(base, scan_name=tree_scan_name(config, entries))
+
+    # -- small questions --------------------------------------------------------------------------------
+
+    def _scanner(self, name: str) -> Scanner:
+        return next(s for s in self.means.scanners if s.name == name)
+
+    def tool(self, name: str) -> ToolHome:
+        """The home of an installed tool. Raises ScanGapError(tool_missing)."""
+        tool = self.means.tools[name]
+        if isinstance(tool, str):
+            raise ScanGapError("tool_missing", tool)
+        return tool
+
+    def changed(self) -> list[RepoState]:
+        """Repositories with at least one scan to run or read again."""
+        return [s for s in self.repos.values() if any(needs_work(p) for p in s.plans)]
+
+
+def _give_up(base: Planned, outcome: Outcome, reason_code: str, detail: str) -> Planned:
+    return replace(base, action=Action.GIVE_UP, outcome=outcome, reason_code=reason_code, detail=detail)
+
+
+def _outcome_of(reason_code: str) -> Outcome:
+    """The outcome of every scan of a repository that could not be refreshed."""
+    return {
+        "not_found": Outcome.MISSING,
+        "fetch_stale": Outcome.STALE,
+        "empty_repository": Outcome.NOTHING_TO_READ,
+    }.get(reason_code, Outcome.FAILED)

@@ -1,0 +1,146 @@
+"""What a run says of itself: the plan as text, the summary that puts gaps first, the tables of the artifacts."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tasks.core.reasons import OUTCOMES, REASONS
+from tasks.core.types import Cause, Outcome, Scan
+from tasks.patrol.plan import Action, Planned
+from tasks.patrol.session import Patrol
+
+#: Rows an artifact holds at most, and repositories a row names.
+MAX_ROWS = 200
+MAX_NAMES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapGroup:
+    """One reason and tool: how many scans or paths, in which repositories, and what to do."""
+
+    reason_code: str
+    tool: str
+    outcome: str
+    count: int
+    repositories: tuple[str, ...]
+    repository_count: int
+    is_new: bool
+
+    @property
+    def remedy(self) -> str:
+        """What an operator can do about it."""
+        reason = REASONS.get(self.reason_code)
+        return reason.remedy if reason else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A finished run in figures. ``gap_rows`` counts the scans that name something unscanned."""
+
+    run_id: str
+    expected: int
+    repositories: int
+    outcomes: dict[str, int]
+    tools_started: int
+    causes: dict[str, int]
+    gap_rows: int
+    gaps: tuple[GapGroup, ...]
+    coverage: dict[str, dict[str, int]]
+    opened: int
+    fixed: int
+    open_findings: int
+    duration_s: float
+    scan_s: float
+
+    def sentence(self) -> str:
+        """One line for a state's message."""
+        said = ", ".join(f"{n} {o}" for o, n in sorted(self.outcomes.items()))
+        return (
+            f"{self.expected} scans of {self.repositories} repositories: {said}; {self.gap_rows} with gaps; "
+            f"findings {self.open_findings} open, {self.opened} new, {self.fixed} fixed"
+        )
+
+
+def group_gaps(
+    entries: Iterable[tuple[str, str, str, str]], known: frozenset[tuple[str, str]] | None
+) -> tuple[GapGroup, ...]:
+    """Group (reason_code, tool, outcome, slug) entries; new (reason, tool) pairs first, then by count.
+
+    ``known`` are the pairs of the run before; None when there was none, and then nothing counts as new.
+    """
+    count: Counter[tuple[str, str]] = Counter()
+    outcome: dict[tuple[str, str], str] = {}
+    names: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for reason, tool, what, slug in entries:
+        count[reason, tool] += 1
+        outcome.setdefault((reason, tool), what)
+        names[reason, tool][slug] = None
+    groups = [
+        GapGroup(
+            reason_code=reason,
+            tool=tool,
+            outcome=outcome[reason, tool],
+            count=n,
+            repositories=tuple(sorted(names[reason, tool])[:MAX_NAMES]),
+            repository_count=len(names[reason, tool]),
+            is_new=known is not None and (reason, tool) not in known,
+        )
+        for (reason, tool), n in count.items()
+    ]
+    return tuple(sorted(groups, key=lambda g: (not g.is_new, -g.count, g.reason_code, g.tool)))
+
+
+def coverage_of(scans: Iterable[Scan]) -> dict[str, dict[str, int]]:
+    """Rows a tool and outcome."""
+    table: dict[str, Counter[str]] = {}
+    for row in scans:
+        table.setdefault(row.tool, Counter())[row.outcome] += 1
+    return {tool: {o: counts[o] for o in OUTCOMES if counts[o]} for tool, counts in sorted(table.items())}
+
+
+_CAUSES = (Cause.NEW, Cause.CHANGED, Cause.TOOL, Cause.RULES, Cause.RETRY, Cause.FORCED, Cause.PARSER)
+
+
+def plan_text(patrol: Patrol) -> str:
+    """The plan for people: scans to run by cause and tool with estimated minutes, then what will not be scanned."""
+    plans = [p for s in patrol.repos.values() for p in s.plans]
+    work = [p for p in plans if p.action in (Action.RUN, Action.REREAD) and p.leader]
+    lines = [f"{len(plans)} scans expected of {len(patrol.repos)} repositories; {len(work)} to do"]
+    for cause in _CAUSES:
+        mine = [p for p in work if p.cause is cause]
+        if mine:
+            lines.append(f"  {cause:<8} {len(mine):>6} scans  {_minutes(mine, patrol.means.workers)}")
+            by_tool = Counter(p.tool for p in mine)
+            for tool, n in sorted(by_tool.items()):
+                names = [p.slug for p in mine if p.tool == tool]
+                more = f" and {n - MAX_NAMES} more" if n > MAX_NAMES else ""
+                lines.append(f"    {tool:<12} {n:>6}  {', '.join(sorted(names)[:MAX_NAMES])}{more}")
+    rest = Counter(
+        "unchanged" if p.action in (Action.KEEP, Action.REUSE) or not p.leader else str(p.outcome)
+        for p in plans
+        if p not in work
+    )
+    lines += [f"  {what:<16} {n:>6}" for what, n in sorted(rest.items())]
+    gaps = group_gaps(
+        ((p.reason_code or str(p.outcome), p.tool, str(p.outcome), p.slug) for p in plans if _cannot(p)), None
+    )
+    for g in gaps:
+        lines.append(f"  ! {g.outcome}: {g.reason_code} ({g.tool}, {g.count}): {', '.join(g.repositories)}")
+    lines.append("nothing was started")
+    return "\n".join(lines)
+
+
+def _cannot(p: Planned) -> bool:
+    return p.action in (Action.GIVE_UP, Action.WAIT) and p.outcome not in (Outcome.SKIPPED, Outcome.NOTHING_TO_READ)
+
+
+def _minutes(plans: list[Planned], workers: int) -> str:
+    known = [p.estimate_s for p in plans if p.estimate_s is not None]
+    if not known:
+        return "no history to estimate from"
+    mean = sum(known) / len(known)
+    minutes = (sum(known) + mean * (len(plans) - len(known))) / 60 / workers
+    unknown = len(plans) - len(known)
+    return f"about {minutes:.1f} min" + (f" ({unknown} without history, taken at the mean)" if unknown else "")

@@ -1,0 +1,88 @@
+"""Prefect tasks and artifacts around the end of a run: progress, publish, coverage and gaps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+
+from tasks.core.reasons import OUTCOMES
+from tasks.core.text import for_artifact
+from tasks.patrol.publishing import publish_run
+from tasks.patrol.session import Patrol
+from tasks.patrol.summary import MAX_ROWS, RunSummary
+from tasks.scan import ACTIVE
+
+_TICK_S = 0.2
+
+
+@task(name="publish", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
+def publish(run_id: str) -> RunSummary:
+    """Write the run to the lake, whole or not at all."""
+    return publish_run(ACTIVE[run_id].patrol)
+
+
+def follow(run: Patrol, futures: Sequence[PrefectFuture[Any]], *, every_s: float) -> None:
+    """Wait for the scans, keeping the progress artifact up to date."""
+    if not futures:
+        return
+    artifact = create_progress_artifact(0.0, key="progress", description="repositories scanned")
+    next_update = time.monotonic() + every_s
+    left = list(futures)
+    while left:
+        with suppress(TimeoutError):
+            left[0].wait(timeout=_TICK_S)
+        left = [f for f in left if not f.state.is_final()]
+        if time.monotonic() >= next_update:
+            next_update = time.monotonic() + every_s
+            look = run.progress.look()
+            assert isinstance(artifact, UUID)
+            update_progress_artifact(artifact, 100.0 * look.done / max(1, look.total))
+    assert isinstance(artifact, UUID)
+    update_progress_artifact(artifact, 100.0)
+
+
+def plan_artifact(text: str) -> None:
+    """The plan as an artifact."""
+    body = "\n".join(f"    {for_artifact(line, 400)}" for line in text.splitlines())
+    create_markdown_artifact(f"# Plan\n\n{body}\n", key="plan", description="what a run would do")
+
+
+def artifacts(summary: RunSummary) -> None:
+    """Coverage (a row a tool) and gaps (a row a reason and tool, new ones first)."""
+    coverage = [{"tool": tool, **{o: counts.get(o, 0) for o in OUTCOMES}} for tool, counts in summary.coverage.items()]
+    create_table_artifact(coverage, key="coverage", description=for_artifact(summary.sentence(), 500))
+    rows = [
+        {
+            "new": "new" if g.is_new else "",
+            "outcome": g.outcome,
+            "reason": g.reason_code,
+            "tool": g.tool,
+            "count": g.count,
+            "repositories": for_artifact(", ".join(g.repositories), 300)
+            + (
+                f" and {g.repository_count - len(g.repositories)} more"
+                if g.repository_count > len(g.repositories)
+                else ""
+            ),
+            "remedy": g.remedy,
+        }
+        for g in summary.gaps[:MAX_ROWS]
+    ]
+    create_table_artifact(
+        rows or [{"outcome": "none", "remedy": "everything expected was looked at"}],
+        key="gaps",
+        description=f"{summary.gap_rows} scans name something that was not looked at",
+    )
