@@ -1,0 +1,1 @@
+"""Prefect as code: the nightly deployment and its registration."""

@@ -1,0 +1,105 @@
+"""The command line. Heavy imports stay inside the commands, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows import cli_lake, cli_patrol, cli_tools
+from flows.settings import Settings, load
+from tasks.core.errors import NightwardenError, UsageError
+from tasks.core.reasons import OUTCOMES, REASONS
+from tasks.core.text import one_line
+
+#: 0 complete, 3 complete with gaps, 4 a gate refuses, 1 failed, 2 usage.
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+app = typer.Typer(
+    name="nightwarden",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Patrol an organisation's repositories: scan what changed, name what was not scanned, keep it queryable.\n\n"
+    "Start with `nightwarden tools install`, then `nightwarden patrol --repos DIR`.\n\n"
+    "Exit codes: 0 complete, 3 complete with gaps, 1 failed, 2 usage.",
+)
+app.command("patrol")(cli_patrol.patrol)
+app.command("demo")(cli_patrol.demo)
+app.command("query")(cli_lake.query)
+app.command("status")(cli_lake.status)
+app.add_typer(cli_lake.app, name="lake")
+app.add_typer(cli_tools.app, name="tools")
+app.add_typer(cli_tools.server_app, name="server")
+app.command("doctor")(cli_tools.doctor)
+app.command("deploy")(cli_tools.deploy)
+
+
+@app.command()
+def explain(
+    code: Annotated[str, typer.Argument(help="An outcome (partial, stale, …) or a reason code (too_large, …).")] = "",
+) -> None:
+    """Say what an outcome or a reason code means and what to do about it; without one, list them all."""
+    out = Console(highlight=False)
+    if code in OUTCOMES:
+        out.print(f"outcome {code}\n  {OUTCOMES[code]}", markup=False)
+    if code in REASONS:
+        out.print(f"reason {code}\n  {REASONS[code].meaning}\n  Remedy: {REASONS[code].remedy}", markup=False)
+    if not code:
+        for name, text in OUTCOMES.items():
+            out.print(f"outcome {name:<20} {text}", markup=False)
+        for reason in REASONS.values():
+            out.print(f"reason  {reason.code:<20} {reason.meaning}", markup=False)
+    elif code not in OUTCOMES and code not in REASONS:
+        raise UsageError(
+            f"no outcome or reason is called {one_line(code, 60)!r}",
+            advice="`nightwarden explain` lists them all.",
+        )
+
+
+def settings_of(config: Path | None, **given: object) -> Settings:
+    """The settings of one command."""
+    return load(config, **given)
+
+
+def _foreign_owner() -> str | None:
+    """Another distribution that owns the package names ``flows`` or ``tasks``, if there is one."""
+    owners = packages_distributions()
+    for name in ("flows", "tasks"):
+        foreign = sorted(set(owners.get(name, ())) - {"nightwarden"})
+        if foreign:
+            return f"the package name {name!r} belongs to {', '.join(foreign)} here"
+    return None
+
+
+def main() -> None:
+    """Console script: errors become one clear message and an exit code."""
+    try:
+        foreign = _foreign_owner()
+        if foreign:
+            raise UsageError(foreign, advice="Install nightwarden in an environment of its own.")
+        app()
+    except UsageError as e:
+        _say(e)
+        sys.exit(EXIT_USAGE)
+    except NightwardenError as e:
+        _say(e)
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted: finished scans are kept, the same command goes on with the rest")
+        sys.exit(130)
+
+
+def _say(error: NightwardenError) -> None:
+    err = Console(stderr=True, highlight=False)
+    err.print(f"nightwarden: {one_line(error.message, 2000)}", markup=False, soft_wrap=True)
+    if error.advice:
+        err.print(f"  {one_line(error.advice, 2000)}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

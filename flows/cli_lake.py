@@ -1,0 +1,155 @@
+"""The commands that read the lake."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli_patrol import ConfigOption, LakeOption
+from flows.settings import load
+from tasks.core.errors import LakeError, UsageError
+from tasks.core.text import one_line
+
+app = typer.Typer(help="Describe and check the lake.", no_args_is_help=True, rich_markup_mode=None)
+_MAX_CELL = 120
+#: What makes a spreadsheet take a cell for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="table, csv or json.")]
+
+
+def _lake_dir(lake: Path | None, config: Path | None) -> Path:
+    path = load(config, lake=lake).lake_dir
+    if not (path / "lake.json").is_file():
+        raise LakeError(f"there is no lake in {path}", advice="Run `nightwarden patrol` first, or give --lake.")
+    return path
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="A SELECT over the tables and views (`nightwarden lake schema`).")] = "",
+    saved: Annotated[
+        str | None, typer.Option("--saved", help="A saved query by name; without SQL and name, list them.")
+    ] = None,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    format: FormatOption = Format.TABLE,
+    limit: Annotated[int | None, typer.Option(help="Print at most so many rows.", min=1)] = None,
+) -> None:
+    """Query the lake with SQL (DuckDB), as it was after the newest whole run."""
+    from tasks.lake.lake import Lake
+    from tasks.lake.saved import SAVED
+    from tasks.lake.views import run_query
+
+    if saved is not None and saved not in SAVED:
+        raise UsageError(f"no saved query {one_line(saved, 40)!r}", advice=f"There are: {', '.join(sorted(SAVED))}.")
+    if not sql and saved is None:
+        for name, entry in sorted(SAVED.items()):
+            print(f"{name:<24} {entry.description}")
+        return
+    snapshot = Lake.open(_lake_dir(lake, config), key_id=None, create=False).snapshot()
+    columns, rows = run_query(snapshot, SAVED[saved].sql if saved else sql)
+    emit(columns, rows, format, limit)
+
+
+def emit(columns: Sequence[str], rows: Iterable[Sequence[Any]], format: Format, limit: int | None) -> None:
+    """Print rows; text is escaped for its sink (terminal control characters, spreadsheet formulas)."""
+    if limit is not None:
+        rows = (row for _, row in zip(range(limit), rows, strict=False))
+    if format is Format.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_csv(v) for v in row])
+        return
+    if format is Format.JSON:
+        for row in rows:
+            sys.stdout.write(json.dumps(dict(zip(columns, row, strict=True)), default=_json, ensure_ascii=True) + "\n")
+        return
+    table = Table(*columns)
+    n = 0
+    for n, row in enumerate(rows, 1):
+        table.add_row(*["" if v is None else one_line(_text(v), _MAX_CELL) for v in row])
+    out = Console(highlight=False, markup=False)
+    out.print(table)
+    out.print(f"{n} rows")
+
+
+def _text(value: Any) -> str:
+    return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
+
+
+def _csv(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return value
+
+
+def _json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
+    """Show the last runs, and how old the evidence of each tool is."""
+    from tasks.lake.lake import Lake
+    from tasks.lake.views import run_query
+
+    snapshot = Lake.open(_lake_dir(lake, config), key_id=None, create=False).snapshot()
+    columns, rows = run_query(
+        snapshot,
+        "SELECT seq, started_at, date_diff('second', started_at, finished_at) AS seconds, state, expected,"
+        " gaps FROM runs ORDER BY seq DESC LIMIT 10",
+    )
+    emit(columns, rows, format, None)
+    columns, rows = run_query(
+        snapshot,
+        "SELECT tool, count(*) AS scopes, count(evidence_at) AS looked_at, min(evidence_at) AS oldest_evidence,"
+        " max(evidence_at) AS newest_evidence FROM freshness GROUP BY tool ORDER BY tool",
+    )
+    emit(columns, rows, format, None)
+    if snapshot.run is not None and format is Format.TABLE:
+        age = datetime.now(UTC) - snapshot.run["finished_at"]
+        print(f"the newest run ended {age.total_seconds() / 3600:.1f} hours ago")
+
+
+@app.command()
+def schema() -> None:
+    """Print the tables, their columns, units and meaning."""
+    from tasks.lake.schema import table_schema_markdown
+
+    print(table_schema_markdown())
+
+
+@app.command()
+def verify(lake: LakeOption = None, config: ConfigOption = None) -> None:
+    """Check that the lake is whole: tables, runs, results, kept reports, marts. Exit 1 names what is wrong."""
+    from tasks.lake.lake import Lake
+    from tasks.lake.verify import verify as check
+
+    path = _lake_dir(lake, config)
+    problems = check(Lake.open(path, key_id=None, create=False))
+    for p in problems:
+        print(f"{p.table}: {one_line(p.message, 400)}")
+    if problems:
+        raise LakeError(f"{len(problems)} problems in {path}", advice="Restore the named parts from a backup.")
+    print(f"{path}: whole")

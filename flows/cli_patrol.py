@@ -1,0 +1,266 @@
+"""The commands that run a patrol, and how they look in a terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows import server as prefect_server
+from flows.settings import Settings, SourceSettings, activate, load
+from tasks.core.errors import NightwardenError, UsageError
+from tasks.core.text import one_line
+
+if TYPE_CHECKING:
+    from tasks.patrol.progress import Standing
+    from tasks.patrol.summary import RunSummary
+
+EXIT_GAPS = 3
+_URL = ("http://", "https://", "ssh://", "file://", "git@")
+
+ReposOption = Annotated[
+    list[str] | None,
+    typer.Option("--repos", metavar="DIR|URL", help="A folder tree of git repositories, or one address. Repeatable."),
+]
+LakeOption = Annotated[Path | None, typer.Option("--lake", help="The lake's folder (or NIGHTWARDEN_LAKE).")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file (or NIGHTWARDEN_CONFIG).")]
+
+
+def patrol(
+    repos: ReposOption = None,
+    source: Annotated[list[str] | None, typer.Option(help="A source of the configuration. Repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only repositories of this pattern, as shop/*.")] = None,
+    tool: Annotated[list[str] | None, typer.Option(help="Only this scanner. Repeatable.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Scan again what is known.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry failures without back-off.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", "--dry-run", help="Print what would be scanned, and why; start nothing.")
+    ] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    workers: Annotated[int | None, typer.Option(help="Repositories at a time.")] = None,
+    keep_server: Annotated[
+        bool, typer.Option("--keep-server", help="Leave the local Prefect server running for the next run.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Prefect's own log as well.")] = False,
+) -> None:
+    """Scan what changed in every repository, and name what was not scanned.
+
+    The first run reads everything; later runs read what changed. Stop it at any moment: finished scans are kept.
+    Without PREFECT_API_URL a local Prefect server is started, so that the run can be watched in its UI.
+    """
+    settings = load(config, lake=lake, workers=workers, **_sources(repos))
+    names = [s.name for s in settings.sources] if repos else (source or [])
+    settings.select(names)
+    parameters = {
+        "sources": names,
+        "only": only or [],
+        "tools": _known_tools(tool or []),
+        "force": force,
+        "retry_failed": retry_failed,
+        "plan_only": plan,
+    }
+    code = run(settings, parameters, keep_server=keep_server, verbose=verbose)
+    raise typer.Exit(code)
+
+
+def _known_tools(names: list[str]) -> list[str]:
+    from tasks.scanners import SCANNERS
+
+    known = [s.name for s in SCANNERS]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no scanner is called {one_line(name, 40)!r}", advice=f"There are: {', '.join(known)}.")
+    return names
+
+
+def _sources(repos: list[str] | None) -> dict[str, Any]:
+    """Sources from --repos: named by their full place, so that the next run knows them again."""
+    if not repos:
+        return {}
+    import hashlib
+
+    entries = []
+    for place in repos:
+        where = place if place.startswith(_URL) or (":" in place and not Path(place).exists()) else None
+        full = where or str(Path(place).expanduser().resolve())
+        stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in full.rstrip("/").rsplit("/", 1)[-1]).lstrip(
+            "._-"
+        )
+        name = f"{stem[:40] or 'repos'}-{hashlib.sha256(full.encode()).hexdigest()[:8]}"
+        entries.append(SourceSettings(name=name, url=where, path=None if where else Path(full)))
+    return {"sources": tuple(entries)}
+
+
+def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, verbose: bool) -> int:
+    """Run the flow here and now, with a server of our own if no API is configured. Returns the exit code."""
+    out = Console(stderr=True, highlight=False)
+    _quiet_prefect(verbose)
+    with ExitStack() as stack:
+        stack.enter_context(activate(settings))
+        if not os.environ.get("PREFECT_API_URL"):
+            stack.enter_context(_local_server(settings, out, keep=keep_server))
+        from flows import patrol as flow_module  # Prefect reads its environment when it is imported
+
+        stop = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(flow_module.LAST, stop, out), daemon=True)
+        watcher.start()
+        try:
+            state = flow_module.patrol(**parameters, return_state=True)
+        finally:
+            stop.set()
+            watcher.join(5)
+        summary: RunSummary | None = flow_module.LAST.get("summary")
+        if "plan" in flow_module.LAST and not state.is_failed():
+            print(flow_module.LAST["plan"])
+            return 0
+        if summary is None:
+            raise _failure(state)
+        if not os.environ.get("NIGHTWARDEN_SKIP_API_CHECK"):
+            _every_task_recorded(state, out)
+    _print_summary(summary, settings)
+    return EXIT_GAPS if summary.gap_rows else 0
+
+
+def _failure(state: Any) -> NightwardenError:
+    try:
+        error = state.result(raise_on_failure=False)
+    except Exception as e:
+        error = e
+    if isinstance(error, NightwardenError):
+        return error
+    return NightwardenError(
+        f"the run failed: {type(error).__name__}: {one_line(str(error), 500)}",
+        advice="Nothing was published; finished scans are kept. Run again with --verbose.",
+    )
+
+
+def _quiet_prefect(verbose: bool) -> None:
+    if not verbose:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+        # The summary says it better than a log line that a flow in a state of type FAILED causes.
+        logging.getLogger("prefect.flow_runs").setLevel(logging.CRITICAL)
+        os.environ.setdefault("PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL", "CRITICAL")
+
+
+@contextmanager
+def _local_server(settings: Settings, out: Console, *, keep: bool) -> Iterator[None]:
+    found = prefect_server.running(settings.home)
+    server = found or prefect_server.start(settings.home)
+    try:
+        with prefect_server.client_of(server):
+            import prefect  # noqa: F401  while the server starts
+
+            prefect_server.wait(server, settings.home)
+            out.print(
+                f"Prefect UI {server.ui_url}  (sign in with the `auth` of {prefect_server.state_file(settings.home)})",
+                soft_wrap=True,
+            )
+            yield
+    finally:
+        if found is None and not keep:
+            prefect_server.stop(settings.home)
+        elif found is None:
+            out.print("the server goes on; `nightwarden server stop` ends it")
+
+
+def _every_task_recorded(state: Any, out: Console) -> None:
+    """Wait until the API shows every task run of this flow run, and say so if it does not."""
+    from flows.recorded import missing_task_runs
+
+    missing = missing_task_runs(state)
+    if missing:
+        out.print(f"{missing} task runs did not reach the Prefect API; the lake is complete all the same")
+
+
+def _watch(last: dict[str, Any], stop: threading.Event, out: Console) -> None:
+    """Show the progress: a bar in a terminal, a line every 30 s elsewhere."""
+    if out.is_terminal:
+        with Progress(
+            TextColumn("{task.fields[phase]:<8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=out,
+            transient=True,
+        ) as bar:
+            item = bar.add_task("patrol", total=None, phase="starting", note="")
+            while not stop.wait(0.2):
+                if "patrol" in last:
+                    look = last["patrol"].progress.look()
+                    bar.update(item, total=look.total or None, completed=look.done, phase=look.phase, note=_note(look))
+        return
+    while not stop.wait(30):
+        if "patrol" in last:
+            look = last["patrol"].progress.look()
+            out.print(f"{look.phase}: {look.done} of {look.total} repositories, {_note(look)}", soft_wrap=True)
+
+
+def _note(look: Standing) -> str:
+    parts = [f"{len(look.running)} running"] if look.running else []
+    parts += [f"{look.failed} failed"] if look.failed else []
+    parts += [f"about {look.left_s:.0f} s left"] if look.left_s is not None else []
+    if look.running:
+        parts.append(one_line(look.running[0], 40))
+    return ", ".join(parts)
+
+
+def _print_summary(summary: RunSummary, settings: Settings) -> None:
+    """Gaps first, then what was done."""
+    out = Console(highlight=False)
+    if summary.gaps:
+        table = Table(
+            "", "outcome", "reason", "tool", "count", "where", "remedy", title="Not looked at", title_justify="left"
+        )
+        for g in summary.gaps[:40]:
+            more = g.repository_count - len(g.repositories)
+            where = one_line(", ".join(g.repositories), 120) + (f" and {more} more" if more else "")
+            table.add_row("new" if g.is_new else "", g.outcome, g.reason_code, g.tool, str(g.count), where, g.remedy)
+        out.print(table)
+    else:
+        out.print("Everything expected was looked at.")
+    table = Table("tool", *[o for o in _used_outcomes(summary)], title="Coverage", title_justify="left")
+    for tool, counts in summary.coverage.items():
+        table.add_row(tool, *[str(counts.get(o, 0)) for o in _used_outcomes(summary)])
+    out.print(table)
+    out.print(
+        f"{summary.repositories} repositories, {summary.tools_started} scans run, {summary.duration_s:.1f} s; "
+        f"findings: {summary.open_findings} open, {summary.opened} new, {summary.fixed} fixed",
+        soft_wrap=True,
+    )
+    out.print(f"lake: {settings.lake_dir}", soft_wrap=True, markup=False)
+
+
+def _used_outcomes(summary: RunSummary) -> list[str]:
+    return [o for o in summary.outcomes if summary.outcomes[o]]
+
+
+def demo(
+    keep: Annotated[Path | None, typer.Option(help="Make the organisation and the lake here and leave them.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Prefect's own log as well.")] = False,
+) -> None:
+    """Make a small organisation, patrol it twice, and check what was found against the truth written beforehand."""
+    import tempfile
+
+    from flows.demo import play
+
+    place = Path(tempfile.mkdtemp(prefix="nightwarden-demo-")) if keep is None else keep.expanduser().resolve()
+    try:
+        raise typer.Exit(play(place, verbose=verbose))
+    finally:
+        if keep is None:
+            shutil.rmtree(place, ignore_errors=True)
+        sys.stdout.flush()

@@ -1,0 +1,118 @@
+"""The commands around the patrol: scanners, the local server, the deployment, and the doctor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows import server as prefect_server
+from flows.cli_patrol import ConfigOption
+from flows.settings import load
+from tasks.core.errors import NightwardenError, UsageError
+from tasks.core.text import one_line
+
+app = typer.Typer(help="The scanners: install them, list them.", no_args_is_help=True, rich_markup_mode=None)
+server_app = typer.Typer(help="The local Prefect server.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def install(
+    names: Annotated[list[str] | None, typer.Argument(help="Scanners; all when empty.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Install again what is there.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put each scanner into an environment of its own, from its hash-pinned lock."""
+    from tasks.core.process import ProcessRunner
+    from tasks.core.sandbox import detect
+    from tasks.scanners import SCANNERS
+    from tasks.scanners.tools import install as install_tool
+
+    settings = load(config)
+    known = {s.name: s for s in SCANNERS}
+    unknown = sorted(set(names or []) - set(known))
+    if unknown:
+        raise UsageError(f"no scanner is called {', '.join(unknown)}", advice=f"There are: {', '.join(known)}.")
+    runner = ProcessRunner(detect())
+    for name in names or known:
+        home = install_tool(known[name], settings.tools_dir, runner, force=force, progress=print)
+        print(f"{name} {home.version}: ready")
+
+
+@app.command("list")
+def list_tools(config: ConfigOption = None) -> None:
+    """List the scanners: what they look for, their version and licence, and where they come from."""
+    from flows.means import tool_homes
+    from tasks.scanners import SCANNERS
+
+    settings = load(config)
+    homes = tool_homes(settings)
+    table = Table("tool", "version", "licence", "unit", "looks for", "from")
+    for s in SCANNERS:
+        home = homes[s.name]
+        if isinstance(home, str):
+            table.add_row(s.name, "–", s.licence, s.unit, s.summary, one_line(home, 120))
+        else:
+            table.add_row(s.name, home.version, s.licence, s.unit, s.summary, home.origin)
+    Console(highlight=False, markup=False).print(table)
+
+
+@server_app.command("start")
+def server_start(config: ConfigOption = None) -> None:
+    """Start the local server and leave it running."""
+    settings = load(config)
+    server = prefect_server.running(settings.home)
+    if server is None:
+        server = prefect_server.start(settings.home)
+        prefect_server.wait(server, settings.home)
+    print(f"{server.ui_url}  (sign in with the `auth` of {prefect_server.state_file(settings.home)})")
+
+
+@server_app.command("stop")
+def server_stop(config: ConfigOption = None) -> None:
+    """Stop the local server."""
+    print("stopped" if prefect_server.stop(load(config).home) else "no server was running")
+
+
+@server_app.command("status")
+def server_status(config: ConfigOption = None) -> None:
+    """Say whether the local server runs."""
+    server = prefect_server.running(load(config).home)
+    print(f"{server.ui_url}, pid {server.pid}" if server else "not running")
+
+
+def doctor(config: ConfigOption = None) -> None:
+    """Check this machine: Python, git, sandbox, scanners with their control checkouts, key, lake. Exit 1 names faults."""
+    from flows.diagnosis import diagnose
+
+    settings = load(config)
+    out = Console(highlight=False, markup=False)
+    faults = 0
+    for check in diagnose(settings):
+        faults += not check.fine
+        out.print(f"{'ok   ' if check.fine else 'FAULT'} {check.name:<12} {check.found}", soft_wrap=True)
+        if not check.fine and check.remedy:
+            out.print(f"      {check.remedy}", soft_wrap=True)
+    if faults:
+        raise NightwardenError(f"{faults} faults", advice="Each line above says what to do.")
+
+
+def deploy(
+    pool: Annotated[str, typer.Option(help="The process work pool; made if it is not there.")] = "nightwarden",
+) -> None:
+    """Register the nightly deployment with the Prefect API that PREFECT_API_URL names."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UsageError(
+            "no Prefect API is configured",
+            advice="Set PREFECT_API_URL (and PREFECT_API_AUTH_STRING), as for any Prefect client.",
+        )
+    from deployments.register import register
+
+    for line in register(pool):
+        print(line)
+    print(f"start a worker with: {Path(sys.executable).name} -m prefect worker start --pool {pool}")

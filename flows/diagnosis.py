@@ -1,0 +1,88 @@
+"""What ``nightwarden doctor`` looks at."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.means import tool_homes
+from flows.settings import Settings
+from tasks.core.errors import NightwardenError
+from tasks.core.keys import load_or_create
+from tasks.core.process import ProcessRunner
+from tasks.core.sandbox import detect
+from tasks.core.types import Command, ToolHome
+from tasks.lake.lake import Lake
+from tasks.scanners import SCANNERS
+from tasks.scanners.execute import run_control
+from tasks.scanners.service import ServicePool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    fine: bool
+    found: str
+    remedy: str = ""
+
+
+def diagnose(settings: Settings) -> Iterator[Check]:
+    """Look at everything a patrol needs, one after another."""
+    version = ".".join(str(n) for n in sys.version_info[:3])
+    yield Check(name="python", fine=sys.version_info >= (3, 11), found=version, remedy="Use Python 3.11 or newer.")
+    box = detect()
+    yield Check(
+        name="sandbox",
+        fine=box.backend != "none",
+        found=box.label + (f" ({box.why_not})" if box.why_not else ""),
+        remedy="Install bubblewrap, or allow unprivileged user name spaces.",
+    )
+    runner = ProcessRunner(box)
+    git = shutil.which("git")
+    if git is None:
+        yield Check(name="git", fine=False, found="not found", remedy="Install git 2.39 or newer.")
+    else:
+        done = runner.run(Command(argv=(git, "--version"), timeout_s=20))
+        yield Check(name="git", fine=done.exit_code == 0, found=done.stdout.decode(errors="replace").strip())
+    try:
+        key = load_or_create(settings.key_path)
+    except NightwardenError as e:
+        yield Check(name="key", fine=False, found=e.message, remedy=e.advice)
+        return
+    yield Check(name="key", fine=True, found=f"{key.key_id} ({settings.key_path})")
+    homes = tool_homes(settings)
+    with tempfile.TemporaryDirectory(prefix="nightwarden-doctor-") as scratch:
+        for scanner in SCANNERS:
+            home = homes[scanner.name]
+            if not isinstance(home, ToolHome):
+                yield Check(name=scanner.name, fine=False, found=home, remedy="Run `nightwarden tools install`.")
+                continue
+            root = Path(scratch) / scanner.name
+            root.mkdir()
+            service = ServicePool(runner, home, scanner, root=root, size=1) if scanner.long_lived else None
+            work = root / "control"
+            work.mkdir()
+            try:
+                run_control(scanner, home, runner, key, service, work)
+            except NightwardenError as e:
+                yield Check(name=scanner.name, fine=False, found=e.message, remedy=e.advice)
+            else:
+                yield Check(name=scanner.name, fine=True, found=f"{home.version}, finds its planted flaw")
+            finally:
+                if service is not None:
+                    service.close()
+    if not (settings.lake_dir / "lake.json").is_file():
+        yield Check(name="lake", fine=True, found=f"none yet in {settings.lake_dir}")
+        return
+    try:
+        run = Lake.open(settings.lake_dir, key_id=key.key_id, create=False).snapshot().run
+    except NightwardenError as e:
+        yield Check(name="lake", fine=False, found=e.message, remedy=e.advice)
+        return
+    yield Check(name="lake", fine=True, found=f"{settings.lake_dir}, {run['seq'] if run else 0} runs")

@@ -1,0 +1,97 @@
+"""Open what a run works with, from the settings: lake, mirrors, sandbox, scanners, key."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from flows.settings import Settings, ToolSettings
+from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
+from tasks.core.keys import load_or_create
+from tasks.core.ports import Scanner
+from tasks.core.process import ProcessRunner
+from tasks.core.sandbox import detect
+from tasks.core.types import Limits, ToolHome
+from tasks.lake.lake import Lake
+from tasks.patrol.session import Means
+from tasks.repos.git import Git
+from tasks.repos.mirrors import Mirrors
+from tasks.scanners import SCANNERS
+from tasks.scanners.limited import with_limits
+from tasks.scanners.tools import resolve
+
+
+@contextmanager
+def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
+    """The means of one run, the lake locked while it lasts (``write``); a publish that was cut off is finished first.
+
+    Raises UsageError, LakeError; a tool that is not there becomes the reason of its scans, not an error.
+    """
+    box = detect()
+    if box.backend == "none" and os.environ.get("NIGHTWARDEN_DEPLOYED") and not settings.allow_no_sandbox:
+        raise UsageError(
+            f"no sandbox works here: {box.why_not}",
+            advice="Install bubblewrap, or set allow_no_sandbox = true if you accept that tools see this machine.",
+        )
+    key = load_or_create(settings.key_path)
+    lake = Lake.open(settings.lake_dir, key_id=key.key_id)
+    runner = ProcessRunner(box)
+    with ExitStack() as stack:
+        if write:
+            stack.enter_context(lake.lock())
+            lake.adopt()
+        work = settings.home / "work"
+        if write:
+            shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
+        git = Git(runner, timeout_s=settings.fetch_timeout_s)
+        scanners = tuple(_limited(s, settings.tools.get(s.name)) for s in SCANNERS)
+        yield Means(
+            lake=lake,
+            runner=runner,
+            git=git,
+            mirrors=Mirrors(settings.home / "mirrors", git),
+            scanners=scanners,
+            tools=tool_homes(settings, runner),
+            key=key,
+            work=work,
+            workers=settings.workers,
+            switched_off=frozenset(name for name, t in settings.tools.items() if not t.enabled),
+        )
+
+
+def tool_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict[str, ToolHome | str]:
+    """The home of every scanner, or why it is not there."""
+    runner = runner or ProcessRunner(detect())
+    return {s.name: _home(s, settings, runner) for s in SCANNERS}
+
+
+def _home(scanner: Scanner, settings: Settings, runner: ProcessRunner) -> ToolHome | str:
+    own = settings.tools.get(scanner.name, ToolSettings()).binary
+    try:
+        return resolve(scanner, settings.tools_dir, {scanner.name: own} if own else {}, runner)
+    except (ToolMissingError, NightwardenError) as e:
+        return e.message
+
+
+def _limited(scanner: Scanner, given: ToolSettings | None) -> Scanner:
+    if given is None:
+        return scanner
+    limits = scanner.limits
+    changes: dict[str, float | int] = {}
+    if given.timeout_s is not None:
+        changes["timeout_s"] = given.timeout_s
+    if given.memory_mb is not None:
+        changes["memory_bytes"] = given.memory_mb * 1024**2
+    if given.max_file_mb is not None:
+        changes["max_file_bytes"] = given.max_file_mb * 1024**2
+    if given.max_total_mb is not None:
+        changes["max_total_bytes"] = given.max_total_mb * 1024**2
+    if given.max_files is not None:
+        changes["max_files"] = given.max_files
+    if not changes:
+        return scanner
+    fresh: Limits = replace(limits, **changes)  # type: ignore[arg-type]
+    return with_limits(scanner, fresh)

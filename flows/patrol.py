@@ -1,0 +1,147 @@
+"""The night patrol as a Prefect flow: discover → refresh → plan → scan → publish."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from flows.means import opened
+from flows.settings import Settings, current
+from tasks import publish as publishing
+from tasks import scan as scanning
+from tasks.core.text import one_line
+from tasks.patrol.plan import Options, needs_work
+from tasks.patrol.scanning import Scanning
+from tasks.patrol.session import Patrol, RepoState
+from tasks.patrol.summary import RunSummary, plan_text
+from tasks.scanners import SCANNERS
+
+#: More task runs than this in one flow run overflow the server's event queue: repositories share tasks beyond it.
+MAX_TASKS = 2000
+_ARTIFACT_EVERY_S = 5.0
+#: discover, refresh, plan and publish are task runs too.
+_PHASES = 4
+
+ToolName = StrEnum("ToolName", {s.name: s.name for s in SCANNERS})  # type: ignore[misc]
+
+
+def _run_name() -> str:
+    given = flow_run.parameters
+    parts = [",".join(given.get("sources") or []) or "all sources"]
+    parts += [f"only {','.join(given['only'])}"] if given.get("only") else []
+    parts += [word for word in ("force", "retry_failed", "plan_only") if given.get(word)]
+    return "patrol " + " · ".join(parts)
+
+
+@flow(
+    name="patrol",
+    flow_run_name=_run_name,
+    description="Scan what changed in every repository, name what was not scanned, publish to the lake.",
+    log_prints=False,
+    persist_result=False,
+    validate_parameters=True,
+)
+def patrol(
+    sources: Annotated[list[str], Field(description="Names of configured sources; empty means all.")] = [],  # noqa: B006
+    only: Annotated[list[str], Field(description="Patterns of repository names, such as shop/*; empty: all.")] = [],  # noqa: B006
+    tools: Annotated[list[ToolName], Field(description="Scanners to use; empty means all.")] = [],  # noqa: B006
+    force: Annotated[bool, Field(description="Scan again what is known.")] = False,
+    retry_failed: Annotated[bool, Field(description="Retry failed scans now, without back-off.")] = False,
+    plan_only: Annotated[bool, Field(description="Start no tool and publish nothing: print the plan.")] = False,
+) -> State[Any]:
+    """Run one patrol. Ends Completed, CompletedWithGaps (of type FAILED, because the UI colours by type) or Failed."""
+    settings = current()
+    options = Options(only=tuple(only), tools=tuple(str(t) for t in tools), force=force, retry_failed=retry_failed)
+    with opened(settings, write=not plan_only) as means:
+        run = Patrol(means, settings.select(sources), options)
+        work = Scanning(run)
+        scanning.ACTIVE[run.run_id] = work
+        LAST.clear()
+        LAST["patrol"] = run
+        try:
+            return _phases(run, work, settings, plan_only=plan_only)
+        except BaseException:
+            means.runner.cancel()
+            raise
+        finally:
+            work.close()
+            scanning.ACTIVE.pop(run.run_id, None)
+
+
+#: The latest run of this process: the CLI reads its progress and its summary from here.
+LAST: dict[str, Any] = {}
+
+
+def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool) -> State[Any]:
+    log = get_run_logger()
+    found = scanning.discover(run.run_id)
+    fetched = scanning.refresh(run.run_id)
+    expected = scanning.plan(run.run_id)
+    changed = run.changed()
+    log.info(
+        "%d repositories, %d fetched; %d scans expected, %d repositories to scan",
+        found,
+        fetched,
+        expected,
+        len(changed),
+    )
+    if plan_only:
+        text = plan_text(run)
+        LAST["plan"] = text
+        publishing.plan_artifact(text)
+        return Completed(message=f"planned {expected} scans; nothing was started")
+    run.progress.start("scan", {s.repo.slug: _weight(s) for s in changed})
+    runner = ThreadPoolTaskRunner(max_workers=settings.workers)
+    with runner:
+        shares = _shares(changed)
+        if flow_run.id is not None:
+            scanning.SUBMITTED[UUID(str(flow_run.id))] = len(shares) + _PHASES
+        futures = [
+            runner.submit(scanning.scan, {"run_id": run.run_id, "repo_ids": ids, "what": what}, [])
+            for ids, what in shares
+        ]
+        publishing.follow(run, futures, every_s=_ARTIFACT_EVERY_S)
+    summary: RunSummary = publishing.publish(run.run_id)
+    LAST["summary"] = summary
+    publishing.artifacts(summary)
+    if summary.gap_rows:
+        return Failed(name="CompletedWithGaps", message=summary.sentence())
+    return Completed(message=summary.sentence())
+
+
+def _weight(s: RepoState) -> float:
+    """Estimated seconds of a repository's scans; without history its size decides the order."""
+    known = [p.estimate_s for p in s.plans if needs_work(p) and p.estimate_s is not None]
+    if known:
+        return sum(known)
+    packs = s.mirror.path / "objects" / "pack" if s.mirror else None
+    size = sum(f.stat().st_size for f in packs.iterdir()) if packs and packs.is_dir() else 0
+    return 1.0 + size / 1e6
+
+
+def _shares(changed: list[RepoState]) -> list[tuple[list[str], str]]:
+    """The task runs: one a repository, the longest first; past MAX_TASKS several repositories share one.
+
+    The text names the task run: which repository, and by which tools.
+    """
+    ordered = sorted(changed, key=_weight, reverse=True)
+    if len(ordered) <= MAX_TASKS:
+        return [
+            ([s.repo.repo_id], one_line(f"{s.repo.slug} ({', '.join(p.tool for p in s.plans if needs_work(p))})", 120))
+            for s in ordered
+        ]
+    shares = [ordered[i::MAX_TASKS] for i in range(MAX_TASKS)]
+    return [
+        (
+            [s.repo.repo_id for s in share],
+            one_line(f"{len(share)} repositories: {share[0].repo.slug} … {share[-1].repo.slug}", 120),
+        )
+        for share in shares
+    ]

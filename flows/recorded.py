@@ -1,0 +1,45 @@
+"""Counts what the API recorded against what was submitted: the UI must not lose task runs silently."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter
+from prefect.states import State
+
+from tasks.scan import SUBMITTED
+
+_WAIT_S = 30.0
+
+
+def missing_task_runs(state: State[Any]) -> int:
+    """How many submitted task runs the API does not show as ended after at most 30 s of waiting.
+
+    Task runs reach the database through the server's event queue, a moment after they end.
+    """
+    flow_run_id = state.state_details.flow_run_id
+    if flow_run_id is None:
+        return 0
+    wanted = SUBMITTED.pop(flow_run_id, 0)
+    only_this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    end = time.monotonic() + _WAIT_S
+    with get_client(sync_client=True) as client:
+        while True:
+            ended = _ended(client, only_this)
+            if ended >= wanted or time.monotonic() > end:
+                return max(0, wanted - ended)
+            time.sleep(0.1)
+
+
+def _ended(client: Any, flow_runs: FlowRunFilter) -> int:
+    count, offset = 0, 0
+    while True:
+        page = client.read_task_runs(
+            flow_run_filter=flow_runs, task_run_filter=TaskRunFilter(), limit=200, offset=offset
+        )
+        count += sum(1 for r in page if r.state is not None and r.state.is_final())
+        if len(page) < 200:
+            return count
+        offset += 200

@@ -1,0 +1,172 @@
+"""Where things lie and what is patrolled: environment, configuration file, then defaults.
+
+The configuration is TOML; ``nightwarden.toml`` in the current folder, or the file ``NIGHTWARDEN_CONFIG`` names.
+Parameters of a deployed flow select from it (source names, tools); they are never a path, a URL or a command.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tasks.core.errors import UsageError
+from tasks.core.types import Source
+
+CONFIG_NAME = "nightwarden.toml"
+
+
+class SourceSettings(BaseModel):
+    """One source of repositories: a folder tree (``path``) or one repository's address (``url``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="How runs refer to it.")]
+    path: Path | None = Field(None, description="A folder with git repositories, bare or not, at any depth.")
+    url: str | None = Field(None, description="A git address: https, http, ssh or file.")
+
+    def source(self) -> Source:
+        """The source as the rooms know it. Raises UsageError unless exactly one of path and url is given."""
+        if (self.path is None) == (self.url is None):
+            raise UsageError(
+                f"source {self.name!r} has {'both' if self.path else 'neither'} of path and url",
+                advice="Give each [[sources]] entry exactly one of them.",
+            )
+        return Source(name=self.name, location=str(self.path.expanduser().resolve()) if self.path else str(self.url))
+
+
+class ToolSettings(BaseModel):
+    """How one scanner is used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    binary: Path | None = Field(None, description="A platform's own binary, instead of the installed environment.")
+    timeout_s: float | None = Field(None, gt=0, description="Seconds one scan may take.")
+    memory_mb: int | None = Field(None, ge=64, description="Megabytes one scan may use.")
+    max_file_mb: int | None = Field(None, ge=1, description="Larger files are gaps (too_large).")
+    max_total_mb: int | None = Field(None, ge=1, description="A checkout stops here (total_size).")
+    max_files: int | None = Field(None, ge=1, description="A checkout has at most so many files (too_many_files).")
+
+
+def _data_home() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "nightwarden"
+
+
+class Settings(BaseModel):
+    """The settings of one process. Made by ``load``; frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    home: Path = Field(default_factory=_data_home, description="Mirrors, tools, keys and the local server's data.")
+    lake: Path | None = Field(None, description="The lake's folder; below home when absent.")
+    tools_home: Path | None = Field(None, description="The scanners' environments; below home when absent.")
+    key_file: Path | None = Field(None, description="The HMAC key; below home when absent. Never inside the lake.")
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 2, ge=1, le=256, description="Scans at a time.")
+    fetch_timeout_s: float = Field(900, gt=0, description="Seconds one fetch may take.")
+    unused_mirror_days: float = Field(30, ge=0, description="A mirror nobody asked for so long is removed.")
+    allow_no_sandbox: bool = Field(False, description="Let a deployment scan where no sandbox works.")
+    sources: tuple[SourceSettings, ...] = ()
+    tools: dict[str, ToolSettings] = Field(default_factory=dict)
+
+    @field_validator("home", "lake", "tools_home", "key_file")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value is not None else None
+
+    @property
+    def lake_dir(self) -> Path:
+        """The lake's folder."""
+        return self.lake or self.home / "lake"
+
+    @property
+    def tools_dir(self) -> Path:
+        """Where the scanners' environments lie."""
+        return self.tools_home or self.home / "tools"
+
+    @property
+    def key_path(self) -> Path:
+        """The HMAC key's file. Raises UsageError when it would lie inside the lake."""
+        path = self.key_file or self.home / "keys" / "hmac.key"
+        if path.is_relative_to(self.lake_dir):
+            raise UsageError(
+                f"the key file {path} lies inside the lake",
+                advice="Set key_file or NIGHTWARDEN_KEY_FILE to a place outside it: who reads the lake must not have it.",
+            )
+        return path
+
+    def select(self, names: list[str] | None) -> tuple[Source, ...]:
+        """The sources of these names (all when empty). Raises UsageError for an unknown one or when there is none."""
+        by_name = {s.name: s for s in self.sources}
+        unknown = sorted(set(names or []) - set(by_name))
+        if unknown:
+            raise UsageError(
+                f"no source is called {', '.join(unknown)}", advice=f"Configured: {', '.join(by_name) or 'none'}."
+            )
+        if not by_name:
+            raise UsageError(
+                "there is no source to patrol",
+                advice="Give --repos DIR, or add a [[sources]] entry with name and path to nightwarden.toml.",
+            )
+        return tuple(by_name[n].source() for n in (names or by_name))
+
+
+_FROM_ENVIRONMENT = {
+    "NIGHTWARDEN_HOME": "home",
+    "NIGHTWARDEN_LAKE": "lake",
+    "NIGHTWARDEN_TOOLS": "tools_home",
+    "NIGHTWARDEN_KEY_FILE": "key_file",
+    "NIGHTWARDEN_WORKERS": "workers",
+}
+_current: ContextVar[Settings | None] = ContextVar("nightwarden_settings", default=None)
+
+
+def load(config: Path | None = None, **given: object) -> Settings:
+    """Read the settings. What is ``given`` (and not None) beats the environment, which beats the file.
+
+    Raises UsageError with the file and the field when something is wrong.
+    """
+    named = config or (Path(os.environ["NIGHTWARDEN_CONFIG"]) if os.environ.get("NIGHTWARDEN_CONFIG") else None)
+    path = named or Path(CONFIG_NAME)
+    values: dict[str, object] = {}
+    if named is not None or path.is_file():
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+            raise UsageError(f"cannot read the configuration {path}: {e}", advice="It must be a TOML file.") from e
+    for variable, name in _FROM_ENVIRONMENT.items():
+        if os.environ.get(variable):
+            values[name] = os.environ[variable]
+    values.update({k: v for k, v in given.items() if v is not None})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise UsageError(f"{path if values else 'settings'}: {place}: {first['msg']}", advice=_fields()) from e
+
+
+def _fields() -> str:
+    return f"Known settings: {', '.join(Settings.model_fields)}."
+
+
+def current() -> Settings:
+    """The settings in force: those activated by the caller, else freshly loaded (a worker's case)."""
+    return _current.get() or load()
+
+
+@contextmanager
+def activate(settings: Settings) -> Iterator[None]:
+    """Put settings in force for this context."""
+    token = _current.set(settings)
+    try:
+        yield
+    finally:
+        _current.reset(token)
