@@ -94,19 +94,24 @@ def emit(columns: Sequence[str], rows: Iterable[Sequence[Any]], format: Format, 
 
 
 def _text(value: Any) -> str:
-    return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
+    return f"{_utc(value):%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
+
+
+def _utc(value: datetime) -> datetime:
+    """The lake's times are UTC; DuckDB hands them over in the zone of this machine."""
+    return value.astimezone(UTC) if value.tzinfo is not None else value
 
 
 def _csv(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return _utc(value).isoformat()
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return value
 
 
 def _json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return _utc(value).isoformat() if isinstance(value, datetime) else str(value)
 
 
 def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
@@ -22,7 +20,7 @@ from tasks.core.types import Gap, Kind, Observation, Outcome, Repo, ScanResult, 
 from tasks.lake.raw import RawStore
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import Spool
-from tasks.lake.store import Store
+from tasks.lake.store import Columns, Store, Where
 
 _FORMAT = 1
 ScopeKey = tuple[str, str, str]
@@ -100,27 +98,14 @@ class Snapshot:
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
-        runs = lake.store.dataset("runs").to_table().to_pylist()
+        runs = lake.store.read("runs").to_pylist()
         self.run: dict[str, Any] | None = max(runs, key=lambda r: r["seq"], default=None)
         self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
-        self._datasets: dict[str, ds.Dataset] = {}
 
     @property
     def seq(self) -> int:
         """Number of the newest run; 0 before the first."""
         return int(self.run["seq"]) if self.run else 0
-
-    def dataset(self, name: str) -> ds.Dataset:
-        """A table as a dataset; before the first run every table is empty."""
-        if name not in self._datasets:
-            if name == "runs":
-                found = self.lake.store.dataset("runs")
-            elif self.run is None:
-                found = ds.dataset(TABLES[name].schema.empty_table())
-            else:
-                found = self.lake.store.dataset(name, self.versions[name])
-            self._datasets[name] = found
-        return self._datasets[name]
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table as of this snapshot."""
@@ -128,11 +113,14 @@ class Snapshot:
             return []
         return self.lake.store.files(name, None if name == "runs" else self.versions[name])
 
-    def table(self, name: str, where: pc.Expression | None = None, columns: list[str] | None = None) -> pa.Table:
-        """Rows of a table."""
-        return self.dataset(name).to_table(filter=where, columns=columns)
+    def table(self, name: str, where: Where | None = None, columns: Columns = None) -> pa.Table:
+        """Rows of a table; before the first run every table is empty."""
+        if self.run is None:
+            empty = TABLES[name].schema.empty_table()
+            return empty if columns is None else empty.select(list(columns))
+        return self.lake.store.read(name, None if name == "runs" else self.versions[name], where, columns)
 
-    def _rows(self, name: str, where: pc.Expression | None = None) -> list[dict[str, Any]]:
+    def _rows(self, name: str, where: Where | None = None) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.table(name, where).to_pylist()
         return rows
 
@@ -142,7 +130,7 @@ class Snapshot:
         """The scopes of some sources."""
         names = [f.name for f in fields(ScopeState)]
         found = {}
-        for row in self._rows("scopes", pc.field("source").isin(list(sources))):
+        for row in self._rows("scopes", {"source": list(sources)}):
             values = {n: row[n] for n in names}
             values["tips"], values["outcome"] = tuple(row["tips"] or ()), Outcome(row["outcome"])
             values["detail"] = row["detail"] or ""
@@ -151,7 +139,7 @@ class Snapshot:
 
     def repository_rows(self, sources: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Rows of ``repositories`` of some sources, by id."""
-        return {r["repo_id"]: r for r in self._rows("repositories", pc.field("source").isin(list(sources)))}
+        return {r["repo_id"]: r for r in self._rows("repositories", {"source": list(sources)})}
 
     def repositories(self, sources: Sequence[str]) -> list[Repo]:
         """The repositories the last runs knew of some sources."""
@@ -167,7 +155,7 @@ class Snapshot:
         found: dict[str, dict[str, Any]] = {}
         if not names:
             return found
-        for row in self._rows("ledger", pc.field("scan_name").isin(names)):
+        for row in self._rows("ledger", {"scan_name": names}):
             old = found.get(row["scan_name"])
             if old is None or row["parse_revision"] > old["parse_revision"]:
                 found[row["scan_name"]] = row
@@ -178,13 +166,13 @@ class Snapshot:
         names = list(result_names)
         if not names:
             return set()
-        table = self.table("ledger", pc.field("result_name").isin(names), ["result_name"])
+        table = self.table("ledger", {"result_name": names}, ["result_name"])
         return set(table.column("result_name").to_pylist())
 
     def history_bases(self, tool: str, config_digest: str, tips: Sequence[str]) -> list[dict[str, Any]]:
         """Ledger rows of unit blob with this configuration that share a commit with ``tips``; most shared first."""
         wanted = set(tips)
-        where = (pc.field("tool") == tool) & (pc.field("config_digest") == config_digest)
+        where = {"tool": [tool], "config_digest": [config_digest]}
         rows = [r for r in self._rows("ledger", where) if wanted & set(r["tips"] or ())]
         return sorted(rows, key=lambda r: (-len(wanted & set(r["tips"])), r["result_name"]))
 
@@ -196,9 +184,9 @@ class Snapshot:
         found: dict[str, list[dict[str, Any]]] = {n: [] for n in names}
         if not names:
             return found
-        ledger = self.table("ledger", pc.field("result_name").isin(names), ["result_name", "part"])
+        ledger = self.table("ledger", {"result_name": names}, ["result_name", "part"])
         parts = sorted(set(ledger.column("part").to_pylist()))
-        where = pc.field("part").isin(parts) & pc.field("result_name").isin(names)
+        where = {"part": parts, "result_name": names}
         for row in self._rows(name, where):
             found[row["result_name"]].append(row)
         return found
@@ -229,7 +217,7 @@ class Snapshot:
             return {}
         observed, unread = self.observations_of(names), self.gaps_of(names)
         found = {}
-        for row in self._rows("ledger", pc.field("result_name").isin(names)):
+        for row in self._rows("ledger", {"result_name": names}):
             values = {k: row[k] for k in _RESULT}
             values.update(
                 kind=Kind(row["kind"]),
@@ -249,12 +237,12 @@ class Snapshot:
         wanted = set(scopes)
         if not wanted:
             return []
-        rows = self._rows("findings", pc.field("repo_id").isin(sorted({s[0] for s in wanted})))
+        rows = self._rows("findings", {"repo_id": {s[0] for s in wanted}})
         return [r for r in rows if (r["repo_id"], r["ref"], r["tool"]) in wanted]
 
     def open_findings(self) -> int:
         """How many findings are open."""
-        return int(self.dataset("findings").count_rows(filter=pc.field("status") == "open"))
+        return int(self.table("findings", {"status": ["open"]}, ["status"]).num_rows)
 
 
 _OBSERVED = tuple(f.name for f in fields(Observation))

@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.lake.lake import Snapshot
@@ -35,7 +34,7 @@ def write_marts(root: Path, snapshot: Snapshot, changed: list[str]) -> None:
         ids = [r for r in snapshot.table("findings", columns=["repo_id"]).column("repo_id").unique().to_pylist()]
         for name in sorted(buckets):
             mine = [r for r in ids if bucket(r) == name]
-            rows = snapshot.table("findings", pc.field("repo_id").isin(mine))
+            rows = snapshot.table("findings", {"repo_id": mine})
             _write(folder / f"{name}.parquet", rows.sort_by([("finding_uid", "ascending"), ("ref", "ascending")]))
     _write(root / "gaps.parquet", arrow_of(snapshot, "SELECT * FROM gaps WHERE is_latest ORDER BY ALL"))
     _write(root / "freshness.parquet", arrow_of(snapshot, "SELECT * FROM freshness ORDER BY repo_id, ref, tool"))

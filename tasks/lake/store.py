@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
@@ -15,6 +16,18 @@ from tasks.lake.schema import TABLES, Table
 
 #: One application id for all commits; its version is the run's number, so a commit is never applied twice.
 _APP = "nightwarden"
+#: Column to the values that are asked for.
+Where = Mapping[str, Collection[str]]
+Columns = Sequence[str] | None
+
+
+def relation(table: Table, files: Sequence[str]) -> str:
+    """The files of a table as a DuckDB relation."""
+    listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
+    # Partitions are folders (part=2026-11); their names are text, whatever they look like.
+    kinds = "{" + ", ".join(f"'{p}': VARCHAR" for p in table.partition) + "}"
+    hive = f"hive_partitioning = true, hive_types = {kinds}" if table.partition else "hive_partitioning = false"
+    return f"read_parquet([{listed}], {hive})"
 
 
 class Store:
@@ -50,24 +63,36 @@ class Store:
                 advice="Run `nightwarden lake verify`; restore the folder from a backup.",
             ) from e
 
+    def columns(self, name: str, version: int | None = None) -> list[str]:
+        """The columns a table has."""
+        return [f.name for f in self.open(name, version).schema().fields]
+
     def version(self, name: str) -> int:
         """The newest version of a table."""
         return self.open(name).version()
 
-    def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
-        """A table as a dataset over the files of its version.
+    def read(self, name: str, version: int | None = None, where: Where | None = None, columns: Columns = None) -> pa.Table:
+        """Rows of a table whose ``where`` columns hold one of the values asked for.
 
-        Not delta-rs's own dataset: the statistics it attaches are string views (1.6), which Arrow 26 cannot compare
-        with strings. Arrow prunes by the files' footers and by partition folders instead.
+        DuckDB reads the files: over a pyarrow dataset a filter fails, because Parquet that delta-rs (1.6) merged
+        is typed as string views, which Arrow 26 cannot compare with strings.
         """
         table = TABLES[name]
-        kinds = pa.schema([table.schema.field(p) for p in table.partition])
-        return ds.dataset(
-            self.files(name, version),
-            schema=table.schema,
-            format="parquet",
-            partitioning=ds.partitioning(kinds, flavor="hive") if table.partition else None,
-        )
+        schema = table.schema if columns is None else pa.schema([table.schema.field(c) for c in columns])
+        files = self.files(name, version)
+        if not files or any(not values for values in (where or {}).values()):
+            return schema.empty_table()
+        con = duckdb.connect(":memory:")
+        try:
+            sql = f"SELECT {', '.join(schema.names)} FROM {relation(table, files)} t"
+            for n, (column, values) in enumerate((where or {}).items()):
+                con.register(f"wanted_{n}", pa.table({"v": pa.array(sorted(set(values)), pa.string())}))
+                sql += f" SEMI JOIN wanted_{n} ON t.{column} = wanted_{n}.v"
+            return con.sql(sql).to_arrow_table().cast(schema)
+        except duckdb.Error as e:
+            raise LakeError(f"the table {name} cannot be read: {e}", advice="Run `nightwarden lake verify`.") from e
+        finally:
+            con.close()
 
     def files(self, name: str, version: int | None = None) -> list[str]:
         """The Parquet files a table consists of at a version."""

@@ -12,6 +12,7 @@ from tasks.core.errors import UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.lake.lake import Snapshot
 from tasks.lake.schema import TABLES
+from tasks.lake.store import relation
 
 _BATCH = 10_000
 
@@ -49,9 +50,6 @@ _VIEWS = {
 def connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
     """A connection with every table (as the files of its version, not loaded) and the views; no other file or
     network is in reach.
-
-    DuckDB reads the Parquet files itself: over a pyarrow dataset it pushes string views down, which Arrow 26 cannot
-    compare with strings.
     """
     con = duckdb.connect(
         ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
@@ -62,11 +60,7 @@ def connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
         found = snapshot.files(name)
         if found:
             columns = ", ".join(table.schema.names)
-            listed = ", ".join("'" + f.replace("'", "''") + "'" for f in found)
-            # Partitions are folders (part=2026-11); their names are text, whatever they look like.
-            kinds = "{" + ", ".join(f"'{p}': VARCHAR" for p in table.partition) + "}"
-            hive = f", hive_partitioning = true, hive_types = {kinds}" if table.partition else ", hive_partitioning = false"
-            con.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM read_parquet([{listed}]{hive})")
+            con.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM {relation(table, found)}")
         else:
             con.register(name, table.schema.empty_table())
     reasons = pa.table(
@@ -117,7 +111,6 @@ def arrow_of(snapshot: Snapshot, sql: str) -> pa.Table:
     """The answer to one of our own queries as an Arrow table."""
     con = connect(snapshot)
     try:
-        answer = con.execute(sql).arrow()
-        return answer if isinstance(answer, pa.Table) else answer.read_all()
+        return con.sql(sql).to_arrow_table()
     finally:
         con.close()
