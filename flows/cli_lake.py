@@ -85,12 +85,11 @@ def emit(columns: Sequence[str], rows: Iterable[Sequence[Any]], format: Format, 
             sys.stdout.write(json.dumps(dict(zip(columns, row, strict=True)), default=_json, ensure_ascii=True) + "\n")
         return
     table = Table(*columns)
-    n = 0
-    for n, row in enumerate(rows, 1):
+    for row in rows:
         table.add_row(*["" if v is None else one_line(_text(v), _MAX_CELL) for v in row])
     out = Console(highlight=False, markup=False)
     out.print(table)
-    out.print(f"{n} rows")
+    out.print(f"{table.row_count} rows")
 
 
 def _text(value: Any) -> str:

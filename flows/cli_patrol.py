@@ -232,7 +232,7 @@ def _print_summary(summary: RunSummary, settings: Settings) -> None:
         out.print(table)
     else:
         out.print("Everything expected was looked at.")
-    table = Table("tool", *[o for o in _used_outcomes(summary)], title="Coverage", title_justify="left")
+    table = Table("tool", *_used_outcomes(summary), title="Coverage", title_justify="left")
     for tool, counts in summary.coverage.items():
         table.add_row(tool, *[str(counts.get(o, 0)) for o in _used_outcomes(summary)])
     out.print(table)

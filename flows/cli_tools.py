@@ -87,7 +87,7 @@ def server_status(config: ConfigOption = None) -> None:
 
 
 def doctor(config: ConfigOption = None) -> None:
-    """Check this machine: Python, git, sandbox, scanners with their control checkouts, key, lake. Exit 1 names faults."""
+    """Check this machine: Python, git, sandbox, scanners with their controls, key, lake. Exit 1 names faults."""
     from flows.diagnosis import diagnose
 
     settings = load(config)

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
@@ -18,7 +19,7 @@ from tasks import publish as publishing
 from tasks import scan as scanning
 from tasks.core.text import one_line
 from tasks.patrol.plan import Options, needs_work
-from tasks.patrol.scanning import Scanning
+from tasks.patrol.scanning import ACTIVE, Scanning
 from tasks.patrol.session import Patrol, RepoState
 from tasks.patrol.summary import RunSummary, plan_text
 from tasks.scanners import SCANNERS
@@ -62,7 +63,7 @@ def patrol(
     with opened(settings, write=not plan_only) as means:
         run = Patrol(means, settings.select(sources), options)
         work = Scanning(run)
-        scanning.ACTIVE[run.run_id] = work
+        ACTIVE[run.run_id] = work
         LAST.clear()
         LAST["patrol"] = run
         try:
@@ -72,7 +73,7 @@ def patrol(
             raise
         finally:
             work.close()
-            scanning.ACTIVE.pop(run.run_id, None)
+            ACTIVE.pop(run.run_id, None)
 
 
 #: The latest run of this process: the CLI reads its progress and its summary from here.
@@ -98,7 +99,7 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
         publishing.plan_artifact(text)
         return Completed(message=f"planned {expected} scans; nothing was started")
     run.progress.start("scan", {s.repo.slug: _weight(s) for s in changed})
-    runner = ThreadPoolTaskRunner(max_workers=settings.workers)
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.workers)
     with runner:
         shares = _shares(changed)
         if flow_run.id is not None:

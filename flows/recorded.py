@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from tasks.scan import SUBMITTED
 

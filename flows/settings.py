@@ -98,7 +98,7 @@ class Settings(BaseModel):
         if path.is_relative_to(self.lake_dir):
             raise UsageError(
                 f"the key file {path} lies inside the lake",
-                advice="Set key_file or NIGHTWARDEN_KEY_FILE to a place outside it: who reads the lake must not have it.",
+                advice="Set key_file or NIGHTWARDEN_KEY_FILE outside it: who reads the lake must not have it.",
             )
         return path
 

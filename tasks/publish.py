@@ -21,9 +21,9 @@ from prefect.futures import PrefectFuture
 from tasks.core.reasons import OUTCOMES
 from tasks.core.text import for_artifact
 from tasks.patrol.publishing import publish_run
+from tasks.patrol.scanning import ACTIVE
 from tasks.patrol.session import Patrol
 from tasks.patrol.summary import MAX_ROWS, RunSummary
-from tasks.scan import ACTIVE
 
 _TICK_S = 0.2
 

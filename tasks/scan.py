@@ -11,13 +11,12 @@ from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 from tasks.core.types import Outcome
-from tasks.patrol.scanning import Scanning
+from tasks.patrol.scanning import ACTIVE
 
-#: The runs of this process, by run id.
-ACTIVE: dict[str, Scanning] = {}
 #: Task runs submitted by each flow run, to be compared with what the API recorded.
 SUBMITTED: dict[UUID, int] = {}
 _FINE = frozenset({Outcome.OK, Outcome.UNCHANGED, Outcome.NOTHING_TO_READ, Outcome.SKIPPED})

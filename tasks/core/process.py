@@ -169,8 +169,8 @@ class ProcessRunner:
             sel.register(proc.stderr, selectors.EVENT_READ)
             while sel.get_map():
                 for key, _ in sel.select(_TICK_S):
-                    pipe = key.fileobj
-                    if pipe is proc.stdin:
+                    ready: object = key.fileobj
+                    if ready is proc.stdin:
                         try:
                             pending = pending[os.write(proc.stdin.fileno(), pending[:_CHUNK]) :]
                         except BrokenPipeError:
@@ -181,8 +181,8 @@ class ProcessRunner:
                         continue
                     chunk = os.read(key.fd, _CHUNK)
                     if not chunk:
-                        sel.unregister(pipe)
-                    elif pipe is proc.stderr:
+                        sel.unregister(key.fileobj)
+                    elif ready is proc.stderr:
                         # Drained to the end; only the head is kept.
                         err += chunk[: max(0, cmd.stderr_bytes - len(err))]
                     elif sink is not None:

@@ -67,7 +67,7 @@ _ALL = (
     ),
     Reason(
         code="ref_gone",
-        meaning="The branch this scope read is gone from the repository; its findings are fixed and it is not expected again.",
+        meaning="The branch this scope read is gone; its findings are fixed and it is not expected again.",
         remedy="Nothing, if it was deleted on purpose.",
     ),
     Reason(
@@ -179,7 +179,7 @@ _ALL = (
     ),
     Reason(
         code="symlink",
-        meaning="A symbolic link: never followed or written. Its target, if in the tree, is scanned under its own name.",
+        meaning="A symbolic link: never followed or written. A target in the tree is scanned under its own name.",
         remedy="Nothing, if the target lies in the tree.",
     ),
     Reason(

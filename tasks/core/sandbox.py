@@ -8,7 +8,6 @@ visible, an allow-listed environment, an empty HOME, no core files. What was in 
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ Backend = Literal["bubblewrap", "unshare", "none"]
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/ld.so.conf.d")
 #: In addition, for a command that may use the network.
 _NETWORK = ("/etc/ssl", "/etc/ca-certificates", "/etc/pki", "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf")
-_BASE_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home", "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": "/tmp"}
+_BASE_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home", "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": "/tmp"}  # noqa: S108  inside
 _NOFILE = 4096
 _PROBE_TIMEOUT_S = 20
 
@@ -62,19 +61,16 @@ class Sandbox:
         if cmd.network:
             argv.append("--share-net")
         for path in _SYSTEM + (_NETWORK if cmd.network else ()):
-            if os.path.islink(path):
-                argv += (
-                    ["--symlink", os.readlink(path), path]
-                    if not path.startswith("/etc/")
-                    else ["--ro-bind", os.path.realpath(path), path]
-                )
-            elif os.path.exists(path):
-                argv += ["--ro-bind", path, path]
+            place = Path(path)
+            if place.is_symlink() and not path.startswith("/etc/"):
+                argv += ["--symlink", str(place.readlink()), path]
+            elif place.exists():
+                argv += ["--ro-bind", str(place.resolve()), path]
         argv += ["--proc", "/proc", "--dev", "/dev"]
-        for place in ("/tmp", "/home"):
+        for writable in ("/tmp", "/home"):  # noqa: S108  inside
             if self.sized_tmpfs:
                 argv += ["--size", str(cmd.memory_bytes)]
-            argv += ["--tmpfs", place]
+            argv += ["--tmpfs", writable]
         for m in cmd.mounts:
             argv += ["--bind" if m.writable else "--ro-bind", str(m.source), m.inside or str(m.source)]
         for name, value in self.environment(cmd).items():
@@ -98,8 +94,8 @@ def _unshare(cmd: Command) -> list[str]:
         argv.append("--net")
     spec = [sys.executable, "-I", "-S", str(init), "--cwd", cmd.cwd]
     for path in _SYSTEM + (_NETWORK if cmd.network else ()):
-        if os.path.exists(path):
-            spec += ["--ro", os.path.realpath(path), path]
+        if Path(path).exists():
+            spec += ["--ro", str(Path(path).resolve()), path]
     for m in cmd.mounts:
         spec += ["--rw" if m.writable else "--ro", str(m.source), m.inside or str(m.source)]
     return [*argv, "--", *spec, "--", *cmd.argv]

@@ -1,0 +1,1 @@
+"""Inventories, version ordering, advisories, matching, safe upgrades. Empty until dependencies are assessed."""

@@ -1,0 +1,1 @@
+"""Sources of drift, one file each. Empty until the first source."""

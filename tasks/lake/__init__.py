@@ -1,0 +1,1 @@
+"""The lake: schemas, the writer, the ledger, SQL views, checks."""

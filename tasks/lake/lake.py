@@ -59,7 +59,7 @@ class Lake:
         if key_id is not None and key_id != lake_key:
             raise LakeError(
                 f"{path} was made with the HMAC key {lake_key}, this run has {key_id}",
-                advice="Set NIGHTWARDEN_KEY_FILE to the key of this lake: with another one every secret would look new.",
+                advice="Set NIGHTWARDEN_KEY_FILE to the key of this lake: with another, every secret would look new.",
             )
         return cls(path, lake_key)
 
@@ -145,7 +145,7 @@ class Snapshot:
         """The repositories the last runs knew of some sources."""
         names = [f.name for f in fields(Repo)]
         return [
-            Repo(**{n: tuple(row[n] or ()) if n == "scopes" else row[n] for n in names})
+            Repo(**{n: row[n] for n in names if n != "scopes"}, scopes=tuple(row["scopes"] or ()))
             for row in self.repository_rows(sources).values()
         ]
 
@@ -179,7 +179,7 @@ class Snapshot:
     # -- results ----------------------------------------------------------------------------------------
 
     def _by_result(self, name: str, result_names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-        """Rows of a table that is kept once a result; the ledger's partition keeps the read to the months in question."""
+        """Rows of a table that is kept once a result; the ledger's months keep the read short."""
         names = sorted(set(result_names))
         found: dict[str, list[dict[str, Any]]] = {n: [] for n in names}
         if not names:

@@ -31,7 +31,7 @@ def write_marts(root: Path, snapshot: Snapshot, changed: list[str]) -> None:
         # An empty file first, so that the glob works before anything was found.
         _write(folder / "empty.parquet", TABLES["findings"].schema.empty_table())
     if buckets:
-        ids = [r for r in snapshot.table("findings", columns=["repo_id"]).column("repo_id").unique().to_pylist()]
+        ids = snapshot.table("findings", columns=["repo_id"]).column("repo_id").unique().to_pylist()
         for name in sorted(buckets):
             mine = [r for r in ids if bucket(r) == name]
             rows = snapshot.table("findings", {"repo_id": mine})

@@ -203,7 +203,7 @@ _ALL = (
     ),
     Table(
         name="scan_gaps",
-        description="One unread path of one result, kept once; the view `gaps` shows it for every run that refers to it.",
+        description="One unread path of one result, kept once; the view `gaps` shows it for every run referring to it.",
         mode="append",
         key=("result_name", "path", "reason_code", "blob"),
         partition=("part",),

@@ -71,7 +71,9 @@ class Store:
         """The newest version of a table."""
         return self.open(name).version()
 
-    def read(self, name: str, version: int | None = None, where: Where | None = None, columns: Columns = None) -> pa.Table:
+    def read(
+        self, name: str, version: int | None = None, where: Where | None = None, columns: Columns = None
+    ) -> pa.Table:
         """Rows of a table whose ``where`` columns hold one of the values asked for.
 
         DuckDB reads the files: over a pyarrow dataset a filter fails, because Parquet that delta-rs (1.6) merged

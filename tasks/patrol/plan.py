@@ -172,7 +172,7 @@ def decide(
             None,
             outcome=state.outcome,
             reason_code=state.reason_code,
-            detail=f"{state.attempts} attempts; tried again after {state.next_attempt_at:%Y-%m-%d %H:%M} UTC; {state.detail}",
+            detail=f"{state.attempts} attempts; again after {state.next_attempt_at:%Y-%m-%d %H:%M} UTC; {state.detail}",
         )
     return _with(base, Action.RUN, cause, wanted)
 
@@ -187,9 +187,10 @@ def follow_twins(plans: Iterable[Planned]) -> list[Planned]:
     out: list[Planned] = []
     for p in plans:
         if p.action in (Action.RUN, Action.REREAD) and p.scan_name is not None:
-            if p.scan_name in seen:
+            name = p.scan_name
+            if name in seen:
                 p = replace(p, leader=False)
-            seen.add(p.scan_name)
+            seen.add(name)
         out.append(p)
     return out
 

@@ -186,3 +186,7 @@ def _place(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "unknown"
+
+
+#: The runs of this process, by run id: tasks are given the id, never the run itself.
+ACTIVE: dict[str, Scanning] = {}

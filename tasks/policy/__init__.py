@@ -1,0 +1,1 @@
+"""Severity, priority, SLA, decisions, compliance controls. Empty until the first policy."""

@@ -1,0 +1,1 @@
+"""Git repositories: discovery, mirrors, trees, history, safe checkouts."""

@@ -147,10 +147,7 @@ def _head_of(path: Path) -> str:
 def _named(places: list[_Place], source: Source, known: Mapping[str, Repo]) -> Iterator[Discovered]:
     """Give each place its id: origin, else relative path; a second clone of an origin gets its path appended."""
     wanted = {p.slug: _origin(p.path) or p.slug for p in places if p.reason_code != "linked_worktree"}
-    holder: dict[str, str] = {}
-    for slug, name in wanted.items():
-        if slug in known and known[slug].repo_id == name:
-            holder[name] = slug
+    holder = {name: slug for slug, name in wanted.items() if slug in known and known[slug].repo_id == name}
     for slug, name in wanted.items():
         holder.setdefault(name, slug)
     for p in places:

@@ -51,10 +51,7 @@ def load():
 def record(check, root, status):
     """What is kept of one check: names, lines, addresses."""
     path = check.file_abs_path or ""
-    if path.startswith(root):
-        path = path[len(root) :]
-    else:
-        path = check.file_path or ""
+    path = path.removeprefix(root) if path.startswith(root) else check.file_path or ""
     return {
         "status": status,
         "rule": check.check_id,
@@ -81,8 +78,7 @@ def answer(scan, root):
         passed += len(report.passed_checks)
         resources += len(report.resources)
         for path in report.parsing_errors:
-            name = path[len(root) :] if path.startswith(root) else path
-            unparsed.append({"framework": report.check_type, "path": name.lstrip("/")})
+            unparsed.append({"framework": report.check_type, "path": path.removeprefix(root).lstrip("/")})
     return {"checks": found, "unparsed": unparsed, "resources": resources, "passed": passed}
 
 

@@ -164,7 +164,7 @@ class _Probe:
         service: ServicePool | None,
         subset: Subset,
     ) -> None:
-        self._fails = lambda part: execute(scanner, tool, part, runner, key, service).parsed
+        self._fails: Callable[[Target], Parsed] = lambda part: execute(scanner, tool, part, runner, key, service).parsed
         self._subset = subset
         self.runs = 0
 

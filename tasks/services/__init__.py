@@ -1,0 +1,1 @@
+"""Remote scanner services, one file each. Empty until the first service."""
