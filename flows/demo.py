@@ -54,12 +54,15 @@ def _day(settings: Settings, day: int, *, verbose: bool) -> None:
     if code not in (0, EXIT_GAPS):
         raise NightwardenError(f"the patrol of day {day} ended with exit code {code}")
     snapshot = Lake.open(settings.lake_dir, key_id=None, create=False).snapshot()
-    scans = _rows(snapshot, "SELECT * FROM scans WHERE run_id = (SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1)")
-    seen = _rows(
-        snapshot,
-        "SELECT * FROM scan_results WHERE run_id = (SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1)",
+    run = "run_id = (SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1)"
+    verdict = demo_org.judge(
+        demo_org.truth(),
+        _rows(snapshot, f"SELECT * FROM scans WHERE {run}"),
+        _rows(snapshot, f"SELECT * FROM scan_results WHERE {run}"),
+        gaps=_rows(snapshot, f"SELECT * FROM gaps WHERE {run}"),
+        findings=_rows(snapshot, "SELECT * FROM findings"),
+        day=day,
     )
-    verdict = demo_org.judge(demo_org.truth(), scans, seen, day=day)
     print(verdict.text())
     if not verdict.agrees:
         raise NightwardenError(f"day {day} does not agree with the truth", advice="The lines above say where.")

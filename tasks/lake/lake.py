@@ -157,7 +157,7 @@ class Snapshot:
             return found
         for row in self._rows("ledger", {"scan_name": names}):
             old = found.get(row["scan_name"])
-            if old is None or row["parse_revision"] > old["parse_revision"]:
+            if old is None or _age(row) > _age(old):
                 found[row["scan_name"]] = row
         return found
 
@@ -248,6 +248,11 @@ class Snapshot:
 _OBSERVED = tuple(f.name for f in fields(Observation))
 _GAP = tuple(f.name for f in fields(Gap))
 _RESULT = tuple(f.name for f in fields(ScanResult) if f.name not in ("observations", "gaps"))
+
+
+def _age(row: dict[str, Any]) -> tuple[int, datetime]:
+    """Newer readings of a scan name sort after older ones."""
+    return int(row["parse_revision"]), row["started_at"]
 
 
 def _write_card(card: Path, key_id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -100,6 +100,20 @@ def look_of(execution: Execution | None, parsed: Parsed, raw_parts: tuple[str, .
         files_read=len(checkout.files),
         bytes_read=checkout.size_bytes,
         peak_rss_bytes=execution.peak_rss_bytes,
+    )
+
+
+def row_of_result(p: Planned, result: ScanResult) -> Scan:
+    """The row of ``scans`` for a scan that a killed run had finished."""
+    fields = ("raw_parts", "exit_code", "duration_s", "sandbox", "files_read", "bytes_read", "peak_rss_bytes")
+    parsed = Parsed(outcome=result.outcome, observations=result.observations, gaps=result.gaps)
+    look = Look(parsed=parsed, **{name: getattr(result, name) for name in fields})
+    row = row_of(p, look, None, result.started_at)
+    return replace(
+        row,
+        result_name=result.result_name,
+        tool_version=result.tool_version,
+        rules_digest=result.rules_digest,
     )
 
 

@@ -6,7 +6,7 @@ completed, what it failed at, and what the ledger knows, and says what to do and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -105,8 +105,13 @@ def history_scan_name(config: str, tips: Sequence[str]) -> str:
     return digest("history", config, "\n".join(sorted(set(tips))))
 
 
+def revision_of(result: str) -> int:
+    """The parse revision of a result's name."""
+    return int(result.split(".")[1].split("+", maxsplit=1)[0])
+
+
 def result_name(scan_name: str, parse_revision: int) -> str:
-    """Name of one reading of a scan."""
+    """Name of one reading of a scan. A forced scan that saw something else than it has ``+<run>`` appended."""
     return f"{scan_name}.{parse_revision}"
 
 
@@ -138,25 +143,34 @@ def decide(
     state: ScopeState | None,
     scanner: Scanner,
     tool: ToolHome,
-    done: Mapping[str, int],
+    done: Mapping[str, str],
+    unpublished: Collection[str],
     options: Options,
     now: datetime,
 ) -> Planned:
     """Fill in action and cause of a scan whose name is known.
 
-    ``done`` maps completed scan names (ledger and spool) to the newest parse revision they were read with.
+    ``done`` maps completed scan names (ledger and spool) to their newest result;
+    ``unpublished`` are those a killed run finished, which even a forced run does not repeat.
     """
     name, config = base.scan_name, base.config_digest
     assert name is not None and config is not None
     cause = cause_of(state, tool, config, name)
     wanted = result_name(name, scanner.parse_revision)
     if options.force:
-        return _with(base, Action.RUN, Cause.FORCED, wanted)
-    if state is not None and state.result_name == wanted:
-        return _with(base, Action.KEEP, Cause.NONE, wanted)
+        cause = Cause.FORCED
+        if name not in unpublished:
+            return _with(base, Action.RUN, cause, wanted)
+    elif (
+        state is not None
+        and state.scan_name == name
+        and state.result_name is not None
+        and revision_of(state.result_name) == scanner.parse_revision
+    ):
+        return _with(base, Action.KEEP, Cause.NONE, state.result_name)
     if name in done:
-        if done[name] >= scanner.parse_revision:
-            return _with(base, Action.REUSE, cause, result_name(name, done[name]))
+        if revision_of(done[name]) >= scanner.parse_revision:
+            return _with(base, Action.REUSE, cause, done[name])
         return _with(base, Action.REREAD, Cause.PARSER, wanted)
     if (
         cause is Cause.RETRY

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from tasks.core.reasons import GAP_OUTCOMES
 from tasks.core.types import Cause, Gap, Outcome, Scan, ScanResult, ScopeState, ToolHome
+from tasks.patrol.look import row_of_result
 from tasks.patrol.plan import Action, Planned, next_attempt_at
 from tasks.patrol.session import Patrol, ScopeKey
 
@@ -73,6 +74,9 @@ def _row(
         return _plain(patrol, p, Outcome.FAILED, "cancelled", "the run ended before this scan"), None
     if p.action is Action.REUSE:
         result = reused[p.result_name or ""]
+        if p.scan_name in patrol.unpublished and (result.repo_id, result.ref) == (p.repo_id, p.ref):
+            # A killed run finished it: the row it would have left.
+            return row_of_result(p, result), result
         return _plain(patrol, p, Outcome.UNCHANGED, result=result), result
     if p.action is Action.KEEP:
         return _plain(patrol, p, Outcome.UNCHANGED), None
@@ -126,7 +130,7 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
         return state
     if result is not None:
         home = patrol.tool(p.tool)
-        ran = p.action in (Action.RUN, Action.REREAD) and row.outcome is not Outcome.UNCHANGED
+        ran = row.outcome is not Outcome.UNCHANGED
         return replace(
             state,
             scan_name=result.scan_name,

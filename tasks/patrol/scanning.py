@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tasks.core.errors import NightwardenError, ScanGapError
 from tasks.core.ports import Scanner
-from tasks.core.types import Outcome, Parsed, RawReport, Scan, Target, ToolHome, TreeEntry, Unit
+from tasks.core.types import Cause, Outcome, Parsed, RawReport, Scan, ScanResult, Target, ToolHome, TreeEntry, Unit
 from tasks.patrol import history_scan, tree_scan
 from tasks.patrol.look import Look, reader, result_of, row_of
 from tasks.patrol.plan import Action, Planned, needs_work
@@ -75,13 +75,23 @@ class Scanning:
         look = replace(look, duration_s=time.monotonic() - clock)
         row = row_of(p, look, tool, began)
         if tool is not None and look.parsed.outcome in (Outcome.OK, Outcome.PARTIAL):
-            result = result_of(p, look, scanner, tool, began)
+            result = self._named(p, result_of(p, look, scanner, tool, began))
+            row = replace(row, result_name=result.result_name)
             self.means.lake.spool.put(result)
             with self.patrol.lock:
-                self.patrol.results[result.result_name] = result
+                self.patrol.results[p.result_name or ""] = result
         with self.patrol.lock:
             self.patrol.rows[p.scope] = row
         return row
+
+    def _named(self, p: Planned, result: ScanResult) -> ScanResult:
+        """A forced scan that saw something else than the ledger says is a result of its own."""
+        if p.cause is not Cause.FORCED:
+            return result
+        known = self.patrol.snapshot.results([result.result_name]).get(result.result_name)
+        if known is None or (_seen(known) == _seen(result)):
+            return result
+        return replace(result, result_name=f"{result.result_name}+{self.patrol.run_id[:8]}")
 
     def _look(self, state: RepoState, p: Planned, scanner: Scanner, tool: ToolHome) -> Look:
         assert state.mirror is not None
@@ -178,6 +188,14 @@ class Scanning:
             "files": str(len(files)),
         }
         return (self.means.lake.raw.put(raw, header),)
+
+
+def _seen(result: ScanResult) -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
+    """What two results of one scan name are compared by."""
+    return (
+        frozenset(o.occurrence_uid for o in result.observations),
+        frozenset((g.path, g.reason_code) for g in result.gaps),
+    )
 
 
 def _place(error: BaseException) -> str:

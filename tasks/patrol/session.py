@@ -29,6 +29,8 @@ from tasks.patrol.plan import (
     follow_twins,
     history_scan_name,
     needs_work,
+    result_name,
+    revision_of,
     tree_scan_name,
 )
 from tasks.patrol.progress import Progress
@@ -83,7 +85,9 @@ class Patrol:
         self.spooled: dict[str, ScanResult] = means.lake.spool.load()
         self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states([s.name for s in self.sources])
         self.rows: dict[ScopeKey, Scan] = {}
-        self.results: dict[str, ScanResult] = dict(self.spooled)
+        #: Results of this run and of a killed one before it, by the name that plans know them by.
+        self.results = {result_name(r.scan_name, r.parse_revision): r for r in self.spooled.values()}
+        self.unpublished = frozenset(r.scan_name for r in self.spooled.values())
         self.lock = threading.Lock()
 
     # -- discover ---------------------------------------------------------------------------------------
@@ -158,6 +162,7 @@ class Patrol:
                         scanner=self._scanner(p.tool),
                         tool=self.tool(p.tool),
                         done=done,
+                        unpublished=self.unpublished,
                         options=self.options,
                         now=now,
                     ),
@@ -175,16 +180,17 @@ class Patrol:
             s.plans = by_repo.get(s.repo.repo_id, [])
         return flat
 
-    def _done_names(self, plans: Iterable[Planned]) -> dict[str, int]:
-        """Completed names among those planned whose scope does not already hold them, with their parse revision."""
+    def _done_names(self, plans: Iterable[Planned]) -> dict[str, str]:
+        """Completed names among those planned whose scope does not already hold them, with their newest result."""
         names = []
         for p in plans:
             state = self.states.get(p.scope)
             if state is None or state.scan_name != p.scan_name or state.failed_name is not None:
                 names.append(p.scan_name or "")
-        found = {name: int(row["parse_revision"]) for name, row in self.snapshot.ledger_lookup(names).items()}
+        found = {name: str(row["result_name"]) for name, row in self.snapshot.ledger_lookup(names).items()}
         for r in self.spooled.values():
-            found[r.scan_name] = max(r.parse_revision, found.get(r.scan_name, 0))
+            if r.scan_name not in found or revision_of(found[r.scan_name]) <= r.parse_revision:
+                found[r.scan_name] = result_name(r.scan_name, r.parse_revision)
         return found
 
     def _name_one(self, s: RepoState) -> None:

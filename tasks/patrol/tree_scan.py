@@ -10,7 +10,7 @@ from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import Gap, Observation, Outcome, Parsed, ToolHome, TreeEntry, Unit, display_path
 from tasks.patrol.look import MAX_PARTS, Base, Look, judged, look_of
-from tasks.patrol.plan import Planned
+from tasks.patrol.plan import Planned, revision_of
 from tasks.repos.checkout import write_checkout
 from tasks.repos.trees import Tree, gaps_for, links_of, read_tree
 
@@ -79,7 +79,7 @@ def _base(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> tuple[Ba
         return nothing
     if state.scan_name is None or state.result_name is None or state.commit is None:
         return nothing
-    if state.config_digest != p.config_digest or not state.result_name.endswith(f".{scanner.parse_revision}"):
+    if state.config_digest != p.config_digest or revision_of(state.result_name) != scanner.parse_revision:
         return nothing
     row = ctx.patrol.snapshot.ledger_lookup([state.scan_name]).get(state.scan_name)
     if row is None or len(row["raw_parts"]) >= MAX_PARTS:

@@ -1,0 +1,58 @@
+# Everything a contributor or a CI runs. Needs Python 3.11+, git and make; the rest is set up below .venv and .tools.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+REPOS  ?=
+TOOLS  := $(CURDIR)/.tools
+export NIGHTWARDEN_TOOLS ?= $(TOOLS)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tools demo test lint format bench chaos lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/.ready ## make .venv from the hash-pinned lock
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --require-hashes --no-deps -r requirements-dev.lock
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(PY) -m compileall -q -j 0 $(VENV)/lib flows tasks deployments || true
+	touch $@
+
+tools: $(VENV)/.ready ## install the scanners, each in an environment of its own below .tools
+	$(VENV)/bin/nightwarden tools install
+
+demo: tools ## patrol a small organisation twice and judge the result
+	$(VENV)/bin/nightwarden demo
+
+test: tools ## run all tests
+	$(PY) -m pytest
+
+lint: $(VENV)/.ready ## ruff, mypy strict, import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+format: $(VENV)/.ready ## format the code
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories
+	$(PY) -m tests.bench.bench $(if $(REPOS),--repos $(REPOS))
+
+chaos: tools ## kill the patrol at random moments, again and again
+	NIGHTWARDEN_CHAOS=10 $(PY) -m pytest -m chaos tests/integration
+
+lock: ## pin all dependencies anew (needs uv)
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what was set up
+	rm -rf $(VENV) $(TOOLS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
