@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger
@@ -11,7 +11,6 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
 
 from flows.means import opened
 from flows.settings import Settings, current
@@ -50,14 +49,25 @@ def _run_name() -> str:
     validate_parameters=True,
 )
 def patrol(
-    sources: Annotated[list[str], Field(description="Names of configured sources; empty means all.")] = [],  # noqa: B006
-    only: Annotated[list[str], Field(description="Patterns of repository names, such as shop/*; empty: all.")] = [],  # noqa: B006
-    tools: Annotated[list[ToolName], Field(description="Scanners to use; empty means all.")] = [],  # noqa: B006
-    force: Annotated[bool, Field(description="Scan again what is known.")] = False,
-    retry_failed: Annotated[bool, Field(description="Retry failed scans now, without back-off.")] = False,
-    plan_only: Annotated[bool, Field(description="Start no tool and publish nothing: print the plan.")] = False,
+    sources: list[str] = [],  # noqa: B006  Prefect shows the default in its form
+    only: list[str] = [],  # noqa: B006
+    tools: list[ToolName] = [],  # noqa: B006
+    force: bool = False,
+    retry_failed: bool = False,
+    plan_only: bool = False,
 ) -> State[Any]:
-    """Run one patrol. Ends Completed, CompletedWithGaps (of type FAILED, because the UI colours by type) or Failed."""
+    """Scan what changed in every repository, name what was not scanned, publish to the lake.
+
+    Ends Completed, CompletedWithGaps (of type FAILED, because the UI colours by type) or Failed.
+
+    Args:
+        sources: Names of configured sources; empty means all.
+        only: Patterns of repository names, such as shop/*; empty means all.
+        tools: Scanners to use; empty means all.
+        force: Scan again what is known.
+        retry_failed: Retry failed scans now, without back-off.
+        plan_only: Start no tool and publish nothing; the plan becomes an artifact.
+    """
     settings = current()
     options = Options(only=tuple(only), tools=tuple(str(t) for t in tools), force=force, retry_failed=retry_failed)
     with opened(settings, write=not plan_only) as means:

@@ -28,7 +28,7 @@ from tasks.patrol.summary import MAX_ROWS, RunSummary
 _TICK_S = 0.2
 
 
-@task(name="publish", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="publish", task_run_name="publish", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
 def publish(run_id: str) -> RunSummary:
     """Write the run to the lake, whole or not at all."""
     return publish_run(ACTIVE[run_id].patrol)

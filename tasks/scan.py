@@ -22,19 +22,25 @@ SUBMITTED: dict[UUID, int] = {}
 _FINE = frozenset({Outcome.OK, Outcome.UNCHANGED, Outcome.NOTHING_TO_READ, Outcome.SKIPPED})
 
 
-@task(name="discover", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="discover", task_run_name="discover", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
 def discover(run_id: str) -> int:
     """Find the repositories of the sources."""
     return ACTIVE[run_id].patrol.discover()
 
 
-@task(name="refresh mirrors", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="refresh mirrors",
+    task_run_name="refresh mirrors",
+    tags=["patrol"],
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def refresh(run_id: str) -> int:
     """Fetch what moved."""
     return ACTIVE[run_id].patrol.refresh()
 
 
-@task(name="plan", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="plan", task_run_name="plan", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
 def plan(run_id: str) -> int:
     """Decide every expected scan; returns how many there are."""
     return len(ACTIVE[run_id].patrol.plan())

@@ -182,7 +182,7 @@ _ALL = (
             "commit s the commit looked at",
             "tool_version s version of the tool",
             "unit s! tree, file or blob",
-            "config_digest s! digest of adapter, tool, version, rules, options and limits",
+            "config_digest s digest of adapter, tool, version, rules, options, limits; null if the tree was not read",
             "rules_digest s digest of the rules",
             "cause s! why it was planned: new, changed, tool, rules, retry, forced, parser, or none",
             "outcome s! ok, unchanged, nothing_to_read, partial, failed, timeout, stale, missing or skipped",

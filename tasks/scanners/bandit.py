@@ -31,7 +31,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
-from tasks.scanners.masking import compact, first_json, kept, mask_quoted, scrub
+from tasks.scanners.masking import compact, first_json, kept, mask_quoted, told
 
 #: ``-x`` replaces bandit's list of excluded folders by a name that no checkout holds.
 _OPTIONS = ("-q", "-r", "-f", "json", "--ignore-nosec", "-x", "/nothing-is-excluded")
@@ -98,7 +98,7 @@ class Bandit:
                 }
                 for r in results
             ]
-            bad = [{"path": str(e["filename"]), "reason": scrub(str(e["reason"]))} for e in errors]
+            bad = [{"path": str(e["filename"]), "reason": told(str(e["reason"]))} for e in errors]
         except (KeyError, TypeError, ValueError):
             raise ScanGapError("report_invalid", "bandit: a result has another form") from None
         return compact({"results": found, "errors": bad, "files": sorted(k for k in metrics if k != "_totals")})

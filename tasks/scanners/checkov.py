@@ -16,6 +16,7 @@ from typing import Any
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import Ordinals, iac_anchor, occurrence_uid
 from tasks.core.keys import HmacKey
+from tasks.core.text import one_line
 from tasks.core.types import (
     Command,
     Control,
@@ -33,7 +34,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
-from tasks.scanners.masking import compact, first_json, kept, mask_quoted, scrub
+from tasks.scanners.masking import compact, first_json, kept, told
 
 SERVER = Path(__file__).with_name("checkov_server.py")
 _INSIDE = "/opt/checkov_server.py"
@@ -97,15 +98,15 @@ class Checkov:
         )
 
     def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
-        """The server's report with quoted text in names masked; it holds no source."""
+        """The server's report as it is: names, lines and addresses; the server passes no source on."""
         answer = first_json(stdout, self.name)
         if answer.get("ok") is not True:
-            raise ScanGapError("tool_error", f"checkov: {scrub(str(answer.get('error', 'no reason given')))}")
+            raise ScanGapError("tool_error", f"checkov: {told(str(answer.get('error', '')))}")
         report = answer.get("report")
         if not isinstance(report, dict) or not isinstance(report.get("checks"), list):
             raise ScanGapError("report_invalid", "checkov: the report has another form")
         for check in report["checks"]:
-            check["name"] = mask_quoted(str(check.get("name")))
+            check["name"] = one_line(str(check.get("name")))
         return compact(report)
 
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:

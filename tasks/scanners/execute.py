@@ -22,7 +22,7 @@ from tasks.core.types import (
     TreeEntry,
     display_path,
 )
-from tasks.scanners.masking import scrub
+from tasks.scanners.masking import told
 from tasks.scanners.service import ServicePool
 
 #: A crash is followed to at most so many files, in at most so many runs.
@@ -88,7 +88,7 @@ def _ended_badly(done: Completed, ok_codes: frozenset[int]) -> Parsed | None:
     """The failure of a process that was killed, died by a signal or ended with a code that means no report."""
     if done.cancelled:
         raise ScanGapError("cancelled", "the run was cancelled")
-    said = scrub(done.stderr[-2000:].decode("utf-8", "replace").strip().rsplit("\n", 1)[-1])
+    said = told(done.stderr[-2000:].decode("utf-8", "replace").strip())
     if done.timed_out:
         return Parsed(
             outcome=Outcome.TIMEOUT, reason_code="timeout", detail=f"killed after {done.duration_s:.0f} s; {said}"

@@ -16,6 +16,7 @@ from typing import Any
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import occurrence_uid, secret_anchor
 from tasks.core.keys import HmacKey
+from tasks.core.text import one_line
 from tasks.core.types import (
     Command,
     Control,
@@ -31,7 +32,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
-from tasks.scanners.masking import compact, first_json, kept, scrub
+from tasks.scanners.masking import compact, first_json, kept
 
 _OPTIONS = (
     "--no-validate",
@@ -100,7 +101,7 @@ class Kingfisher:
                 hits.append(
                     {
                         "rule": str(rule["id"]),
-                        "name": scrub(str(rule.get("name", rule["id"])), 100),
+                        "name": one_line(str(rule.get("name", rule["id"])), 100),
                         "value_hmac": key.name(value, purpose="secret"),
                         "blob": match.group(1) if match else None,
                         "in_archive": bool(match and match.end(1) != len(str(hit["path"]))),

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from typing import Any
 
 from tasks.core.errors import ScanGapError
 from tasks.core.text import one_line
 
-_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`""", re.DOTALL)
-_TOKEN = re.compile(r"[A-Za-z0-9+=_\-.~!@#$%^&*]{12,}")
+_QUOTE = re.compile("['\"`]")
+_ERROR_NAME = re.compile(r"\b(?:[A-Z][a-z]+)+(?:Error|Exception|Exit|Interrupt)\b")
+#: Sentences of systems and tools that hold nothing of what was read. Everything else a tool says is dropped.
+_PHRASES = (
+    *sorted({os.strerror(code) for code in errno.errorcode}),
+    "syntax error while parsing AST from file",
+    "exception while scanning file",
+    "Out of memory",
+    "Killed",
+    "is not installed",
+    "command not found",
+    "not found",
+)
 MASK = "[masked]"
 
 
 def mask_quoted(text: str) -> str:
-    """The text with every quoted piece masked."""
-    return _QUOTED.sub(MASK, text)
+    """The text with everything from the first to the last quotation mark masked (to the end, if there is but one).
+
+    What is quoted may itself hold quotation marks, so no pair of them can be trusted.
+    """
+    marks = [m.start() for m in _QUOTE.finditer(text)]
+    if not marks:
+        return one_line(text, 300)
+    rest = text[marks[-1] + 1 :] if len(marks) > 1 else ""
+    return one_line(text[: marks[0]] + MASK + rest, 300)
 
 
-def scrub(text: str, limit: int = 300) -> str:
-    """What a tool said, fit to be kept: quoted text and long tokens that mix letters and digits masked, one line."""
+def told(text: str) -> str:
+    """What of a tool's own words may be kept: names of errors and known sentences.
 
-    def token(match: re.Match[str]) -> str:
-        word = match.group()
-        mixed = any(c.isdigit() for c in word) and any(c.isalpha() for c in word)
-        return MASK if mixed else word
-
-    return one_line(_TOKEN.sub(token, mask_quoted(text)), limit)
+    A message can quote the file it is about, and a password may look like any word, so nothing else is passed on.
+    """
+    names = dict.fromkeys(_ERROR_NAME.findall(text))
+    phrases = [p for p in _PHRASES if p.lower() in text.lower()]
+    longest = [p for p in phrases if not any(p != q and p.lower() in q.lower() for q in phrases)]
+    return ", ".join((*names, *longest)) or (f"{len(text)} characters, not kept" if text else "it said nothing")
 
 
 def first_json(stdout: bytes, tool: str) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""The patrol on a real Prefect server: states, names, artifacts; the deployment run by a real worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.lake.lake import Lake
+from tasks.patrol import demo_org
+from tests.integration.servers import PrefectServer, nightwarden, prefect_server, wait_for_end, worker
+
+pytestmark = [pytest.mark.tools, pytest.mark.prefect]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="module")
+def api(place: Path) -> Iterator[PrefectServer]:
+    with prefect_server(place / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def org(place: Path) -> Path:
+    demo_org.build(place / "org", step=1)
+    return place / "org"
+
+
+@pytest.fixture(scope="module")
+def nights(place: Path, api: PrefectServer, org: Path) -> list[dict[str, Any]]:
+    """The flow runs of a first and a second night."""
+    for _ in range(2):
+        done = nightwarden(
+            "patrol", "--repos", str(org), cwd=place, NIGHTWARDEN_HOME=str(place / "home"), **api.environment
+        )
+        assert done.returncode == 3, done.stderr
+    return api.flow_runs()
+
+
+def test_states_tell_the_truth(nights: list[dict[str, Any]]) -> None:
+    assert [(n["state_name"], n["state_type"]) for n in nights] == [("CompletedWithGaps", "FAILED")] * 2
+    assert all(n["name"].startswith("patrol org-") for n in nights)
+    assert "with gaps" in nights[0]["state"]["message"]
+
+
+def test_every_task_run_is_recorded_under_a_name_that_tells(api: PrefectServer, nights: list[dict[str, Any]]) -> None:
+    first, second = (api.task_runs(n["id"]) for n in nights)
+    names = sorted(t["name"] for t in first)
+    assert {"discover", "refresh mirrors", "plan", "publish"} <= set(names)
+    assert "scan shop/infra (kingfisher, checkov)" in names
+    assert all(t["state_type"] in {"COMPLETED", "FAILED"} for t in first + second)
+    assert sorted(t["name"] for t in second) == ["discover", "plan", "publish", "refresh mirrors"]
+    scans = [t for t in first if t["name"].startswith("scan ")]
+    assert all("scan" in t["tags"] for t in scans)
+    assert {t["name"].split()[1] for t in scans if t["state_name"] == "Gaps"} == {"shop/web"}
+
+
+def test_artifacts(api: PrefectServer, nights: list[dict[str, Any]]) -> None:
+    artifacts = api.artifacts(nights[0]["id"])
+    assert {"progress", "coverage", "gaps"} <= artifacts.keys()
+    assert artifacts["progress"]["data"] == 100.0
+    coverage = {row["tool"]: row for row in json.loads(artifacts["coverage"]["data"])}
+    assert coverage.keys() == {"kingfisher", "bandit", "checkov"}
+    gaps = json.loads(artifacts["gaps"]["data"])
+    assert {"incomplete", "unparsable"} <= {row["reason"] for row in gaps}
+    assert all(row["remedy"] and row["repositories"] for row in gaps)
+
+
+def test_no_parameter_or_result_holds_a_path(api: PrefectServer, nights: list[dict[str, Any]], place: Path) -> None:
+    told = json.dumps([nights, [api.task_runs(n["id"]) for n in nights]])
+    assert str(place) not in told
+
+
+def test_deployment_run_by_a_worker_equals_the_command_line(
+    api: PrefectServer, nights: list[dict[str, Any]], place: Path, org: Path
+) -> None:
+    name = nights[0]["parameters"]["sources"][0]
+    config = place / "nightwarden.toml"
+    config.write_text(
+        f'home = "{place / "deployed"}"\nkey_file = "{place / "home/keys/hmac.key"}"\n'
+        f'[[sources]]\nname = "{name}"\npath = "{org}"\n'
+    )
+    done = nightwarden("deploy", cwd=place, **api.environment)
+    assert done.returncode == 0, done.stderr
+    again = nightwarden("deploy", cwd=place, **api.environment)
+    assert again.returncode == 0, again.stderr
+    deployment = api.call("GET", "/deployments/name/patrol/nightly")
+    assert [(s["schedule"]["cron"], s["schedule"]["timezone"]) for s in deployment["schedules"]] == [
+        ("0 2 * * *", "Europe/Berlin")
+    ]
+    assert deployment["global_concurrency_limit"]["limit"] == 1
+    form = deployment["parameter_openapi_schema"]["properties"]
+    assert form.keys() == {"sources", "only", "tools", "force", "retry_failed", "plan_only"}
+    assert all(field["description"] for field in form.values())
+    run = api.call("POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"sources": [name]}})
+    with worker("nightwarden", place / "worker.log", NIGHTWARDEN_CONFIG=str(config), **api.environment):
+        ended = wait_for_end(api, run["id"])
+    assert ended["state_name"] == "CompletedWithGaps", (place / "worker.log").read_text()[-3000:]
+    assert _told(place / "deployed") == _told(place / "home")
+
+
+def test_a_deployment_refuses_parameters_that_are_not_in_the_form(api: PrefectServer, place: Path) -> None:
+    deployment = api.call("GET", "/deployments/name/patrol/nightly")
+    with pytest.raises(OSError, match="409|422"):
+        api.call(
+            "POST",
+            f"/deployments/{deployment['id']}/create_flow_run",
+            {"parameters": {"tools": ["rm -rf /"]}, "enforce_parameter_schema": True},
+        )
+
+
+def _told(home: Path) -> list[tuple[str, ...]]:
+    snapshot = Lake.open(home / "lake", key_id=None, create=False).snapshot()
+    return sorted(
+        (f["finding_uid"], f["ref"], f["tool"], f["status"], f["path"] or "", str(f["line_start"]))
+        for f in snapshot.table("findings").to_pylist()
+    )
