@@ -177,8 +177,9 @@ def failure(done: Completed) -> ScanGapError:
         return ScanGapError("memory", "git went over its memory limit")
     said = done.stderr.decode("utf-8", "replace")
     reason = next((code for code, words in _SAYINGS if words.search(said)), "fetch")
-    lines = [line for line in said.splitlines() if line.startswith(("fatal:", "error:", "remote:", "ERR"))]
-    return ScanGapError(reason, scrubbed(" | ".join(lines[-3:]) or said or f"exit {done.exit_code}"))
+    # Both ends write to stderr in no fixed order: sorted, the same failure always reads the same.
+    lines = sorted({line.strip() for line in said.splitlines() if line.startswith(("fatal:", "error:", "ERR"))})
+    return ScanGapError(reason, scrubbed(" | ".join(lines[:3]) or said.strip() or f"exit {done.exit_code}"))
 
 
 def scrubbed(text: str) -> str:

@@ -92,7 +92,7 @@ class Bandit:
                     "cwe": (r.get("issue_cwe") or {}).get("id"),
                     "path": str(r["filename"]),
                     "line": int(r["line_number"]),
-                    "lines": [int(n) for n in r["line_range"]],
+                    "lines": sorted(int(n) for n in r["line_range"]),
                     "column": int(r.get("col_offset", -1)),
                     "end_column": int(r.get("end_col_offset", -1)),
                 }
@@ -101,6 +101,8 @@ class Bandit:
             bad = [{"path": str(e["filename"]), "reason": told(str(e["reason"]))} for e in errors]
         except (KeyError, TypeError, ValueError):
             raise ScanGapError("report_invalid", "bandit: a result has another form") from None
+        found.sort(key=lambda r: [str(r[k]) for k in sorted(r)])
+        bad.sort(key=lambda e: e["path"])
         return compact({"results": found, "errors": bad, "files": sorted(k for k in metrics if k != "_totals")})
 
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:

@@ -107,6 +107,8 @@ class Checkov:
             raise ScanGapError("report_invalid", "checkov: the report has another form")
         for check in report["checks"]:
             check["name"] = one_line(str(check.get("name")))
+            check["keys"] = sorted(check["keys"])  # checkov keeps them in a set
+        report["checks"].sort(key=lambda c: [str(c[k]) for k in sorted(c)])
         return compact(report)
 
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.lake import zst
 from tasks.lake.lake import Lake
-from tests.builders import commit_files, make_repository
+from tests.builders import Repository
 from tests.integration.servers import nightwarden, prefect_server
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
@@ -23,9 +23,10 @@ pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 CANARIES = {
     "in a file": "gh" + "p_" + "wWPw5k4aXcaT4fNP0UcnZwJUVFk6LO0pINUx",
     "in history": "AK" + "IA" + "QYLPMN5HHHFPZAM2",
+    "in history, its other half": "Tg0pz8Jii8hk" + "Lx4+PnUisM8GmKs3a2DK+9qz/lie",
     "in a snippet of another rule": "correcthorsebatterystaple",
     "with a quotation mark": "tulip'garden'canarybird",
-    "in Terraform": "bluewhalesingsatnight",
+    "in Terraform": "bluewhale/singsatnight" + "+andgoldfishlisten",
     "in a Dockerfile": "greenfrogjumpsatdawn",
     "in Kubernetes": "redfoxsleepsatnoon",
     "in a file no tool can parse": "yellowcanaryinthemine",
@@ -34,10 +35,10 @@ CANARIES = {
 
 def plant(org: Path) -> None:
     c = CANARIES
-    repo = make_repository(org / "shop")
-    deleted = {"old.env": f"AWS_ACCESS_KEY_ID={c['in history']}\nAWS_SECRET_ACCESS_KEY=" + "k9Qm2" * 8 + "\n"}
-    commit_files(repo, deleted, "add")
-    (repo / "old.env").unlink()
+    repo = Repository(org / "shop")
+    deleted = f"AWS_ACCESS_KEY_ID={c['in history']}\nAWS_SECRET_ACCESS_KEY={c['in history, its other half']}\n"
+    repo.commit({"old.env": deleted.encode()})
+    repo.commit({"old.env": None})
     python = f"""\
 import sqlite3
 password = "{c["in a snippet of another rule"]}"
@@ -48,7 +49,7 @@ if secret == "{c["in a snippet of another rule"]}":
 """
     terraform = f"""\
 provider "aws" {{
-  access_key = "{c["in Terraform"]}"
+  access_key = "{c["in history"]}"
   secret_key = "{c["in Terraform"]}"
 }}
 resource "aws_db_instance" "db" {{
@@ -81,7 +82,7 @@ spec:
         "pod.yaml": pod,
         "Dockerfile": f"FROM scratch\nENV PASSWORD={c['in a Dockerfile']}\nRUN sudo echo {c['in a Dockerfile']}\n",
     }
-    commit_files(repo, files, "app")
+    repo.commit({name: text.encode() for name, text in files.items()})
 
 
 def needles() -> dict[bytes, str]:
@@ -98,7 +99,7 @@ def needles() -> dict[bytes, str]:
 
 
 def left_behind(home: Path) -> Iterator[tuple[str, bytes]]:
-    """Everything below the home, as stored and as it reads; only the mirrors, which are the repositories, are left out."""
+    """Everything below the home, as stored and as it reads, but the mirrors, which are the repositories."""
     for path in sorted(p for p in home.rglob("*") if p.is_file() and not p.is_symlink()):
         name = str(path.relative_to(home))
         if name.startswith(("mirrors/", "keys/")):

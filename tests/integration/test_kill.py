@@ -30,34 +30,63 @@ VOLATILE = {
 TABLES = ("ledger", "observations", "scan_gaps", "findings", "scopes", "repositories")
 
 
-def command(journal: Path, org: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.integration.night", str(journal), "patrol", "--repos", str(org)]
+class Night:
+    """One home and the command that is run in it, again and again."""
+
+    def __init__(self, org: Path, home: Path, key: Path, server: PrefectServer) -> None:
+        self.home, self.org, self.ended = home, org, False
+        home.mkdir()
+        self._journal = home / "journal"
+        self._log = home / "log"
+        self._environ = environment(
+            **server.environment,
+            NIGHTWARDEN_HOME=str(home),
+            NIGHTWARDEN_KEY_FILE=str(key),
+            NIGHTWARDEN_WORKERS=str(WORKERS),
+        )
+
+    def run(self, kill_after_s: float | None = None) -> bool:
+        """Run the command; True when it ended by itself (with gaps: one repository of the demo is broken)."""
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.integration.night",
+                    str(self._journal),
+                    "patrol",
+                    "--repos",
+                    str(self.org),
+                ],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.home,
+            )
+        try:
+            code = process.wait(kill_after_s)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            return False
+        assert code == 3, self._log.read_text()[-3000:]
+        self.ended = True
+        return True
+
+    @property
+    def starts(self) -> Counter[str]:
+        """How often each scan was started."""
+        return Counter(self._journal.read_text().splitlines())
 
 
-def environ_of(home: Path, key: Path, server: PrefectServer) -> dict[str, str]:
-    return environment(
-        **server.environment,
-        NIGHTWARDEN_HOME=str(home),
-        NIGHTWARDEN_KEY_FILE=str(key),
-        NIGHTWARDEN_WORKERS=str(WORKERS),
-    )
-
-
-def run(org: Path, home: Path, journal: Path, environ: dict[str, str], kill_after_s: float | None = None) -> bool:
-    """Run the command; True when it ended by itself (with gaps: one repository of the demo is broken)."""
-    log = (home.parent / f"{home.name}.log").open("ab")
-    process = subprocess.Popen(
-        command(journal, org), env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home.parent
-    )
-    log.close()
-    try:
-        code = process.wait(kill_after_s)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        return False
-    assert code == 3, Path(f"{home}.log").read_text()[-3000:]
-    return True
+def assert_equal(calm: Night, rough: Night) -> None:
+    """The tables hold the same rows, and the lake is whole."""
+    assert not verify(Lake.open(rough.home / "lake", key_id=None, create=False))
+    was, is_now = content(calm.home), content(rough.home)
+    for name in was:
+        assert not was[name] - is_now[name], name
+        assert not is_now[name] - was[name], name
 
 
 def content(home: Path) -> dict[str, Counter[str]]:
@@ -79,34 +108,29 @@ def _row(row: dict[str, Any]) -> str:
 
 
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    kills = int(os.environ.get("NIGHTWARDEN_CHAOS", "3"))
+    wanted = int(os.environ.get("NIGHTWARDEN_CHAOS", "3"))
+    seed = int(os.environ.get("NIGHTWARDEN_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+    print(f"seed {seed}: set NIGHTWARDEN_SEED to repeat it")
+    moments = random.Random(seed)
     org, key = tmp_path / "org", tmp_path / "hmac.key"
     demo_org.build(org, step=1)
-    calm, rough = tmp_path / "calm", tmp_path / "rough"
-    for home in (calm, rough):
-        home.mkdir()
     with prefect_server(tmp_path / "server") as server:
+        calm = Night(org, tmp_path / "calm", key, server)
         began = time.monotonic()
-        assert run(org, calm, tmp_path / "calm.journal", environ_of(calm, key, server))
+        assert calm.run()
         took = time.monotonic() - began
-        seed = int(os.environ.get("NIGHTWARDEN_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-        print(f"seed {seed}: set NIGHTWARDEN_SEED to repeat it")
-        moments = random.Random(seed)
         killed = 0
-        for _ in range(kills):
-            # Anywhere from the first import to the last step of the publish.
-            if run(
-                org, rough, tmp_path / "rough.journal", environ_of(rough, key, server), moments.uniform(0.5, took)
-            ):
-                break
-            killed += 1
-        else:
-            assert run(org, rough, tmp_path / "rough.journal", environ_of(rough, key, server))
-    assert killed >= 1, "the first kill came too late; run it again"
-    assert not verify(Lake.open(rough / "lake", key_id=None, create=False))
-    assert content(rough) == content(calm)
-    starts = Counter((tmp_path / "calm.journal").read_text().splitlines())
-    again = Counter((tmp_path / "rough.journal").read_text().splitlines()) - starts
-    print(f"{killed} kills; {sum(starts.values())} scans, {sum(again.values())} repeated")
-    assert sum(again.values()) <= killed * WORKERS, again
-    assert starts.keys() == set((tmp_path / "rough.journal").read_text().splitlines())
+        while killed < wanted:
+            rough = Night(org, tmp_path / f"rough-{killed}", key, server)
+            kills = 0
+            # Anywhere from the first import to the last step of the publish; then the same command once more.
+            while killed + kills < wanted and not rough.run(kill_after_s=moments.uniform(0.5, took)):
+                kills += 1
+            if not rough.ended:
+                assert rough.run()
+            killed += kills
+            repeated = rough.starts - calm.starts
+            print(f"{kills} kills; {sum(calm.starts.values())} scans, {sum(repeated.values())} repeated")
+            assert_equal(calm, rough)
+            assert sum(repeated.values()) <= kills * WORKERS, repeated
+            assert calm.starts.keys() == rough.starts.keys()

@@ -108,7 +108,7 @@ def test_deployment_run_by_a_worker_equals_the_command_line(
 
 def test_a_deployment_refuses_parameters_that_are_not_in_the_form(api: PrefectServer, place: Path) -> None:
     deployment = api.call("GET", "/deployments/name/patrol/nightly")
-    with pytest.raises(OSError, match="409|422"):
+    with pytest.raises(OSError, match=r"409|422"):
         api.call(
             "POST",
             f"/deployments/{deployment['id']}/create_flow_run",
