@@ -22,6 +22,8 @@ from tasks.core.text import one_line
 
 app = typer.Typer(help="Describe and check the lake.", no_args_is_help=True, rich_markup_mode=None)
 _MAX_CELL = 120
+#: Into a pipe nothing is cut to fit a screen.
+_PIPE_WIDTH = 4000
 #: What makes a spreadsheet take a cell for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -88,6 +90,8 @@ def emit(columns: Sequence[str], rows: Iterable[Sequence[Any]], format: Format, 
     for row in rows:
         table.add_row(*["" if v is None else one_line(_text(v), _MAX_CELL) for v in row])
     out = Console(highlight=False, markup=False)
+    if not out.is_terminal:
+        out.width = _PIPE_WIDTH
     out.print(table)
     out.print(f"{table.row_count} rows")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tasks.patrol.summary import RunSummary
 
 EXIT_GAPS = 3
+_LOG_WIDTH = 180
 _URL = ("http://", "https://", "ssh://", "file://", "git@")
 
 ReposOption = Annotated[
@@ -221,6 +222,8 @@ def _note(look: Standing) -> str:
 def _print_summary(summary: RunSummary, settings: Settings) -> None:
     """Gaps first, then what was done."""
     out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = _LOG_WIDTH
     if summary.gaps:
         table = Table(
             "", "outcome", "reason", "tool", "count", "where", "remedy", title="Not looked at", title_justify="left"

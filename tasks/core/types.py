@@ -413,6 +413,8 @@ class ScopeState:
     tips: tuple[str, ...] = ()
     evidence_at: datetime | None = None
     duration_s: float | None = None
+    observations: int = 0
+    gaps: int = 0
     outcome: Outcome
     reason_code: str | None = None
     detail: str = ""

@@ -160,6 +160,8 @@ _ALL = (
             "tips l commits of all heads and tags it covers (unit blob)",
             "evidence_at t when a tool really looked at what this result holds, UTC",
             "duration_s f seconds the tool took last",
+            "observations i! observations of the result last completed",
+            "gaps i! unread paths of the result last completed",
             "outcome s! outcome of the last try",
             "reason_code s reason of the last try",
             "detail s more about it",

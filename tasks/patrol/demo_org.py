@@ -105,7 +105,13 @@ def _git(folder: Path, *args: str, when: datetime | None = None) -> str:
         environment["GIT_AUTHOR_DATE"] = environment["GIT_COMMITTER_DATE"] = when.strftime("%Y-%m-%dT%H:%M:%S+00:00")
     try:
         done = subprocess.run(
-            ["git", *args], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+            ["git", *args],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as e:
         raise NightwardenError(f"git could not be run: {type(e).__name__}", advice="Install git 2.39 or newer.") from e
@@ -140,13 +146,14 @@ class Verdict:
     def text(self) -> str:
         """The verdict for people."""
         if not self.agrees:
-            lines = [f"day {self.day} DISAGREES with the truth in {len(self.disagreements)} points:"]
+            lines = [f"Day {self.day} DISAGREES with the truth in {len(self.disagreements)} points:"]
             return "\n".join(lines + [f"  - {line}" for line in self.disagreements])
         beyond = ", ".join(f"{n} by {tool}" for tool, n in sorted(self.beyond.items())) or "none"
+        fixed = f", {self.fixed} planted flaws fixed" if self.fixed else ""
         return (
-            f"day {self.day} agrees with the truth: {self.scans} scans ended as expected ({self.started} read something),"
-            f" {self.gaps} unread files named, {self.planted} planted flaws and {self.secrets} secrets seen,"
-            f" {self.fixed} planted flaws fixed; findings beyond the planted ones: {beyond}"
+            f"Day {self.day} agrees with the truth: {self.scans} scans ended as they must, {self.started} of them read"
+            f" files; {self.gaps} unread file named;\n  {self.planted} planted flaws and {self.secrets} secrets seen at"
+            f" their lines{fixed}; beyond the planted: {beyond}."
         )
 
 
@@ -180,7 +187,7 @@ def judge(
         disagreements=tuple(lines),
         scans=len(scans),
         started=sum(1 for row in scans if row["files_read"]),
-        gaps=len(gaps),
+        gaps=sum(1 for gap in gaps if gap["path"] is not None),
         planted=len(planted),
         secrets=len(secrets),
         fixed=len(fixed),

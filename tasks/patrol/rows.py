@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tasks.core.reasons import GAP_OUTCOMES
-from tasks.core.types import Cause, Gap, Outcome, Scan, ScanResult, ScopeState, ToolHome
+from tasks.core.types import Gap, Outcome, Scan, ScanResult, ScopeState, ToolHome
 from tasks.patrol.look import row_of_result
 from tasks.patrol.plan import Action, Planned, next_attempt_at
 from tasks.patrol.session import Patrol, ScopeKey
@@ -79,7 +79,11 @@ def _row(
             return row_of_result(p, result), result
         return _plain(patrol, p, Outcome.UNCHANGED, result=result), result
     if p.action is Action.KEEP:
-        return _plain(patrol, p, Outcome.UNCHANGED), None
+        return replace(
+            _plain(patrol, p, Outcome.UNCHANGED),
+            observations=before.observations if before else 0,
+            gaps=before.gaps if before else 0,
+        ), None
     return _plain(patrol, p, p.outcome or Outcome.FAILED, p.reason_code, p.detail), None
 
 
@@ -142,6 +146,8 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             tips=p.tips,
             evidence_at=result.started_at,
             duration_s=row.duration_s if ran else state.duration_s,
+            observations=len(result.observations),
+            gaps=len(result.gaps),
             outcome=result.outcome,
             reason_code=None,
             detail=result_detail(result.gaps),
@@ -160,6 +166,8 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             config_digest=p.config_digest,
             commit=p.commit,
             evidence_at=patrol.started_at,
+            observations=0,
+            gaps=0,
             outcome=row.outcome,
             reason_code=row.reason_code,
             detail=row.detail,
@@ -195,8 +203,8 @@ def result_detail(gaps: Iterable[Gap]) -> str:
     return ", ".join(f"{n} {code}" for code, n in sorted(count.items()))
 
 
-def is_gap(row: Scan, before: ScopeState | None) -> bool:
+def is_gap(row: Scan) -> bool:
     """Whether a row names something unscanned; an unchanged scan inherits the gaps of the result it refers to."""
     if row.outcome is Outcome.UNCHANGED:
-        return row.gaps > 0 or (row.cause is Cause.NONE and before is not None and before.outcome is Outcome.PARTIAL)
+        return row.gaps > 0
     return row.outcome in GAP_OUTCOMES
