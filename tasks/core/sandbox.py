@@ -73,6 +73,7 @@ class Sandbox:
             argv += ["--tmpfs", writable]
         for m in cmd.mounts:
             argv += ["--bind" if m.writable else "--ro-bind", str(m.source), m.inside or str(m.source)]
+        argv += ["--remount-ro", "/"]  # the root itself is scratch space without a limit otherwise
         for name, value in self.environment(cmd).items():
             argv += ["--setenv", name, value]
         return [*argv, "--chdir", cmd.cwd, "--", *cmd.argv]
@@ -92,7 +93,7 @@ def _unshare(cmd: Command) -> list[str]:
     argv = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child=KILL", "--mount", "--ipc", "--uts"]
     if not cmd.network:
         argv.append("--net")
-    spec = [sys.executable, "-I", "-S", str(init), "--cwd", cmd.cwd]
+    spec = [sys.executable, "-I", "-S", str(init), "--cwd", cmd.cwd, "--scratch", str(cmd.memory_bytes)]
     for path in _SYSTEM + (_NETWORK if cmd.network else ()):
         if Path(path).exists():
             spec += ["--ro", str(Path(path).resolve()), path]

@@ -1,8 +1,9 @@
 """First process inside the name spaces that ``unshare`` made: builds a small root, gives up all rights, starts it.
 
 Runs as a script in isolated mode, before the old root is gone; imports nothing of the project. Called by
-``tasks.core.sandbox``: ``sandbox_init.py --cwd DIR [--ro SRC DST | --rw SRC DST]... -- ARGV...``. Ends as the tool
-did: its exit code, or 128 + N when signal N ended it, as bubblewrap does. Exit 125 means the root could not be built.
+``tasks.core.sandbox``: ``sandbox_init.py --cwd DIR --scratch BYTES [--ro SRC DST | --rw SRC DST]... -- ARGV...``.
+Ends as the tool did: its exit code, or 128 + N when signal N ended it, as bubblewrap does. Exit 125 means the root
+could not be built.
 """
 
 import ctypes
@@ -47,7 +48,7 @@ def _bind(source: str, target: str, *, writable: bool) -> None:
     _mount("", target, "", _MS_BIND | _MS_REMOUNT | _MS_RDONLY | flags)
 
 
-def _build(root: str, binds: list[tuple[str, str, bool]]) -> None:
+def _build(root: str, binds: list[tuple[str, str, bool]], scratch_bytes: str) -> None:
     _mount("", "/", "", _MS_REC | _MS_PRIVATE)
     # Opened first: the new root is mounted over a place where some of them may lie.
     held = [(f"/proc/self/fd/{os.open(source, os.O_PATH)}", target, rw) for source, target, rw in binds]
@@ -55,13 +56,14 @@ def _build(root: str, binds: list[tuple[str, str, bool]]) -> None:
     _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755")
     for name in ("proc", "dev", "tmp", "home", "old"):
         os.mkdir(f"{root}/{name}")
+    # Scratch space first: what is bound below it stays visible.
+    for name in ("tmp", "home"):
+        _mount("tmpfs", f"{root}/{name}", "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=0777,size={scratch_bytes}")
     for source, target, writable in held:
         _bind(source, root + target, writable=writable)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.symlink(f"/proc/self/fd/{number}", f"{root}/dev/{name}")
     _mount("proc", f"{root}/proc", "proc", _MS_NOSUID | _MS_NODEV | 8)
-    for name in ("tmp", "home"):
-        _mount("tmpfs", f"{root}/{name}", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0777")
     _check(_libc.syscall(_SYS_PIVOT_ROOT[os.uname().machine], root.encode(), f"{root}/old".encode()), "pivot_root")
     os.chdir("/")
     _check(_libc.umount2(b"/old", _MNT_DETACH), "umount /old")
@@ -96,15 +98,17 @@ def _start(argv: list[str]) -> int:
 
 def main(argv: list[str]) -> int:
     """Build the root, start the tool as a child (process 1 would ignore its own signals), end as it ends."""
-    cwd, binds = "/", []
+    cwd, scratch_bytes, binds = "/", "0", []
     while argv and argv[0] != "--":
         if argv[0] == "--cwd":
             cwd, argv = argv[1], argv[2:]
+        elif argv[0] == "--scratch":
+            scratch_bytes, argv = argv[1], argv[2:]
         else:
             binds.append((argv[1], argv[2], argv[0] == "--rw"))
             argv = argv[3:]
     try:
-        _build("/tmp", binds)  # noqa: S108  a mount point that exists everywhere; in this name space only
+        _build("/tmp", binds, scratch_bytes)  # noqa: S108  a mount point that exists everywhere; in this name space only
         os.chdir(cwd)
         _give_up_rights()
     except (OSError, KeyError) as e:

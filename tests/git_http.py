@@ -1,0 +1,107 @@
+"""Real git over HTTP on a free loopback port: git's own ``http-backend`` behind a small CGI server."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.builders import GIT_ENVIRONMENT
+
+
+class GitServer:
+    """Serves the repositories below a folder. ``asked`` notes what each request wanted; ``answer`` forces a status."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.asked: list[str] = []
+        self.answer: int | None = None
+        self.url = ""
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[GitServer]:
+    """Smart HTTP."""
+    server = GitServer(root)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._backend(b"")
+
+        def do_POST(self) -> None:
+            self._backend(self.rfile.read(int(self.headers["Content-Length"])))
+
+        def _backend(self, body: bytes) -> None:
+            path, _, query = self.path.partition("?")
+            server.asked.append("fetch" if b"command=fetch" in body else "refs")
+            if server.answer is not None:
+                self.send_response(server.answer)
+                self.send_header("WWW-Authenticate", 'Basic realm="team"')
+                self.send_header("Location", f"{server.url}/elsewhere{path}?{query}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            done = subprocess.run(
+                ["git", "http-backend"],
+                input=body,
+                capture_output=True,
+                check=False,
+                env={
+                    **GIT_ENVIRONMENT,
+                    "GIT_PROJECT_ROOT": str(root),
+                    "GIT_HTTP_EXPORT_ALL": "1",
+                    "PATH_INFO": path,
+                    "QUERY_STRING": query,
+                    "REQUEST_METHOD": self.command,
+                    "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                    "CONTENT_LENGTH": str(len(body)),
+                    "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                    "HTTP_GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                },
+            )
+            head, _, content = done.stdout.partition(b"\r\n\r\n")
+            headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+            self.send_response(int(headers.pop("Status", "200").split()[0]))
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_args: Any) -> None:
+            pass
+
+    with _running(Handler) as url:
+        server.url = url
+        yield server
+
+
+@contextmanager
+def serving_files(root: Path) -> Iterator[str]:
+    """Dumb HTTP: the files of the repositories below a folder, nothing else."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(root))
+
+        def log_message(self, *_args: Any) -> None:
+            pass
+
+    with _running(Handler) as url:
+        yield url
+
+
+@contextmanager
+def _running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{http.server_address[1]}"
+        finally:
+            http.shutdown()
+            thread.join()

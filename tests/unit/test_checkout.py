@@ -1,0 +1,447 @@
+"""Safe checkouts of trees made by hand to escape, to collide, to be too large, or to be misnamed."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.errors import ScanGapError
+from tasks.core.types import Limits, PathFilter, TreeEntry
+from tasks.repos import checkout as checkout_module
+from tasks.repos.checkout import Checkout, read_blobs, stream_blobs, write_blobs, write_checkout
+from tasks.repos.git import Git
+from tasks.repos.mirrors import Mirrors
+from tasks.repos.trees import gaps_for, links_of, read_tree
+from tests.builders import Repository
+
+LIMITS = Limits()
+EVERYTHING = PathFilter(suffixes=(b"",))
+
+
+@pytest.fixture
+def dest(tmp_path: Path) -> Path:
+    folder = tmp_path / "deep" / "down" / "work"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def check_out(git: Git, source: Repository, commit: str, dest: Path, limits: Limits = LIMITS) -> Checkout:
+    tree = read_tree(git, source.git_dir, commit)
+    return write_checkout(git, source.git_dir, tree.entries, dest, limits)
+
+
+def on_disk(folder: Path) -> dict[bytes, bytes]:
+    """Every file below a folder, by the bytes of its name."""
+    found = {}
+    for here, _folders, files in os.walk(os.fsencode(folder)):
+        for name in files:
+            place = os.path.join(here, name)
+            found[os.path.relpath(place, os.fsencode(folder))] = Path(os.fsdecode(place)).read_bytes()
+    return found
+
+
+def reasons(done: Checkout) -> dict[str, str]:
+    return {g.path: g.reason_code for g in done.gaps}
+
+
+# -- what is written ----------------------------------------------------------------------------------------
+
+
+def test_files_are_written_as_they_are(git: Git, upstream: Repository, dest: Path) -> None:
+    files: dict[str | bytes, bytes] = {
+        "a.py": b"one\n",
+        "dir/deep/b.py": b"two\r\nlines\r\n",
+        "empty": b"",
+        "binary": bytes(range(256)) * 10,
+        "header": b"0123456789012345678901234567890123456789 blob 5\nhello\n",
+    }
+    commit = upstream.commit(files)
+    done = check_out(git, upstream, commit, dest)
+    assert on_disk(dest) == {os.fsencode(n): d for n, d in files.items()}
+    assert set(done.files) == set(files)
+    assert done.gaps == ()
+    assert done.size_bytes == sum(len(d) for d in files.values())
+    assert done.files["a.py"].blob == upstream.git("rev-parse", "HEAD:a.py")
+
+
+def test_no_filter_of_the_repository_is_applied(git: Git, upstream: Repository, dest: Path, tmp_path: Path) -> None:
+    commit = upstream.commit({"a.txt": b"$Id$ one\ntwo\n", ".gitattributes": b"*.txt text eol=crlf ident filter=evil\n"})
+    upstream.git("config", "filter.evil.smudge", f"touch {tmp_path}/ran; cat")
+    check_out(git, upstream, commit, dest)
+    assert on_disk(dest)[b"a.txt"] == b"$Id$ one\ntwo\n"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_one_blob_at_two_places_is_written_twice(git: Git, upstream: Repository, dest: Path) -> None:
+    commit = upstream.commit({"a": b"same", "b/c": b"same"})
+    check_out(git, upstream, commit, dest)
+    assert on_disk(dest) == {b"a": b"same", b"b/c": b"same"}
+
+
+def test_nothing_written_can_be_run_or_is_a_link(git: Git, upstream: Repository, dest: Path) -> None:
+    blob = upstream.blob(b"#!/bin/sh\n")
+    tree = upstream.tree(("100755", "blob", blob, b"run.sh"), ("100644", "blob", blob, b"plain"))
+    check_out(git, upstream, upstream.commit_tree(tree), dest)
+    for path in dest.iterdir():
+        mode = path.lstat().st_mode
+        assert stat.S_ISREG(mode)
+        assert not mode & 0o7111
+
+
+def test_symbolic_links_and_submodules_are_not_written(git: Git, upstream: Repository, dest: Path) -> None:
+    upstream.commit({"real.py": b"x"})
+    for name, text in {"abs.py": "/etc/passwd", "up.py": "../../../secret", "fine.py": "real.py"}.items():
+        (upstream.path / name).symlink_to(text)
+    commit = upstream.commit()
+    tree = upstream.tree(
+        *[("120000", "blob", upstream.git("rev-parse", f"HEAD:{n}"), n.encode()) for n in ("abs.py", "up.py", "fine.py")],
+        ("100644", "blob", upstream.git("rev-parse", "HEAD:real.py"), b"real.py"),
+        ("160000", "commit", commit, b"module"),
+    )
+    commit = upstream.commit_tree(tree)
+    check_out(git, upstream, commit, dest)
+    assert on_disk(dest) == {b"real.py": b"x"}
+    assert sorted(os.listdir(dest)) == ["real.py"]
+
+
+# -- what the tree cannot give ------------------------------------------------------------------------------
+
+
+def test_a_link_is_a_gap_unless_its_target_is_read_under_its_own_name(git: Git, upstream: Repository) -> None:
+    upstream.commit({"lib/real.py": b"x", "notes.txt": b"x"})
+    links = {
+        "near.py": "lib/real.py",
+        "lib/twin.py": "./real.py",
+        "lib/around.py": "../lib/../lib/real.py",
+        "text.py": "notes.txt",
+        "out.py": "/etc/passwd",
+        "up.py": "../other/real.py",
+        "gone.py": "lib/gone.py",
+        "loop.py": "loop.py",
+        "folder.py": "lib",
+        "unread.txt": "/etc/passwd",
+    }
+    for name, text in links.items():
+        (upstream.path / name).symlink_to(text)
+    tree = read_tree(git, upstream.git_dir, upstream.commit())
+    reads = PathFilter(suffixes=(b".py",))
+    told = {g.path: g.reason_code for g in gaps_for(tree, reads, links_of(git, upstream.git_dir, tree, reads))}
+    assert told == dict.fromkeys(("text.py", "out.py", "up.py", "gone.py", "loop.py", "folder.py"), "symlink")
+    blind = {g.path for g in gaps_for(tree, reads)}
+    assert blind == {n for n in links if n.endswith(".py")}, "without the texts every link is a gap"
+
+
+def test_a_submodule_is_a_gap(git: Git, upstream: Repository) -> None:
+    commit = upstream.commit({"a.py": b"x"})
+    tree = upstream.tree(("160000", "commit", commit, b"vendor"), ("120000", "blob", upstream.blob(b"x"), b"l.txt"))
+    found = gaps_for(read_tree(git, upstream.git_dir, upstream.commit_tree(tree)), PathFilter(suffixes=(b".py",)))
+    assert [(g.path, g.reason_code) for g in found] == [("vendor", "submodule")]
+
+
+# -- hostile trees ------------------------------------------------------------------------------------------
+
+HOSTILE_NAMES = [
+    b"..", b".", b".git", b".GIT", b".giT", b".git ", b".git.", b".git . .", b"git~1", b"GIT~2", b".git::$INDEX",
+    b".git:x", b".git\\config", ".g\u200cit".encode(), "\ufeff.git".encode(), ".gi\u202et".encode(), b"n" * 256,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES, ids=repr)
+def test_a_file_or_folder_of_a_hostile_name_is_not_written(
+    git: Git, mirrors: Mirrors, upstream: Repository, dest: Path, name: bytes
+) -> None:
+    blob = upstream.blob(b"payload")
+    folder = upstream.raw_tree((b"100644", b"config", blob))
+    commit = upstream.commit_tree(
+        upstream.raw_tree((b"100644", b"good.py", blob), (b"100644", name, blob)), branch="file"
+    )
+    other = upstream.commit_tree(
+        upstream.raw_tree((b"40000", name, folder), (b"100644", b"good.py", blob)), branch="folder"
+    )
+    (dest.parent / "config").write_bytes(b"before")
+    mirror = mirrors.refresh(upstream.repo()).path
+    for n, tip in enumerate((commit, other)):
+        place = dest / str(n)
+        place.mkdir()
+        done = write_checkout(git, mirror, read_tree(git, mirror, tip).entries, place, LIMITS)
+        assert on_disk(place) == {b"good.py": b"payload"}
+        assert [g.reason_code for g in done.gaps] == ["unsafe_path"]
+        assert done.gaps[0].blob == blob
+    assert (dest.parent / "config").read_bytes() == b"before"
+    assert sorted(os.listdir(dest)) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "name", [b"../x", b"../../x", b"/etc/x", b"a/../../x", b"a//x", b"./x", b".git/config", b"sub/.git/hooks/post-checkout"]
+)
+def test_a_name_with_slashes_written_literally_does_not_escape(
+    git: Git, mirrors: Mirrors, upstream: Repository, dest: Path, name: bytes
+) -> None:
+    blob = upstream.blob(b"payload")
+    upstream.commit_tree(upstream.raw_tree((b"100644", name, blob), (b"100644", b"good.py", blob)))
+    mirror = mirrors.refresh(upstream.repo())
+    tree = read_tree(git, mirror.path, mirror.tips[0])
+    assert name in [e.path for e in tree.entries]
+    done = write_checkout(git, mirror.path, tree.entries, dest, LIMITS)
+    assert reasons(done) == {name.decode(): "unsafe_path"}
+    assert on_disk(dest) == {b"good.py": b"payload"}
+    assert on_disk(dest.parent.parent) == {b"down/work/good.py": b"payload"}
+
+
+@pytest.mark.parametrize("mode", [b"100644", b"40000"])
+def test_a_tree_made_with_mktree_does_not_escape(
+    git: Git, upstream: Repository, dest: Path, mode: bytes
+) -> None:
+    blob = upstream.blob(b"payload")
+    inner = upstream.tree(("100644", "blob", blob, b"config"))
+    entries = {
+        b"100644": [("100644", "blob", blob, b".."), ("100644", "blob", blob, b".git")],
+        b"40000": [("040000", "tree", inner, b".."), ("040000", "tree", inner, b".git")],
+    }[mode]
+    done = check_out(git, upstream, upstream.commit_tree(upstream.tree(*entries)), dest)
+    assert on_disk(dest.parent) == {}
+    assert {g.reason_code for g in done.gaps} == {"unsafe_path"}
+    assert len(done.gaps) == 2
+
+
+def test_of_a_file_and_a_folder_of_one_name_one_is_a_gap(git: Git, upstream: Repository, dest: Path) -> None:
+    blob = upstream.blob(b"file")
+    folder = upstream.tree(("100644", "blob", upstream.blob(b"inner"), b"x"))
+    tree = upstream.raw_tree((b"100644", b"a", blob), (b"40000", b"a", folder), (b"100644", b"b", blob))
+    done = check_out(git, upstream, upstream.commit_tree(tree), dest)
+    assert on_disk(dest) == {b"a": b"file", b"b": b"file"}
+    assert reasons(done) == {"a/x": "unsafe_path"}
+
+
+def test_of_two_files_of_one_name_one_is_a_gap(git: Git, upstream: Repository, dest: Path) -> None:
+    first, second = upstream.blob(b"first"), upstream.blob(b"second")
+    tree = upstream.raw_tree((b"100644", b"a", first), (b"100644", b"a", second))
+    done = check_out(git, upstream, upstream.commit_tree(tree), dest)
+    assert list(on_disk(dest)) == [b"a"]
+    assert [(g.path, g.reason_code) for g in done.gaps] == [("a", "unsafe_path")]
+    written = done.files["a"].blob
+    assert on_disk(dest)[b"a"] == {first: b"first", second: b"second"}[written]
+    assert done.gaps[0].blob == ({first, second} - {written}).pop()
+
+
+def test_a_link_of_one_name_with_a_folder_is_not_followed(
+    git: Git, upstream: Repository, dest: Path, tmp_path: Path
+) -> None:
+    # Links are never written, so only one that is there already could be followed.
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (dest / "a").symlink_to(outside)
+    (dest / "b").symlink_to(outside / "b")
+    commit = upstream.commit({"a/x": b"payload", "b": b"payload", "c": b"fine"})
+    done = check_out(git, upstream, commit, dest)
+    assert list(outside.iterdir()) == []
+    assert reasons(done) == {"a/x": "unsafe_path", "b": "unsafe_path"}
+    assert (dest / "c").read_bytes() == b"fine"
+
+
+def test_an_entry_that_is_no_blob_is_missing(git: Git, upstream: Repository, dest: Path) -> None:
+    commit = upstream.commit({"good": b"x"})
+    tree = upstream.raw_tree((b"100644", b"commit", commit), (b"100644", b"good", upstream.blob(b"x")))
+    done = check_out(git, upstream, upstream.commit_tree(tree), dest)
+    assert on_disk(dest) == {b"good": b"x"}
+    assert reasons(done) == {"commit": "object_missing"}
+
+
+PARTS = st.lists(
+    st.sampled_from([b"..", b".", b"", b".git", b".GIT", b"git~1", b"a", b"b.py", b" ", b"\xff", b".git ", b"-x", b"\0"])
+    | st.binary(max_size=6),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(PARTS)
+def test_what_is_called_safe_stays_below_and_enters_no_git(parts: list[bytes]) -> None:
+    path = b"/".join(parts)
+    if not checkout_module._safe(path):
+        return
+    assert posixpath.normpath(b"/work/" + path) == b"/work/" + path
+    assert b"\0" not in path
+    assert not [p for p in path.split(b"/") if p.lower().rstrip(b" .").startswith((b".git:", b"git~1:"))]
+    assert not [p for p in path.split(b"/") if p.lower().rstrip(b" .") in (b".git", b"git~1")]
+
+
+@given(st.lists(st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_. -]{0,20}\Z"), min_size=1, max_size=5))
+def test_ordinary_names_are_safe(parts: list[str]) -> None:
+    ordinary = [p for p in parts if not p.lower().startswith("git~")]
+    assert not ordinary or checkout_module._safe("/".join(ordinary).encode())
+
+
+@pytest.mark.parametrize("name", [b".gitignore", b".github/x", b"x.git", b"git", b"digit~1", b"...", b"..a", b"n" * 255])
+def test_names_that_only_resemble_are_written(git: Git, upstream: Repository, dest: Path, name: bytes) -> None:
+    done = check_out(git, upstream, upstream.commit({name: b"x"}), dest)
+    assert done.gaps == ()
+    assert on_disk(dest) == {name: b"x"}
+
+
+# -- odd names ----------------------------------------------------------------------------------------------
+
+
+def test_odd_names_survive(git: Git, mirrors: Mirrors, upstream: Repository, dest: Path) -> None:
+    names = [
+        b"new\nline.py", b"caf\xe9.py", b"\xff\xfe/\x80", "größe.py".encode(), "gro\u0308\u00dfe.py".encode(), b"tab\there",
+        b'quote"\\.py', b"-rf", b" lead", b"trail ", b"\x01\x1b[31m", b"$(touch x)", b"CON", b"a:b", b"*?", b"\r", b"~",
+    ]  # fmt: skip
+    upstream.commit({n: b"content of " + n for n in names})
+    mirror = mirrors.refresh(upstream.repo())
+    tree = read_tree(git, mirror.path, mirror.tips[0])
+    done = write_checkout(git, mirror.path, tree.entries, dest, LIMITS)
+    assert on_disk(dest) == {n: b"content of " + n for n in names}
+    assert {os.fsencode(n) for n in done.files} == set(names)
+    assert all(os.fsencode(n) == e.path for n, e in done.files.items())
+    assert done.gaps == ()
+
+
+def test_names_that_differ_only_in_case_are_both_written(git: Git, upstream: Repository, dest: Path) -> None:
+    files: dict[str | bytes, bytes] = {"Main.py": b"upper", "main.py": b"lower", "Dir/x": b"1", "dir/x": b"2"}
+    done = check_out(git, upstream, upstream.commit(files), dest)
+    assert on_disk(dest) == {os.fsencode(n): d for n, d in files.items()}
+    assert done.gaps == ()
+
+
+def test_a_gap_of_a_name_that_is_not_utf8_can_be_stored(git: Git, upstream: Repository, dest: Path) -> None:
+    done = check_out(git, upstream, upstream.commit({b"caf\xe9\n.py": b"xx"}), dest, Limits(max_file_bytes=1))
+    assert reasons(done) == {"caf\\xe9\n.py": "too_large"}
+    assert done.gaps[0].path.encode("utf-8")
+
+
+# -- limits -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "left_out"),
+    [
+        (Limits(max_file_bytes=4), {"d": "too_large"}),
+        (Limits(max_file_bytes=5), {}),
+        (Limits(max_files=2), {"c": "too_many_files", "d": "too_many_files"}),
+        (Limits(max_total_bytes=10), {"d": "total_size"}),
+        (Limits(max_total_bytes=9), {"c": "total_size", "d": "total_size"}),
+        (Limits(max_total_bytes=15), {}),
+        (Limits(max_file_bytes=4, max_files=3), {"d": "too_large"}),
+        (Limits(max_files=1, max_total_bytes=100), dict.fromkeys("bcd", "too_many_files")),
+        (Limits(max_total_bytes=0), dict.fromkeys("abcd", "total_size")),
+    ],
+)
+def test_limits_bite_with_their_reason(
+    git: Git, upstream: Repository, dest: Path, limits: Limits, left_out: dict[str, str]
+) -> None:
+    commit = upstream.commit({"a": b"aaa", "b": b"bbb", "c": b"cccc", "d": b"ddddd"})
+    done = check_out(git, upstream, commit, dest, limits)
+    assert reasons(done) == left_out
+    assert {n.decode() for n in on_disk(dest)} == set("abcd") - set(left_out) == set(done.files)
+    assert all(g.blob for g in done.gaps)
+
+
+def test_a_smaller_file_fits_after_a_larger_one_did_not(git: Git, upstream: Repository, dest: Path) -> None:
+    commit = upstream.commit({"a": b"aaaaaaaa", "b": b"b" * 20, "c": b"c"})
+    assert reasons(check_out(git, upstream, commit, dest, Limits(max_total_bytes=10))) == {"b": "total_size"}
+
+
+def test_a_missing_blob_is_a_gap_and_the_others_are_written(git: Git, upstream: Repository, dest: Path) -> None:
+    commit = upstream.commit({"a": b"lost", "b": b"kept"})
+    lost = upstream.git("rev-parse", "HEAD:a")
+    upstream.loose(lost).unlink()
+    done = check_out(git, upstream, commit, dest)
+    assert on_disk(dest) == {b"b": b"kept"}
+    assert [(g.path, g.reason_code, g.blob) for g in done.gaps] == [("a", "object_missing", lost)]
+
+
+def test_a_blob_that_vanishes_after_it_was_listed_is_a_gap(git: Git, upstream: Repository, dest: Path) -> None:
+    tree = read_tree(git, upstream.git_dir, upstream.commit({"a": b"lost", "b": b"kept"}))
+    upstream.loose(upstream.git("rev-parse", "HEAD:a")).unlink()
+    done = write_checkout(git, upstream.git_dir, tree.entries, dest, LIMITS)
+    assert reasons(done) == {"a": "object_missing"}
+    assert list(done.files) == ["b"]
+
+
+def test_a_tree_that_cannot_be_read_is_incomplete(git: Git, upstream: Repository) -> None:
+    commit = upstream.commit({"dir/a": b"x"})
+    upstream.loose(upstream.git("rev-parse", "HEAD:dir")).unlink()
+    with pytest.raises(ScanGapError) as refused:
+        read_tree(git, upstream.git_dir, commit)
+    assert refused.value.reason_code in ("incomplete", "corrupt")
+
+
+def test_nothing_to_write_is_no_error(git: Git, upstream: Repository, dest: Path) -> None:
+    done = check_out(git, upstream, upstream.commit(), dest)
+    assert (done.files, done.gaps, done.size_bytes) == ({}, (), 0)
+
+
+# -- blobs --------------------------------------------------------------------------------------------------
+
+
+def test_blobs_are_written_under_their_ids(git: Git, upstream: Repository, dest: Path) -> None:
+    data = [b"one", b"", b"x" * 3_000_000, bytes(range(256))]
+    oids = [upstream.blob(d) for d in data]
+    large, missing = upstream.blob(b"y" * 100), "ab" * 20
+    asked = [*zip(oids, map(len, data), strict=True), (large, 11 * 1024**2), (missing, 1)]
+    done = write_blobs(git, upstream.git_dir, asked, dest, LIMITS)
+    assert on_disk(dest) == {f"{o[:2]}/{o}".encode(): d for o, d in zip(oids, data, strict=True)}
+    assert {n: (e.blob, e.size_bytes) for n, e in done.files.items()} == {
+        f"{o[:2]}/{o}": (o, len(d)) for o, d in zip(oids, data, strict=True)
+    }
+    assert {(g.path, g.reason_code, g.blob) for g in done.gaps} == {
+        ("", "too_large", large),
+        ("", "object_missing", missing),
+    }
+
+
+def test_blobs_come_in_the_order_asked_for(git: Git, upstream: Repository) -> None:
+    oids = [upstream.blob(f"blob {n}".encode() * n * 1000) for n in range(20)]
+    oids.insert(7, "cd" * 20)
+    told: list[tuple[str, int | None]] = []
+    stream_blobs(git, upstream.git_dir, oids, lambda o, d: told.append((o, None if d is None else len(d))))
+    assert [o for o, _ in told] == oids
+    assert told[7] == ("cd" * 20, None)
+    assert [n for _, n in told if n is not None] == [len(f"blob {n}") * n * 1000 for n in range(20)]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.data())
+def test_the_stream_may_be_cut_anywhere(blobs: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(b"%040x blob %d\n%b\n" % (n, len(b), b) for n, b in enumerate(blobs)) + b"f" * 40 + b" missing\n"
+    told: list[bytes | None] = []
+    parser = checkout_module._BatchParser(lambda _oid, content: told.append(content))
+    while stream:
+        cut = data.draw(st.integers(1, len(stream)))
+        parser.feed(stream[:cut])
+        stream = stream[cut:]
+    assert told == [*blobs, None]
+    assert parser.count == len(blobs) + 1
+
+
+def test_a_few_blobs_are_read(git: Git, upstream: Repository) -> None:
+    one, two = upstream.blob(b"one"), upstream.blob(b"two\n")
+    assert read_blobs(git, upstream.git_dir, [one, "ef" * 20, two]) == {one: b"one", two: b"two\n"}
+    assert read_blobs(git, upstream.git_dir, []) == {}
+
+
+@pytest.mark.xfail(strict=True, reason="`unable to stream` is taken for a failed fetch")
+def test_a_damaged_blob_is_never_written_as_if_it_were_whole(git: Git, upstream: Repository, dest: Path) -> None:
+    commit = upstream.commit({"a": b"content " * 500, "b": b"fine"})
+    tree = read_tree(git, upstream.git_dir, commit)
+    place = upstream.loose(upstream.git("rev-parse", "HEAD:a"))
+    place.chmod(0o644)
+    place.write_bytes(place.read_bytes()[:-8] + b"\0" * 8)
+    with pytest.raises(ScanGapError) as refused:
+        write_checkout(git, upstream.git_dir, tree.entries, dest, LIMITS)
+    assert b"a" not in on_disk(dest)
+    assert refused.value.reason_code == "corrupt"
+
+
+def test_a_mirror_that_is_gone_is_an_error(git: Git, upstream: Repository, dest: Path, tmp_path: Path) -> None:
+    entry = TreeEntry(path=b"a", mode="100644", blob="ab" * 20, size_bytes=1)
+    (tmp_path / "gone").mkdir()
+    with pytest.raises(ScanGapError):
+        write_checkout(git, tmp_path / "gone", [entry], dest, LIMITS)
+    assert on_disk(dest) == {}

@@ -1,0 +1,270 @@
+"""Discovery: what counts as a repository, what it is called, and what is never followed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import UsageError
+from tasks.core.types import Repo, Source
+from tasks.repos.discovery import Discovered, discover, is_address, normalised
+from tasks.repos.git import Git
+from tests.builders import Repository, git as real_git
+
+
+@pytest.fixture
+def org(tmp_path: Path) -> Path:
+    folder = tmp_path / "org"
+    folder.mkdir()
+    return folder
+
+
+def look(org: Path | str, git: Git, known: dict[str, Repo] | None = None) -> list[Discovered]:
+    return discover(Source(name="org", location=str(org)), git, known or {})
+
+
+def names(found: list[Discovered]) -> dict[str, str]:
+    return {d.repo.slug: d.repo.repo_id for d in found}
+
+
+def test_bare_and_ordinary_and_nested_repositories_are_found(org: Path, git: Git) -> None:
+    bare = Repository(org / "team" / "api.git", bare=True)
+    work = Repository(org / "team" / "web")
+    inner = Repository(org / "team" / "web" / "vendor" / "lib")
+    found = {d.repo.slug: d for d in look(org, git)}
+    assert {s: d.repo.url for s, d in found.items()} == {
+        "team/api": str(bare.path),
+        "team/web": str(work.path / ".git"),
+        "team/web/vendor/lib": str(inner.path / ".git"),
+    }
+    assert list(found) == sorted(found)
+    assert all(d.reason_code is None and d.repo.source == "org" for d in found.values())
+    assert all(d.repo.repo_id == d.repo.slug for d in found.values()), "without an origin the path is the id"
+
+
+def test_the_folder_itself_may_be_the_repository(org: Path, git: Git) -> None:
+    Repository(org / "single.git", bare=True)
+    Repository(org / "work")
+    assert names(look(org / "single.git", git)) == {"single": "single"}
+    assert names(look(org / "work", git)) == {"work": "work"}
+
+
+def test_nothing_inside_a_bare_repository_is_looked_at(org: Path, git: Git) -> None:
+    bare = Repository(org / "api.git", bare=True)
+    Repository(bare.path / "objects" / "hidden")
+    Repository(org / "web").git_dir.joinpath("inner").mkdir()
+    Repository(org / "web" / ".git" / "inner")
+    assert list(names(look(org, git))) == ["api", "web"]
+
+
+def test_a_repository_whose_refs_are_packed_is_found(org: Path, git: Git) -> None:
+    bare = Repository(org / "packed.git", bare=True)
+    (bare.path / "packed-refs").write_text("# pack-refs with: peeled fully-peeled sorted\n")
+    for folder in sorted((bare.path / "refs").rglob("*"), reverse=True):
+        folder.rmdir()
+    (bare.path / "refs").rmdir()
+    assert list(names(look(org, git))) == ["packed"]
+
+
+def test_a_folder_that_only_looks_like_one_is_none(org: Path, git: Git) -> None:
+    Repository(org / "real")
+    for name in ("HEAD", "refs"):
+        (org / "notes").mkdir(exist_ok=True)
+        (org / "notes" / name).write_text("not git")
+    (org / "notes" / "objects").write_text("a file")
+    assert list(names(look(org, git))) == ["real"]
+
+
+def test_no_repository_is_an_error_of_the_caller(org: Path, git: Git) -> None:
+    (org / "empty" / "deep").mkdir(parents=True)
+    with pytest.raises(UsageError, match="no git repository below") as refused:
+        look(org, git)
+    assert "bare" in refused.value.advice
+    with pytest.raises(UsageError, match="is not a folder"):
+        look(org / "gone", git)
+    (org / "file").write_text("")
+    with pytest.raises(UsageError, match="is not a folder"):
+        look(org / "file", git)
+
+
+def test_no_repository_left_of_those_known_is_no_error(org: Path, git: Git) -> None:
+    known = Repo(repo_id="team/app", slug="team/app", url="/srv/app", source="org")
+    assert look(org, git, {"team/app": known}) == []
+
+
+def test_links_are_not_followed(org: Path, tmp_path: Path, git: Git) -> None:
+    outside = Repository(tmp_path / "outside")
+    Repository(org / "inside")
+    (org / "link").symlink_to(outside.path)
+    (org / "half").mkdir()
+    (org / "half" / ".git").symlink_to(outside.git_dir)
+    (org / "loop").symlink_to(org)
+    (org / "dressed").mkdir()
+    for name in ("HEAD", "objects", "refs"):
+        (org / "dressed" / name).symlink_to(outside.git_dir / name)
+    assert list(names(look(org, git))) == ["inside"]
+
+
+def test_a_linked_work_tree_of_a_repository_we_scan_is_covered(org: Path, git: Git) -> None:
+    main = Repository(org / "main")
+    main.commit({"a": b"1"})
+    main.git("worktree", "add", "--quiet", str(org / "linked"), "-b", "side")
+    assert (org / "linked" / ".git").is_file()
+    assert list(names(look(org, git))) == ["main"]
+
+
+def test_a_linked_work_tree_of_another_repository_is_a_gap(org: Path, tmp_path: Path, git: Git) -> None:
+    outside = Repository(tmp_path / "outside")
+    outside.commit({"a": b"1"})
+    outside.git("worktree", "add", "--quiet", str(org / "linked"), "-b", "side")
+    (found,) = look(org, git)
+    assert (found.repo.slug, found.reason_code) == ("linked", "linked_worktree")
+    assert str(tmp_path / "outside") not in found.detail
+
+
+@pytest.mark.parametrize("pointer", [b"", b"gitdir: ../../outside/.git", b"\xff\xfe", b"gitdir:\n", b"nonsense"])
+def test_a_git_file_that_points_anywhere_is_a_gap(org: Path, git: Git, pointer: bytes) -> None:
+    Repository(org / "real")
+    (org / "odd").mkdir()
+    (org / "odd" / ".git").write_bytes(pointer)
+    assert {d.repo.slug: d.reason_code for d in look(org, git)} == {"odd": "linked_worktree", "real": None}
+
+
+def test_a_submodule_checked_out_is_covered_by_the_repository_above_it(org: Path, git: Git) -> None:
+    library = Repository(org / "lib")
+    library.commit({"a": b"1"})
+    app = Repository(org / "app")
+    app.commit({"b": b"2"})
+    app.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library.path), "vendor/lib")
+    assert (app.path / "vendor" / "lib" / ".git").is_file()
+    assert list(names(look(org, git))) == ["app", "lib"]
+
+
+def test_a_folder_that_cannot_be_read_is_a_gap(org: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    Repository(org / "open")
+    Repository(org / "closed")
+    if os.geteuid() != 0:
+        (org / "closed").chmod(0)
+    else:  # nothing is closed to root: have the kernel's answer given for one folder
+        scan = os.scandir
+
+        def refuse(path: Path) -> object:
+            if Path(path).name == "closed":
+                raise PermissionError(13, "Permission denied")
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+    found = {d.repo.slug: d for d in look(org, git)}
+    (org / "closed").chmod(0o700)
+    assert found["open"].reason_code is None
+    assert found["closed"].reason_code == "fetch"
+    assert "ermission denied" in found["closed"].detail
+
+
+def with_origin(path: Path, url: str) -> Repository:
+    repository = Repository(path)
+    repository.git("remote", "add", "origin", url)
+    return repository
+
+
+def test_the_origin_names_a_repository(org: Path, git: Git) -> None:
+    with_origin(org / "a", "https://user:CANARY@Git.Example.invalid/Team/App.git")
+    with_origin(org / "b", "git@git.example.invalid:team/lib.git")
+    with_origin(org / "c", "/srv/git/local.git")
+    with_origin(org / "d", "file:///srv/git/local.git")
+    Repository(org / "e").git("remote", "add", "upstream", "https://git.example.invalid/other.git")
+    assert names(look(org, git)) == {
+        "a": "git.example.invalid/Team/App",
+        "b": "git.example.invalid/team/lib",
+        "c": "c",
+        "d": "d",
+        "e": "e",
+    }
+
+
+def test_of_two_clones_of_one_origin_both_are_scanned_under_ids_of_their_own(org: Path, git: Git) -> None:
+    for name in ("one", "two"):
+        with_origin(org / name, "https://git.example.invalid/team/app.git")
+    plain = "git.example.invalid/team/app"
+    assert names(look(org, git)) == {"one": plain, "two": f"{plain}#two"}
+
+
+def test_the_clone_that_was_known_keeps_its_id_when_another_appears(org: Path, git: Git) -> None:
+    with_origin(org / "old", "https://git.example.invalid/team/app.git")
+    plain = "git.example.invalid/team/app"
+    known = {d.repo.repo_id: d.repo for d in look(org, git)}
+    assert list(known) == [plain]
+    with_origin(org / "another", "ssh://git@git.example.invalid/team/app")
+    assert names(look(org, git, known)) == {"another": f"{plain}#another", "old": plain}
+
+
+def test_a_moved_repository_keeps_its_id(org: Path, git: Git) -> None:
+    with_origin(org / "old", "https://git.example.invalid/team/app.git")
+    known = {d.repo.repo_id: d.repo for d in look(org, git)}
+    (org / "old").rename(org / "new")
+    assert names(look(org, git, known)) == {"new": "git.example.invalid/team/app"}
+
+
+def test_the_configuration_of_a_repository_is_read_as_text_only(org: Path, tmp_path: Path, git: Git) -> None:
+    repository = Repository(org / "app")
+    (tmp_path / "included").write_text('[remote "origin"]\n\turl = https://evil.example.invalid/x.git\n')
+    (repository.git_dir / "config").write_text(
+        f"[include]\n\tpath = {tmp_path}/included\n[core]\n\tfsmonitor = touch {tmp_path}/ran\n"
+        f"\tsshCommand = touch {tmp_path}/ran\n[url \"ext::touch {tmp_path}/ran\"]\n\tinsteadOf = https://\n"
+        '[remote "origin"]\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\tURL = "https://good.example.invalid/y.git"\n'
+    )
+    assert names(look(org, git)) == {"app": "good.example.invalid/y"}
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_name_that_is_not_utf8_can_be_stored(org: Path, git: Git) -> None:
+    Path(os.fsdecode(os.fsencode(org) + b"/caf\xe9")).mkdir()
+    real_git(Path(os.fsdecode(os.fsencode(org) + b"/caf\xe9")), "init", "--quiet", ".")
+    (found,) = look(org, git)
+    assert found.repo.slug == "caf\\xe9"
+    assert found.repo.repo_id.encode("utf-8") == b"caf\\xe9"
+    assert os.fsencode(found.repo.url).endswith(b"caf\xe9/.git"), "the path stays what the file system calls it"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://git.example.invalid/a.git", "ssh://git@h/a", "git@host:team/app.git", "ext::sh -c true", "file:///srv/a"],
+)
+def test_an_address_is_one_repository(git: Git, address: str) -> None:
+    assert is_address(address)
+    (found,) = look(address, git)
+    assert found.repo.url == address
+    assert found.repo.repo_id == found.repo.slug == normalised(address)
+
+
+def test_a_folder_with_a_colon_is_a_folder(org: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    Repository(org / "host:app" / "x")
+    monkeypatch.chdir(org)
+    assert not is_address("host:app")
+    assert names(look("host:app", git)) == {"x": "x"}
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://Git.Example.invalid/Team/App.git", "git.example.invalid/Team/App"),
+        ("https://git.example.invalid:443/team/app/", "git.example.invalid/team/app"),
+        ("http://git.example.invalid:8080/app", "git.example.invalid:8080/app"),
+        ("ssh://git@git.example.invalid:22/team/app.git", "git.example.invalid/team/app"),
+        ("git@git.example.invalid:team/app.git", "git.example.invalid/team/app"),
+        ("https://user:pass@git.example.invalid/app", "git.example.invalid/app"),
+        ("https://git.example.invalid/app.git?token=1#x", "git.example.invalid/app"),
+    ],
+)
+def test_addresses_of_one_repository_have_one_name(address: str, name: str) -> None:
+    assert normalised(address) == name
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://u:CANARY@h/a", "https://CANARY@h:99999/a", "ssh://u:CANARY@[::1/a", "u:CANARY@h:a", "https://u:CANARY@/"],
+)
+def test_no_credential_of_an_address_is_in_its_name(address: str) -> None:
+    assert "CANARY" not in normalised(address)

@@ -1,0 +1,101 @@
+"""Mirrors over real HTTP, served by git itself on a loopback port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import ScanGapError
+from tasks.core.types import Repo
+from tasks.repos.mirrors import Mirrors
+from tests.builders import Repository, git as real_git
+from tests.git_http import GitServer, serving, serving_files
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Repository:
+    repository = Repository(tmp_path / "served" / "team" / "app")
+    repository.commit({"a.txt": b"one"})
+    return repository
+
+
+@pytest.fixture
+def server(remote: Repository, tmp_path: Path) -> Iterator[GitServer]:
+    with serving(tmp_path / "served") as running:
+        yield running
+
+
+def at(url: str) -> Repo:
+    return Repo(repo_id="127.0.0.1/team/app", slug="team/app", url=url, source="test")
+
+
+@pytest.fixture
+def repo(server: GitServer) -> Repo:
+    return at(f"{server.url}/team/app/.git")
+
+
+def refused(mirrors: Mirrors, repo: Repo) -> ScanGapError:
+    with pytest.raises(ScanGapError) as error:
+        mirrors.refresh(repo)
+    return error.value
+
+
+def test_a_remote_is_mirrored_and_asked_once_while_nothing_moves(
+    mirrors: Mirrors, remote: Repository, server: GitServer, repo: Repo
+) -> None:
+    first = mirrors.refresh(repo)
+    assert first.fetched
+    assert "fetch" in server.asked
+    assert real_git(first.path, "show", "main:a.txt") == "one"
+    server.asked.clear()
+    assert not mirrors.refresh(repo).fetched
+    assert server.asked and "fetch" not in server.asked
+    commit = remote.commit({"a.txt": b"two"})
+    second = mirrors.refresh(repo)
+    assert (second.fetched, second.refs) == (True, {"refs/heads/main": commit})
+
+
+def test_plain_files_over_http_are_mirrored_too(mirrors: Mirrors, remote: Repository, tmp_path: Path) -> None:
+    remote.git("update-server-info")
+    with serving_files(tmp_path / "served") as url:
+        mirror = mirrors.refresh(at(f"{url}/team/app/.git"))
+    assert real_git(mirror.path, "show", "main:a.txt") == "one"
+
+
+def test_an_object_missing_behind_http_is_incomplete(
+    mirrors: Mirrors, remote: Repository, repo: Repo
+) -> None:
+    remote.loose(remote.git("rev-parse", "HEAD:a.txt")).unlink()
+    assert refused(mirrors, repo).reason_code in ("incomplete", "corrupt")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
+def test_a_server_that_refuses_makes_it_stale_and_nobody_is_asked(
+    mirrors: Mirrors, server: GitServer, repo: Repo, status: int
+) -> None:
+    server.answer = status
+    assert refused(mirrors, repo).reason_code == "fetch", "nothing is known yet"
+    server.answer = None
+    mirrors.refresh(repo)
+    server.answer = status
+    assert refused(mirrors, repo).reason_code == "fetch_stale"
+    server.answer = None
+    assert not mirrors.refresh(repo).fetched
+
+
+def test_a_server_that_is_gone_makes_it_stale(mirrors: Mirrors, remote: Repository, tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as server:
+        repo = at(f"{server.url}/team/app/.git")
+        mirrors.refresh(repo)
+    assert refused(mirrors, repo).reason_code == "fetch_stale"
+
+
+def test_credentials_of_an_address_are_in_no_message(mirrors: Mirrors, server: GitServer) -> None:
+    server.answer = 403
+    repo = at(server.url.replace("http://", "http://user:CANARY@") + "/team/app/.git")
+    error = refused(mirrors, repo)
+    assert server.asked, "the server was asked"
+    assert "CANARY" not in str(error)
+    assert "403" in error.detail
