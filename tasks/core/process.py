@@ -120,6 +120,7 @@ class ProcessRunner:
                 cwd="/" if self.sandbox.backend != "none" else cmd.cwd,
                 start_new_session=True,
                 close_fds=True,
+                pass_fds=self.sandbox.inherited,
             )
         except OSError as e:
             raise ScanGapError("sandbox", f"could not start {cmd.argv[0]}: {e}") from e

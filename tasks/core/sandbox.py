@@ -8,6 +8,7 @@ visible, an allow-listed environment, an empty HOME, no core files. What was in 
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,11 @@ class Sandbox:
     label: str
     why_not: str = ""
     sized_tmpfs: bool = False
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """Descriptors the wrapper must inherit: bubblewrap follows our death by itself, unshare by this pipe's end."""
+        return (_leash(),) if self.backend == "unshare" else ()
 
     def wrap(self, cmd: Command) -> list[str]:
         """The argv that runs ``cmd`` inside."""
@@ -79,6 +85,12 @@ class Sandbox:
         return [*argv, "--chdir", cmd.cwd, "--", *cmd.argv]
 
 
+@functools.cache
+def _leash() -> int:
+    """The reading end of a pipe whose other end is held by this process alone: it ends when this process does."""
+    return os.pipe()[0]
+
+
 def _limits(cmd: Command) -> list[str]:
     prlimit = shutil.which("prlimit")
     if prlimit is None:
@@ -94,6 +106,7 @@ def _unshare(cmd: Command) -> list[str]:
     if not cmd.network:
         argv.append("--net")
     spec = [sys.executable, "-I", "-S", str(init), "--cwd", cmd.cwd, "--scratch", str(cmd.memory_bytes)]
+    spec += ["--leash", str(_leash())]
     for path in _SYSTEM + (_NETWORK if cmd.network else ()):
         if Path(path).exists():
             spec += ["--ro", str(Path(path).resolve()), path]
@@ -102,10 +115,18 @@ def _unshare(cmd: Command) -> list[str]:
     return [*argv, "--", *spec, "--", *cmd.argv]
 
 
-def _works(argv: list[str]) -> str:
-    """Empty if ``argv`` runs and exits 0, else the reason."""
+def _works(box: Sandbox) -> str:
+    """Empty if ``true`` runs inside and exits 0, else the reason."""
+    argv = box.wrap(Command(argv=("/usr/bin/true",)))
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False, env=_BASE_ENV)
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+            env=_BASE_ENV,
+            pass_fds=box.inherited,
+        )
     except FileNotFoundError:
         return f"{argv[0]} is not installed"
     except subprocess.TimeoutExpired:
@@ -121,19 +142,18 @@ def detect(only: Backend | None = None) -> Sandbox:
 
     Raises ScanGapError(sandbox) if ``only`` is asked for and does not work.
     """
-    probe = Command(argv=("/usr/bin/true",))
     why: list[str] = []
     if only in (None, "bubblewrap"):
         for sized in (True, False):
             box = Sandbox(
                 backend="bubblewrap", label="bubblewrap:user,pid,mount,net,ipc,uts,env,nocore", sized_tmpfs=sized
             )
-            if not (reason := _works(box.wrap(probe))):
+            if not (reason := _works(box)):
                 return box
         why.append(reason)
     if only in (None, "unshare"):
         box = Sandbox(backend="unshare", label="unshare:user,pid,mount,net,ipc,uts,env,nocore", why_not="; ".join(why))
-        if not (reason := _works(box.wrap(probe))):
+        if not (reason := _works(box)):
             return box
         why.append(reason)
     if only not in (None, "none"):

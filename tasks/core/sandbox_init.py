@@ -1,13 +1,14 @@
 """First process inside the name spaces that ``unshare`` made: builds a small root, gives up all rights, starts it.
 
-Runs as a script in isolated mode, before the old root is gone; imports nothing of the project. Called by
-``tasks.core.sandbox``: ``sandbox_init.py --cwd DIR --scratch BYTES [--ro SRC DST | --rw SRC DST]... -- ARGV...``.
-Ends as the tool did: its exit code, or 128 + N when signal N ended it, as bubblewrap does. Exit 125 means the root
-could not be built.
+Runs as a script in isolated mode, before the old root is gone; imports nothing of the project. Its arguments, as
+``tasks.core.sandbox`` gives them: ``--cwd DIR --scratch BYTES --leash FD``, any number of ``--ro SRC DST`` and
+``--rw SRC DST``, then ``--`` and the tool's argv. Ends as the tool did: its exit code, or 128 + N when signal N ended
+it, as bubblewrap does. Exit 125 means that the root could not be built, or that the leash ended.
 """
 
 import ctypes
 import os
+import select
 import sys
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 32, 4096
@@ -96,12 +97,30 @@ def _start(argv: list[str]) -> int:
     return 127
 
 
+def _wait(child: int, leash: int) -> int:
+    """The end of the tool; or, when the leash ends first, ours, which takes everything in the PID name space along."""
+    ends = select.poll()
+    ends.register(os.pidfd_open(child), select.POLLIN)
+    ends.register(leash, select.POLLIN | select.POLLHUP)
+    while True:
+        if any(fd == leash for fd, _ in ends.poll()):
+            return _FAILED
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        while pid:
+            if pid == child:
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
+            pid, status = os.waitpid(-1, os.WNOHANG)
+
+
 def main(argv: list[str]) -> int:
     """Build the root, start the tool as a child (process 1 would ignore its own signals), end as it ends."""
-    cwd, scratch_bytes, binds = "/", "0", []
+    cwd, scratch_bytes, leash, binds = "/", "0", -1, []
     while argv and argv[0] != "--":
         if argv[0] == "--cwd":
             cwd, argv = argv[1], argv[2:]
+        elif argv[0] == "--leash":
+            leash, argv = int(argv[1]), argv[2:]
         elif argv[0] == "--scratch":
             scratch_bytes, argv = argv[1], argv[2:]
         else:
@@ -116,15 +135,12 @@ def main(argv: list[str]) -> int:
         return _FAILED
     child = os.fork()
     if child == 0:
+        os.close(leash)
         _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(9), 0, 0, 0)
         os._exit(_start(argv[1:]))
     for fd in (0, 1, 2):
         os.close(fd)  # so that the pipes end when the tool ends
-    while True:
-        pid, status = os.wait()
-        if pid == child:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+    return _wait(child, leash)
 
 
 if __name__ == "__main__":

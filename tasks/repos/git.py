@@ -79,7 +79,7 @@ _SAYINGS = (
             r"missing (?:blob|tree|commit|object|necessary)|unable to read [0-9a-f]{40}|did not send all necessary"
             r"|Could not read [0-9a-f]{40}|remote did not send|unable to read tree|bad tree object"
             r"|bad object [0-9a-f]{40}|Failed to traverse parents|invalid index-pack output"
-            r"|missing object referenced|object directory .* does not exist"
+            r"|missing object referenced|promisor|lazy fetching|object directory .* does not exist"
         ),
     ),
     (
@@ -87,7 +87,7 @@ _SAYINGS = (
         re.compile(
             r"corrupt|inflate|hash mismatch|sha1 mismatch|bad (?:object|signature|ref)|not a valid object"
             r"|garbage at end|unable to parse object|packfile .* cannot|invalid object|unable to unpack|bogus"
-            r"|index-pack failed|unpack-objects error|broken"
+            r"|unable to stream|index-pack failed|unpack-objects error|broken"
         ),
     ),
 )

@@ -65,7 +65,11 @@ class Mirrors:
                     if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
                         raise _stale(e) from e
                     raise
-                refs = self._local_refs(place / "git")
+                refs, names = self._local_refs(place / "git")
+                if lost := sorted(n for n in remote if n not in names and not n.endswith("^{}")):
+                    # git leaves out what a shallow remote cannot hand over whole, warns, and ends with 0.
+                    self.forget(repo.repo_id)
+                    raise ScanGapError("incomplete", f"{len(lost)} refs were not handed over: is it a shallow clone?")
                 _write_state(place, {"url": repo.url, "remote": remote, "refs": refs})
             else:
                 assert before is not None
@@ -163,8 +167,8 @@ class Mirrors:
         self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
         del new_only
 
-    def _local_refs(self, git_dir: Path) -> dict[str, str]:
-        """Commits of the mirror's heads and tags; tags of other objects are left out."""
+    def _local_refs(self, git_dir: Path) -> tuple[dict[str, str], set[str]]:
+        """(commits of the mirror's heads and tags, names of all of them); tags of other objects have no commit."""
         out = self._git.check(
             ["for-each-ref", "--format=%(objectname) %(objecttype) %(*objectname) %(*objecttype) %(refname)",
              "refs/heads", "refs/tags"],
@@ -172,11 +176,13 @@ class Mirrors:
         ).decode("utf-8", "surrogateescape")  # fmt: skip
         refs: dict[str, str] = {}
         odd: list[str] = []
+        names: set[str] = set()
         for line in out.split("\n"):
             fields = line.split(" ", 4)
             if len(fields) != 5:
                 continue
             oid, kind, peeled, peeled_kind, name = fields
+            names.add(_text(name))
             if kind == "commit":
                 refs[_text(name)] = oid
             elif peeled_kind == "commit":
@@ -187,7 +193,7 @@ class Mirrors:
             done = self._git.run(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], mirror=git_dir)
             if done.exit_code == 0:
                 refs[_text(name)] = done.stdout.decode().strip()
-        return dict(sorted(refs.items()))
+        return dict(sorted(refs.items())), names
 
 
 def _access(repo: Repo) -> tuple[str, tuple[Mount, ...], bool]:

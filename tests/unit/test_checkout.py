@@ -426,7 +426,6 @@ def test_a_few_blobs_are_read(git: Git, upstream: Repository) -> None:
     assert read_blobs(git, upstream.git_dir, []) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="`unable to stream` is taken for a failed fetch")
 def test_a_damaged_blob_is_never_written_as_if_it_were_whole(git: Git, upstream: Repository, dest: Path) -> None:
     commit = upstream.commit({"a": b"content " * 500, "b": b"fine"})
     tree = read_tree(git, upstream.git_dir, commit)

@@ -284,7 +284,6 @@ def test_a_damaged_object_of_the_remote_is_corrupt(mirrors: Mirrors, upstream: R
     assert not mirrors.path_of("team/app").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="git's words about a promisor are taken for those about corruption")
 def test_a_partial_clone_is_incomplete_and_nothing_is_fetched_for_it(mirrors: Mirrors, tmp_path: Path) -> None:
     origin = Repository(tmp_path / "origin")
     origin.commit({"a.txt": b"one"})
@@ -297,7 +296,6 @@ def test_a_partial_clone_is_incomplete_and_nothing_is_fetched_for_it(mirrors: Mi
     assert told == "incomplete"
 
 
-@pytest.mark.xfail(strict=True, reason="git leaves refs of a shallow remote out, warns, and ends with 0")
 def test_a_shallow_clone_is_never_taken_for_the_whole(mirrors: Mirrors, tmp_path: Path) -> None:
     origin = Repository(tmp_path / "origin")
     origin.commit({"a.txt": b"one"})
