@@ -70,10 +70,33 @@ def patrol(
         "tools": _known_tools(tool or []),
         "force": force,
         "retry_failed": retry_failed,
-        "plan_only": plan,
     }
+    if plan:
+        print(_plan(settings, parameters))
+        return
     code = run(settings, parameters, keep_server=keep_server, verbose=verbose)
     raise typer.Exit(code)
+
+
+def _plan(settings: Settings, parameters: dict[str, Any]) -> str:
+    """What a run would do. Needs no Prefect: only mirrors are brought up to date, no tool and no server is started."""
+    from flows.means import opened
+    from tasks.patrol.plan import Options
+    from tasks.patrol.session import Patrol
+    from tasks.patrol.summary import plan_text
+
+    options = Options(
+        only=tuple(parameters["only"]),
+        tools=tuple(parameters["tools"]),
+        force=parameters["force"],
+        retry_failed=parameters["retry_failed"],
+    )
+    with opened(settings, write=False) as means:
+        run = Patrol(means, settings.select(parameters["sources"]), options)
+        run.discover()
+        run.refresh()
+        run.plan()
+        return plan_text(run)
 
 
 def _known_tools(names: list[str]) -> list[str]:
@@ -123,9 +146,6 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
             stop.set()
             watcher.join(5)
         summary: RunSummary | None = flow_module.LAST.get("summary")
-        if "plan" in flow_module.LAST and not state.is_failed():
-            print(flow_module.LAST["plan"])
-            return 0
         if summary is None:
             raise _failure(state)
         if not os.environ.get("NIGHTWARDEN_SKIP_API_CHECK"):

@@ -109,7 +109,6 @@ def _day(settings: Settings, day: int, out: Console, *, verbose: bool) -> None:
         "tools": [],
         "force": False,
         "retry_failed": False,
-        "plan_only": False,
     }
     # The summary of a patrol fills a screen; the demo tells the same in fewer lines.
     with nullcontext() if verbose else redirect_stdout(io.StringIO()):

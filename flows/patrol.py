@@ -105,7 +105,6 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
     )
     if plan_only:
         text = plan_text(run)
-        LAST["plan"] = text
         publishing.plan_artifact(text)
         return Completed(message=f"planned {expected} scans; nothing was started")
     run.progress.start("scan", {s.repo.slug: _weight(s) for s in changed})

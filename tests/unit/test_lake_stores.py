@@ -1,0 +1,258 @@
+"""The small stores of a lake: kept reports, the spool, compressed files, marts, and applying a run once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.errors import LakeError
+from tasks.core.types import Gap, Kind, Outcome, RawReport, ScanResult, Unit
+from tasks.lake import spool as spool_module
+from tasks.lake import zst
+from tasks.lake.lake import Lake
+from tasks.lake.marts import bucket
+from tasks.lake.publish import PublishBatch, publish
+from tasks.lake.raw import RawStore
+from tasks.lake.schema import TABLES
+from tasks.lake.spool import Spool
+from tasks.lake.store import to_arrow
+from tests.lake_rows import change_of, night, observation, result, scan_of
+
+REPORT = RawReport(tool="bandit", tool_version="1.9", exit_code=-11, body=b'{"results": []}\nmore\n')
+
+
+def put(lake: Lake, batch: PublishBatch) -> None:
+    with lake.lock():
+        publish(lake, lake.snapshot(), batch)
+
+
+# -- compressed files ---------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=2000))
+def test_a_compressed_file_reads_back(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    place = tmp_path_factory.getbasetemp() / "zst" / "x.zst"
+    zst.write(place, data)
+    assert zst.read(place) == data
+    assert [p.name for p in place.parent.iterdir()] == ["x.zst"], "nothing half-written stays"
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 8, 9, -1, -5])
+def test_a_torn_compressed_file_is_refused(tmp_path: Path, keep: int) -> None:
+    zst.write(tmp_path / "x.zst", b"content " * 100)
+    whole = (tmp_path / "x.zst").read_bytes()
+    (tmp_path / "x.zst").write_bytes(whole[:keep])
+    with pytest.raises(ValueError, match="torn"):
+        zst.read(tmp_path / "x.zst")
+
+
+def test_a_file_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
+    zst.write(tmp_path / "x.zst", b"content")
+    with pytest.raises(ValueError, match="torn"):
+        zst.read(tmp_path / "x.zst", max_bytes=3)
+
+
+# -- kept reports -------------------------------------------------------------------------------------------
+
+
+def test_a_kept_report_is_found_by_its_digest(tmp_path: Path) -> None:
+    store = RawStore(tmp_path / "raw")
+    sha = store.put(REPORT, {"repo_id": "größe", "ref": "refs/heads/main"})
+    report, header = store.get(sha)
+    assert report == REPORT
+    assert (header["repo_id"], header["ref"], header["tool"]) == ("größe", "refs/heads/main", "bandit")
+    assert store.has(sha) and not store.has("0" * 64)
+    assert list(store.all()) == [sha]
+    data = zst.read(tmp_path / "raw" / sha[:2] / f"{sha}.zst")
+    assert hashlib.sha256(data).hexdigest() == sha
+
+
+def test_the_same_report_is_kept_once_and_another_beside_it(tmp_path: Path) -> None:
+    store = RawStore(tmp_path)
+    sha = store.put(REPORT, {"a": "1"})
+    assert store.put(REPORT, {"a": "1"}) == sha
+    others = {
+        store.put(REPORT, {"a": "2"}),
+        store.put(replace(REPORT, body=b"other"), {"a": "1"}),
+        store.put(replace(REPORT, exit_code=None), {"a": "1"}),
+    }
+    assert set(store.all()) == {sha, *others}
+    assert len(others) == 3
+    assert {store.get(s)[0].exit_code for s in others} == {-11, None}
+
+
+def test_a_changed_or_lost_report_is_never_returned(tmp_path: Path) -> None:
+    store = RawStore(tmp_path)
+    sha = store.put(REPORT, {})
+    place = tmp_path / sha[:2] / f"{sha}.zst"
+    zst.write(place, zst.read(place).replace(b"results", b"nothing"))
+    with pytest.raises(LakeError, match="was changed"):
+        store.get(sha)
+    place.write_bytes(place.read_bytes()[:-4])
+    with pytest.raises(LakeError, match="cannot be read"):
+        store.get(sha)
+    place.unlink()
+    with pytest.raises(LakeError, match="cannot be read"):
+        store.get(sha)
+
+
+# -- the spool ----------------------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=20) | st.just("caf\udce9\n")
+OBSERVATIONS = st.builds(
+    observation, TEXT, TEXT | st.none(), st.integers(1, 10**6) | st.none(), kind=st.sampled_from(Kind), title=TEXT,
+    blob=TEXT | st.none(), extra=st.dictionaries(TEXT, TEXT, max_size=3),
+)  # fmt: skip
+GAPS = st.builds(Gap, path=TEXT, reason_code=TEXT, detail=TEXT, blob=TEXT | st.none())
+
+
+@given(st.lists(OBSERVATIONS, max_size=4), st.lists(GAPS, max_size=3), st.sampled_from(Unit), st.none() | st.integers())
+def test_a_spooled_result_reads_back(seen: list[object], gaps: list[Gap], unit: Unit, code: int | None) -> None:
+    found = result("x", *seen, gaps=tuple(gaps), unit=unit, exit_code=code, tips=("a", "b"), raw_parts=("c",))  # type: ignore[arg-type]
+    assert spool_module.loads(spool_module.dumps(found)) == found
+
+
+def made(*names: str) -> dict[str, ScanResult]:
+    return {r.result_name: r for r in (result(n, observation(n)) for n in names)}
+
+
+def test_the_spool_keeps_finished_scans_until_they_are_published(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    assert spool.load() == {}
+    kept = made("one", "two")
+    for r in kept.values():
+        spool.put(r)
+        spool.put(r)
+    assert Spool(tmp_path / "spool").load() == kept
+    first, second = kept
+    spool.remove([first, "never.1"])
+    assert list(spool.load()) == [second]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 40, b"not compressed at all"])
+def test_a_torn_scan_is_put_aside_and_named(tmp_path: Path, damage: bytes) -> None:
+    spool = Spool(tmp_path)
+    kept = made("one", "two")
+    for r in kept.values():
+        spool.put(r)
+    torn, whole = kept
+    (tmp_path / f"{torn}.zst").write_bytes(damage)
+    assert list(spool.load()) == [whole]
+    assert spool.rejected_names == [f"{torn}.zst"]
+    assert (tmp_path / "rejected" / f"{torn}.zst").read_bytes() == damage
+
+
+def test_a_scan_of_another_form_is_put_aside(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for name, data in {"a": b"{}", "b": b"[]", "c": b'{"observations": [{"kind": "?"}]}', "d": b"null"}.items():
+        zst.write(tmp_path / f"{name}.zst", data)
+    assert spool.load() == {}
+    assert sorted(spool.rejected_names) == ["a.zst", "b.zst", "c.zst", "d.zst"]
+    assert Spool(tmp_path).load() == {}, "what was put aside is not read again"
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    (tmp_path / ".x.1.zst.0a1b2c3d").write_bytes(b"half")
+    assert spool.load() == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_publishing_forgets_what_was_spooled(lake: Lake) -> None:
+    one, two = result("one", observation("x")), result("two", repo_id="r2")
+    for r in (one, two):
+        lake.spool.put(r)
+    put(lake, night(1, one))
+    assert list(lake.spool.load()) == [two.result_name]
+
+
+# -- marts --------------------------------------------------------------------------------------------------
+
+
+def test_the_marts_say_what_the_lake_says(lake: Lake) -> None:
+    many = [result(f"{n}", observation(f"o{n}"), observation("p", "b.py"), repo_id=f"repo-{n}") for n in range(6)]
+    blind = result("blind", repo_id="blind", gaps=(Gap(path="a.py", reason_code="unparsable"),))
+    put(lake, night(1, *many, blind))
+    marts = lake.path / "marts"
+    read = pq.read_table(marts / "findings").to_pylist()
+    assert sorted(map(repr, read)) == sorted(map(repr, lake.snapshot().table("findings").to_pylist()))
+    assert len(read) == 12
+    assert pq.read_schema(marts / "findings" / "empty.parquet").names == TABLES["findings"].schema.names
+    assert [(r["repo_id"], r["path"]) for r in pq.read_table(marts / "gaps.parquet").to_pylist()] == [("blind", "a.py")]
+    assert pq.read_table(marts / "freshness.parquet").num_rows == 7
+    assert {p.name for p in marts.iterdir()} == {"findings", "gaps.parquet", "freshness.parquet"}
+
+
+def test_only_the_files_of_changed_repositories_are_written_anew(lake: Lake) -> None:
+    put(lake, night(1, result("a", observation("x"), repo_id="one"), result("b", observation("y"), repo_id="two")))
+    folder = lake.path / "marts" / "findings"
+    mine, other = folder / f"{bucket('one')}.parquet", folder / f"{bucket('two')}.parquet"
+    before = (mine.stat().st_ino, other.stat().st_ino)
+    put(lake, night(2, result("c", repo_id="one")))
+    assert pq.read_table(mine).column("status").to_pylist() == ["fixed"]
+    assert (mine.stat().st_ino == before[0], other.stat().st_ino == before[1]) == (False, True)
+
+
+# -- applying a run -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["scans", "findings"])
+def test_rows_of_a_run_are_applied_once(lake: Lake, name: str) -> None:
+    put(lake, night(1, result("one", observation("x"))))
+    rows, table = lake.snapshot().table(name), TABLES[name]
+    version = lake.store.version(name)
+    assert lake.store.applied(name) == 1
+    assert not lake.store.apply(table, rows, 1)
+    assert lake.store.version(name) == version
+    assert not lake.store.apply(table, rows.slice(0, 0), 2), "no rows, no commit"
+    assert lake.store.version(name) == version
+
+
+def test_a_night_without_change_writes_only_its_coverage(lake: Lake) -> None:
+    found = result("one", observation("x"))
+    put(lake, night(1, found))
+    before = {n: lake.store.version(n) for n in TABLES}
+    unchanged = scan_of(found, outcome=Outcome.UNCHANGED)
+    put(lake, night(2, scans=[unchanged], changes=[change_of(found)]))
+    after = {n: lake.store.version(n) for n in TABLES}
+    assert {n for n in TABLES if after[n] != before[n]} == {"runs", "scans"}
+
+
+def test_merging_replaces_by_key_and_leaves_the_rest(lake: Lake) -> None:
+    found = result("one", observation("x"), repo_id="a"), result("two", observation("y"), repo_id="b")
+    put(lake, night(1, *found))
+    put(lake, night(2, result("three", observation("x", line=99), repo_id="a")))
+    rows = {r["repo_id"]: r["line_start"] for r in lake.snapshot().table("findings").to_pylist()}
+    assert rows == {"a": 99, "b": 3}
+    scopes = {r["repo_id"]: r["result_name"] for r in lake.snapshot().table("scopes").to_pylist()}
+    assert scopes == {"a": result("three").result_name, "b": found[1].result_name}
+
+
+def test_a_row_that_lacks_what_must_be_there_is_refused(lake: Lake) -> None:
+    batch = night(1, result("one", observation("x")))
+    del batch.repositories[0]["slug"]
+    with pytest.raises(Exception, match="(?i)slug|null"):
+        put(lake, batch)
+    assert lake.snapshot().seq == 0
+
+
+def test_rows_become_arrow_with_the_schema_of_their_table() -> None:
+    table = to_arrow(TABLES["scan_gaps"], [{"result_name": "a", "scan_name": "b", "part": "c", "tool": "t",
+                                            "path": "p", "reason_code": "r", "unknown": 1}])  # fmt: skip
+    assert table.schema.equals(TABLES["scan_gaps"].schema, check_metadata=True)
+    assert table.to_pylist()[0]["blob"] is None
+
+
+def test_a_copied_lake_is_the_same_lake(lake: Lake, tmp_path: Path) -> None:
+    put(lake, night(1, result("one", observation("x"))))
+    shutil.copytree(lake.path, tmp_path / "moved")
+    moved = Lake.open(tmp_path / "moved", key_id=None)
+    shutil.rmtree(lake.path)
+    assert moved.snapshot().table("findings").num_rows == 1

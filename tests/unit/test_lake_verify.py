@@ -1,0 +1,124 @@
+"""What `lake verify` finds: each kind of damage that a disk, a person or a bug can do to a lake."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.core.types import Gap, RawReport
+from tasks.lake import zst
+from tasks.lake.lake import Lake
+from tasks.lake.publish import PublishBatch, publish
+from tasks.lake.schema import TABLES
+from tasks.lake.verify import verify
+from tests.lake_rows import KEY_ID, night, observation, result
+
+UNCAUGHT = "an error of DuckDB or Delta goes through `verify` to the caller"
+BLIND = Gap(path="broken.py", reason_code="unparsable", detail="line 3")
+
+
+def put(lake: Lake, batch: PublishBatch) -> None:
+    with lake.lock():
+        publish(lake, lake.snapshot(), batch)
+
+
+@pytest.fixture(scope="module")
+def two_nights(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of two nights with a kept report."""
+    place = tmp_path_factory.mktemp("two") / "lake"
+    shutil.copytree(new_lake, place)
+    lake = Lake.open(place, key_id=KEY_ID)
+    report = RawReport(tool="bandit", tool_version="1", exit_code=1, body=b"masked " * 50)
+    sha = lake.raw.put(report, {"repo": "team/app"})
+    put(lake, night(1, result("one", observation("x"), gaps=(BLIND,), raw_parts=(sha,))))
+    put(lake, night(2, result("two", observation("x"), observation("y"), raw_parts=(sha,))))
+    return place
+
+
+@pytest.fixture
+def kept(two_nights: Path, tmp_path: Path) -> Lake:
+    shutil.copytree(two_nights, tmp_path / "lake")
+    return Lake.open(tmp_path / "lake", key_id=KEY_ID)
+
+
+def test_a_whole_lake_has_no_problem(kept: Lake) -> None:
+    assert verify(kept) == []
+
+
+def problems(lake: Lake) -> dict[str, str]:
+    return {p.table: p.message for p in verify(lake)}
+
+
+@pytest.mark.xfail(strict=True, reason=UNCAUGHT)
+@pytest.mark.parametrize("table", ["ledger", "observations", "findings"])
+def test_a_deleted_file_of_a_table_is_found(kept: Lake, table: str) -> None:
+    Path(kept.snapshot().files(table)[0]).unlink()
+    assert problems(kept)
+
+
+@pytest.mark.xfail(strict=True, reason=UNCAUGHT)
+def test_a_truncated_file_of_a_table_is_found(kept: Lake) -> None:
+    place = Path(kept.snapshot().files("observations")[0])
+    place.write_bytes(place.read_bytes()[:-20])
+    assert problems(kept)
+
+
+def test_rows_taken_out_of_a_table_are_found(kept: Lake) -> None:
+    for file in kept.snapshot().files("observations"):
+        data = pq.ParquetFile(file).read()
+        pq.write_table(data.slice(1), file)
+    assert set(problems(kept)) >= {"ledger", "findings"}
+
+
+@pytest.mark.xfail(strict=True, reason=UNCAUGHT)
+def test_a_lost_log_of_a_table_is_found(kept: Lake) -> None:
+    newest = sorted((kept.path / "findings" / "_delta_log").glob("*.json"))[-1]
+    newest.unlink()
+    assert problems(kept)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut", "flipped", "replaced"])
+def test_a_damaged_kept_report_is_found(kept: Lake, damage: str) -> None:
+    (sha,) = kept.raw.all()
+    place = kept.path / "_raw" / sha[:2] / f"{sha}.zst"
+    data = place.read_bytes()
+    if damage == "deleted":
+        place.unlink()
+    elif damage == "cut":
+        place.write_bytes(data[:-5])
+    elif damage == "flipped":
+        place.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
+    else:
+        zst.write(place, b'{"tool": "bandit", "tool_version": "1", "exit_code": "1"}\nforged')
+    found = problems(kept)
+    assert sha in found["ledger"]
+
+
+def test_damaged_marts_are_found(kept: Lake) -> None:
+    for place in (kept.path / "marts" / "findings").glob("[0-9a-f][0-9a-f].parquet"):
+        place.unlink()
+    assert "the lake 2" in problems(kept)["marts"]
+
+
+def test_a_row_that_stands_twice_is_found(kept: Lake) -> None:
+    table = kept.snapshot().table("scans")
+    kept.store.apply(TABLES["scans"], table.slice(0, 1), seq=3)
+    batch = night(3, scans=[], results=[], changes=[], scopes=[])
+    put(kept, replace(batch, run={**batch.run, "expected": 0}))
+    assert "more than once" in problems(kept)["scans"]
+
+
+def test_a_run_that_claims_more_than_it_did_is_found(kept: Lake) -> None:
+    batch = night(3, scans=[], results=[], changes=[], scopes=[])
+    put(kept, replace(batch, run={**batch.run, "expected": 7}))
+    assert problems(kept) == {"runs": "1 rows expected other than their scans"}
+
+
+def test_an_unknown_reason_is_found(kept: Lake) -> None:
+    odd = result("odd", repo_id="team/odd", gaps=(Gap(path="a", reason_code="because"),))
+    put(kept, night(3, odd))
+    assert problems(kept) == {"scan_gaps": "1 rows have an unknown reason"}
