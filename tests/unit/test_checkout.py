@@ -71,7 +71,9 @@ def test_files_are_written_as_they_are(git: Git, upstream: Repository, dest: Pat
 
 
 def test_no_filter_of_the_repository_is_applied(git: Git, upstream: Repository, dest: Path, tmp_path: Path) -> None:
-    commit = upstream.commit({"a.txt": b"$Id$ one\ntwo\n", ".gitattributes": b"*.txt text eol=crlf ident filter=evil\n"})
+    commit = upstream.commit(
+        {"a.txt": b"$Id$ one\ntwo\n", ".gitattributes": b"*.txt text eol=crlf ident filter=evil\n"}
+    )
     upstream.git("config", "filter.evil.smudge", f"touch {tmp_path}/ran; cat")
     check_out(git, upstream, commit, dest)
     assert on_disk(dest)[b"a.txt"] == b"$Id$ one\ntwo\n"
@@ -100,7 +102,10 @@ def test_symbolic_links_and_submodules_are_not_written(git: Git, upstream: Repos
         (upstream.path / name).symlink_to(text)
     commit = upstream.commit()
     tree = upstream.tree(
-        *[("120000", "blob", upstream.git("rev-parse", f"HEAD:{n}"), n.encode()) for n in ("abs.py", "up.py", "fine.py")],
+        *[
+            ("120000", "blob", upstream.git("rev-parse", f"HEAD:{n}"), n.encode())
+            for n in ("abs.py", "up.py", "fine.py")
+        ],
         ("100644", "blob", upstream.git("rev-parse", "HEAD:real.py"), b"real.py"),
         ("160000", "commit", commit, b"module"),
     )
@@ -178,7 +183,8 @@ def test_a_file_or_folder_of_a_hostile_name_is_not_written(
 
 
 @pytest.mark.parametrize(
-    "name", [b"../x", b"../../x", b"/etc/x", b"a/../../x", b"a//x", b"./x", b".git/config", b"sub/.git/hooks/post-checkout"]
+    "name",
+    [b"../x", b"../../x", b"/etc/x", b"a/../../x", b"a//x", b"./x", b".git/config", b"sub/.git/hooks/post-checkout"],
 )
 def test_a_name_with_slashes_written_literally_does_not_escape(
     git: Git, mirrors: Mirrors, upstream: Repository, dest: Path, name: bytes
@@ -195,9 +201,7 @@ def test_a_name_with_slashes_written_literally_does_not_escape(
 
 
 @pytest.mark.parametrize("mode", [b"100644", b"40000"])
-def test_a_tree_made_with_mktree_does_not_escape(
-    git: Git, upstream: Repository, dest: Path, mode: bytes
-) -> None:
+def test_a_tree_made_with_mktree_does_not_escape(git: Git, upstream: Repository, dest: Path, mode: bytes) -> None:
     blob = upstream.blob(b"payload")
     inner = upstream.tree(("100644", "blob", blob, b"config"))
     entries = {
@@ -254,7 +258,9 @@ def test_an_entry_that_is_no_blob_is_missing(git: Git, upstream: Repository, des
 
 
 PARTS = st.lists(
-    st.sampled_from([b"..", b".", b"", b".git", b".GIT", b"git~1", b"a", b"b.py", b" ", b"\xff", b".git ", b"-x", b"\0"])
+    st.sampled_from(
+        [b"..", b".", b"", b".git", b".GIT", b"git~1", b"a", b"b.py", b" ", b"\xff", b".git ", b"-x", b"\0"]
+    )
     | st.binary(max_size=6),
     min_size=1,
     max_size=5,
@@ -278,7 +284,9 @@ def test_ordinary_names_are_safe(parts: list[str]) -> None:
     assert not ordinary or checkout_module._safe("/".join(ordinary).encode())
 
 
-@pytest.mark.parametrize("name", [b".gitignore", b".github/x", b"x.git", b"git", b"digit~1", b"...", b"..a", b"n" * 255])
+@pytest.mark.parametrize(
+    "name", [b".gitignore", b".github/x", b"x.git", b"git", b"digit~1", b"...", b"..a", b"n" * 255]
+)
 def test_names_that_only_resemble_are_written(git: Git, upstream: Repository, dest: Path, name: bytes) -> None:
     done = check_out(git, upstream, upstream.commit({name: b"x"}), dest)
     assert done.gaps == ()

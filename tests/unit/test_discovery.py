@@ -212,7 +212,7 @@ def test_the_configuration_of_a_repository_is_read_as_text_only(org: Path, tmp_p
     (tmp_path / "included").write_text('[remote "origin"]\n\turl = https://evil.example.invalid/x.git\n')
     (repository.git_dir / "config").write_text(
         f"[include]\n\tpath = {tmp_path}/included\n[core]\n\tfsmonitor = touch {tmp_path}/ran\n"
-        f"\tsshCommand = touch {tmp_path}/ran\n[url \"ext::touch {tmp_path}/ran\"]\n\tinsteadOf = https://\n"
+        f'\tsshCommand = touch {tmp_path}/ran\n[url "ext::touch {tmp_path}/ran"]\n\tinsteadOf = https://\n'
         '[remote "origin"]\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\tURL = "https://good.example.invalid/y.git"\n'
     )
     assert names(look(org, git)) == {"app": "good.example.invalid/y"}

@@ -330,7 +330,7 @@ def test_nothing_a_repository_configures_is_run_and_nothing_in_it_changes(
     upstream.commit({"a.txt": b"one", ".gitattributes": b"* filter=evil\n"})
     ran = tmp_path / "ran"
     script = tmp_path / "evil"
-    script.write_text(f"#!/bin/sh\ntouch {ran}\nexec \"$@\"\n")
+    script.write_text(f'#!/bin/sh\ntouch {ran}\nexec "$@"\n')
     script.chmod(0o755)
     for name in ("core.fsmonitor", "core.sshCommand", "uploadpack.packObjectsHook", "filter.evil.smudge",
                  "core.hooksPath", "core.alternateRefsCommand", "core.askPass", "core.pager"):  # fmt: skip

@@ -64,9 +64,7 @@ def test_plain_files_over_http_are_mirrored_too(mirrors: Mirrors, remote: Reposi
     assert real_git(mirror.path, "show", "main:a.txt") == "one"
 
 
-def test_an_object_missing_behind_http_is_incomplete(
-    mirrors: Mirrors, remote: Repository, repo: Repo
-) -> None:
+def test_an_object_missing_behind_http_is_incomplete(mirrors: Mirrors, remote: Repository, repo: Repo) -> None:
     remote.loose(remote.git("rev-parse", "HEAD:a.txt")).unlink()
     assert refused(mirrors, repo).reason_code in ("incomplete", "corrupt")
 

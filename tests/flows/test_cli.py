@@ -1,0 +1,131 @@
+"""The command line in a process of its own: help, errors with their remedy, exit codes, escaping of what is printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.servers import ROOT, environment
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+def cli(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *args],
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return {"NIGHTWARDEN_HOME": str(tmp_path / "home")}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["patrol"], ["query"], ["status"], ["explain"], ["doctor"], ["deploy"], ["demo"], ["tools", "install"],
+     ["tools", "list"], ["lake", "schema"], ["lake", "verify"], ["server", "start"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_help_teaches(command: list[str], tmp_path: Path) -> None:
+    done = cli(*command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+    # A description, not only a list of options.
+    assert len([line for line in done.stdout.splitlines() if line.strip()]) > 3
+
+
+@pytest.mark.parametrize(
+    ("args", "told", "code"),
+    [
+        (["patrol"], "there is no source to patrol", EXIT_USAGE),
+        (["patrol", "--repos", "nowhere"], "is not a folder", EXIT_USAGE),
+        (["patrol", "--repos", ".", "--tool", "nessie"], "no scanner is called 'nessie'", EXIT_USAGE),
+        (["patrol", "--config", "none.toml"], "cannot read the configuration none.toml", EXIT_USAGE),
+        (["query", "SELECT 1"], "there is no lake", EXIT_FAILED),
+        (["query", "--saved", "nothing"], "no saved query", EXIT_USAGE),
+        (["status"], "there is no lake", EXIT_FAILED),
+        (["lake", "verify"], "there is no lake", EXIT_FAILED),
+        (["explain", "nonsense"], "no outcome or reason is called", EXIT_USAGE),
+        (["deploy"], "no Prefect API is configured", EXIT_USAGE),
+        (["tools", "install", "nessie"], "no scanner is called nessie", EXIT_USAGE),
+    ],
+)
+def test_errors_say_what_to_do(args: list[str], told: str, code: int, tmp_path: Path, home: dict[str, str]) -> None:
+    done = cli(*args, *(["--plan"] if args[0] == "patrol" else []), cwd=tmp_path, **home)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 2, "the error, then the advice"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("workers = 0", "workers: Input should be greater than or equal to 1"),
+        ("wokers = 2", "wokers: Extra inputs are not permitted"),
+        ("lake = [", "cannot read the configuration"),
+        ('[[sources]]\nname = "a"', "source 'a' has neither of path and url"),
+        ('[[sources]]\nname = "../a"\npath = "/x"', "sources.0.name"),
+        (
+            'home = "h"\nlake = "h/lake"\nkey_file = "h/lake/key"\n[[sources]]\nname = "a"\npath = "."',
+            "lies inside the lake",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_named_with_file_and_field(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "nightwarden.toml").write_text(text)
+    done = cli("patrol", "--plan", cwd=tmp_path)
+    assert done.returncode == EXIT_USAGE
+    assert told in done.stderr
+
+
+def test_explain_knows_outcomes_and_reasons(tmp_path: Path) -> None:
+    both = cli("explain", "timeout", cwd=tmp_path).stdout
+    assert "outcome timeout" in both
+    assert "Remedy:" in both
+    assert "reason  too_large" in cli("explain", cwd=tmp_path).stdout
+
+
+def test_schema_describes_every_table(tmp_path: Path) -> None:
+    out = cli("lake", "schema", cwd=tmp_path).stdout
+    for name in ("runs", "repositories", "ledger", "scopes", "scans", "scan_gaps", "observations", "findings"):
+        assert name in out
+    assert "scan_results" in out
+
+
+def test_what_is_printed_is_escaped_for_its_sink(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.cli_lake import Format, emit
+
+    rows = [("=HYPERLINK(1)", "\x1b[31mred\n", 1)]
+    emit(["a", "b", "n"], rows, Format.CSV, None)
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1] == ["'=HYPERLINK(1)", "\x1b[31mred\n", "1"]
+    emit(["a", "b", "n"], rows, Format.TABLE, None)
+    assert "\x1b[31m" not in capsys.readouterr().out
+    emit(["a", "b", "n"], rows, Format.JSON, None)
+    line = capsys.readouterr().out
+    assert "\x1b" not in line
+    assert json.loads(line) == {"a": "=HYPERLINK(1)", "b": "\x1b[31mred\n", "n": 1}
+
+
+def test_another_owner_of_our_package_names_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "site"
+    (other / "flows").mkdir(parents=True)
+    (other / "stranger-1.0.dist-info").mkdir()
+    (other / "stranger-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (other / "stranger-1.0.dist-info" / "top_level.txt").write_text("flows\n")
+    done = cli("explain", cwd=tmp_path, PYTHONPATH=f"{ROOT}:{other}")
+    assert done.returncode == EXIT_USAGE
+    assert "'flows' belongs to stranger" in done.stderr

@@ -1,0 +1,262 @@
+"""The life of a finding: what a changed scope opens, keeps, fixes and opens again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.identity import FP_VERSION, finding_uid
+from tasks.core.types import Gap, Kind
+from tasks.lake.findings import Change, Moment, transitions
+from tasks.lake.schema import TABLES
+from tests.lake_rows import KEY_ID, NIGHT, change_of, observation, result
+
+Rows = dict[tuple[str, str, str], dict[str, Any]]
+
+
+def moment(number: int) -> Moment:
+    return Moment(run_id=f"run-{number}", at=NIGHT + timedelta(days=number), key_id=KEY_ID)
+
+
+class Table:
+    """The table of findings, merged by its key as the lake does."""
+
+    def __init__(self) -> None:
+        self.rows: Rows = {}
+        self.night = 0
+
+    def see(self, *changes: Change) -> tuple[list[dict[str, Any]], int, int]:
+        """One night; returns what was written and the two counts."""
+        self.night += 1
+        keys = {c.key for c in changes}
+        known = [r for r in self.rows.values() if (r["repo_id"], r["ref"], r["tool"]) in keys]
+        rows, opened, fixed = transitions(known, changes, moment(self.night))
+        for row in rows:
+            self.rows[row["finding_uid"], row["ref"], row["tool"]] = row
+        return rows, opened, fixed
+
+    def status(self) -> dict[str, str]:
+        """Status by path."""
+        return {str(r["path"]): r["status"] for r in self.rows.values()}
+
+    def only(self) -> Mapping[str, Any]:
+        (row,) = self.rows.values()
+        return row
+
+
+FLAW = observation("flaw")
+OTHER = observation("other", "lib.py", 9)
+
+
+def test_a_new_finding_opens() -> None:
+    table = Table()
+    rows, opened, fixed = table.see(change_of(result("1", FLAW)))
+    assert (opened, fixed) == (1, 0)
+    row = table.only()
+    assert rows == [row]
+    assert set(row) == set(TABLES["findings"].schema.names), "every column is given"
+    assert row == {
+        "finding_uid": finding_uid(repo_id="team/app", anchor_uid=FLAW.anchor_uid),
+        "repo_id": "team/app",
+        "ref": "refs/heads/main",
+        "tool": "bandit",
+        "slug": "team/app",
+        "anchor_uid": FLAW.anchor_uid,
+        "kind": "code",
+        "rule_id": "R1",
+        "title": "a flaw",
+        "severity_tool": "HIGH",
+        "path": "app.py",
+        "line_start": 3,
+        "line_end": 3,
+        "resource": None,
+        "occurrences": 1,
+        "status": "open",
+        "first_seen_run": "run-1",
+        "first_seen_at": moment(1).at,
+        "opened_run": "run-1",
+        "fixed_run": None,
+        "fixed_at": None,
+        "fixed_reason": None,
+        "commit": result("1").commit,
+        "fp_version": FP_VERSION,
+        "key_id": KEY_ID,
+    }
+
+
+def test_a_finding_seen_again_writes_nothing() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    assert table.see(change_of(result("2", FLAW))) == ([], 0, 0), "another commit alone is no change"
+    assert table.only()["commit"] == result("1").commit
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"line": 7}, {"severity_tool": "LOW"}, {"title": "another word"}, {"resource": "aws_s3_bucket.b"}],
+)
+def test_a_finding_that_moved_is_the_same_finding(changed: dict[str, Any]) -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    before = dict(table.only())
+    rows, opened, fixed = table.see(change_of(result("2", observation("flaw", **changed))))
+    assert (len(rows), opened, fixed) == (1, 0, 0)
+    after = table.only()
+    assert after["finding_uid"] == before["finding_uid"]
+    assert {n: after[n] for n in ("status", "first_seen_run", "first_seen_at", "opened_run")} == {
+        n: before[n] for n in ("status", "first_seen_run", "first_seen_at", "opened_run")
+    }
+    assert after != before
+
+
+def test_a_finding_no_longer_seen_is_fixed() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW, OTHER)))
+    rows, opened, fixed = table.see(change_of(result("2", OTHER)))
+    assert (len(rows), opened, fixed) == (1, 0, 1)
+    assert table.status() == {"app.py": "fixed", "lib.py": "open"}
+    (row,) = rows
+    assert (row["fixed_run"], row["fixed_at"], row["fixed_reason"]) == ("run-2", moment(2).at, "not_seen")
+    assert (row["first_seen_run"], row["opened_run"]) == ("run-1", "run-1")
+    assert row["commit"] == result("2").commit
+    assert table.see(change_of(result("3", OTHER))) == ([], 0, 0), "it is fixed once"
+
+
+def test_a_finding_seen_after_it_was_fixed_opens_again() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    table.see(change_of(result("2")))
+    rows, opened, fixed = table.see(change_of(result("3", FLAW)))
+    assert (len(rows), opened, fixed) == (1, 1, 0)
+    row = table.only()
+    assert (row["status"], row["opened_run"]) == ("open", "run-3")
+    assert (row["first_seen_run"], row["first_seen_at"]) == ("run-1", moment(1).at), "the first sighting stays"
+    assert (row["fixed_run"], row["fixed_at"], row["fixed_reason"]) == (None, None, None)
+
+
+def test_a_finding_on_a_path_that_was_not_read_stays_open() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW, OTHER)))
+    gap = Gap(path="app.py", reason_code="unparsable")
+    rows, opened, fixed = table.see(change_of(result("2", gaps=(gap,))))
+    assert (opened, fixed) == (0, 1)
+    assert [r["path"] for r in rows] == ["lib.py"], "a gap covers its own path only"
+    assert table.status() == {"app.py": "open", "lib.py": "fixed"}
+    assert table.see(change_of(result("3")))[1:] == (0, 1), "read without it, it closes"
+    assert table.status() == {"app.py": "fixed", "lib.py": "fixed"}
+
+
+def test_a_gap_opens_nothing() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    table.see(change_of(result("2")))
+    gap = Gap(path="app.py", reason_code="unparsable")
+    assert table.see(change_of(result("3", gaps=(gap,)))) == ([], 0, 0)
+    assert table.status() == {"app.py": "fixed"}
+
+
+def test_another_finding_may_be_seen_on_a_path_that_was_read_in_part() -> None:
+    table = Table()
+    gap = Gap(path="app.py", reason_code="unparsable")
+    table.see(change_of(result("1", FLAW, gaps=(gap,))))
+    rows, opened, fixed = table.see(change_of(result("2", observation("second"), gaps=(gap,))))
+    assert (len(rows), opened, fixed) == (1, 1, 0)
+    assert {r["status"] for r in table.rows.values()} == {"open"}
+
+
+@pytest.mark.parametrize("reason", ["nothing_to_read", "ref_gone", "empty_repository"])
+def test_a_scope_with_nothing_left_to_read_is_fixed_with_its_reason(reason: str) -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW, OTHER)))
+    rows, opened, fixed = table.see(change_of(None, fixed_reason=reason, commit=None))
+    assert (len(rows), opened, fixed) == (2, 0, 2)
+    assert {r["fixed_reason"] for r in rows} == {reason}
+    assert {r["commit"] for r in rows} == {None}
+
+
+def test_scopes_never_close_each_other() -> None:
+    table = Table()
+    scopes: list[dict[str, Any]] = [
+        {},
+        {"repo_id": "team/fork"},
+        {"ref": "refs/heads/release"},
+        {"tool": "checkov"},
+    ]
+    table.see(*[change_of(result("1", FLAW, **s)) for s in scopes])
+    assert len(table.rows) == 4, "one row a scope, though three share a finding_uid"
+    for closed, scope in enumerate(scopes, start=1):
+        rows, opened, fixed = table.see(change_of(result("2", **scope)))
+        assert (len(rows), opened, fixed) == (1, 0, 1)
+        assert sum(r["status"] == "fixed" for r in table.rows.values()) == closed
+    for scope in scopes[:2]:
+        table.see(change_of(result("3", FLAW, **scope)))
+    reopened = {(r["repo_id"], r["ref"], r["tool"]) for r in table.rows.values() if r["status"] == "open"}
+    assert reopened == {
+        ("team/app", "refs/heads/main", "bandit"),
+        ("team/fork", "refs/heads/main", "bandit"),
+    }
+
+
+def test_a_gap_of_one_scope_keeps_nothing_open_in_another() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)), change_of(result("1", FLAW, ref="refs/heads/release")))
+    gap = Gap(path="app.py", reason_code="unparsable")
+    table.see(change_of(result("2")), change_of(result("2", ref="refs/heads/release", gaps=(gap,))))
+    assert {r["ref"]: r["status"] for r in table.rows.values()} == {
+        "refs/heads/main": "fixed",
+        "refs/heads/release": "open",
+    }
+
+
+def test_an_unchanged_scope_is_not_looked_at() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    known = list(table.rows.values())
+    assert transitions(known, [], moment(2)) == ([], 0, 0)
+    foreign = change_of(result("2", repo_id="team/other"))
+    assert transitions(known, [foreign], moment(2)) == ([], 0, 0), "rows of other scopes are left alone"
+
+
+def test_one_anchor_at_many_places_is_one_finding_described_by_the_first() -> None:
+    table = Table()
+    places = [("z.env", 1), ("a.env", 9), ("a.env", 2), (None, None)]
+    seen = [observation("secret", path, line, kind=Kind.SECRET) for path, line in places]
+    assert table.see(change_of(result("1", *seen[:3])))[1] == 1
+    row = table.only()
+    assert (row["path"], row["line_start"], row["occurrences"]) == ("a.env", 2, 3)
+    assert table.see(change_of(result("2", *reversed(seen[:3])))) == ([], 0, 0), "their order says nothing"
+    table.see(change_of(result("3", seen[0])))
+    assert (table.only()["path"], table.only()["occurrences"]) == ("z.env", 1)
+
+
+def test_a_renamed_repository_keeps_its_findings() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    rows, opened, fixed = table.see(change_of(result("2", FLAW), slug="team/renamed"))
+    assert ([r["slug"] for r in rows], opened, fixed) == (["team/renamed"], 0, 0)
+
+
+ANCHORS = st.frozensets(st.sampled_from("abcde"))
+
+
+@given(st.lists(st.tuples(ANCHORS, ANCHORS), max_size=8))
+def test_any_history_of_nights(nights: list[tuple[frozenset[str], frozenset[str]]]) -> None:
+    table = Table()
+    open_now: set[str] = set()
+    ever: set[str] = set()
+    for n, (seen, unread) in enumerate(nights):
+        gaps = tuple(Gap(path=f"{a}.py", reason_code="unparsable") for a in sorted(unread))
+        found = result(str(n), *[observation(a, f"{a}.py") for a in sorted(seen)], gaps=gaps)
+        _rows, opened, fixed = table.see(change_of(found))
+        now = seen | (open_now & unread)
+        assert opened == len(now - open_now)
+        assert fixed == len(open_now - now)
+        open_now, ever = set(now), ever | seen
+        assert {p for p, s in table.status().items() if s == "open"} == {f"{a}.py" for a in open_now}
+        assert set(table.status()) == {f"{a}.py" for a in ever}, "no finding is forgotten"
+        assert all((r["status"] == "fixed") == (r["fixed_run"] is not None) for r in table.rows.values())

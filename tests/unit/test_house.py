@@ -1,0 +1,130 @@
+"""The rules of the house that no linter holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.core.reasons import OUTCOMES, REASONS
+from tasks.core.types import Outcome
+from tasks.lake.schema import TABLES
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(p for room in ("flows", "tasks", "deployments") for p in (ROOT / room).rglob("*.py"))
+FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager"}
+MAX_LINES = 450
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def public(tree: ast.Module) -> Iterator[ast.AST]:
+    """The module and its public classes and functions, methods included."""
+    yield tree
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from (n for n in node.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_"))
+
+
+def test_files_stay_small_and_have_names_that_say_something() -> None:
+    assert SOURCES
+    assert not [p for p in SOURCES if p.stem in FORBIDDEN_NAMES or p.parent.name in FORBIDDEN_NAMES]
+    assert not [p for p in SOURCES if len(p.read_text().splitlines()) > MAX_LINES]
+
+
+def test_what_is_public_says_its_contract() -> None:
+    bare = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        for node in public(tree):
+            name = getattr(node, "name", "module")
+            stub = (
+                isinstance(node, ast.FunctionDef)
+                and isinstance(node.body[-1], ast.Expr)
+                and isinstance(node.body[-1].value, ast.Constant)
+                and node.body[-1].value.value is ...
+            )
+            if ast.get_docstring(node) is None and not stub and name != "feed":
+                bare.append(f"{path.relative_to(ROOT)}: {name}")
+    assert bare == []
+
+
+def starts_processes(path: Path) -> bool:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+        if {n.split(".")[0] for n in names} & {"subprocess", "pty", "multiprocessing"}:
+            return True
+        if isinstance(node, ast.Attribute) and re.match(r"system|popen|exec[lv]|spawn[lv]|posix_spawn", node.attr):
+            return True
+    return False
+
+
+def test_one_place_starts_processes() -> None:
+    """The runner with its sandbox; the installer and the demo, which run nothing of a repository; the local server."""
+    assert {str(p.relative_to(ROOT)) for p in SOURCES if starts_processes(p)} == {
+        "tasks/core/process.py", "tasks/core/sandbox.py", "tasks/core/sandbox_init.py", "tasks/scanners/tools.py",
+        "tasks/patrol/demo_org.py", "flows/server.py",
+    }  # fmt: skip
+
+
+def test_every_reason_in_the_code_is_on_the_closed_list() -> None:
+    used = set()
+    for path in SOURCES:
+        text = path.read_text()
+        used |= set(re.findall(r"""ScanGapError\(\s*["']([a-z_]+)["']""", text))
+        used |= set(re.findall(r"""reason_code=["']([a-z_]+)["']""", text))
+    assert len(used) > 15
+    assert used <= REASONS.keys()
+    assert all(r.meaning.endswith(".") and r.remedy for r in REASONS.values())
+    assert set(OUTCOMES) == {str(o) for o in Outcome}
+
+
+def test_every_column_is_described() -> None:
+    for table in TABLES.values():
+        assert table.description
+        for field in table.schema:
+            assert field.metadata[b"comment"].strip(), (table.name, field.name)
+        assert set(table.key) <= set(table.schema.names)
+
+
+def test_no_file_names_a_package_registry_or_a_place_of_one_machine() -> None:
+    index = re.compile(rb"--(extra-)?index-url|--find-links|pypi\.|pythonhosted|registry\.npm|/simple/", re.IGNORECASE)
+    here = str(ROOT).encode()
+    bad = []
+    for path in tracked():
+        data = path.read_bytes()
+        if path.suffix == ".png" or path == Path(__file__):
+            continue
+        if index.search(data) or (len(ROOT.parts) > 2 and here in data):
+            bad.append(str(path.relative_to(ROOT)))
+    assert bad == []
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_locks_pin_everything_with_hashes(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    pins = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(pins) > 50
+    assert not [p.splitlines()[0] for p in pins if "==" not in p.splitlines()[0] or "--hash=sha256:" not in p]
+
+
+def test_the_readme_names_every_command() -> None:
+    from flows.cli import app
+
+    readme = (ROOT / "README.md").read_text()
+    names = [c.name for c in app.registered_commands if c.name] + [g.name for g in app.registered_groups if g.name]
+    assert names
+    assert not [n for n in names if n not in readme]
