@@ -91,7 +91,7 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
         if not (folder / "COMMIT").is_file():
             shutil.rmtree(folder)
             continue
-        finished.append(json.loads((folder / "COMMIT").read_text("utf-8"))["run"]["run_id"])
+        finished.append(str(_commit_of(folder)["run"]["run_id"]))
         _apply(lake, folder, watch)
     return finished
 
@@ -153,12 +153,18 @@ def _prepare(lake: Lake, seq: int, tables: dict[str, pa.Table], run: dict[str, A
     return folder
 
 
-def _apply(lake: Lake, folder: Path, watch: Watcher) -> None:
+def _commit_of(folder: Path) -> dict[str, Any]:
+    """The marker of a pending publish. Raises LakeError when it is damaged: nothing is thrown away."""
     try:
         told = json.loads((folder / "COMMIT").read_text("utf-8"))
-        seq, run = int(told["seq"]), dict(told["run"])
-    except (OSError, ValueError, KeyError) as e:
+        return {"seq": int(told["seq"]), "run": {**told["run"], "run_id": told["run"]["run_id"]}, **told}
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise LakeError(f"{folder} cannot be read", advice="Restore the lake from a backup.") from e
+
+
+def _apply(lake: Lake, folder: Path, watch: Watcher) -> None:
+    told = _commit_of(folder)
+    seq, run = int(told["seq"]), dict(told["run"])
     touched: pa.Table | None = None
     for name in _ORDER[:-1]:
         watch(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError
 
 from tasks.core.errors import LakeError
 from tasks.lake.schema import TABLES, Table
 
 #: One application id for all commits; its version is the run's number, so a commit is never applied twice.
 _APP = "nightwarden"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 #: Column to the values that are asked for.
 Where = Mapping[str, Collection[str]]
 Columns = Sequence[str] | None
@@ -57,7 +59,7 @@ class Store:
         """A table at a version (the newest when None). Raises LakeError."""
         try:
             return DeltaTable(str(self.path(name)), version=version)
-        except (TableNotFoundError, OSError, ValueError) as e:
+        except (DeltaError, OSError, ValueError) as e:
             raise LakeError(
                 f"the table {name} cannot be opened{'' if version is None else f' at version {version}'}: {e}",
                 advice="Run `nightwarden lake verify`; restore the folder from a backup.",
@@ -144,4 +146,4 @@ def to_arrow(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def _utf8(value: Any) -> Any:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value

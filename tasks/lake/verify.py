@@ -59,13 +59,13 @@ def _problems(lake: Lake) -> Iterator[Problem]:
         yield Problem(table="_pending", message=f"{folder.name} waits to be finished by the next run")
     try:
         snapshot = lake.snapshot()
-        for name, table in TABLES.items():
-            missing = sorted(set(table.schema.names) - set(lake.store.columns(name, snapshot.versions.get(name))))
-            if missing:
-                yield Problem(table=name, message=f"lacks the columns {', '.join(missing)}")
-    except (LakeError, OSError) as e:
-        yield Problem(table="lake", message=str(e))
+    except LakeError as e:
+        yield Problem(table="runs", message=e.message)
         return
+    unreadable = list(_unreadable(lake, snapshot))
+    yield from unreadable
+    if unreadable:
+        return  # the questions below need every table
     yield from _runs(lake, snapshot)
     con = connect(snapshot)
     for name, table in TABLES.items():
@@ -81,6 +81,18 @@ def _problems(lake: Lake) -> Iterator[Problem]:
             yield Problem(table=name, message=f"{bad[0]} rows {words}")
     yield from _kept_reports(lake, snapshot)
     yield from _marts(lake, snapshot)
+
+
+def _unreadable(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
+    for name, table in TABLES.items():
+        try:
+            missing = sorted(set(table.schema.names) - set(lake.store.columns(name, snapshot.versions.get(name))))
+            if missing:
+                yield Problem(table=name, message=f"lacks the columns {', '.join(missing)}")
+            else:
+                snapshot.table(name)
+        except LakeError as e:
+            yield Problem(table=name, message=e.message)
 
 
 def _runs(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from tasks.core.errors import UsageError
+from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.lake.lake import Snapshot
 from tasks.lake.schema import TABLES
 from tasks.lake.store import relation
 
 _BATCH = 10_000
+_EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 
 #: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it.
 _VIEWS = {
@@ -48,6 +50,14 @@ _VIEWS = {
 
 
 def connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
+    """As ``_connect``; raises LakeError when a table cannot be read."""
+    try:
+        return _connect(snapshot)
+    except duckdb.Error as e:
+        raise LakeError(f"the lake cannot be read: {e}", advice="Run `nightwarden lake verify`.") from e
+
+
+def _connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
     """A connection with every table (as the files of its version, not loaded) and the views; no other file or
     network is in reach.
     """
@@ -83,10 +93,9 @@ def run_query(snapshot: Snapshot, sql: str) -> tuple[Sequence[str], Iterator[Seq
     con = connect(snapshot)
     try:
         statements = con.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type not in (
-            duckdb.StatementType.SELECT,
-            duckdb.StatementType.EXPLAIN,
-        ):
+        # EXPLAIN ANALYZE runs what it explains, so that must be one SELECT as well.
+        explained = con.extract_statements(_EXPLAIN.sub("", sql)) if _EXPLAIN.match(sql) else statements
+        if [s.type for s in explained] != [duckdb.StatementType.SELECT] or len(statements) != 1:
             raise UsageError("one SELECT is expected", advice="The lake is written by runs only.")
         cursor = con.execute(statements[0])
         columns = [d[0] for d in cursor.description or ()]

@@ -15,6 +15,8 @@ from tasks.repos.git import Git, scrubbed
 
 _MAX_CONFIG_BYTES = 256 * 1024
 _SCP = re.compile(r"^(?:[^@/\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)$")
+#: A user part of http(s), or a password in any: ssh's bare user name is none.
+_CREDENTIAL = re.compile(r"^https?://[^/]*@|^[a-z+]+://[^/@]*:[^/@]*@", re.IGNORECASE)
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 
 
@@ -34,6 +36,11 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo]) -> list[Discov
     its slug keeps the plain id. Raises UsageError for a folder that is not there or holds no repository.
     """
     if is_address(source.location):
+        if _CREDENTIAL.search(source.location):
+            raise UsageError(
+                f"the address of {normalised(source.location)} holds a credential",
+                advice="Remove it: process lists and the lake would show it. Use ssh with an agent, or a local clone.",
+            )
         slug = normalised(source.location)
         return [Discovered(repo=Repo(repo_id=slug, slug=slug, url=source.location, source=source.name))]
     root = Path(source.location)

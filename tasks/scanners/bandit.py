@@ -31,7 +31,18 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
-from tasks.scanners.masking import compact, first_json, kept, mask_quoted, told
+from tasks.scanners.masking import (
+    compact,
+    first_json,
+    form_checked,
+    kept,
+    mask_quoted,
+    number,
+    short,
+    storable,
+    string,
+    told,
+)
 
 #: ``-x`` replaces bandit's list of excluded folders by a name that no checkout holds.
 _OPTIONS = ("-q", "-r", "-f", "json", "--ignore-nosec", "-x", "/nothing-is-excluded")
@@ -75,36 +86,36 @@ class Bandit:
             env={"PYTHONDONTWRITEBYTECODE": "1"},
         )
 
+    @form_checked("bandit")
     def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
         """Source (``code``) is dropped, every quoted text in a message masked."""
         report = first_json(stdout, self.name)
         results, errors, metrics = report.get("results"), report.get("errors"), report.get("metrics")
         if not isinstance(results, list) or not isinstance(errors, list) or not isinstance(metrics, dict):
             raise ScanGapError("report_invalid", "bandit: results, errors or metrics are missing")
-        try:
-            found = [
-                {
-                    "rule": str(r["test_id"]),
-                    "name": str(r["test_name"]),
-                    "title": mask_quoted(str(r["issue_text"])),
-                    "severity": str(r["issue_severity"]),
-                    "confidence": str(r["issue_confidence"]),
-                    "cwe": (r.get("issue_cwe") or {}).get("id"),
-                    "path": str(r["filename"]),
-                    "line": int(r["line_number"]),
-                    "lines": sorted(int(n) for n in r["line_range"]),
-                    "column": int(r.get("col_offset", -1)),
-                    "end_column": int(r.get("end_col_offset", -1)),
-                }
-                for r in results
-            ]
-            bad = [{"path": str(e["filename"]), "reason": told(str(e["reason"]))} for e in errors]
-        except (KeyError, TypeError, ValueError):
-            raise ScanGapError("report_invalid", "bandit: a result has another form") from None
+        found = [
+            {
+                "rule": short(storable(r["test_id"]), 100),
+                "name": short(storable(r["test_name"]), 100),
+                "title": mask_quoted(string(r["issue_text"])),
+                "severity": short(storable(r["issue_severity"]), 20),
+                "confidence": short(storable(r["issue_confidence"]), 20),
+                "cwe": number((r.get("issue_cwe") or {}).get("id") or 0) or None,
+                "path": string(r["filename"]),
+                "line": number(r["line_number"]),
+                "lines": sorted(number(n) for n in r["line_range"]),
+                "column": number(r.get("col_offset", -1), least=-1),
+                "end_column": number(r.get("end_col_offset", -1), least=-1),
+            }
+            for r in results
+        ]
+        bad = [{"path": string(e["filename"]), "reason": told(string(e["reason"]))} for e in errors]
         found.sort(key=lambda r: [str(r[k]) for k in sorted(r)])
-        bad.sort(key=lambda e: e["path"])
-        return compact({"results": found, "errors": bad, "files": sorted(k for k in metrics if k != "_totals")})
+        bad.sort(key=lambda e: (e["path"], e["reason"]))
+        read = sorted(k for k, v in metrics.items() if k != "_totals" and isinstance(v, dict))
+        return compact({"results": found, "errors": bad, "files": read})
 
+    @form_checked("bandit")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
         """Judge by what bandit says it read: a file in neither ``metrics`` nor ``errors`` is a gap."""
         document = kept(report.body, self.name)
@@ -117,6 +128,9 @@ class Bandit:
                 gaps.append(_gap(entry.path, entry.blob, "unparsable", unreadable[name]))
             elif name not in read:
                 gaps.append(_gap(entry.path, entry.blob, "unreadable_by_tool", ""))
+        for name in sorted({string(r["path"]).removeprefix(inside) for r in document["results"]} - set(target.files)):
+            detail = "bandit found something in a file that it was not given"
+            gaps.append(Gap(path=storable(name), reason_code="unreadable_by_tool", detail=detail))
         return Parsed(
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(_observations(document["results"], inside, target, key)),
@@ -157,8 +171,8 @@ def _observations(results: list[dict[str, Any]], inside: str, target: Target, ke
             title=r["title"],
             severity_tool=r["severity"],
             path=path,
-            line_start=r["line"],
-            line_end=end,
+            line_start=r["line"] or None,
+            line_end=end or None,
             blob=entry.blob,
             extra={
                 "confidence": r["confidence"],

@@ -16,7 +16,6 @@ from typing import Any
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import Ordinals, iac_anchor, occurrence_uid
 from tasks.core.keys import HmacKey
-from tasks.core.text import one_line
 from tasks.core.types import (
     Command,
     Control,
@@ -34,7 +33,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
-from tasks.scanners.masking import compact, first_json, kept, told
+from tasks.scanners.masking import compact, first_json, form_checked, kept, number, short, storable, string, told
 
 SERVER = Path(__file__).with_name("checkov_server.py")
 _INSIDE = "/opt/checkov_server.py"
@@ -97,41 +96,72 @@ class Checkov:
             env={"PYTHONDONTWRITEBYTECODE": "1"},
         )
 
+    @form_checked("checkov")
     def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
-        """The server's report as it is: names, lines and addresses; the server passes no source on."""
+        """Names, lines and addresses, as the server sends them (it passes no source on); nothing else is kept."""
         answer = first_json(stdout, self.name)
         if answer.get("ok") is not True:
             raise ScanGapError("tool_error", f"checkov: {told(str(answer.get('error', '')))}")
         report = answer.get("report")
         if not isinstance(report, dict) or not isinstance(report.get("checks"), list):
             raise ScanGapError("report_invalid", "checkov: the report has another form")
-        for check in report["checks"]:
-            check["name"] = one_line(str(check.get("name")))
-            check["keys"] = sorted(check["keys"])  # checkov keeps them in a set
-        report["checks"].sort(key=lambda c: [str(c[k]) for k in sorted(c)])
-        return compact(report)
+        checks = [_kept(check) for check in report["checks"]]
+        checks.sort(key=lambda c: [str(c[k]) for k in sorted(c)])
+        unparsed = [{"framework": storable(e["framework"]), "path": string(e["path"])} for e in report["unparsed"]]
+        return compact(
+            {
+                "checks": checks,
+                "unparsed": sorted(unparsed, key=lambda e: (e["path"], e["framework"])),
+                "resources": number(report["resources"]),
+                "passed": number(report["passed"]),
+            }
+        )
 
+    @form_checked("checkov")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
         """One observation a failed or inline-skipped check; files that could not be parsed are gaps."""
         document = kept(report.body, self.name)
         gaps = []
-        for path in sorted({str(e["path"]) for e in document["unparsed"]}):
+        unparsed = {string(e["path"]) for e in document["unparsed"]}
+        for path in sorted(unparsed):
             entry = target.files.get(path)
             if entry is not None:
                 gaps.append(Gap(path=display_path(entry.path), blob=entry.blob, reason_code="unparsable"))
+            else:
+                gaps.append(Gap(path=storable(path), reason_code="unparsable"))
         return Parsed(
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(_observations(document["checks"], target)),
             gaps=tuple(gaps),
-            files_read=len(target.files) - len(gaps),
+            files_read=len(target.files.keys() - unparsed),
         )
+
+
+def _kept(check: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of one check. Raises KeyError, TypeError, ValueError when it has another form."""
+    if check["status"] not in {"failed", "skipped"}:
+        raise ValueError("unknown status")
+    return {
+        "framework": storable(check["framework"]),
+        "status": check["status"],
+        "rule": storable(check["rule"]),
+        "name": short(storable(check["name"]), 200),
+        "path": string(check["path"]),
+        # Where it judges several resources together, checkov does not always know the lines.
+        "lines": [number(n, least=-1) for n in check["lines"] if n is not None],
+        "resource": storable(check["resource"]),
+        "module": None if check["module"] is None else storable(check["module"]),
+        "severity": None if check["severity"] is None else storable(check["severity"]),
+        "guideline": None if check["guideline"] is None else storable(check["guideline"]),
+        "keys": sorted(storable(k) for k in check["keys"]),  # checkov keeps them in a set
+    }
 
 
 def _observations(checks: list[dict[str, Any]], target: Target) -> Iterator[Observation]:
     ordinals = Ordinals()
     for c in sorted(checks, key=lambda c: (c["path"], c["lines"], c["rule"], str(c["resource"]))):
         entry = target.files.get(c["path"])
-        path = display_path(entry.path) if entry is not None else c["path"]
+        path = display_path(entry.path) if entry is not None else storable(c["path"])
         # Terraform is one program a folder: a resource keeps its address when it moves to another file of it.
         place = posixpath.dirname(path) if c["framework"] == "terraform" else path
         address = str(c["module"] or c["resource"])

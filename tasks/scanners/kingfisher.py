@@ -1,8 +1,8 @@
 """Secrets in the whole history, by blob: kingfisher (Apache-2.0), on blobs written as files named by their id.
 
-Measured with 2.14.0: with archives left closed, ``blobs_scanned`` equals the number of non-empty files, so a
-file that was passed over is noticed; with archives opened it is at least that. Kingfisher's own git mode passes
-over paths such as ``node_modules`` and reports unreachable blobs: it is not used.
+Measured with 2.14.0: with archives left closed, ``blobs_scanned`` equals the number of files (empty ones count
+too), so a file that was passed over is noticed; with archives opened it is at least that. Kingfisher's own git
+mode passes over paths such as ``node_modules`` and reports unreachable blobs: it is not used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import occurrence_uid, secret_anchor
 from tasks.core.keys import HmacKey
-from tasks.core.text import one_line
 from tasks.core.types import (
     Command,
     Control,
@@ -32,7 +31,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
-from tasks.scanners.masking import compact, first_json, kept
+from tasks.scanners.masking import compact, first_json, form_checked, kept, number, short, storable, string
 
 _OPTIONS = (
     "--no-validate",
@@ -86,52 +85,54 @@ class Kingfisher:
             env={"KF_RULE_CACHE_DIR": str(tool.executable.parent / "rule-cache")},
         )
 
+    @form_checked("kingfisher")
     def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
         """Every value becomes its keyed HMAC; fingerprints (an unkeyed hash of it) and all free text are dropped."""
         report = first_json(stdout, self.name)
         found, summary = report.get("findings"), (report.get("metadata") or {}).get("summary")
         if not isinstance(found, list) or not isinstance(summary, dict) or "blobs_scanned" not in summary:
             raise ScanGapError("report_invalid", "kingfisher: findings or metadata.summary are missing")
-        hits = []
+        hits: list[dict[str, Any]] = []
         for entry in found:
-            try:
-                rule, hit = entry["rule"], entry["finding"]
-                value = str(hit["snippet"]).encode("utf-8", "surrogatepass")
-                match = _OID.search(str(hit["path"]))
-                hits.append(
-                    {
-                        "rule": str(rule["id"]),
-                        "name": one_line(str(rule.get("name", rule["id"])), 100),
-                        "value_hmac": key.name(value, purpose="secret"),
-                        "blob": match.group(1) if match else None,
-                        "in_archive": bool(match and match.end(1) != len(str(hit["path"]))),
-                        "line": int(hit.get("line") or 0),
-                        "confidence": str(hit.get("confidence", "")),
-                    }
-                )
-            except (KeyError, TypeError, ValueError):
-                raise ScanGapError("report_invalid", f"kingfisher: finding {len(hits)} has another form") from None
+            rule, hit = entry["rule"], entry["finding"]
+            value = string(hit["snippet"]).encode("utf-8", "surrogatepass")
+            match = _OID.search(string(hit["path"]))
+            if match is None:
+                # It would look like a hit in a blob that no commit holds, and be dropped.
+                raise ScanGapError("report_invalid", f"kingfisher: finding {len(hits)} names no blob")
+            hits.append(
+                {
+                    "rule": short(storable(rule["id"]), 200),
+                    "name": short(storable(rule.get("name", rule["id"])), 100),
+                    "value_hmac": key.name(value, purpose="secret"),
+                    "blob": match.group(1),
+                    "in_archive": match.end(1) != len(hit["path"]),
+                    "line": number(hit.get("line") or 0),
+                    "confidence": short(storable(hit.get("confidence", "")), 20),
+                }
+            )
         counters = {k: summary.get(k) for k in ("blobs_scanned", "bytes_scanned", "rules_applied")}
         audit = (report.get("audit") or {}).get("summary") or {}
         return compact(
             {
-                "hits": sorted(hits, key=lambda h: (str(h["blob"]), h["line"], h["rule"], h["value_hmac"])),
+                "hits": sorted(hits, key=lambda h: (h["blob"], h["line"], h["rule"], h["value_hmac"], compact(h))),
                 "counters": counters,
                 "scan_failed": audit.get("scan_failed", 0),
                 "scan_partial": audit.get("scan_partial", 0),
             }
         )
 
+    @form_checked("kingfisher")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
         """One observation a hit and place; a blob without a place is not reachable and does not count."""
         document = kept(report.body, self.name)
         counters = document["counters"]
         if document["scan_failed"] or document["scan_partial"]:
             return _failed("tool_error", "kingfisher says that its scan failed or is partial")
-        given = sum(1 for e in target.files.values() if e.size_bytes > 0)
-        if not counters.get("rules_applied"):
+        given = len(target.files)
+        if not number(counters["rules_applied"] or 0):
             return _failed("tool_error", "kingfisher applied no rule")
-        if int(counters["blobs_scanned"] or 0) < given:
+        if number(counters["blobs_scanned"] or 0) < given:
             return _failed("nothing_scanned", f"given {given} files, read {counters['blobs_scanned']}")
         return Parsed(
             outcome=Outcome.OK,

@@ -1,4 +1,4 @@
-"""No secret value leaves memory: canaries are planted everywhere and looked for in all that a patrol leaves or shows."""
+"""No secret value leaves memory: canaries are planted everywhere and looked for in all a patrol leaves or shows."""
 
 from __future__ import annotations
 

@@ -70,6 +70,14 @@ def upstream(tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
+def dest(tmp_path: Path) -> Path:
+    """An empty folder for a checkout, deep enough that ``../..`` stays below the test's own folder."""
+    folder = tmp_path / "deep" / "down" / "work"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
 def key() -> HmacKey:
     """A fixed HMAC key."""
     return HmacKey(bytes(range(32)))

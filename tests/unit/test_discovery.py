@@ -11,7 +11,8 @@ from tasks.core.errors import UsageError
 from tasks.core.types import Repo, Source
 from tasks.repos.discovery import Discovered, discover, is_address, normalised
 from tasks.repos.git import Git
-from tests.builders import Repository, git as real_git
+from tests.builders import Repository
+from tests.builders import git as real_git
 
 
 @pytest.fixture
@@ -268,3 +269,12 @@ def test_addresses_of_one_repository_have_one_name(address: str, name: str) -> N
 )
 def test_no_credential_of_an_address_is_in_its_name(address: str) -> None:
     assert "CANARY" not in normalised(address)
+
+
+@pytest.mark.parametrize("address", ["https://user:CANARY@git.example.invalid/a.git", "https://CANARY@h/a"])
+def test_a_credential_in_an_address_goes_no_further(git: Git, address: str) -> None:
+    try:
+        told = repr(look(address, git))
+    except UsageError as refused:
+        told = str(refused)
+    assert "CANARY" not in told

@@ -40,7 +40,7 @@ def test_every_blob_of_every_commit_with_its_size(git: Git, upstream: Repository
     upstream.commit({"a": b"one", "dir/b": b"two two"})
     tip = upstream.commit({"a": b"changed", "dir/b": None})
     found = blobs_between(git, upstream.git_dir, [tip], [])
-    assert {o: n for o, n in found} == {upstream.blob(c): len(c) for c in (b"one", b"two two", b"changed")}
+    assert dict(found) == {upstream.blob(c): len(c) for c in (b"one", b"two two", b"changed")}
     assert found == sorted(found)
 
 
@@ -270,7 +270,7 @@ def read_every_commit(source: Repository, commits: list[str]) -> dict[str, dict[
     return trees
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_random_history_is_told_exactly(git: Git, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     source = Repository(tmp_path / "random", bare=True)

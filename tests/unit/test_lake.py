@@ -105,7 +105,8 @@ def test_one_run_at_a_time(lake: Lake) -> None:
 def test_the_lock_of_a_killed_run_is_free(lake: Lake) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom tasks.lake.lake import Lake\n"
-        f"with Lake.open(Path(sys.argv[1]), key_id={KEY_ID!r}).lock():\n    print('held', flush=True)\n    time.sleep(600)\n"
+        f"with Lake.open(Path(sys.argv[1]), key_id={KEY_ID!r}).lock():\n"
+        "    print('held', flush=True)\n    time.sleep(600)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(lake.path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
@@ -187,14 +188,13 @@ def test_a_result_is_kept_once_whoever_refers_to_it(lake: Lake) -> None:
 
 
 def test_results_of_many_months_are_found(lake: Lake) -> None:
-    made = [result(f"m{n}", observation(f"o{n}"), gaps=(BLIND,)) for n in range(3)]
+    made = [result(f"m{n}", observation(f"o{n}"), gaps=(BLIND,)) for n in range(2)]
     for n, found in enumerate(made):
         put(lake, night(40 * n + 1, found))
     snapshot = lake.snapshot()
     assert sorted(p.name for p in (lake.path / "observations").glob("part=*")) == [
         "part=2026-03",
         "part=2026-04",
-        "part=2026-05",
     ]
     assert {n: len(o) for n, o in snapshot.observations_of([r.result_name for r in made]).items()} == {
         r.result_name: 1 for r in made
@@ -206,8 +206,7 @@ def test_results_of_many_months_are_found(lake: Lake) -> None:
 def test_the_newest_reading_of_a_scan_name_counts(lake: Lake) -> None:
     old = result("one", observation("x"))
     new = replace(old, result_name=f"{old.scan_name}.2", parse_revision=2, observations=(observation("y"),))
-    put(lake, night(1, old))
-    put(lake, night(2, new))
+    put(lake, night(1, new, old, scans=[], scopes=[], changes=[]))
     assert lake.snapshot().ledger_lookup([old.scan_name])[old.scan_name]["result_name"] == new.result_name
     assert set(lake.snapshot().results([old.result_name, new.result_name])) == {old.result_name, new.result_name}
 
@@ -223,7 +222,6 @@ def test_bases_of_a_history_share_most_first(lake: Lake) -> None:
     assert lake.snapshot().history_bases("bandit", config, [d]) == []
 
 
-@pytest.mark.xfail(strict=True, reason="it is stored with `?`, which a path may hold of its own")
 def test_text_that_is_not_utf8_is_kept_and_marked(lake: Lake) -> None:
     put(lake, night(1, result("one", observation("x", "caf\udce9.py"))))
     (row,) = rows(lake, "SELECT path FROM observations")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -153,27 +154,33 @@ def test_reasons_and_outcomes_are_the_closed_lists(snapshot: Snapshot) -> None:
         "CALL pragma_version()",
         "VACUUM",
         "SELECT error('stop')",
+        "SELECT * FROM query('COPY (SELECT 1) TO ''{lake}/new.csv''')",
     ],
 )
 def test_only_one_select_is_answered(snapshot: Snapshot, sql: str) -> None:
     before = sorted(snapshot.lake.path.rglob("*"))
     with pytest.raises(UsageError) as refused:
         ask(snapshot, sql.format(lake=snapshot.lake.path))
-    assert "SELECT" in refused.value.message or refused.value.advice or "query failed" in refused.value.message
+    assert refused.value.message.startswith(("one SELECT is expected", "the query failed"))
     assert sorted(snapshot.lake.path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
-    "statement", ["COPY (SELECT 1) TO '{lake}/new.csv'", "CREATE TABLE t AS SELECT 1", "DROP VIEW findings"]
+    "statement",
+    [
+        "COPY (SELECT 1) TO '{lake}/new.csv'",
+        "CREATE TABLE t AS SELECT 1",
+        "DROP VIEW findings",
+    ],
 )
 def test_explaining_a_statement_does_not_do_it(snapshot: Snapshot, statement: str) -> None:
     before = sorted(snapshot.lake.path.rglob("*"))
-    try:
+    with suppress(UsageError):
         ask(snapshot, "EXPLAIN ANALYZE " + statement.format(lake=snapshot.lake.path))
-    except UsageError:
-        pass
-    assert sorted(snapshot.lake.path.rglob("*")) == before
-    assert ask(snapshot, "EXPLAIN SELECT * FROM findings")
+    after = sorted(snapshot.lake.path.rglob("*"))
+    for new in set(after) - set(before):
+        new.unlink()
+    assert after == before
 
 
 OUTSIDE = [
@@ -209,7 +216,6 @@ def test_no_query_reads_a_file_outside_the_lake(snapshot: Snapshot, sql: str) ->
     assert "query failed" in refused.value.message
 
 
-@pytest.mark.xfail(strict=True, reason="an error of DuckDB goes through `run_query` to the caller")
 def test_a_damaged_table_is_an_error_with_advice(lake: Lake) -> None:
     with lake.lock():
         publish(lake, lake.snapshot(), night(1, result("one", observation("x"))))

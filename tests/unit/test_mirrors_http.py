@@ -10,7 +10,8 @@ import pytest
 from tasks.core.errors import ScanGapError
 from tasks.core.types import Repo
 from tasks.repos.mirrors import Mirrors
-from tests.builders import Repository, git as real_git
+from tests.builders import Repository
+from tests.builders import git as real_git
 from tests.git_http import GitServer, serving, serving_files
 
 

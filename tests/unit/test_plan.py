@@ -60,7 +60,8 @@ def scope(**more: Any) -> ScopeState:
 
 def decided(state: ScopeState | None = None, **more: Any) -> Planned:
     given_: dict[str, Any] = {
-        "state": state, "scanner": BANDIT, "tool": TOOL, "done": {}, "unpublished": (), "options": Options(), "now": NOW,
+        "state": state, "scanner": BANDIT, "tool": TOOL, "done": {}, "unpublished": (), "options": Options(),
+        "now": NOW,
     }  # fmt: skip
     base = more.pop("base", planned())
     return decide(base, **(given_ | more))

@@ -1,0 +1,23 @@
+"""What all tests share: tests marked ``tools`` are skipped where the scanners are not installed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from flows.means import tool_homes
+from flows.settings import load
+from tasks.core.types import ToolHome
+
+
+@cache
+def _missing() -> dict[str, str]:
+    """The scanners that are not there, with the reason; by NIGHTWARDEN_TOOLS, else in the default home."""
+    return {name: home for name, home in tool_homes(load()).items() if not isinstance(home, ToolHome)}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a scanner where one is missing."""
+    if item.get_closest_marker("tools") is not None and _missing():
+        pytest.skip(f"{'; '.join(_missing().values())}: run `nightwarden tools install`")
