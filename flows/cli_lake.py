@@ -145,7 +145,12 @@ def schema() -> None:
     """Print the tables, their columns, units and meaning."""
     from tasks.lake.schema import table_schema_markdown
 
+    from tasks.lake.views import VIEWS
+
     print(table_schema_markdown())
+    print("## views\n\n| view | a row is |\n|---|---|")
+    for name, meaning in VIEWS.items():
+        print(f"| {name} | {meaning} |")
 
 
 @app.command()

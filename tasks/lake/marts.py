@@ -36,7 +36,7 @@ def write_marts(root: Path, snapshot: Snapshot, changed: list[str]) -> None:
             mine = [r for r in ids if bucket(r) == name]
             rows = snapshot.table("findings", {"repo_id": mine})
             _write(folder / f"{name}.parquet", rows.sort_by([("finding_uid", "ascending"), ("ref", "ascending")]))
-    _write(root / "gaps.parquet", arrow_of(snapshot, "SELECT * FROM gaps WHERE is_latest ORDER BY ALL"))
+    _write(root / "gaps.parquet", arrow_of(snapshot, "SELECT * FROM gaps_now ORDER BY ALL"))
     _write(root / "freshness.parquet", arrow_of(snapshot, "SELECT * FROM freshness ORDER BY repo_id, ref, tool"))
 
 

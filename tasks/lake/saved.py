@@ -38,7 +38,7 @@ SAVED: dict[str, Saved] = {
     "gaps": Saved(
         description="what is not looked at now, and what to do",
         sql="SELECT outcome, reason_code, tool, count(*) AS count, count(DISTINCT repo_id) AS repositories,"
-        " min(since_seq) AS since_run, any_value(remedy) AS remedy FROM gaps WHERE is_latest"
+        " min(evidence_at) AS oldest_evidence_at, any_value(remedy) AS remedy FROM gaps_now"
         " GROUP BY ALL ORDER BY count DESC",
     ),
     "coverage": Saved(

@@ -18,7 +18,8 @@ from tasks.lake.store import relation
 _BATCH = 10_000
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 
-#: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it.
+#: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it. ``gaps`` tells
+#: of every run, ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
     "latest": """
         SELECT s.* FROM scans s JOIN (
@@ -37,6 +38,15 @@ _VIEWS = {
                min(n.seq) OVER (PARTITION BY n.repo_id, n.ref, n.tool, n.reason_code, n.path) AS since_seq
         FROM named n LEFT JOIN reasons w ON w.code = n.reason_code
         LEFT JOIN (SELECT run_id, repo_id, ref, tool FROM latest) l USING (run_id, repo_id, ref, tool)""",
+    "gaps_now": """
+        WITH named AS (
+            SELECT repo_id, slug, ref, tool, outcome, reason_code, NULL AS path, detail, evidence_at
+            FROM scopes WHERE outcome IN ('failed', 'timeout', 'stale', 'missing')
+            UNION ALL
+            SELECT s.repo_id, s.slug, s.ref, s.tool, 'partial', g.reason_code, g.path, g.detail, s.evidence_at
+            FROM scopes s JOIN scan_gaps g USING (result_name)
+        )
+        SELECT n.*, w.meaning, w.remedy FROM named n LEFT JOIN reasons w ON w.code = n.reason_code""",
     "freshness": """
         SELECT repo_id, slug, ref, tool, outcome, reason_code, evidence_at,
                date_diff('second', evidence_at, (SELECT max(finished_at) FROM runs)) / 3600.0 AS age_hours,
@@ -46,6 +56,17 @@ _VIEWS = {
         SELECT s.run_id, s.repo_id, s.slug, s.ref, s.commit AS scanned_commit, s.outcome, s.cause,
                sha256(s.repo_id || '|' || o.anchor_uid) AS finding_uid, o.* EXCLUDE (part, scan_name)
         FROM scans s JOIN observations o USING (result_name)""",
+}
+
+
+VIEWS: dict[str, str] = {
+    "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it",
+    "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
+    "gaps_now": "what is not looked at as things stand, with the age of the evidence",
+    "freshness": "how old the evidence of each scope is, and when a failure is tried again",
+    "scan_results": "observations joined to every run and repository whose scan refers to them; use it, not observations",
+    "reasons": "every reason code with its meaning and remedy",
+    "outcomes": "every outcome with its meaning",
 }
 
 
