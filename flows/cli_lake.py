@@ -144,7 +144,6 @@ def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatO
 def schema() -> None:
     """Print the tables, their columns, units and meaning."""
     from tasks.lake.schema import table_schema_markdown
-
     from tasks.lake.views import VIEWS
 
     print(table_schema_markdown())

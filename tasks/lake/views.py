@@ -64,7 +64,7 @@ VIEWS: dict[str, str] = {
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
     "gaps_now": "what is not looked at as things stand, with the age of the evidence",
     "freshness": "how old the evidence of each scope is, and when a failure is tried again",
-    "scan_results": "observations joined to every run and repository whose scan refers to them; use it, not observations",
+    "scan_results": "observations joined to every run whose scan refers to them; use it, not observations",
     "reasons": "every reason code with its meaning and remedy",
     "outcomes": "every outcome with its meaning",
 }
