@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import Gap, Observation, Occurrence, Outcome, Parsed, RawReport, Target, ToolHome
 from tasks.patrol.look import MAX_PARTS, Base, Look, chunks, judged, look_of
@@ -69,7 +70,10 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> Look | 
         return None
     raw_parts = tuple(row["raw_parts"])
     gaps = ctx.patrol.snapshot.gaps_of([row["result_name"]]).get(row["result_name"], ())
-    parsed = _placed(ctx, p, scanner, mirror, [store.get(sha)[0] for sha in raw_parts], gaps)
+    try:
+        parsed = _placed(ctx, p, scanner, mirror, [store.get(sha)[0] for sha in raw_parts], gaps)
+    except ScanGapError:
+        return None  # today's parser refuses it: the tool has to look again
     return Look(parsed=parsed, raw_parts=raw_parts)
 
 
@@ -79,7 +83,7 @@ def _placed(
     """Read the masked reports with the places of the blobs that matter; unreachable blobs drop out."""
     gaps = list(gaps)
     blank = Target(repo_id=p.repo_id, ref=p.ref, commit=p.commit or "", root=Path("/nonexistent"), occurrences=None)
-    hits = {o.blob for raw in raws for o in scanner.parse(raw, blank, ctx.means.key).observations if o.blob}
+    hits = {o.blob for raw in raws for o in _read(ctx, scanner, raw, blank).observations if o.blob}
     wanted = hits | {g.blob for g in gaps if g.blob}
     places: Mapping[str, Sequence[Occurrence]] = {}
     if wanted:
@@ -87,10 +91,18 @@ def _placed(
     target = replace(blank, occurrences=places)
     found: dict[str, Observation] = {}
     for raw in raws:
-        for o in scanner.parse(raw, target, ctx.means.key).observations:
+        for o in _read(ctx, scanner, raw, target).observations:
             found.setdefault(o.occurrence_uid, o)
     placed = [replace(g, path=place.path) for g in gaps if g.blob for place in places.get(g.blob, ())]
     return judged(found.values(), placed + [g for g in gaps if not g.blob])
+
+
+def _read(ctx: Scanning, scanner: Scanner, raw: RawReport, target: Target) -> Parsed:
+    """A kept report as today's parser reads it. Raises ScanGapError when it is no good: it must not look clean."""
+    parsed = scanner.parse(raw, target, ctx.means.key)
+    if parsed.outcome not in (Outcome.OK, Outcome.PARTIAL):
+        raise ScanGapError(parsed.reason_code or "report_invalid", parsed.detail)
+    return parsed
 
 
 def _base(ctx: Scanning, p: Planned) -> Base | None:

@@ -58,7 +58,12 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: 
     tree = read_tree(ctx.means.git, mirror, p.commit)
     with ctx.folder(scanner, tool) as folder:
         checkout = write_checkout(ctx.means.git, mirror, _read_by(tree, scanner).values(), folder, scanner.limits)
-        parsed = scanner.parse(raw, ctx.target(p, folder, checkout), ctx.means.key)
+        try:
+            parsed = scanner.parse(raw, ctx.target(p, folder, checkout), ctx.means.key)
+        except ScanGapError:
+            return None
+    if parsed.outcome not in (Outcome.OK, Outcome.PARTIAL):
+        return None  # today's parser refuses it: the tool has to look again
     unread = gaps_for(tree, scanner.reads, links_of(ctx.means.git, mirror, tree, scanner.reads))
     gaps = (*parsed.gaps, *checkout.gaps, *unread)
     return Look(parsed=judged(parsed.observations, gaps), raw_parts=tuple(row["raw_parts"]))

@@ -5,13 +5,17 @@ No filter ever runs (no line-end conversion, no ident, no LFS smudge): a tool se
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import errno
+import lzma
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.core.errors import ScanGapError
 from tasks.core.types import Gap, Limits, TreeEntry, display_path
@@ -21,6 +25,13 @@ from tasks.repos.git import Git, failure
 #: code points (as git's own `is_hfs_dotgit` and `is_ntfs_dotgit` refuse them).
 _DOT_GIT = re.compile(r"(?i)^(\.git|git~[0-9]+)[ .]*(:.*)?$")
 _IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_TAR_HEAD = 512
+#: First bytes, suffix, and what unpacks the head (gzip: RFC 1952; bzip2; xz).
+_COMPRESSED: tuple[tuple[bytes, str, Callable[[], Any]], ...] = (
+    (b"\x1f\x8b", ".gz", lambda: zlib.decompressobj(31)),
+    (b"BZh", ".bz2", bz2.BZ2Decompressor),
+    (b"\xfd7zXZ\x00", ".xz", lzma.LZMADecompressor),
+)
 _MAX_NAME, _MAX_PATH = 255, 3000
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -75,6 +86,7 @@ def write_checkout(git: Git, mirror: Path, entries: Iterable[TreeEntry], dest: P
 def write_blobs(git: Git, mirror: Path, blobs: Iterable[tuple[str, int]], dest: Path, limits: Limits) -> Checkout:
     """Write blobs, given as (object id, bytes), as files named by their id, 256 folders wide.
 
+    A compressed file gets the suffix of its kind: a tool that unpacks archives goes by the name for these.
     Too large and missing ones are gaps without a path: which places they stand at is a question of the history.
     """
     gaps: list[Gap] = []
@@ -87,15 +99,27 @@ def write_blobs(git: Git, mirror: Path, blobs: Iterable[tuple[str, int]], dest: 
     files: dict[str, TreeEntry] = {}
 
     def receive(oid: str, data: bytes | None) -> None:
-        name = f"{oid[:2]}/{oid}"
         if data is None:
             gaps.append(Gap(path="", reason_code="object_missing", blob=oid))
             return
+        name = f"{oid[:2]}/{oid}{_compressed_suffix(data)}"
         _write(dest, name.encode(), data)
         files[name] = TreeEntry(path=name.encode(), mode="100644", blob=oid, size_bytes=len(data))
 
     stream_blobs(git, mirror, list(sizes), receive)
     return Checkout(files=files, gaps=tuple(gaps), size_bytes=sum(e.size_bytes for e in files.values()))
+
+
+def _compressed_suffix(data: bytes) -> str:
+    """``.gz``, ``.tar.gz`` and the like by the first bytes; empty for anything else."""
+    for magic, suffix, opener in _COMPRESSED:
+        if data.startswith(magic):
+            try:
+                head = opener().decompress(data, _TAR_HEAD)
+            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
+                return suffix
+            return f".tar{suffix}" if head[257:262] == b"ustar" else suffix
+    return ""
 
 
 def read_blobs(git: Git, mirror: Path, oids: list[str]) -> dict[str, bytes]:

@@ -17,6 +17,8 @@ os.environ.update(
     LOG_LEVEL="CRITICAL",
     CKV_IGNORE_HIDDEN_DIRECTORIES="false",
     CHECKOV_IGNORE_HIDDEN_DIRECTORIES="false",
+    # Else node_modules, .terraform and .serverless are passed over without a word; no name holds a slash.
+    CKV_IGNORED_DIRECTORIES="/",
     CHECKOV_RUN_SCA_PACKAGE_SCAN_V2="false",
     ENABLE_GRACEFUL_SHUTDOWN="false",
     CHECKOV_ENABLE_DATAS_FOREACH_HANDLING="true",
@@ -41,7 +43,7 @@ def load():
     def scan(root):
         """Reports of one checkout, by runners made anew: no state is carried over."""
         runners = (Terraform(), CloudFormation(), Kubernetes(), Dockerfile())
-        chosen = RunnerFilter(framework=FRAMEWORKS, download_external_modules=False)
+        chosen = RunnerFilter(framework=FRAMEWORKS, download_external_modules=False, external_modules_download_path="/")
         registry = RunnerRegistry("", chosen, *runners)
         return registry.run(root_folder=root, external_checks_dir=[], collect_skip_comments=True)
 

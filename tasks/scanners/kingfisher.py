@@ -43,7 +43,7 @@ _OPTIONS = (
     "--jobs=2",
     "--format=json",
 )
-_OID = re.compile(r"(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})(?:$|[!/:|])")
+_OID = re.compile(r"(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})(?:$|[.!/:|])")
 
 
 def _control() -> Control:

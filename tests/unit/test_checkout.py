@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import stat
 from pathlib import Path
@@ -279,3 +282,24 @@ def test_a_mirror_that_is_gone_is_an_error(git: Git, upstream: Repository, dest:
     with pytest.raises(ScanGapError):
         write_checkout(git, tmp_path / "gone", [entry], dest, LIMITS)
     assert on_disk(dest) == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        (gzip.compress(b"x"), ".gz"),
+        (bz2.compress(b"x"), ".bz2"),
+        (lzma.compress(b"x"), ".xz"),
+        (b"\x1f\x8bgarbage", ".gz"),
+        (b"BZh", ".bz2"),
+        (b"PK\x03\x04", ""),
+        (b"text", ""),
+        (gzip.compress(b"\0" * 257 + b"ustar" + b"\0" * 250), ".tar.gz"),
+    ],
+)
+def test_compressed_blobs_are_named_by_their_kind(
+    git: Git, upstream: Repository, dest: Path, data: bytes, suffix: str
+) -> None:
+    oid = upstream.blob(data)
+    done = write_blobs(git, upstream.git_dir, [(oid, len(data))], dest, LIMITS)
+    assert list(done.files) == [f"{oid[:2]}/{oid}{suffix}"]

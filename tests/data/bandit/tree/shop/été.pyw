@@ -1,0 +1,5 @@
+import pickle
+
+
+def basket(cookie):
+    return pickle.loads(cookie)
