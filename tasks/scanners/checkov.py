@@ -64,7 +64,7 @@ class Checkov:
     summary: str = "misconfiguration in Terraform, CloudFormation, Kubernetes and Dockerfiles"
     licence: str = "Apache-2.0"
     reads: PathFilter = PathFilter(
-        suffixes=(b".tf", b".tf.json", b".tfvars", b".yaml", b".yml", b".json", b".template", b".dockerfile"),
+        suffixes=(b".tf", b".tf.json", b".tfvars", b".hcl", b".yaml", b".yml", b".json", b".template", b".dockerfile"),
         names=frozenset({b"dockerfile"}),
         prefixes=(b"dockerfile.",),
     )
