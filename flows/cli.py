@@ -89,16 +89,13 @@ def main() -> None:
     except NightwardenError as e:
         _say(e)
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted: finished scans are kept, the same command goes on with the rest")
-        sys.exit(130)
 
 
 def _say(error: NightwardenError) -> None:
     err = Console(stderr=True, highlight=False)
-    err.print(f"nightwarden: {one_line(error.message, 2000)}", markup=False, soft_wrap=True)
+    err.print(f"nightwarden: {one_line(" ".join(error.message.split()), 2000)}", markup=False, soft_wrap=True)
     if error.advice:
-        err.print(f"  {one_line(error.advice, 2000)}", markup=False, soft_wrap=True)
+        err.print(f"  {one_line(" ".join(error.advice.split()), 2000)}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tasks.patrol.summary import RunSummary
 
 EXIT_GAPS = 3
+EXIT_INTERRUPTED = 130
 _LOG_WIDTH = 180
 _URL = ("http://", "https://", "ssh://", "file://", "git@")
 
@@ -74,7 +75,12 @@ def patrol(
     if plan:
         print(_plan(settings, parameters))
         return
-    code = run(settings, parameters, keep_server=keep_server, verbose=verbose)
+    try:
+        code = run(settings, parameters, keep_server=keep_server, verbose=verbose)
+    except KeyboardInterrupt:
+        # Here, because the library would end the process without a word.
+        print("interrupted: finished scans are kept, the same command goes on with the rest", file=sys.stderr)
+        code = EXIT_INTERRUPTED
     raise typer.Exit(code)
 
 

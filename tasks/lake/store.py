@@ -97,6 +97,7 @@ class Store:
             raise LakeError(f"the table {name} cannot be read: {e}", advice="Run `nightwarden lake verify`.") from e
         finally:
             con.close()
+            del con  # a traceback that is kept must not keep it: DuckDB complains when Python ends
 
     def files(self, name: str, version: int | None = None) -> list[str]:
         """The Parquet files a table consists of at a version."""
