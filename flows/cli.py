@@ -93,9 +93,9 @@ def main() -> None:
 
 def _say(error: NightwardenError) -> None:
     err = Console(stderr=True, highlight=False)
-    err.print(f"nightwarden: {one_line(" ".join(error.message.split()), 2000)}", markup=False, soft_wrap=True)
-    if error.advice:
-        err.print(f"  {one_line(" ".join(error.advice.split()), 2000)}", markup=False, soft_wrap=True)
+    for start, text in (("nightwarden: ", error.message), ("  ", error.advice)):
+        if text:
+            err.print(start + one_line(" ".join(text.split()), 2000), markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
