@@ -212,7 +212,10 @@ class Patrol:
         else:
             refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"})
             if head is not None:
-                refs = sorted({head, *(r for r in refs if r != UNKNOWN_REF)})
+                refs = sorted({head, *refs})
+            elif s.mirror is not None:
+                # There are branches, but none is the default: that is a gap, whatever becomes of those known before.
+                refs = sorted({UNKNOWN_REF, *refs})
             refs = refs or [repo.default_branch or UNKNOWN_REF]
         return [self._name_scan(s, scanner, ref) for ref in refs]
 
@@ -251,7 +254,7 @@ class Patrol:
             )
         commit = s.mirror.refs.get(ref)
         if commit is None:
-            if ref == UNKNOWN_REF:
+            if ref == UNKNOWN_REF and s.mirror.head_ref is None:
                 return _give_up(base, Outcome.FAILED, "no_default_branch", "HEAD names no existing branch")
             return replace(_give_up(base, Outcome.NOTHING_TO_READ, "ref_gone", f"{ref} is gone"), action=Action.EMPTY)
         base = replace(base, commit=commit, config_digest=config)

@@ -65,10 +65,13 @@ class Mirrors:
                     if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
                         raise _stale(e) from e
                     raise
-                refs, names = self._local_refs(place / "git")
-                if lost := sorted(n for n in remote if n not in names and not n.endswith("^{}")):
+                refs, objects = self._local_refs(place / "git")
+                if _not_handed_over(remote, objects):
+                    head, remote = self._remote_refs(repo)  # did they move while they were fetched?
+                if lost := _not_handed_over(remote, objects):
                     # git leaves out what a shallow remote cannot hand over whole, warns, and ends with 0.
-                    self.forget(repo.repo_id)
+                    if before is None:
+                        self.forget(repo.repo_id)
                     raise ScanGapError("incomplete", f"{len(lost)} refs were not handed over: is it a shallow clone?")
                 _write_state(place, {"url": repo.url, "remote": remote, "refs": refs})
             else:
@@ -167,8 +170,8 @@ class Mirrors:
         self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
         del new_only
 
-    def _local_refs(self, git_dir: Path) -> tuple[dict[str, str], set[str]]:
-        """(commits of the mirror's heads and tags, names of all of them); tags of other objects have no commit."""
+    def _local_refs(self, git_dir: Path) -> tuple[dict[str, str], dict[str, str]]:
+        """(commits, objects) of the mirror's heads and tags; tags of other objects have no commit."""
         out = self._git.check(
             ["for-each-ref", "--format=%(objectname) %(objecttype) %(*objectname) %(*objecttype) %(refname)",
              "refs/heads", "refs/tags"],
@@ -176,13 +179,13 @@ class Mirrors:
         ).decode("utf-8", "surrogateescape")  # fmt: skip
         refs: dict[str, str] = {}
         odd: list[str] = []
-        names: set[str] = set()
+        objects: dict[str, str] = {}
         for line in out.split("\n"):
             fields = line.split(" ", 4)
             if len(fields) != 5:
                 continue
             oid, kind, peeled, peeled_kind, name = fields
-            names.add(_text(name))
+            objects[_text(name)] = oid
             if kind == "commit":
                 refs[_text(name)] = oid
             elif peeled_kind == "commit":
@@ -193,7 +196,12 @@ class Mirrors:
             done = self._git.run(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], mirror=git_dir)
             if done.exit_code == 0:
                 refs[_text(name)] = done.stdout.decode().strip()
-        return dict(sorted(refs.items())), names
+        return dict(sorted(refs.items())), objects
+
+
+def _not_handed_over(remote: Mapping[str, str], objects: Mapping[str, str]) -> list[str]:
+    """The advertised refs that the mirror does not have as advertised (peeled tags aside)."""
+    return [name for name, oid in remote.items() if not name.endswith("^{}") and objects.get(name) != oid]
 
 
 def _access(repo: Repo) -> tuple[str, tuple[Mount, ...], bool]:

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import ScanGapError
-from tasks.core.types import Limits, PathFilter, TreeEntry
+from tasks.core.types import Limits, TreeEntry
 from tasks.repos import checkout as checkout_module
 from tasks.repos.checkout import read_blobs, stream_blobs, write_blobs, write_checkout
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
-from tasks.repos.trees import gaps_for, links_of, read_tree
+from tasks.repos.trees import read_tree
 from tests.builders import Repository
 from tests.checkouts import LIMITS, check_out, on_disk, reasons
 
@@ -51,6 +51,14 @@ def test_no_filter_of_the_repository_is_applied(git: Git, upstream: Repository, 
     check_out(git, upstream, commit, dest)
     assert on_disk(dest)[b"a.txt"] == b"$Id$ one\ntwo\n"
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_replaced_blob_is_written_as_it_is(git: Git, upstream: Repository, dest: Path) -> None:
+    commit = upstream.commit({"a": b"the truth"})
+    upstream.git("replace", upstream.blob(b"the truth"), upstream.blob(b"a lie"))
+    assert upstream.git("show", "HEAD:a") == "a lie"
+    check_out(git, upstream, commit, dest)
+    assert on_disk(dest) == {b"a": b"the truth"}
 
 
 def test_one_blob_at_two_places_is_written_twice(git: Git, upstream: Repository, dest: Path) -> None:
@@ -86,40 +94,6 @@ def test_symbolic_links_and_submodules_are_not_written(git: Git, upstream: Repos
     check_out(git, upstream, commit, dest)
     assert on_disk(dest) == {b"real.py": b"x"}
     assert [p.name for p in dest.iterdir()] == ["real.py"]
-
-
-# -- what the tree cannot give ------------------------------------------------------------------------------
-
-
-def test_a_link_is_a_gap_unless_its_target_is_read_under_its_own_name(git: Git, upstream: Repository) -> None:
-    upstream.commit({"lib/real.py": b"x", "notes.txt": b"x"})
-    links = {
-        "near.py": "lib/real.py",
-        "lib/twin.py": "./real.py",
-        "lib/around.py": "../lib/../lib/real.py",
-        "text.py": "notes.txt",
-        "out.py": "/etc/passwd",
-        "up.py": "../other/real.py",
-        "gone.py": "lib/gone.py",
-        "loop.py": "loop.py",
-        "folder.py": "lib",
-        "unread.txt": "/etc/passwd",
-    }
-    for name, text in links.items():
-        (upstream.path / name).symlink_to(text)
-    tree = read_tree(git, upstream.git_dir, upstream.commit())
-    reads = PathFilter(suffixes=(b".py",))
-    told = {g.path: g.reason_code for g in gaps_for(tree, reads, links_of(git, upstream.git_dir, tree, reads))}
-    assert told == dict.fromkeys(("text.py", "out.py", "up.py", "gone.py", "loop.py", "folder.py"), "symlink")
-    blind = {g.path for g in gaps_for(tree, reads)}
-    assert blind == {n for n in links if n.endswith(".py")}, "without the texts every link is a gap"
-
-
-def test_a_submodule_is_a_gap(git: Git, upstream: Repository) -> None:
-    commit = upstream.commit({"a.py": b"x"})
-    tree = upstream.tree(("160000", "commit", commit, b"vendor"), ("120000", "blob", upstream.blob(b"x"), b"l.txt"))
-    found = gaps_for(read_tree(git, upstream.git_dir, upstream.commit_tree(tree)), PathFilter(suffixes=(b".py",)))
-    assert [(g.path, g.reason_code) for g in found] == [("vendor", "submodule")]
 
 
 # -- odd names ----------------------------------------------------------------------------------------------
@@ -201,14 +175,6 @@ def test_a_blob_that_vanishes_after_it_was_listed_is_a_gap(git: Git, upstream: R
     done = write_checkout(git, upstream.git_dir, tree.entries, dest, LIMITS)
     assert reasons(done) == {"a": "object_missing"}
     assert list(done.files) == ["b"]
-
-
-def test_a_tree_that_cannot_be_read_is_incomplete(git: Git, upstream: Repository) -> None:
-    commit = upstream.commit({"dir/a": b"x"})
-    upstream.loose(upstream.git("rev-parse", "HEAD:dir")).unlink()
-    with pytest.raises(ScanGapError) as refused:
-        read_tree(git, upstream.git_dir, commit)
-    assert refused.value.reason_code in ("incomplete", "corrupt")
 
 
 def test_nothing_to_write_is_no_error(git: Git, upstream: Repository, dest: Path) -> None:

@@ -193,8 +193,14 @@ def test_scopes_never_close_each_other() -> None:
         rows, opened, fixed = table.see(change_of(result("2", **scope)))
         assert (len(rows), opened, fixed) == (1, 0, 1)
         assert sum(r["status"] == "fixed" for r in table.rows.values()) == closed
-    for scope in scopes[:2]:
-        table.see(change_of(result("3", FLAW, **scope)))
+
+    def all_at_once(name: str, seen_in: int) -> tuple[int, int]:
+        found = [result(name, *([FLAW] if n < seen_in else []), **s) for n, s in enumerate(scopes)]
+        return table.see(*map(change_of, found))[1:]
+
+    assert all_at_once("3", 2) == (2, 0)
+    assert all_at_once("4", 4) == (2, 0)
+    assert all_at_once("5", 2) == (0, 2)
     reopened = {(r["repo_id"], r["ref"], r["tool"]) for r in table.rows.values() if r["status"] == "open"}
     assert reopened == {
         ("team/app", "refs/heads/main", "bandit"),

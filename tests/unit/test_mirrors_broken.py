@@ -109,6 +109,21 @@ def test_a_shallow_clone_is_never_taken_for_the_whole(mirrors: Mirrors, tmp_path
     assert reason(mirrors, repo) == "incomplete"
 
 
+def test_a_remote_that_became_shallow_leaves_the_old_mirror(mirrors: Mirrors, tmp_path: Path) -> None:
+    origin = Repository(tmp_path / "origin")
+    origin.commit({"a.txt": b"one"})
+    real_git(tmp_path, "clone", "--quiet", "--bare", f"file://{origin.path}", "served.git")
+    repo = Repo(repo_id="s", slug="s", url=str(tmp_path / "served.git"), source="test")
+    mirror = mirrors.refresh(repo)
+    origin.commit({"a.txt": b"two"})
+    shutil.rmtree(tmp_path / "served.git")
+    real_git(tmp_path, "clone", "--quiet", "--bare", "--depth=1", f"file://{origin.path}", "served.git")
+    assert reason(mirrors, repo) == "incomplete"
+    assert content(mirror) == {"a.txt": "one"}
+    shutil.rmtree(tmp_path / "served.git")
+    assert reason(mirrors, repo) == "fetch_stale", "what is known is not forgotten"
+
+
 def test_objects_borrowed_from_elsewhere_are_not_followed(mirrors: Mirrors, tmp_path: Path) -> None:
     other = Repository(tmp_path / "other")
     other.commit({"a.txt": b"one"})
