@@ -65,8 +65,13 @@ class _Watch:
     def kill(self) -> None:
         """Kill the group; the PID name space takes the rest with it."""
         self.killed = True
+        # bubblewrap's inner process has a session of its own and, while it starts, follows nobody's death.
+        below = list(_tree(self.proc.pid))[1:]
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.proc.pid, signal.SIGKILL)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def check(self, cancel: threading.Event) -> None:
         """Sample memory (at most five times a second) and act on a limit."""

@@ -15,7 +15,10 @@ ScopeKey = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A scope that now refers to another result; ``result`` is None when there is nothing to read any more."""
+    """A scope that now refers to another result; ``result`` is None when there is nothing to read any more.
+
+    ``before`` names the result it referred to until now.
+    """
 
     repo_id: str
     ref: str
@@ -23,6 +26,7 @@ class Change:
     slug: str
     commit: str | None
     result: ScanResult | None
+    before: str | None = None
     fixed_reason: str = "not_seen"
 
     @property
@@ -40,14 +44,28 @@ class Moment:
     key_id: str
 
 
+#: Paths at which a result saw each anchor.
+Places = Mapping[str, Mapping[str, frozenset[str]]]
+
+
+def places_of(results: Mapping[str, Iterable[Observation]]) -> Places:
+    """Result name → anchor → paths."""
+    found: dict[str, dict[str, frozenset[str]]] = {}
+    for name, observations in results.items():
+        by_anchor = found.setdefault(name, {})
+        for o in observations:
+            by_anchor[o.anchor_uid] = by_anchor.get(o.anchor_uid, frozenset()) | {o.path or ""}
+    return found
+
+
 def transitions(
-    known: Iterable[Mapping[str, Any]], changes: Iterable[Change], moment: Moment
+    known: Iterable[Mapping[str, Any]], changes: Iterable[Change], moment: Moment, places: Places | None = None
 ) -> tuple[list[dict[str, Any]], int, int]:
     """(rows to merge, opened, fixed).
 
-    ``known`` are all rows of ``findings`` of the changed scopes. A finding closes only when its scope's new result
-    lacks its anchor and did read its path; it opens again when it is seen again. Rows that would not change are
-    left out.
+    ``known`` are all rows of ``findings`` of the changed scopes, ``places`` the paths at which the results before saw
+    them. A finding closes only when its scope's new result lacks its anchor and did read every one of its paths; it
+    opens again when it is seen again. Rows that would not change are left out.
     """
     by_scope: dict[ScopeKey, dict[str, Mapping[str, Any]]] = {}
     for row in known:
@@ -66,8 +84,10 @@ def transitions(
             if old is None or any(fresh[k] != old[k] for k in fresh if k != "commit"):
                 out.append(fresh)
         unread = {g.path for g in change.result.gaps} if change.result is not None else set()
+        stood = (places or {}).get(change.before or "", {})
         for uid, old in before.items():
-            if uid in seen or old["status"] != "open" or old["path"] in unread:
+            paths = {old["path"], *stood.get(old["anchor_uid"], ())}
+            if uid in seen or old["status"] != "open" or paths & unread:
                 continue
             fixed += 1
             reason = change.fixed_reason if change.result is None else "not_seen"

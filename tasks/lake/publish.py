@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
-from tasks.lake.findings import Change, Moment, transitions
+from tasks.lake.findings import Change, Moment, places_of, transitions
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
@@ -67,7 +67,10 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     at: datetime = batch.run["finished_at"]
     moment = Moment(run_id=batch.run["run_id"], at=at, key_id=lake.key_id)
     known = snapshot.findings_of(c.key for c in batch.changes)
-    found, opened, fixed = transitions(known, batch.changes, moment)
+    # Only where something was not read it matters at which places a finding stood.
+    partial = [c.before for c in batch.changes if c.before and c.result is not None and c.result.gaps]
+    places = places_of(snapshot.observations_of(partial))
+    found, opened, fixed = transitions(known, batch.changes, moment, places)
     tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
     run = {
         **batch.run,

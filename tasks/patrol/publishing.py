@@ -87,6 +87,7 @@ def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
             slug=commits[key].slug,
             commit=commits[key].commit,
             result=result,
+            before=patrol.states[key].result_name if key in patrol.states else None,
             fixed_reason=commits[key].reason_code or "nothing_to_read",
         )
         for key, result in closing.changed.items()

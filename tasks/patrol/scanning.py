@@ -18,7 +18,7 @@ from tasks.core.types import Cause, Outcome, Parsed, RawReport, Scan, ScanResult
 from tasks.patrol import history_scan, tree_scan
 from tasks.patrol.look import Look, reader, result_of, row_of
 from tasks.patrol.plan import Action, Planned, needs_work
-from tasks.patrol.session import Patrol, RepoState
+from tasks.patrol.session import DAMAGED, Patrol, RepoState
 from tasks.repos.checkout import Checkout
 from tasks.scanners.execute import Execution, execute, execute_bisecting, run_control
 from tasks.scanners.service import ServicePool
@@ -65,6 +65,8 @@ class Scanning:
         except ScanGapError as e:
             if e.reason_code == "cancelled":
                 raise
+            if e.reason_code in DAMAGED:
+                self.means.mirrors.doubt(p.repo_id)
             look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=e.reason_code, detail=e.detail))
         except Exception as e:  # a fault of ours on one repository must not take the others' night
             # The message may quote what was read, so only the type and the place are kept.

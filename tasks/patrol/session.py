@@ -40,6 +40,8 @@ from tasks.repos.mirrors import Mirrors
 from tasks.repos.trees import read_tree
 
 ScopeKey = tuple[str, str, str]
+#: Reasons that a mirror which was whole can only have by damage on our side.
+DAMAGED = frozenset({"corrupt", "incomplete"})
 
 
 @dataclass(slots=True)
@@ -264,9 +266,17 @@ class Patrol:
                 return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
             if state.scan_name is not None:
                 return replace(base, scan_name=state.scan_name)
+        return self._name_tree(s, scanner, base, config)
+
+    def _name_tree(self, s: RepoState, scanner: Scanner, base: Planned, config: str) -> Planned:
+        """Name a scan of unit tree or file by the files of its commit."""
+        assert s.mirror is not None
+        assert base.commit is not None
         try:
-            tree = read_tree(self.means.git, s.mirror.path, commit)
+            tree = read_tree(self.means.git, s.mirror.path, base.commit)
         except ScanGapError as e:
+            if e.reason_code in DAMAGED:
+                self.means.mirrors.doubt(s.repo.repo_id)
             return _give_up(base, Outcome.FAILED, e.reason_code, e.detail)
         entries = [e for e in tree.entries if scanner.reads(e.path)]
         if not entries:

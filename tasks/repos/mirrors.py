@@ -89,6 +89,10 @@ class Mirrors:
             duration_s=time.monotonic() - began,
         )
 
+    def doubt(self, repo_id: str) -> None:
+        """Have the next refresh make this mirror anew; until then it stays as it is."""
+        (self.path_of(repo_id) / "state.json").unlink(missing_ok=True)
+
     def forget(self, repo_id: str) -> None:
         """Remove a mirror that turned out damaged; the next refresh makes it anew."""
         shutil.rmtree(self.path_of(repo_id), ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.core.identity import FP_VERSION, finding_uid
 from tasks.core.types import Gap, Kind
-from tasks.lake.findings import Change, Moment, transitions
+from tasks.lake.findings import Change, Moment, places_of, transitions
 from tasks.lake.schema import TABLES
 from tests.lake_rows import KEY_ID, NIGHT, change_of, observation, result
 
@@ -266,3 +267,15 @@ def test_any_history_of_nights(nights: list[tuple[frozenset[str], frozenset[str]
         assert {p for p, s in table.status().items() if s == "open"} == {f"{a}.py" for a in open_now}
         assert set(table.status()) == {f"{a}.py" for a in ever}, "no finding is forgotten"
         assert all((r["status"] == "fixed") == (r["fixed_run"] is not None) for r in table.rows.values())
+
+
+def test_a_finding_of_several_places_stays_open_while_one_of_them_is_unread() -> None:
+    first, second = observation("flaw", "a.py", 3), observation("flaw", "b.py", 7)
+    before = result("1", first, second)
+    (known, _, _) = transitions([], [change_of(before)], moment(1))
+    blind = result("2", gaps=(Gap(path="b.py", reason_code="unparsable"),))
+    change = replace(change_of(blind), before=before.result_name)
+    places = places_of({before.result_name: before.observations})
+    assert transitions(known, [change], moment(2), places) == ([], 0, 0)
+    _, opened, fixed = transitions(known, [replace(change, result=result("3"))], moment(2), places)
+    assert (opened, fixed) == (0, 1)

@@ -269,3 +269,16 @@ def test_a_mirror_in_use_is_not_unused_though_nothing_moves(mirrors: Mirrors, up
 
 def test_collecting_before_there_is_anything(mirrors: Mirrors) -> None:
     assert mirrors.collect(["team/app"], 30) == []
+
+
+def test_a_mirror_in_doubt_is_made_anew(mirrors: Mirrors, upstream: Repository) -> None:
+    upstream.commit({"a.txt": b"one"})
+    mirror = mirrors.refresh(upstream.repo())
+    assert not mirrors.refresh(upstream.repo()).fetched
+    for pack in (mirror.path / "objects").rglob("*.pack"):
+        pack.chmod(0o644)
+        pack.write_bytes(b"garbage")
+    mirrors.doubt("team/app")
+    again = mirrors.refresh(upstream.repo())
+    assert again.fetched
+    assert content(again) == {"a.txt": "one"}
