@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import packages_distributions
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from flows import cli_lake, cli_patrol, cli_tools
-from flows.settings import Settings, load
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.text import one_line
@@ -59,11 +57,6 @@ def explain(
             f"no outcome or reason is called {one_line(code, 60)!r}",
             advice="`nightwarden explain` lists them all.",
         )
-
-
-def settings_of(config: Path | None, **given: object) -> Settings:
-    """The settings of one command."""
-    return load(config, **given)
 
 
 def _foreign_owner() -> str | None:

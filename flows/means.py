@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +32,8 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
 
     Raises UsageError, LakeError; a tool that is not there becomes the reason of its scans, not an error.
     """
+    # Secret values pass through this process: no core dump of it or of what it starts.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     box = detect()
     if box.backend == "none" and os.environ.get("NIGHTWARDEN_DEPLOYED") and not settings.allow_no_sandbox:
         raise UsageError(
@@ -43,10 +47,10 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
         if write:
             stack.enter_context(lake.lock())
             lake.adopt()
-        work = settings.home / "work"
+        work = settings.home / "work" / hashlib.sha256(str(settings.lake_dir).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
-        git = Git(runner, timeout_s=settings.fetch_timeout_s)
+        git = Git(runner, timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
         scanners = tuple(_limited(s, settings.tools.get(s.name)) for s in SCANNERS)
         yield Means(
             lake=lake,
@@ -58,6 +62,8 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             key=key,
             work=work,
             workers=settings.workers,
+            writes=write,
+            unused_mirror_days=settings.unused_mirror_days,
             switched_off=frozenset(name for name, t in settings.tools.items() if not t.enabled),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -109,7 +111,7 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
         return Completed(message=f"planned {expected} scans; nothing was started")
     run.progress.start("scan", {s.repo.slug: _weight(s) for s in changed})
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.workers)
-    with runner:
+    with runner, _cancelled_first(run):
         shares = _shares(changed)
         if flow_run.id is not None:
             scanning.SUBMITTED[UUID(str(flow_run.id))] = len(shares) + _PHASES
@@ -124,6 +126,16 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
     if summary.gap_rows:
         return Failed(name="CompletedWithGaps", message=summary.sentence())
     return Completed(message=summary.sentence())
+
+
+@contextmanager
+def _cancelled_first(run: Patrol) -> Iterator[None]:
+    """On an interruption kill the tools before the task runner waits for its threads."""
+    try:
+        yield
+    except BaseException:
+        run.means.runner.cancel()
+        raise
 
 
 def _weight(s: RepoState) -> float:

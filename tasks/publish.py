@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import wait
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectConcurrentFuture
 
 from tasks.core.reasons import OUTCOMES
 from tasks.core.text import for_artifact
@@ -34,17 +34,16 @@ def publish(run_id: str) -> RunSummary:
     return publish_run(ACTIVE[run_id].patrol)
 
 
-def follow(run: Patrol, futures: Sequence[PrefectFuture[Any]], *, every_s: float) -> None:
+def follow(run: Patrol, futures: Sequence[PrefectConcurrentFuture[Any]], *, every_s: float) -> None:
     """Wait for the scans, keeping the progress artifact up to date."""
     if not futures:
         return
     artifact = create_progress_artifact(0.0, key="progress", description="repositories scanned")
     next_update = time.monotonic() + every_s
-    left = list(futures)
+    # The threads' own futures: asking a Prefect future for its state asks the API.
+    left = {f.wrapped_future for f in futures}
     while left:
-        with suppress(TimeoutError):
-            left[0].wait(timeout=_TICK_S)
-        left = [f for f in left if not f.state.is_final()]
+        left = wait(left, timeout=_TICK_S).not_done
         if time.monotonic() >= next_update:
             next_update = time.monotonic() + every_s
             look = run.progress.look()

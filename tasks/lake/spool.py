@@ -24,21 +24,24 @@ class Spool:
         """Keep one finished scan."""
         zst.write(self._root / f"{result.result_name}.zst", dumps(result))
 
-    def load(self) -> dict[str, ScanResult]:
-        """All kept scans by result name."""
+    def load(self, *, tidy: bool = True) -> dict[str, ScanResult]:
+        """All kept scans by result name. ``tidy`` (with the lake's lock held) sets torn files aside."""
         found: dict[str, ScanResult] = {}
         for path in sorted(self._root.glob("*.zst")):
             try:
                 result = loads(zst.read(path))
-            except (ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError):
+                if not tidy:
+                    continue
                 rejected = self._root / "rejected"
                 rejected.mkdir(exist_ok=True)
                 path.replace(rejected / path.name)
                 self.rejected_names.append(path.name)
                 continue
             found[result.result_name] = result
-        for leftover in self._root.glob(".*.zst.*"):
-            leftover.unlink(missing_ok=True)
+        if tidy:
+            for leftover in self._root.glob(".*.zst.*"):
+                leftover.unlink(missing_ok=True)
         return found
 
     def remove(self, names: Iterable[str]) -> None:

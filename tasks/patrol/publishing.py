@@ -16,8 +16,6 @@ from tasks.patrol.rows import Closing, close_run, is_gap
 from tasks.patrol.session import Patrol, RepoState
 from tasks.patrol.summary import RunSummary, coverage_of, group_gaps
 
-_DAYS_UNUSED = 30.0
-
 
 def publish_run(patrol: Patrol) -> RunSummary:
     """Write the run; whole or not at all. Returns its summary."""
@@ -58,7 +56,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
             changes=_changes(patrol, closing),
         ),
     )
-    means.mirrors.collect(patrol.repos, _DAYS_UNUSED)
+    means.mirrors.collect(patrol.repos, means.unused_mirror_days)
     return RunSummary(
         run_id=patrol.run_id,
         expected=len(closing.scans),
@@ -135,7 +133,6 @@ def _gap_entries(patrol: Patrol, closing: Closing, gap_rows: list[Scan]) -> Iter
         own = patrol.results.get(s.result_name or "")
         for gap in own.gaps if own is not None else unread.get(s.result_name or "", ()):
             yield (gap.reason_code, s.tool, "partial", s.slug)
-    del closing
 
 
 def _known_gaps(patrol: Patrol) -> frozenset[tuple[str, str]] | None:

@@ -129,7 +129,17 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
     state = replace(state, slug=p.slug, source=source)
     if p.action is Action.KEEP:
         # The same files under a newer commit: the next extension may start from it.
-        return replace(state, commit=p.commit, tips=p.tips)
+        return replace(
+            state,
+            commit=p.commit,
+            tips=p.tips,
+            outcome=Outcome.PARTIAL if state.gaps else Outcome.OK,
+            reason_code=None,
+            detail=state.detail if state.outcome is Outcome.PARTIAL else "",
+            failed_name=None,
+            attempts=0,
+            next_attempt_at=None,
+        )
     if p.action is Action.WAIT or row.outcome is Outcome.SKIPPED:
         return state
     if result is not None:

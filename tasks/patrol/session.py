@@ -69,6 +69,9 @@ class Means:
     key: HmacKey
     work: Path
     workers: int
+    #: Whether the lake's lock is held; a plan only reads.
+    writes: bool = True
+    unused_mirror_days: float = 30.0
     switched_off: frozenset[str] = frozenset()
 
 
@@ -84,8 +87,11 @@ class Patrol:
         self.progress = Progress()
         self.repos: dict[str, RepoState] = {}
         self.snapshot: Snapshot = means.lake.snapshot()
-        self.spooled: dict[str, ScanResult] = means.lake.spool.load()
+        self.spooled: dict[str, ScanResult] = means.lake.spool.load(tidy=means.writes)
         self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states([s.name for s in self.sources])
+        self._known: dict[tuple[str, str], list[ScopeState]] = {}
+        for state in self.states.values():
+            self._known.setdefault((state.repo_id, state.tool), []).append(state)
         self.rows: dict[ScopeKey, Scan] = {}
         #: Results of this run and of a killed one before it, by the name that plans know them by.
         self.results = {result_name(r.scan_name, r.parse_revision): r for r in self.spooled.values()}
@@ -139,10 +145,25 @@ class Patrol:
             self.progress.end(state.repo.slug, failed=state.reason_code is not None)
 
     def each(self, items: Iterable[RepoState], work: Callable[[RepoState], None]) -> None:
-        """Run ``work`` for every item on the run's threads; the first exception ends the phase."""
+        """Run ``work`` for every item on the run's threads. A fault of ours on one repository is that one's reason;
+        an interruption kills what runs and ends the phase."""
+
+        def guarded(item: RepoState) -> None:
+            try:
+                work(item)
+            except ScanGapError:
+                raise
+            except Exception as e:  # must not take the others' night; a message may quote what was read
+                item.reason_code, item.detail = "internal", type(e).__name__
+
         with ThreadPoolExecutor(self.means.workers, thread_name_prefix="patrol") as pool:
-            for future in [pool.submit(work, item) for item in items]:
-                future.result()
+            try:
+                for future in [pool.submit(guarded, item) for item in items]:
+                    future.result()
+            except BaseException:
+                self.means.runner.cancel()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
     # -- plan -------------------------------------------------------------------------------------------
 
@@ -197,17 +218,18 @@ class Patrol:
 
     def _name_one(self, s: RepoState) -> None:
         try:
-            for scanner in self.means.scanners:
-                s.plans += self._name_scans(s, scanner)
+            s.plans = [p for scanner in self.means.scanners for p in self._name_scans(s, scanner)]
+        except ScanGapError:
+            raise
+        except Exception as e:  # a fault of ours on one repository: its scans fail, the others go on
+            s.reason_code, s.detail = "internal", type(e).__name__
+            s.plans = [p for scanner in self.means.scanners for p in self._name_scans(s, scanner)]
         finally:
             self.progress.end(s.repo.slug, failed=s.reason_code is not None)
 
     def _name_scans(self, s: RepoState, scanner: Scanner) -> list[Planned]:
         """The expected scans of one repository by one tool, named where the tree can be read."""
-        repo, known = (
-            s.repo,
-            [k for k in self.states.values() if k.repo_id == s.repo.repo_id and k.tool == scanner.name],
-        )
+        repo, known = s.repo, self._known.get((s.repo.repo_id, scanner.name), [])
         head = s.mirror.head_ref if s.mirror else None
         if scanner.unit is Unit.BLOB:
             refs = [ALL_REFS]

@@ -23,6 +23,12 @@ from tasks.core.types import Mirror, Mount, Repo
 from tasks.repos.discovery import is_address
 from tasks.repos.git import PROTOCOLS, Git, failure
 
+#: The last of several entries wins, so what the repository's configuration hides is shown again.
+_UPLOAD_PACK = (
+    "git -c uploadpack.hideRefs=!refs/heads -c uploadpack.hideRefs=!refs/tags"
+    " -c transfer.hideRefs=!refs/heads -c transfer.hideRefs=!refs/tags -c uploadpack.hideRefs=!HEAD"
+    " -c core.alternateRefsCommand=/bin/false upload-pack"
+)
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FALLBACK_HEADS = ("refs/heads/main", "refs/heads/master")
 _PEELED = "^{}"
@@ -119,7 +125,7 @@ class Mirrors:
         """(branch that HEAD names, object of every head and tag) as the remote tells."""
         address, mounts, network = _access(repo)
         done = self._git.run(
-            ["ls-remote", "--symref", "--", address, "HEAD", "refs/heads/*", "refs/tags/*"],
+            ["ls-remote", "--symref", *_serving(address), "--", address, "HEAD", "refs/heads/*", "refs/tags/*"],
             mounts=mounts,
             network=network,
         )
@@ -142,7 +148,7 @@ class Mirrors:
         """Fetch into the mirror, or make it. A damaged mirror is made anew once."""
         if not fresh:
             try:
-                self._fetch_into(repo, place / "git", new_only=True)
+                self._fetch_into(repo, place / "git")
                 return
             except ScanGapError as e:
                 if e.reason_code not in ("corrupt", "incomplete"):
@@ -154,17 +160,17 @@ class Mirrors:
                 ["init", "--quiet", "--bare", "--template=", str(making / "git")],
                 mounts=(_parent_of(making),),
             )
-            self._fetch_into(repo, making / "git", new_only=False)
+            self._fetch_into(repo, making / "git")
             shutil.rmtree(place, ignore_errors=True)
             making.rename(place)
         finally:
             shutil.rmtree(making, ignore_errors=True)
 
-    def _fetch_into(self, repo: Repo, git_dir: Path, *, new_only: bool) -> None:
+    def _fetch_into(self, repo: Repo, git_dir: Path) -> None:
         address, mounts, network = _access(repo)
         self._git.check(
             ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
-             "--no-auto-maintenance", "--force", "--", address, *_REFSPECS],
+             "--no-auto-maintenance", "--force", *_serving(address), "--", address, *_REFSPECS],
             mirror=git_dir,
             writable=True,
             mounts=mounts,
@@ -172,7 +178,6 @@ class Mirrors:
         )  # fmt: skip
         # A local transport trusts the other side: walk what the refs reach, so that a missing object is seen now.
         self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
-        del new_only
 
     def _local_refs(self, git_dir: Path) -> tuple[dict[str, str], dict[str, str]]:
         """(commits, objects) of the mirror's heads and tags; tags of other objects have no commit."""
@@ -201,6 +206,11 @@ class Mirrors:
             if done.exit_code == 0:
                 refs[_text(name)] = done.stdout.decode().strip()
         return dict(sorted(refs.items())), objects
+
+
+def _serving(address: str) -> tuple[str, ...]:
+    """For a repository on this machine: serve it by a git that its own configuration cannot make hide refs."""
+    return ("--upload-pack", _UPLOAD_PACK) if address.startswith("file://") else ()
 
 
 def _not_handed_over(remote: Mapping[str, str], objects: Mapping[str, str]) -> list[str]:

@@ -282,3 +282,15 @@ def test_a_mirror_in_doubt_is_made_anew(mirrors: Mirrors, upstream: Repository) 
     again = mirrors.refresh(upstream.repo())
     assert again.fetched
     assert content(again) == {"a.txt": "one"}
+
+
+@pytest.mark.parametrize("key", ["uploadpack.hideRefs", "transfer.hideRefs"])
+@pytest.mark.parametrize("hidden", ["refs/heads", "refs/heads/side", "refs/tags", "HEAD"])
+def test_a_repository_cannot_hide_its_refs(mirrors: Mirrors, upstream: Repository, key: str, hidden: str) -> None:
+    upstream.commit({"a.txt": b"one"})
+    upstream.git("branch", "side")
+    upstream.git("tag", "v1")
+    upstream.git("config", key, hidden)
+    mirror = mirrors.refresh(upstream.repo())
+    assert set(mirror.refs) == {"refs/heads/main", "refs/heads/side", "refs/tags/v1"}
+    assert mirror.head_ref == "refs/heads/main"
