@@ -8,6 +8,7 @@ library as it is called here; offline every severity is null. See ``checkov_serv
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,10 +34,25 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
-from tasks.scanners.masking import compact, first_json, form_checked, kept, number, short, storable, string, told
+from tasks.scanners.masking import (
+    compact,
+    first_json,
+    form_checked,
+    kept,
+    mask_quoted,
+    number,
+    short,
+    storable,
+    string,
+    told,
+)
 
 SERVER = Path(__file__).with_name("checkov_server.py")
 _INSIDE = "/opt/checkov_server.py"
+_INDEX = re.compile(r'\["((?:[^"\\]|\\.)*)"\]')
+_SUFFIXES = (".tf", ".tfvars", ".hcl", ".yaml", ".yml", ".json", ".template")
+#: As checkov 3.3 has it in `common/util/dockerfile.py`.
+_DOCKERFILE = re.compile(r"^(?:.+\.)?[Dd]ockerfile(?:\..+)?$(?<!\.[Dd]ockerignore)")
 _CONTROL = b"""\
 resource "aws_security_group" "open" {
   name        = "open"
@@ -105,7 +121,7 @@ class Checkov:
         report = answer.get("report")
         if not isinstance(report, dict) or not isinstance(report.get("checks"), list):
             raise ScanGapError("report_invalid", "checkov: the report has another form")
-        checks = [_kept(check) for check in report["checks"]]
+        checks = [_kept(check, key) for check in report["checks"]]
         checks.sort(key=lambda c: [str(c[k]) for k in sorted(c)])
         unparsed = [{"framework": storable(e["framework"]), "path": string(e["path"])} for e in report["unparsed"]]
         return compact(
@@ -129,15 +145,18 @@ class Checkov:
                 gaps.append(Gap(path=display_path(entry.path), blob=entry.blob, reason_code="unparsable"))
             else:
                 gaps.append(Gap(path=storable(path), reason_code="unparsable"))
+        for path, entry in target.files.items():
+            if path not in unparsed and _passed_over(path):
+                gaps.append(Gap(path=display_path(entry.path), blob=entry.blob, reason_code="unreadable_by_tool"))
         return Parsed(
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(_observations(document["checks"], target)),
             gaps=tuple(gaps),
-            files_read=len(target.files.keys() - unparsed),
+            files_read=len(target.files) - sum(1 for g in gaps if g.blob),
         )
 
 
-def _kept(check: dict[str, Any]) -> dict[str, Any]:
+def _kept(check: dict[str, Any], key: HmacKey) -> dict[str, Any]:
     """What is kept of one check. Raises KeyError, TypeError, ValueError when it has another form."""
     if check["status"] not in {"failed", "skipped"}:
         raise ValueError("unknown status")
@@ -149,12 +168,24 @@ def _kept(check: dict[str, Any]) -> dict[str, Any]:
         "path": string(check["path"]),
         # Where it judges several resources together, checkov does not always know the lines.
         "lines": [number(n, least=-1) for n in check["lines"] if n is not None],
-        "resource": storable(check["resource"]),
-        "module": None if check["module"] is None else storable(check["module"]),
+        "resource": _address(check["resource"], key),
+        "module": None if check["module"] is None else _address(check["module"], key),
         "severity": None if check["severity"] is None else storable(check["severity"]),
         "guideline": None if check["guideline"] is None else storable(check["guideline"]),
         "keys": sorted(storable(k) for k in check["keys"]),  # checkov keeps them in a set
     }
+
+
+def _address(value: Any, key: HmacKey) -> str:
+    """A resource's address; the keys of ``for_each`` are literals of the source and become keyed HMACs."""
+    named = _INDEX.sub(lambda m: f'["{key.name(m.group(1).encode(), purpose="iac-index")[:16]}"]', storable(value))
+    return named if named.count('"') == 2 * len(_INDEX.findall(named)) else mask_quoted(named)
+
+
+def _passed_over(path: str) -> bool:
+    """Whether checkov leaves a file out for its name: it goes by exact case, and does not read ``.tf.json``."""
+    name = posixpath.basename(path)
+    return name.endswith(".tf.json") or not (name.endswith(_SUFFIXES) or _DOCKERFILE.match(name))
 
 
 def _observations(checks: list[dict[str, Any]], target: Target) -> Iterator[Observation]:

@@ -68,8 +68,35 @@ def record(check, root, status):
     }
 
 
+def torn(root):
+    """Kubernetes and CloudFormation files that are neither YAML nor JSON: checkov leaves them out without a word."""
+    import yaml
+
+    class Loader(yaml.CSafeLoader):
+        """Any tag is fine, such as !Ref; whatever stands below it is not looked at."""
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if not name.endswith((".yaml", ".yml", ".json", ".template")):
+                continue
+            with open(os.path.join(folder, name), "rb") as file:
+                text = file.read()
+            if not (
+                (b"apiVersion" in text and b"kind" in text) or b"AWSTemplateFormatVersion" in text or b"AWS::" in text
+            ):
+                continue
+            try:
+                for _document in yaml.load_all(text, Loader=Loader):  # noqa: S506  a safe loader
+                    pass
+            except (yaml.YAMLError, ValueError, RecursionError):
+                yield os.path.join(folder, name)
+
+
 def answer(scan, root):
     """Scan one checkout and describe what was seen."""
+    if not os.path.isdir(root):
+        raise FileNotFoundError  # checkov would find nothing in it and be content
     found, unparsed, resources, passed = [], [], 0, 0
     for report in scan(root):
         for check in report.failed_checks:
@@ -81,6 +108,8 @@ def answer(scan, root):
         resources += len(report.resources)
         for path in report.parsing_errors:
             unparsed.append({"framework": report.check_type, "path": path.removeprefix(root).lstrip("/")})
+    for path in torn(root):
+        unparsed.append({"framework": "any", "path": path.removeprefix(root).lstrip("/")})
     return {"checks": found, "unparsed": unparsed, "resources": resources, "passed": passed}
 
 

@@ -204,3 +204,27 @@ def test_nothing_is_left_in_the_work_folder(nights: list[Night], place: Path) ->
 def test_the_last_night_starts_no_tool(nights: list[Night]) -> None:
     assert nights[2].starts == ()
     assert nights[2].still_open() == nights[1].still_open()
+
+
+def test_what_checkov_leaves_out_without_a_word_is_a_gap(tmp_path: Path) -> None:
+    pod = b"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: x, securityContext: {privileged: true}}]}\n"
+    repo = Repository(tmp_path / "org" / "sly")
+    repo.commit(
+        {
+            "pod.yaml": pod,
+            "torn.yaml": pod + b"---\n{{ if .x }}\n",
+            "LOUD.YAML": pod,
+            "main.tf.json": b"{}",
+            "plain.json": b"{,",
+        }
+    )
+    keyed = b'resource "aws_s3_bucket" "b" {\n  for_each = toset(["canaryliteral"])\n  bucket = each.key\n}\n'
+    repo.commit({"keyed.tf": keyed})
+    told = night(tmp_path / "home", tmp_path / "org")
+    assert told.said("sly", "checkov") == ("partial", None)
+    assert told.unread("sly", "checkov") == {
+        ("torn.yaml", "unparsable"), ("LOUD.YAML", "unreadable_by_tool"), ("main.tf.json", "unreadable_by_tool"),
+    }  # fmt: skip
+    resources = {f["resource"] for f in told.findings["sly", "checkov"]}
+    assert any(r.startswith('aws_s3_bucket.b["') for r in resources)
+    assert "canaryliteral" not in repr(told.findings)
