@@ -8,8 +8,9 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -135,10 +136,12 @@ def _sources(repos: list[str] | None) -> dict[str, Any]:
 
 def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, verbose: bool) -> int:
     """Run the flow here and now, with a server of our own if no API is configured. Returns the exit code."""
-    out = Console(stderr=True, highlight=False)
+    out = Console(stderr=True, highlight=False, markup=False)
     _quiet_prefect(verbose)
     with ExitStack() as stack:
         stack.enter_context(activate(settings))
+        # Prefect reads .env and prefect.toml of the working directory, which may be a cloned repository.
+        stack.enter_context(chdir(stack.enter_context(TemporaryDirectory(prefix="nightwarden-"))))
         if not os.environ.get("PREFECT_API_URL"):
             stack.enter_context(_local_server(settings, out, keep=keep_server))
         from flows import patrol as flow_module  # Prefect reads its environment when it is imported
@@ -216,10 +219,10 @@ def _watch(last: dict[str, Any], stop: threading.Event, out: Console) -> None:
     """Show the progress: a bar in a terminal, a line every 30 s elsewhere."""
     if out.is_terminal:
         with Progress(
-            TextColumn("{task.fields[phase]:<8}"),
+            TextColumn("{task.fields[phase]:<8}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             console=out,
             transient=True,
@@ -247,7 +250,7 @@ def _note(look: Standing) -> str:
 
 def _print_summary(summary: RunSummary, settings: Settings) -> None:
     """Gaps first, then what was done."""
-    out = Console(highlight=False)
+    out = Console(highlight=False, markup=False)
     if not out.is_terminal:
         out.width = _LOG_WIDTH
     if summary.gaps:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import chdir
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -111,8 +113,10 @@ def deploy(
             "no Prefect API is configured",
             advice="Set PREFECT_API_URL (and PREFECT_API_AUTH_STRING), as for any Prefect client.",
         )
-    from deployments.register import register
+    # Prefect reads .env and prefect.toml of the working directory, which may be a cloned repository.
+    with TemporaryDirectory(prefix="nightwarden-") as empty, chdir(empty):
+        from deployments.register import register
 
-    for line in register(pool):
-        print(line)
+        for line in register(pool):
+            print(line)
     print(f"start a worker with: {Path(sys.executable).name} -m prefect worker start --pool {pool}")

@@ -72,7 +72,8 @@ def running(home: Path) -> Server | None:
         server = Server(**json.loads(state_file(home).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return server if _healthy(server) else None
+    # The pid first: the password must not go to whoever has that port now.
+    return server if _alive(server.pid) and _is_ours(server.pid) and _healthy(server) else None
 
 
 def start(home: Path) -> Server:

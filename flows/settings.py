@@ -1,6 +1,6 @@
 """Where things lie and what is patrolled: environment, configuration file, then defaults.
 
-The configuration is TOML; ``nightwarden.toml`` in the current folder, or the file ``NIGHTWARDEN_CONFIG`` names.
+The configuration is the TOML file that ``--config`` or ``NIGHTWARDEN_CONFIG`` names.
 Parameters of a deployed flow select from it (source names, tools); they are never a path, a URL or a command.
 """
 
@@ -18,8 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tasks.core.errors import UsageError
 from tasks.core.types import Source
-
-CONFIG_NAME = "nightwarden.toml"
 
 
 class SourceSettings(BaseModel):
@@ -113,7 +111,7 @@ class Settings(BaseModel):
         if not by_name:
             raise UsageError(
                 "there is no source to patrol",
-                advice="Give --repos DIR, or add a [[sources]] entry with name and path to nightwarden.toml.",
+                advice="Give --repos DIR, or --config FILE with a [[sources]] entry of name and path.",
             )
         return tuple(by_name[n].source() for n in (names or by_name))
 
@@ -134,13 +132,13 @@ def load(config: Path | None = None, **given: object) -> Settings:
     Raises UsageError with the file and the field when something is wrong.
     """
     named = config or (Path(os.environ["NIGHTWARDEN_CONFIG"]) if os.environ.get("NIGHTWARDEN_CONFIG") else None)
-    path = named or Path(CONFIG_NAME)
+    # Never a file that merely lies in the working directory: that may be a repository somebody has cloned.
     values: dict[str, object] = {}
-    if named is not None or path.is_file():
+    if named is not None:
         try:
-            values = tomllib.loads(path.read_text("utf-8"))
+            values = tomllib.loads(named.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-            raise UsageError(f"cannot read the configuration {path}: {e}", advice="It must be a TOML file.") from e
+            raise UsageError(f"cannot read the configuration {named}: {e}", advice="It must be a TOML file.") from e
     for variable, name in _FROM_ENVIRONMENT.items():
         if os.environ.get(variable):
             values[name] = os.environ[variable]
@@ -150,7 +148,7 @@ def load(config: Path | None = None, **given: object) -> Settings:
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(p) for p in first["loc"])
-        raise UsageError(f"{path if values else 'settings'}: {place}: {first['msg']}", advice=_fields()) from e
+        raise UsageError(f"{named or 'settings'}: {place}: {first['msg']}", advice=_fields()) from e
 
 
 def _fields() -> str:

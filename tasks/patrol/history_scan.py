@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import Gap, Observation, Occurrence, Outcome, Parsed, RawReport, Target, ToolHome
-from tasks.patrol.look import MAX_PARTS, Base, Look, chunks, judged, look_of
+from tasks.patrol.look import MAX_PARTS, Base, Look, chunks, judged, look_of, whole
 from tasks.patrol.plan import Planned
 from tasks.repos.checkout import write_blobs
 from tasks.repos.history import blobs_between, occurrences
@@ -37,7 +37,7 @@ def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Pa
         ctx.control(scanner, tool)
     for piece in chunks(new, max_bytes=CHUNK_BYTES, max_count=CHUNK_BLOBS):
         with ctx.folder(scanner, tool) as folder:
-            checkout = write_blobs(git, mirror, piece, folder, scanner.limits)
+            checkout = whole(write_blobs(git, mirror, piece, folder, scanner.limits))
             gaps += checkout.gaps
             if not checkout.files:
                 continue

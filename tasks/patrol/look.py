@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import (
     Gap,
@@ -62,6 +63,14 @@ def judged(observations: Iterable[Observation], gaps: Iterable[Gap], *, detail: 
         gaps=tuple(kept.values()),
         detail=detail,
     )
+
+
+def whole(checkout: Checkout) -> Checkout:
+    """The checkout. Raises ScanGapError(incomplete) when our mirror lacks objects: that must not complete a name."""
+    lost = sum(1 for g in checkout.gaps if g.reason_code == "object_missing")
+    if lost:
+        raise ScanGapError("incomplete", f"{lost} objects are missing in our mirror; it is made anew")
+    return checkout
 
 
 def chunks(blobs: Iterable[tuple[str, int]], *, max_bytes: int, max_count: int) -> Iterator[list[tuple[str, int]]]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from tasks.core.errors import ScanGapError
+from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.keys import HmacKey
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
@@ -37,7 +37,7 @@ from tasks.patrol.progress import Progress
 from tasks.repos.discovery import discover
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
-from tasks.repos.trees import read_tree
+from tasks.repos.trees import read_tree, unwritten
 
 ScopeKey = tuple[str, str, str]
 #: Reasons that a mirror which was whole can only have by damage on our side.
@@ -86,6 +86,8 @@ class Patrol:
         self.started_at = datetime.now(UTC)
         self.progress = Progress()
         self.repos: dict[str, RepoState] = {}
+        #: Sources that could not be read in this run, with the reason.
+        self.unread_sources: dict[str, str] = {}
         self.snapshot: Snapshot = means.lake.snapshot()
         self.spooled: dict[str, ScanResult] = means.lake.spool.load(tidy=means.writes)
         self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states([s.name for s in self.sources])
@@ -103,13 +105,22 @@ class Patrol:
     def discover(self) -> int:
         """Find the repositories of the sources and add those the last run knew. Returns how many are expected."""
         known = {r.repo_id: r for r in self.snapshot.repositories([s.name for s in self.sources])}
+        unread: list[UsageError] = []
         for source in self.sources:
-            for d in discover(
-                source, self.means.git, {r.repo_id: r for r in known.values() if r.source == source.name}
-            ):
-                self.repos[d.repo.repo_id] = RepoState(
-                    repo=d.repo, found=True, reason_code=d.reason_code, detail=d.detail
-                )
+            mine = {r.repo_id: r for r in known.values() if r.source == source.name}
+            try:
+                found = discover(source, self.means.git, mine)
+            except UsageError as e:  # one source that is not there must not take the others' night
+                unread.append(e)
+                self.unread_sources[source.name] = e.message
+                continue
+            for d in found:
+                repo = d.repo
+                if repo.repo_id in self.repos:  # another source holds a clone of the same origin
+                    repo = replace(repo, repo_id=f"{repo.repo_id}#{source.name}/{repo.slug}")
+                self.repos[repo.repo_id] = RepoState(repo=repo, found=True, reason_code=d.reason_code, detail=d.detail)
+        if unread and not self.repos and not known:
+            raise unread[0]
         for repo_id, repo in known.items():
             if repo_id not in self.repos:
                 self.repos[repo_id] = RepoState(
@@ -300,7 +311,8 @@ class Patrol:
             if e.reason_code in DAMAGED:
                 self.means.mirrors.doubt(s.repo.repo_id)
             return _give_up(base, Outcome.FAILED, e.reason_code, e.detail)
-        entries = [e for e in tree.entries if scanner.reads(e.path)]
+        # Links it would read and submodules are gaps of the result, so they are part of its name.
+        entries = [e for e in tree.entries if scanner.reads(e.path)] + unwritten(tree, scanner.reads)
         if not entries:
             return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
         return replace(base, scan_name=tree_scan_name(config, entries))

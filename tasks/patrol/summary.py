@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks.core.reasons import OUTCOMES, REASONS
+from tasks.core.text import one_line
 from tasks.core.types import Cause, Outcome, Scan
 from tasks.patrol.plan import Action, Planned
 from tasks.patrol.session import Patrol
@@ -129,7 +130,7 @@ def plan_text(patrol: Patrol) -> str:
     for g in gaps:
         lines.append(f"  ! {g.outcome}: {g.reason_code} ({g.tool}, {g.count}): {', '.join(g.repositories)}")
     lines.append("nothing was started")
-    return "\n".join(lines)
+    return "\n".join(one_line(line, 400) for line in lines)
 
 
 def _cannot(p: Planned) -> bool:

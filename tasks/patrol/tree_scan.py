@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import Gap, Observation, Outcome, Parsed, ToolHome, TreeEntry, Unit, display_path
-from tasks.patrol.look import MAX_PARTS, Base, Look, judged, look_of
+from tasks.patrol.look import MAX_PARTS, Base, Look, judged, look_of, whole
 from tasks.patrol.plan import Planned, revision_of
 from tasks.repos.checkout import write_checkout
 from tasks.repos.trees import Tree, gaps_for, links_of, read_tree
@@ -32,18 +32,18 @@ def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Pa
         return Look(parsed=judged(observations, gaps + unread), raw_parts=base.raw_parts, base=base.result_name)
     ctx.control(scanner, tool)
     with ctx.folder(scanner, tool) as folder:
-        checkout = write_checkout(ctx.means.git, mirror, fresh, folder, scanner.limits)
+        checkout = whole(write_checkout(ctx.means.git, mirror, fresh, folder, scanner.limits))
         execution = ctx.execute(scanner, tool, ctx.target(p, folder, checkout)) if checkout.files else None
     parsed = execution.parsed if execution is not None else Parsed(outcome=Outcome.PARTIAL)
     raw_parts = ctx.keep(execution.raw, p, checkout.files) if execution is not None else ()
     if parsed.outcome not in (Outcome.OK, Outcome.PARTIAL):
         return look_of(execution, parsed, raw_parts, checkout)
-    whole = judged(
+    seen = judged(
         observations + parsed.observations,
         (*gaps, *parsed.gaps, *checkout.gaps, *unread),
         detail=parsed.detail,
     )
-    look = look_of(execution, whole, (base.raw_parts if base else ()) + raw_parts, checkout)
+    look = look_of(execution, seen, (base.raw_parts if base else ()) + raw_parts, checkout)
     return look if base is None else replace(look, base=base.result_name)
 
 
@@ -65,7 +65,10 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: 
     if parsed.outcome not in (Outcome.OK, Outcome.PARTIAL):
         return None  # today's parser refuses it: the tool has to look again
     unread = gaps_for(tree, scanner.reads, links_of(ctx.means.git, mirror, tree, scanner.reads))
-    gaps = (*parsed.gaps, *checkout.gaps, *unread)
+    # What crashed the tool was not in the report, so only the old result knows of it.
+    old = ctx.patrol.snapshot.gaps_of([row["result_name"]]).get(row["result_name"], ())
+    crashed = tuple(g for g in old if g.reason_code == "crashes_tool")
+    gaps = (*parsed.gaps, *checkout.gaps, *unread, *crashed)
     return Look(parsed=judged(parsed.observations, gaps), raw_parts=tuple(row["raw_parts"]))
 
 

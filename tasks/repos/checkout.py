@@ -111,7 +111,9 @@ def write_blobs(git: Git, mirror: Path, blobs: Iterable[tuple[str, int]], dest: 
 
 
 def _compressed_suffix(data: bytes) -> str:
-    """``.gz``, ``.tar.gz`` and the like by the first bytes; empty for anything else."""
+    """``.gz``, ``.tar.gz``, ``.zip`` and the like by the first bytes; empty for anything else."""
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return ".zip"
     for magic, suffix, opener in _COMPRESSED:
         if data.startswith(magic):
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -48,7 +48,7 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo]) -> list[Discov
         raise UsageError(
             f"{root} is not a folder", advice="Give --repos a folder that holds git repositories, or a URL."
         )
-    places = sorted(_walk(root), key=lambda p: (p.slug, str(p.path)))
+    places = list(_distinct(sorted(_walk(root), key=lambda p: (p.slug, str(p.path)))))
     if not places and not known:
         raise UsageError(
             f"no git repository below {root}",
@@ -121,6 +121,18 @@ def _walk(root: Path) -> Iterator[_Place]:
         todo += [folder / name for name, e in entries.items() if e.is_dir(follow_symlinks=False)]
 
 
+def _distinct(places: Iterable[_Place]) -> Iterator[_Place]:
+    """``app`` and ``app.git`` side by side are two repositories: the second keeps its whole name as slug."""
+    taken: set[str] = set()
+    for p in places:
+        slug, number = p.slug, 2
+        while slug in taken:
+            slug = f"{p.slug}.git" if number == 2 else f"{p.slug}.git.{number}"
+            number += 1
+        taken.add(slug)
+        yield replace(p, slug=slug)
+
+
 def _is_git_dir(entries: Mapping[str, os.DirEntry[str]]) -> bool:
     return (
         "HEAD" in entries
@@ -140,6 +152,7 @@ def _points_into(pointer: str, place: Path, covered: set[str]) -> bool:
     if not pointer.startswith("gitdir:"):
         return False
     target = os.path.normpath(place.parent / pointer.removeprefix("gitdir:").strip())
+    # A linked work tree shares that history; a submodule is a gap of the repository that holds it.
     return any(target == c or target.startswith(c + "/") for c in covered)
 
 

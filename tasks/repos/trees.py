@@ -97,6 +97,15 @@ def blob_sizes(git: Git, mirror: Path, oids: list[str]) -> dict[str, int]:
     return sizes
 
 
+def unwritten(tree: Tree, reads: PathFilter) -> list[TreeEntry]:
+    """What no checkout holds and a tool that reads such names may miss: links it would read, and every submodule."""
+    return [
+        TreeEntry(path=path, mode=mode, blob=oid, size_bytes=-1)
+        for path, mode, oid in tree.others
+        if mode == _SUBMODULE or (mode == _SYMLINK and reads(path))
+    ]
+
+
 def gaps_for(tree: Tree, reads: PathFilter, target: Callable[[bytes], bytes | None] | None = None) -> tuple[Gap, ...]:
     """What a tool that reads such names cannot be given: submodules, and links whose target it would not read.
 

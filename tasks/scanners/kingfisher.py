@@ -129,7 +129,8 @@ class Kingfisher:
         counters = document["counters"]
         if document["scan_failed"] or document["scan_partial"]:
             return _failed("tool_error", "kingfisher says that its scan failed or is partial")
-        given = len(target.files)
+        # An archive counts as its members, which may be none; every other file must have been counted.
+        given = sum(1 for name in target.files if "." not in name.rsplit("/", 1)[-1])
         if not number(counters["rules_applied"] or 0):
             return _failed("tool_error", "kingfisher applied no rule")
         if number(counters["blobs_scanned"] or 0) < given:

@@ -206,8 +206,14 @@ def test_the_last_night_starts_no_tool(nights: list[Night]) -> None:
     assert nights[2].still_open() == nights[1].still_open()
 
 
+PYTHON = b"import subprocess\nsubprocess.call('ls ' + name, shell=True)\n"
+
+
 def test_what_checkov_leaves_out_without_a_word_is_a_gap(tmp_path: Path) -> None:
-    pod = b"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: x, securityContext: {privileged: true}}]}\n"
+    pod = (
+        b"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"
+        b"spec: {containers: [{name: c, image: x, securityContext: {privileged: true}}]}\n"
+    )
     repo = Repository(tmp_path / "org" / "sly")
     repo.commit(
         {
@@ -228,3 +234,43 @@ def test_what_checkov_leaves_out_without_a_word_is_a_gap(tmp_path: Path) -> None
     resources = {f["resource"] for f in told.findings["sly", "checkov"]}
     assert any(r.startswith('aws_s3_bucket.b["') for r in resources)
     assert "canaryliteral" not in repr(told.findings)
+
+
+def test_a_link_or_a_submodule_that_joins_is_a_gap_the_same_night(tmp_path: Path) -> None:
+    repo = Repository(tmp_path / "org" / "linked")
+    commit = repo.commit({"app.py": PYTHON})
+    assert night(tmp_path / "home", tmp_path / "org").said("linked", "bandit") == ("ok", None)
+    (repo.path / "far.py").symlink_to("/etc/hostname")
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{commit},module")
+    repo.git("add", "far.py")
+    repo.commit(index=True)
+    told = night(tmp_path / "home", tmp_path / "org")
+    assert told.said("linked", "bandit") == ("partial", None)
+    assert told.unread("linked", "bandit") == {("far.py", "symlink"), ("module", "submodule")}
+
+
+def test_the_only_file_turned_into_a_link_closes_nothing_in_silence(tmp_path: Path) -> None:
+    repo = Repository(tmp_path / "org" / "linked")
+    repo.commit({"app.py": PYTHON})
+    night(tmp_path / "home", tmp_path / "org")
+    (repo.path / "app.py").unlink()
+    (repo.path / "app.py").symlink_to("/etc/hostname")
+    repo.commit()
+    told = night(tmp_path / "home", tmp_path / "org")
+    assert told.said("linked", "bandit") == ("partial", None)
+    assert {f["status"] for f in told.findings["linked", "bandit"]} == {"open"}
+
+
+def test_a_stale_night_is_over_when_the_next_one_reads(tmp_path: Path) -> None:
+    repo = Repository(tmp_path / "org" / "late", bare=False)
+    repo.commit({"app.py": PYTHON})
+    night(tmp_path / "home", tmp_path / "org")
+    head = repo.git_dir / "HEAD"
+    whole = head.read_bytes()
+    (repo.git_dir / "packed-refs").write_bytes(b"garbage\n")
+    assert night(tmp_path / "home", tmp_path / "org").said("late", "bandit")[0] == "stale"
+    (repo.git_dir / "packed-refs").unlink()
+    head.write_bytes(whole)
+    told = night(tmp_path / "home", tmp_path / "org")
+    assert told.said("late", "bandit") == ("unchanged", None)
+    assert {s["outcome"] for s in told.scopes["late", "bandit"]} == {"ok"}

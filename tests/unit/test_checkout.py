@@ -258,7 +258,7 @@ def test_a_mirror_that_is_gone_is_an_error(git: Git, upstream: Repository, dest:
         (lzma.compress(b"x"), ".xz"),
         (b"\x1f\x8bgarbage", ".gz"),
         (b"BZh", ".bz2"),
-        (b"PK\x03\x04", ""),
+        (b"PK\x03\x04", ".zip"),
         (b"text", ""),
         (gzip.compress(b"\0" * 257 + b"ustar" + b"\0" * 250), ".tar.gz"),
     ],

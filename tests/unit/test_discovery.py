@@ -278,3 +278,12 @@ def test_a_credential_in_an_address_goes_no_further(git: Git, address: str) -> N
     except UsageError as refused:
         told = str(refused)
     assert "CANARY" not in told
+
+
+def test_a_folder_and_a_bare_repository_of_one_name_are_two(git: Git, tmp_path: Path) -> None:
+    org = tmp_path / "org"
+    Repository(org / "app").commit({"a": b"1"})
+    Repository(org / "app.git", bare=True)
+    found = look(org, git)
+    assert sorted(d.repo.slug for d in found) == ["app", "app.git"]
+    assert len({d.repo.repo_id for d in found}) == 2
