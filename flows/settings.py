@@ -27,7 +27,7 @@ class SourceSettings(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="How runs refer to it.")]
     path: Path | None = Field(None, description="A folder with git repositories, bare or not, at any depth.")
-    url: str | None = Field(None, description="A git address: https, http, ssh or file.")
+    url: str | None = Field(None, description="A git address: https, http or file.")
 
     def source(self) -> Source:
         """The source as the rooms know it. Raises UsageError unless exactly one of path and url is given."""

@@ -72,7 +72,7 @@ _ALL = (
     ),
     Reason(
         code="protocol",
-        meaning="The address uses a transport that is not allowed (allowed: file, https, http, ssh).",
+        meaning="The address uses a transport that is not allowed (allowed: file, https, http).",
         remedy="Use an allowed transport; `ext::` and the like run commands and stay forbidden.",
     ),
     # tools

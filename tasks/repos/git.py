@@ -17,7 +17,7 @@ from tasks.core.text import one_line
 from tasks.core.types import Command, Completed, Mount
 
 #: Transports that may be used; everything else (``ext::`` runs commands) is refused.
-PROTOCOLS = ("file", "https", "http", "ssh")
+PROTOCOLS = ("file", "https", "http")
 
 # ``safe.directory`` must stand in a file: the local transport strips configuration given in the environment.
 _CONFIG = """\
@@ -44,8 +44,6 @@ _CONFIG = """\
 \tallow = always
 [protocol "http"]
 \tallow = always
-[protocol "ssh"]
-\tallow = always
 [fetch]
 \trecurseSubmodules = false
 \twriteCommitGraph = false
@@ -67,7 +65,6 @@ _ENVIRONMENT = {
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS),
     "GIT_PROTOCOL_FROM_USER": "0",
-    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oStrictHostKeyChecking=yes",
 }
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 #: What git says, in the order in which it is looked for; its words of version 2.39 to 2.50.
