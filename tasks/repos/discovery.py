@@ -39,7 +39,7 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo]) -> list[Discov
         if _CREDENTIAL.search(source.location):
             raise UsageError(
                 f"the address of {normalised(source.location)} holds a credential",
-                advice="Remove it: process lists and the lake would show it. Patrol a local mirror that is kept up to date instead.",
+                advice="Remove it: process lists and the lake would show it. Patrol a local mirror instead.",
             )
         slug = normalised(source.location)
         return [Discovered(repo=Repo(repo_id=slug, slug=slug, url=source.location, source=source.name))]
