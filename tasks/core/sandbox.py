@@ -51,7 +51,18 @@ class Sandbox:
             return [*limits, *self._bubblewrap(cmd)]
         if self.backend == "unshare":
             return [*limits, *_unshare(cmd)]
-        return [*limits, *cmd.argv]
+        return [*limits, *(self._real(a, cmd) for a in cmd.argv)]
+
+    def seen_at(self, source: Path, inside: str) -> str:
+        """Where a command sees what is mounted at ``inside``: there, or in its own place if nothing isolates."""
+        return str(source) if self.backend == "none" else inside
+
+    def _real(self, argument: str, cmd: Command) -> str:
+        """An argument that names a mount or a file below it, by the name it has where nothing is mounted."""
+        for m in cmd.mounts:
+            if m.inside and (argument == m.inside or argument.startswith(m.inside.rstrip("/") + "/")):
+                return f"{m.source}{argument[len(m.inside.rstrip('/')) :]}"
+        return argument
 
     def environment(self, cmd: Command) -> dict[str, str]:
         """The whole environment of the command: an allow-list, nothing inherited."""

@@ -215,11 +215,16 @@ class Patrol:
         return flat
 
     def _done_names(self, plans: Iterable[Planned]) -> dict[str, str]:
-        """Completed names among those planned whose scope does not already hold them, with their newest result."""
+        """Completed names, of plans whose scope does not hold today's reading of them, with their newest result."""
         names = []
         for p in plans:
             state = self.states.get(p.scope)
-            if state is None or state.scan_name != p.scan_name or state.failed_name is not None:
+            if (
+                state is None
+                or state.scan_name != p.scan_name
+                or state.failed_name is not None
+                or revision_of(state.result_name or ".0") != self._scanner(p.tool).parse_revision
+            ):
                 names.append(p.scan_name or "")
         found = {name: str(row["result_name"]) for name, row in self.snapshot.ledger_lookup(names).items()}
         for r in self.spooled.values():

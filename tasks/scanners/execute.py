@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ def execute(
     try:
         parsed = _ended_badly(done, ok_codes)
         if parsed is None:
-            body = scanner.mask(done.stdout, done.stderr, key)
+            body = scanner.mask(_as_mounted(done.stdout, target, runner), done.stderr, key)
             raw = RawReport(tool=scanner.name, tool_version=tool.version, exit_code=done.exit_code, body=body)
             parsed = scanner.parse(raw, target, key)
     except ScanGapError as e:
@@ -82,6 +83,16 @@ def execute(
         sandbox=done.sandbox,
         peak_rss_bytes=done.peak_rss_bytes,
     )
+
+
+def _as_mounted(stdout: bytes, target: Target, runner: ProcessRunner) -> bytes:
+    """The output with paths as a sandbox shows them, so that where nothing isolates the report is the same."""
+    seen = runner.sandbox.seen_at(target.root, target.inside)
+    if seen == target.inside:
+        return stdout
+    for form in {seen, json.dumps(seen)[1:-1]}:
+        stdout = stdout.replace(form.encode(), target.inside.encode())
+    return stdout
 
 
 def _ended_badly(done: Completed, ok_codes: frozenset[int]) -> Parsed | None:

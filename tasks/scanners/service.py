@@ -39,6 +39,7 @@ class ServicePool:
         self._tool = tool
         self._restart_after = restart_after
         self._free: queue.LifoQueue[LongLived | None] = queue.LifoQueue()
+        self._inside = runner.sandbox.seen_at(root, _INSIDE)
         self.started = 0
         for _ in range(size):
             self._free.put(None)
@@ -47,7 +48,7 @@ class ServicePool:
         """Have ``target.root``, a folder below ``root``, scanned. ``Completed.stdout`` is the answer's line."""
         relative = target.root.relative_to(self.root).as_posix()
         with self._process() as process:
-            line = json.dumps({"root": f"{_INSIDE}/{relative}"}).encode()
+            line = json.dumps({"root": f"{self._inside}/{relative}"}).encode()
             return process.ask(line, timeout_s=self._scanner.limits.timeout_s)
 
     def close(self) -> None:
@@ -62,7 +63,7 @@ class ServicePool:
         process = self._free.get()
         try:
             if process is None or not process.alive:
-                base = Target(repo_id="", ref="", commit="", root=self.root, inside=_INSIDE)
+                base = Target(repo_id="", ref="", commit="", root=self.root, inside=self._inside)
                 process = LongLived(self._runner, self._scanner.command(self._tool, base))
                 self.started += 1
             yield process

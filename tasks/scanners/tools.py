@@ -129,7 +129,7 @@ def _own(scanner: Scanner, binary: Path, runner: ProcessRunner) -> ToolHome:
     if not found.is_file() or not os.access(found, os.X_OK):
         raise ToolMissingError(f"{scanner.name}: {binary} is not a program", advice="Correct `binary` of the tool.")
     real = found.resolve()
-    mounts = (Mount(source=real.parent),)
+    mounts = _surroundings(real)
     done = runner.run(Command(argv=(str(real), "--version"), timeout_s=60, mounts=mounts))
     match = _VERSION.search(done.stdout.decode("utf-8", "replace") or done.stderr.decode("utf-8", "replace"))
     if done.exit_code != 0 or match is None:
@@ -144,6 +144,15 @@ def _own(scanner: Scanner, binary: Path, runner: ProcessRunner) -> ToolHome:
         rules_digest=rules,
         origin=str(found),
     )
+
+
+def _surroundings(program: Path) -> tuple[Mount, ...]:
+    """What a program must see to run: its folder, or the virtual environment it lies in and that one's Python."""
+    place = program.parent.parent
+    if not (place / "pyvenv.cfg").is_file():
+        return (Mount(source=program.parent),)
+    base = (place / "bin" / "python").resolve().parent.parent
+    return (Mount(source=place), *(() if base.is_relative_to("/usr") else (Mount(source=base),)))
 
 
 def _executable(place: Path, name: str) -> Path:

@@ -18,12 +18,8 @@ from tests.contract import samples
 settings.register_profile(
     "contract", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _profile():
-    """Settings of hypothesis for this folder only."""
-    settings.load_profile("contract")
+# Now, not in a fixture: `@settings` takes what is in force when a test module is imported.
+settings.load_profile("contract")
 
 
 @pytest.fixture(scope="session", params=SCANNERS, ids=lambda scanner: scanner.name)

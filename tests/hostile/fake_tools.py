@@ -1,0 +1,104 @@
+"""Programs in the place of bandit and checkov that misbehave as soon as a file of a checkout asks them to.
+
+A file asks by a line ``# misbehave: <word>``. Both report every file that holds a trigger (see ``FLAW``), so both
+find the flaw planted in their control checkouts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+#: What a file must hold for the fake to report something in it, by tool; the control checkouts hold it too.
+FLAW = {"bandit": b"shell=True", "checkov": b"0.0.0.0/0"}
+RULE = {"bandit": "B602", "checkov": "CKV_AWS_24"}
+SUFFIX = {"bandit": ".py", "checkov": ".tf"}
+
+#: What the fake bandit does for each word, in the shell. ``report`` prints a whole report.
+BANDIT: Mapping[str, str] = {
+    "hang": "while :; do sleep 1; done",
+    "crash": "kill -SEGV $$",
+    "write half": "report | head -c 90",
+    "pass over": "report -not -name b.py",
+    "read nothing": "report -name nothing",
+    "crash on two together": 'if [ "$(asking | wc -l)" -gt 1 ]; then kill -SEGV $$; else report; fi',
+}
+_BANDIT = """\
+#!/bin/sh
+# Started as: python -I -m bandit (options) /work
+root=/work
+asking() { grep -rlsx "# misbehave: $word" "$root"; }
+report() {
+  printf '{"results":['
+  comma=
+  for file in $(grep -rlsF 'shell=True' "$root" | sort); do
+    line=$(grep -nF 'shell=True' "$file" | head -n 1 | cut -d: -f1)
+    printf '%s{"test_id":"B602","test_name":"shell","issue_text":"a shell","issue_severity":"HIGH",' "$comma"
+    printf '"issue_confidence":"HIGH","filename":"%s","line_number":%s,"line_range":[%s]}' "$file" "$line" "$line"
+    comma=,
+  done
+  printf '],"errors":[],"metrics":{"_totals":{}'
+  for file in $(find "$root" -type f "$@" | sort); do printf ',"%s":{"loc":1}' "$file"; done
+  printf '}}\\n'
+}
+word=$(grep -rhs '^# misbehave: ' "$root" | sort | head -n 1 | cut -c 14-)
+case $word in
+CASES
+*) report ;;
+esac
+"""
+
+#: What the fake checkov does for each word when it is asked for a checkout. ``report`` answers properly.
+CHECKOV: Mapping[str, str] = {
+    "hang": "while :; do sleep 1; done",
+    "crash": "kill -SEGV $$",
+    "leave": "exit 7",
+    "leave without an error": "exit 0",
+    "write half": "report | head -c 40; exit 0",
+    "give up": 'echo \'{"ok": false, "error": "ValueError"}\'',
+    "crash on two together": 'if [ "$(asking | wc -l)" -gt 1 ]; then kill -SEGV $$; else report; fi',
+}
+_CHECKOV = """\
+#!/bin/sh
+# Started as: python -I checkov_server.py; a line of JSON asks for a checkout.
+asking() { grep -rlsx "# misbehave: $word" "$root"; }
+report() {
+  printf '{"ok":true,"report":{"resources":1,"passed":0,"unparsed":[],"checks":['
+  comma=
+  for file in $(grep -rlsF '0.0.0.0/0' "$root" | sort); do
+    printf '%s{"framework":"terraform","status":"failed","rule":"CKV_AWS_24","name":"a port","severity":null,' "$comma"
+    printf '"path":"%s","lines":[1,2],"resource":"r.%s",' "${file#"$root"/}" "$(basename "$file")"
+    printf '"module":null,"guideline":null,"keys":[]}'
+    comma=,
+  done
+  printf ']}}\\n'
+}
+while read -r request; do
+  root=${request#*'"root": "'}
+  root=${root%%'"'*}
+  word=$(grep -rhs '^# misbehave: ' "$root" | sort | head -n 1 | cut -c 14-)
+  case $word in
+CASES
+  *) report ;;
+  esac
+done
+"""
+MISBEHAVIOUR = {"bandit": BANDIT, "checkov": CHECKOV}
+_SCRIPT = {"bandit": _BANDIT, "checkov": _CHECKOV}
+
+
+def fake_tool(place: Path, tool: str, script: str | None = None) -> Path:
+    """Write the fake below ``place``; returns what the setting ``binary`` is to name.
+
+    The adapters start the interpreter that lies beside the program: that is the fake, of another ``script`` if given.
+    """
+    place.mkdir(parents=True)
+    cases = "\n".join(f"'{word}') {what} ;;" for word, what in MISBEHAVIOUR[tool].items())
+    python = script or _SCRIPT[tool].replace("CASES", cases)
+    # A tool of one's own is known by its version and its program: another script is another program.
+    program = f"#!/bin/sh\n# {zlib.crc32(python.encode())}\necho '{tool} 9.9.9'\n"
+    for name, text in ((tool, program), ("python", python)):
+        (place / name).write_text(text)
+        (place / name).chmod(0o755)
+    return place / tool
