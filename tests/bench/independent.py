@@ -1,0 +1,209 @@
+"""Does the lake hold what the tools say? Runs them again without any of our code and compares, hit by hit.
+
+Exit 0 when both sides are the same, 1 when they differ (every difference is printed), 2 when nothing could be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.bench import lake_files, loop
+
+#: (rule, path, line): how often it was said.
+Hits = Counter[tuple[str, str, int]]
+_ABOUT = """\
+For every repository below DIR: a plain clone, `python -m bandit` on its *.py and *.pyw files, `python -m checkov.main`
+on the folder, and `kingfisher scan` on every blob that a head or tag reaches, written out by `git cat-file`. What they
+report is compared, as (rule, path, line) with how often each is said, with the observations of the lake's newest
+scans. For a secret the paths are all places at which a reachable tree holds the blob, found by walking the trees.
+"""
+_OID = re.compile(r"/([0-9a-f]{40}|[0-9a-f]{64})(?:$|[!/:|])")
+
+
+def main() -> int:
+    """Compare; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.independent",
+        description=__doc__,
+        epilog=_ABOUT + "\nexample: nightwarden patrol --repos ~/src --lake /tmp/lake; "
+        "python -m tests.bench.independent --repos ~/src --lake /tmp/lake --tools ~/.local/share/nightwarden/tools",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--repos", type=Path, required=True, metavar="DIR", help="the folder that was patrolled")
+    parser.add_argument("--lake", type=Path, required=True, help="the lake that the patrol wrote")
+    parser.add_argument("--tools", type=Path, required=True, metavar="DIR", help="the scanners' environments")
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="names that hold TEXT; repeatable")
+    parser.add_argument("--tool", action="append", choices=loop.TOOLS, help="only this tool; repeatable")
+    given = parser.parse_args()
+    programs = loop.Programs.below(given.tools)
+    con = lake_files.connect(given.lake)
+    repos = loop.repositories(given.repos.resolve())
+    repos = {s: p for s, p in repos.items() if not given.only or any(text in s for text in given.only)}
+    compared = differing = 0
+    print(
+        f"{'repository':<42} {'tool':<11} {'independent':>11} {'nightwarden':>11} {'only ind.':>9} {'only nw.':>8}"
+        "  seconds"
+    )
+    for slug, repo in repos.items():
+        with tempfile.TemporaryDirectory(prefix="independent-") as temporary:
+            work = Path(temporary)
+            loop.checkout(repo, work / "checkout")
+            for tool in given.tool or loop.TOOLS:
+                began = time.monotonic()
+                mine, theirs = _SCANS[tool](programs, repo, work), _in_lake(con, slug, tool)
+                compared += 1
+                if theirs is None:
+                    differing += 1
+                    print(f"{slug:<42} {tool:<11} {mine.total():>11} {'no scan':>11}")
+                    continue
+                only_mine, only_theirs = mine - theirs, theirs - mine
+                differing += bool(only_mine or only_theirs)
+                print(
+                    f"{slug:<42} {tool:<11} {mine.total():>11} {theirs.total():>11} {only_mine.total():>9} "
+                    f"{only_theirs.total():>8}  {time.monotonic() - began:.1f}",
+                    flush=True,
+                )
+                explain = _explainer(con, slug, tool, work / "checkout")
+                for side, hits in (("only independent", only_mine), ("only nightwarden", only_theirs)):
+                    for hit, count in sorted(hits.items()):
+                        print(f"    {side}: {' '.join(map(str, hit))} ×{count}  {explain(hit)}")
+    print(f"{compared} comparisons, {differing} differ")
+    return 2 if not compared else 1 if differing else 0
+
+
+def _run(programs: loop.Programs, argv: list[str], work: Path) -> Any:
+    """The first JSON document a tool writes (kingfisher writes a second one)."""
+    environment = programs.environment(work / "home")
+    done = subprocess.run(argv, env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    text = done.stdout.decode("utf-8", "replace").lstrip()
+    if not text:
+        raise SystemExit(f"{argv[:4]} wrote nothing, exit {done.returncode}: {done.stderr.decode()[-500:]}")
+    return json.JSONDecoder().raw_decode(text)[0]
+
+
+def _bandit(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+    """Every Python file by name, so that bandit's own walk decides nothing."""
+    root = work / "checkout"
+    names = sorted(
+        str(p) for p in root.rglob("*") if p.suffix.lower() in (".py", ".pyw") and p.is_file() and ".git" not in p.parts
+    )
+    hits: Hits = Counter()
+    for n in range(0, len(names), 500):
+        report = _run(programs, programs.argv("bandit", root, names[n : n + 500]), work)
+        for r in report["results"]:
+            hits[r["test_id"], str(Path(r["filename"]).relative_to(root)), r["line_number"]] += 1
+    return hits
+
+
+def _checkov(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+    """One call on the whole clone; failed checks and those a comment in the repository skips."""
+    root = work / "checkout"
+    report = _run(programs, programs.argv("checkov", root), work)
+    hits: Hits = Counter()
+    for part in report if isinstance(report, list) else [report]:
+        results = part.get("results", {})
+        for check in results.get("failed_checks", []) + results.get("skipped_checks", []):
+            path = check["file_abs_path"]
+            path = path.removeprefix(f"{root}/") if path.startswith(f"{root}/") else check["file_path"].lstrip("/")
+            hits[check["check_id"], path, max(1, (check["file_line_range"] or [1])[0])] += 1
+    return hits
+
+
+def _kingfisher(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+    """All reachable blobs as files; a hit counts once at every path that a reachable tree gives its blob."""
+    (work / "blobs").mkdir()
+    blobs = set(loop.write_blobs(repo, work / "blobs"))
+    hits: Hits = Counter()
+    if not blobs:
+        return hits
+    report = _run(programs, programs.argv("kingfisher", work / "blobs"), work)
+    found: Counter[tuple[str, str, int]] = Counter()
+    for entry in report["findings"]:
+        match = _OID.search(entry["finding"]["path"])
+        if match is None:
+            raise SystemExit(f"kingfisher names no blob in {entry['finding']['path']}")
+        found[entry["rule"]["id"], match.group(1), int(entry["finding"].get("line") or 0)] += 1
+    places = _places(repo, {oid for _, oid, _ in found})
+    for (rule, oid, line), count in found.items():
+        for path in places[oid]:
+            hits[rule, path, line] += count
+    return hits
+
+
+def _places(repo: Path, wanted: set[str]) -> dict[str, set[str]]:
+    """All paths of some blobs: from every reachable tree upwards to the trees of commits."""
+    parents: dict[str, set[tuple[str, bytes]]] = {}
+    roots: set[str] = set()
+    for oid, kind, content in loop.read_objects(repo, loop.reachable(repo) if wanted else []):
+        if kind == "commit":
+            roots.add(content[5 : content.index(b"\n")].decode())
+        elif kind == "tree":
+            for name, child in _entries(content, len(oid) // 2):
+                parents.setdefault(child, set()).add((oid, name))
+    known: dict[str, set[bytes]] = {}
+
+    def paths(oid: str) -> set[bytes]:
+        if oid not in known:
+            known[oid] = {b""} if oid in roots else set()
+            for tree, name in parents.get(oid, ()):
+                known[oid] |= {f"{p.decode('latin-1')}/".encode("latin-1") + name if p else name for p in paths(tree)}
+        return known[oid]
+
+    return {oid: {p.decode("utf-8", "backslashreplace") for p in paths(oid)} for oid in wanted}
+
+
+def _entries(tree: bytes, oid_bytes: int) -> Iterator[tuple[bytes, str]]:
+    at = 0
+    while at < len(tree):
+        blank, end = tree.index(b" ", at), tree.index(b"\0", at)
+        yield tree[blank + 1 : end], tree[end + 1 : end + 1 + oid_bytes].hex()
+        at = end + 1 + oid_bytes
+
+
+_SCANS = {"bandit": _bandit, "checkov": _checkov, "kingfisher": _kingfisher}
+
+
+def _in_lake(con: Any, slug: str, tool: str) -> Hits | None:
+    """What the newest scan saw; None when there is no completed one."""
+    scans = lake_files.rows(con, "SELECT * FROM latest WHERE slug = ? AND tool = ?", [slug, tool])
+    if not any(s["result_name"] or s["outcome"] == "nothing_to_read" for s in scans):
+        return None
+    sql = """SELECT o.rule_id, o.path, coalesce(o.line_start, 0) AS line FROM latest s JOIN observations o
+             USING (result_name) WHERE s.slug = ? AND s.tool = ?"""
+    return Counter((r["rule_id"], r["path"], r["line"]) for r in lake_files.rows(con, sql, [slug, tool]))
+
+
+def _explainer(con: Any, slug: str, tool: str, root: Path) -> Any:
+    """Says of a difference what is known: a gap that the lake names, or what stands at the path."""
+    sql = """SELECT g.path, g.reason_code FROM latest s JOIN scan_gaps g USING (result_name)
+             WHERE s.slug = ? AND s.tool = ?"""
+    has_gaps = con.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = 'scan_gaps'").fetchone()[0]
+    gaps: Mapping[str, str] = (
+        {r["path"]: r["reason_code"] for r in lake_files.rows(con, sql, [slug, tool])} if has_gaps else {}
+    )
+
+    def explain(hit: tuple[str, str, int]) -> str:
+        place = root / hit[1]
+        if hit[1] in gaps:
+            return f"(the lake names this path as unread: {gaps[hit[1]]})"
+        if tool != "kingfisher" and place.is_symlink():
+            return "(a symbolic link: nightwarden follows none and reads its target under its own name)"
+        if tool != "kingfisher" and not place.exists():
+            return "(no such file in the clone)"
+        return ""
+
+    return explain
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Make an organisation of small repositories: the same bytes, dates and commit ids every time.
+
+Each repository holds 5 to 15 files in two to four commits: Python, Terraform, Kubernetes, a Dockerfile, a README,
+with a few flaws that the scanners know. The first arguments decide everything; there is no clock and no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+_CLEAN_PYTHON = '''"""Orders of {name}."""
+
+
+def total_{n}(prices, rate):
+    """Sum of the prices with tax."""
+    return sum(prices) * (1 + rate / {k})
+'''
+_FLAWED_PYTHON = '''"""Reports of {name}."""
+
+import pickle
+import subprocess
+
+
+def export_{n}(table):
+    return subprocess.call("dump " + table, shell=True)
+
+
+def restore_{n}(blob, limit={k}):
+    return pickle.loads(blob)[:limit]
+'''
+_TERRAFORM = """\
+resource "aws_s3_bucket" "{name}_{n}" {{
+  bucket = "{name}-{n}-{k}"
+}}
+
+resource "aws_security_group" "{name}_{n}" {{
+  name = "{name}-{n}"
+  ingress {{
+    from_port   = {k}
+    to_port     = {k}
+    protocol    = "tcp"
+    cidr_blocks = ["{net}"]
+  }}
+}}
+"""
+_KUBERNETES = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}-{n}
+spec:
+  selector:
+    matchLabels: {{app: {name}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+    spec:
+      containers:
+        - name: web
+          image: registry.example/{name}:{k}
+          securityContext:
+            privileged: {privileged}
+"""
+_DOCKERFILE = "FROM python:3.{k}\nCOPY . /app\nUSER root\nCMD python /app/{name}_{n}.py\n"
+_README = "# {name}\n\nService number {k}. See `docs/`.\n"
+_ENVIRONMENT = {
+    "GIT_AUTHOR_NAME": "A",
+    "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "A",
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+
+
+def make(dest: Path, count: int, seed: int) -> None:
+    """Write ``count`` repositories below ``dest``."""
+    for number in range(count):
+        rng = random.Random(seed * 100_003 + number)
+        _repository(dest / f"team-{number % 5}" / f"service-{number:03}", rng)
+
+
+def _repository(place: Path, rng: random.Random) -> None:
+    place.mkdir(parents=True)
+    _git(place, 0, "init", "--quiet", "--initial-branch=main")
+    files = _files(place.name.replace("-", "_"), rng)
+    cuts = sorted(rng.sample(range(1, len(files)), rng.randint(1, 3)))
+    for commit, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(files)], strict=True)):
+        for path, text in files[start:end]:
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_text(text)
+        _git(place, commit, "add", "--all")
+        _git(place, commit, "commit", "--quiet", "--message", f"Step {commit + 1}")
+
+
+def _files(name: str, rng: random.Random) -> list[tuple[str, str]]:
+    """Path and text of 5 to 15 files, the README first."""
+    kinds = [
+        ("src/{name}_{n}.py", _CLEAN_PYTHON),
+        ("src/reports_{n}.py", _FLAWED_PYTHON),
+        ("infra/part_{n}/main.tf", _TERRAFORM),
+        ("deploy/web_{n}.yaml", _KUBERNETES),
+        ("images/{n}/Dockerfile", _DOCKERFILE),
+        ("docs/note_{n}.md", _README),
+    ]
+    files = [("README.md", _README.format(name=name, n=0, k=rng.randint(1, 999)))]
+    chosen = kinds[:4] + [rng.choice(kinds) for _ in range(rng.randint(0, 10))]
+    for n, (path, text) in enumerate(chosen):
+        words = {
+            "name": name,
+            "n": n,
+            "k": rng.randint(8, 999),
+            "net": rng.choice(["0.0.0.0/0", "10.0.0.0/8"]),
+            "privileged": rng.choice(["true", "false"]),
+        }
+        files.append((path.format(**words), text.format(**words)))
+    if rng.random() < 0.3:
+        # Put together here, so that this file holds nothing a scanner would report. It was never anyone's.
+        token = "gh" + "p_" + "".join(rng.choice(string.ascii_letters + string.digits) for _ in range(36))
+        files.append(("deploy/release.env", f"TOKEN={token}\n"))
+    return files[:15]
+
+
+def _git(place: Path, hour: int, *args: str) -> None:
+    when = f"2026-01-01T{hour:02}:00:00+00:00"
+    environment = {**os.environ, **_ENVIRONMENT, "GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when}
+    subprocess.run(["git", "-C", str(place), *args], env=environment, check=True)
+
+
+def main() -> int:
+    """Write the organisation that the arguments describe."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.small_org",
+        description=__doc__,
+        epilog="example: python -m tests.bench.small_org small/ --count 50",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dest", type=Path, help="a folder that is not there yet or is empty")
+    parser.add_argument("--count", type=int, default=50, help="repositories to make (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another organisation (default: %(default)s)")
+    given = parser.parse_args()
+    if given.dest.exists() and any(given.dest.iterdir()):
+        parser.error(f"{given.dest} is not empty")
+    make(given.dest, given.count, given.seed)
+    print(f"{given.count} repositories below {given.dest}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
