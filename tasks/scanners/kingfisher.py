@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import occurrence_uid, secret_anchor
+from tasks.core.identity import normalise, occurrence_uid, secret_anchor
 from tasks.core.keys import HmacKey
 from tasks.core.types import (
     Command,
@@ -60,7 +60,7 @@ class Kingfisher:
     name: str = "kingfisher"
     kind: Kind = Kind.SECRET
     unit: Unit = Unit.BLOB
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "secrets in the whole history of all heads and tags"
     licence: str = "Apache-2.0"
@@ -104,7 +104,8 @@ class Kingfisher:
                 {
                     "rule": short(storable(rule["id"]), 200),
                     "name": short(storable(rule.get("name", rule["id"])), 100),
-                    "value_hmac": key.name(value, purpose="secret"),
+                    # A private key stays the same one when its lines are indented or end in CRLF.
+                    "value_hmac": key.name(normalise(value), purpose="secret"),
                     "blob": match.group(1),
                     "in_archive": match.end(1) != len(hit["path"]),
                     "line": number(hit.get("line") or 0),

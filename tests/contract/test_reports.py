@@ -11,7 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import ScanGapError
+from tasks.core.keys import HmacKey
 from tasks.core.types import Outcome, Parsed
+from tasks.scanners.kingfisher import KINGFISHER
 from tests.contract import samples
 
 _MEGABYTES = 50
@@ -417,3 +419,21 @@ def test_hit_without_a_known_place_is_no_silence(scanner, target):
         _at(entry, where[:-1])[where[-1]] = nowhere
         parsed = _judged(scanner, samples.as_output(document), target)
         assert parsed is None or len(parsed.observations) + len(parsed.gaps) >= before
+
+
+def test_a_private_key_keeps_its_name_when_it_is_indented_or_ends_its_lines_otherwise() -> None:
+    lines = ["-----BEGIN KEY-----", "c2FtcGxl", "bGluZXM=", "-----END KEY-----"]
+
+    def named(value: str) -> list[str]:
+        hit = {
+            "rule": {"id": "key", "name": "key"},
+            "finding": {"snippet": value, "path": f"/work/aa/{'a' * 40}", "line": 1, "confidence": "high"},
+        }
+        summary = {"blobs_scanned": 1, "rules_applied": 1, "bytes_scanned": 1}
+        report = json.dumps({"findings": [hit], "metadata": {"summary": summary}}).encode()
+        return [h["value_hmac"] for h in json.loads(KINGFISHER.mask(report, b"", HmacKey(b"k" * 32)))["hits"]]
+
+    plain = named("\n".join(lines))
+    assert named("\r\n".join(lines)) == plain
+    assert named("\n    ".join(lines)) == plain
+    assert named("\n".join(reversed(lines))) != plain
