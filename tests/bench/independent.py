@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def _bandit(programs: loop.Programs, repo: Path, work: Path) -> Hits:
     for n in range(0, len(names), 500):
         report = _run(programs, programs.argv("bandit", root, names[n : n + 500]), work)
         for r in report["results"]:
-            hits[r["test_id"], str(Path(r["filename"]).relative_to(root)), r["line_number"]] += 1
+            hits[r["test_id"], _shown(r["filename"], root), r["line_number"]] += 1
     return hits
 
 
@@ -113,10 +114,14 @@ def _checkov(programs: loop.Programs, repo: Path, work: Path) -> Hits:
     for part in report if isinstance(report, list) else [report]:
         results = part.get("results", {})
         for check in results.get("failed_checks", []) + results.get("skipped_checks", []):
-            path = check["file_abs_path"]
-            path = path.removeprefix(f"{root}/") if path.startswith(f"{root}/") else check["file_path"].lstrip("/")
-            hits[check["check_id"], path, max(1, (check["file_line_range"] or [1])[0])] += 1
+            path = check["file_abs_path"] if check["file_abs_path"].startswith(f"{root}/") else check["file_path"]
+            hits[check["check_id"], _shown(path, root), max(1, (check["file_line_range"] or [1])[0])] += 1
     return hits
+
+
+def _shown(path: str, root: Path) -> str:
+    """A path as the lake writes it: from the root, bytes that are not UTF-8 as escapes."""
+    return os.fsencode(path.removeprefix(f"{root}/").lstrip("/")).decode("utf-8", "backslashreplace")
 
 
 def _kingfisher(programs: loop.Programs, repo: Path, work: Path) -> Hits:
