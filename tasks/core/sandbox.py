@@ -45,7 +45,8 @@ class Sandbox:
         return (_leash(),) if self.backend == "unshare" else ()
 
     def wrap(self, cmd: Command) -> list[str]:
-        """The argv that runs ``cmd`` inside."""
+        """The argv that runs ``cmd`` inside. Raises ScanGapError(sandbox) when one mount would hide another."""
+        _refuse_hiding(cmd)
         limits = _limits(cmd)
         if self.backend == "bubblewrap":
             return [*limits, *self._bubblewrap(cmd)]
@@ -94,6 +95,15 @@ class Sandbox:
         for name, value in self.environment(cmd).items():
             argv += ["--setenv", name, value]
         return [*argv, "--chdir", cmd.cwd, "--", *cmd.argv]
+
+
+def _refuse_hiding(cmd: Command) -> None:
+    """A tool that lies below what is mounted over it would look broken: better said than found out."""
+    places = [m.inside or str(m.source) for m in cmd.mounts]
+    for n, later in enumerate(places):
+        for earlier in places[:n]:
+            if earlier == later or earlier.startswith(later.rstrip("/") + "/"):
+                raise ScanGapError("sandbox", f"what is mounted at {later} would hide {earlier}")
 
 
 @functools.cache

@@ -114,7 +114,7 @@ class Target:
     ref: str
     commit: str
     root: Path
-    inside: str = "/work"
+    inside: str = "/nightwarden/checkout"
     files: Mapping[str, TreeEntry] = field(default_factory=dict)
     read: Callable[[str], bytes | None] = field(default=lambda _path: None, repr=False)
     occurrences: Mapping[str, Sequence[Occurrence]] | None = field(default=None, repr=False)

@@ -48,7 +48,7 @@ from tasks.scanners.masking import (
 )
 
 SERVER = Path(__file__).with_name("checkov_server.py")
-_INSIDE = "/opt/checkov_server.py"
+_INSIDE = "/nightwarden/checkov_server.py"
 _INDEX = re.compile(r'\["((?:[^"\\]|\\.)*)"\]')
 _SUFFIXES = (".tf", ".tfvars", ".hcl", ".yaml", ".yml", ".json", ".template")
 #: As checkov 3.3 has it in `common/util/dockerfile.py`.

@@ -17,7 +17,7 @@ from tasks.core.process import LongLived, ProcessRunner
 from tasks.core.types import Completed, Target, ToolHome
 
 RESTART_AFTER = 200
-_INSIDE = "/checkouts"
+_INSIDE = "/nightwarden/checkouts"
 
 
 class ServicePool:

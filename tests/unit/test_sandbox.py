@@ -52,6 +52,15 @@ def test_a_file_outside_the_mounts_is_invisible(run: ProcessRunner, tmp_path: Pa
     assert said(run.run(shell(cmd, mounts=(Mount(source=shown, inside="/work"),)))) == "content"
 
 
+def test_a_mount_that_would_hide_an_earlier_one_is_refused(run: ProcessRunner, tmp_path: Path) -> None:
+    tool = tmp_path / "tools" / "one"
+    tool.mkdir(parents=True)
+    mounts = (Mount(source=tool), Mount(source=tmp_path, inside=str(tmp_path / "tools")))
+    with pytest.raises(ScanGapError, match="would hide") as refused:
+        run.run(shell("true", mounts=mounts))
+    assert refused.value.reason_code == "sandbox"
+
+
 @pytest.mark.parametrize("parent", ["/tmp", "/home"])
 def test_a_mount_may_lie_anywhere(run: ProcessRunner, tmp_path: Path, parent: str) -> None:
     (tmp_path / "shown").write_text("content")
