@@ -187,26 +187,34 @@ class Sharing:
             if whole_call.parsed.outcome not in (Outcome.OK, Outcome.PARTIAL) or whole_call.raw is None:
                 return {}
             weight = sum(part.weight for part in parts)
-            return {
-                part.job.planned.scope: self._look(part, whole_call, whole_call.raw, target, part.weight / weight)
-                for part in parts
-            }
+            looks = {}
+            for part in parts:
+                look = self._look(part, whole_call, whole_call.raw, target, part.weight / weight)
+                if look is not None:
+                    looks[part.job.planned.scope] = look
+            return looks
 
     def call(self, jobs: Sequence[Job], target: Target) -> Execution:
         """Start the tool on the files of several jobs."""
         means, job = self._ctx.means, jobs[0]
         return execute(job.scanner, job.tool, target, means.runner, means.key, None)
 
-    def _look(self, part: _Written, done: Execution, raw: RawReport, target: Target, share: float) -> Look:
-        """What one scan gets of the call: its part of the report, and of the seconds its share by size."""
+    def _look(self, part: _Written, done: Execution, raw: RawReport, target: Target, share: float) -> Look | None:
+        """What one scan gets of the call: its part of the report, and of the seconds its share by size.
+
+        None if the tool left out any of its files: that may be a neighbour's doing.
+        """
         ctx, job, scanner = self._ctx, part.job, part.job.scanner
         assert isinstance(scanner, Divisible)
         own = scanner.part(raw, target, part.names)
         mine = ctx.target(job.planned, part.root, part.checkout)
+        parsed = scanner.parse(own, mine, ctx.means.key)
+        if parsed.outcome is not Outcome.OK:
+            return None
         execution = replace(
             done,
             raw=own,
-            parsed=scanner.parse(own, mine, ctx.means.key),
+            parsed=parsed,
             exit_code=own.exit_code,
             duration_s=done.duration_s * share,
         )
