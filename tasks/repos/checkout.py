@@ -151,7 +151,7 @@ def read_blobs(git: Git, mirror: Path, oids: list[str]) -> dict[str, bytes]:
 
 
 def stream_blobs(git: Git, mirror: Path, oids: list[str], receive: Callable[[str, bytes | None], None]) -> None:
-    """Hand over the content of each object, one at a time, in the order asked for; None for a missing one.
+    """Hand over the content of each blob, one at a time, in the order asked for; None for what is none or missing.
 
     Memory holds one blob. Raises ScanGapError when git dies in the middle.
     """
@@ -173,6 +173,7 @@ class _BatchParser:
         self._buffer = bytearray()
         self._oid = ""
         self._need: int | None = None
+        self._is_blob = False
         self.count = 0
 
     def feed(self, chunk: bytes) -> None:
@@ -189,13 +190,14 @@ class _BatchParser:
                     self._receive(fields[0], None)
                     continue
                 self._oid, self._need = fields[0], int(fields[2])
+                self._is_blob = fields[1] == "blob"
             if len(self._buffer) < self._need + 1:
                 return
             data = bytes(self._buffer[: self._need])
             del self._buffer[: self._need + 1]
             self._need = None
             self.count += 1
-            self._receive(self._oid, data)
+            self._receive(self._oid, data if self._is_blob else None)
 
 
 def _refused(e: TreeEntry, limits: Limits) -> str | None:
