@@ -35,6 +35,8 @@ SMALL_FILES = 2_000
 MAX_SCANS = 50
 MAX_BYTES = 64 * 1024**2
 MAX_FILES = 10_000
+#: Seconds a call may take: it is short if all is well, and if not, each scan has its own limit.
+TIMEOUT_S = 120.0
 #: Weight of a file beside its bytes when the seconds of a call are divided among its scans.
 _FILE_BYTES = 4096
 
@@ -197,7 +199,7 @@ class Sharing:
     def call(self, jobs: Sequence[Job], target: Target) -> Execution:
         """Start the tool on the files of several jobs."""
         means, job = self._ctx.means, jobs[0]
-        return execute(job.scanner, job.tool, target, means.runner, means.key, None)
+        return execute(job.scanner, job.tool, target, means.runner, means.key, None, timeout_s=TIMEOUT_S)
 
     def _look(self, part: _Written, done: Execution, raw: RawReport, target: Target, share: float) -> Look | None:
         """What one scan gets of the call: its part of the report, and of the seconds its share by size.
