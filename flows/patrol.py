@@ -109,12 +109,11 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
         text = plan_text(run)
         publishing.plan_artifact(text)
         return Completed(message=f"planned {expected} scans; nothing was started")
-    run.progress.start("scan", {s.repo.slug: _weight(s) for s in changed})
+    run.progress.start("scan", {s.repo.slug: run.expected_s(s) for s in changed})
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.workers)
     with runner, _cancelled_first(run):
-        ordered = sorted(changed, key=_weight, reverse=True)
-        work.expect(ordered)
-        shares = _shares(ordered)
+        work.expect(changed)
+        shares = _shares(changed)
         if flow_run.id is not None:
             scanning.SUBMITTED[UUID(str(flow_run.id))] = len(shares) + _PHASES
         futures = [
@@ -138,16 +137,6 @@ def _cancelled_first(run: Patrol) -> Iterator[None]:
     except BaseException:
         run.means.runner.cancel()
         raise
-
-
-def _weight(s: RepoState) -> float:
-    """Estimated seconds of a repository's scans; without history its size decides the order."""
-    known = [p.estimate_s for p in s.plans if needs_work(p) and p.estimate_s is not None]
-    if known:
-        return sum(known)
-    packs = s.mirror.path / "objects" / "pack" if s.mirror else None
-    size = sum(f.stat().st_size for f in packs.iterdir()) if packs and packs.is_dir() else 0
-    return 1.0 + size / 1e6
 
 
 def _shares(ordered: list[RepoState]) -> list[tuple[list[str], str]]:

@@ -12,6 +12,7 @@ from tasks.core.types import (
     Kind,
     Limits,
     Observation,
+    Pace,
     Parsed,
     PathFilter,
     RawReport,
@@ -53,6 +54,8 @@ class Scanner(Protocol):
 
     @property
     def limits(self) -> Limits: ...
+    @property
+    def pace(self) -> Pace: ...
     @property
     def control(self) -> Control: ...
     @property

@@ -141,6 +141,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Roughly how long a look takes: it orders the first night, before there is any history to go by."""
+
+    start_s: float
+    file_s: float = 0.0
+    megabyte_s: float = 0.0
+
+    def seconds(self, files: int, size_bytes: int) -> float:
+        """For so many files, or so much packed history."""
+        return self.start_s + self.file_s * files + self.megabyte_s * size_bytes / 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """A path that the sandboxed process may see. ``inside`` defaults to the same path."""
 

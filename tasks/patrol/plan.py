@@ -37,7 +37,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One expected (repository, ref, tool) with its decision. ``estimate_s`` is None when there is no history."""
+    """One expected (repository, ref, tool) with its decision. ``estimate_s`` is None when there is no history.
+
+    ``files`` are those the tool reads in the tree, as far as it was looked at to name the scan.
+    """
 
     repo_id: str
     slug: str
@@ -52,6 +55,7 @@ class Planned:
     result_name: str | None = None
     config_digest: str | None = None
     estimate_s: float | None = None
+    files: int = 0
     outcome: Outcome | None = None
     reason_code: str | None = None
     detail: str = ""

@@ -320,7 +320,7 @@ class Patrol:
         entries = [e for e in tree.entries if scanner.reads(e.path)] + unwritten(tree, scanner.reads)
         if not entries:
             return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
-        return replace(base, scan_name=tree_scan_name(config, entries))
+        return replace(base, scan_name=tree_scan_name(config, entries), files=len(entries))
 
     # -- small questions --------------------------------------------------------------------------------
 
@@ -335,8 +335,19 @@ class Patrol:
         return tool
 
     def changed(self) -> list[RepoState]:
-        """Repositories with at least one scan to run or read again."""
-        return [s for s in self.repos.values() if any(needs_work(p) for p in s.plans)]
+        """Repositories with at least one scan to run or read again, the longest expected first."""
+        changed = [s for s in self.repos.values() if any(needs_work(p) for p in s.plans)]
+        return sorted(changed, key=self.expected_s, reverse=True)
+
+    def expected_s(self, s: RepoState) -> float:
+        """Seconds that a repository's scans will take: by history, else by the pace of the tools."""
+        packs = s.mirror.path / "objects" / "pack" if s.mirror is not None else None
+        packed = sum(f.stat().st_size for f in packs.iterdir()) if packs is not None and packs.is_dir() else 0
+        return sum(
+            p.estimate_s if p.estimate_s is not None else self._scanner(p.tool).pace.seconds(p.files, packed)
+            for p in s.plans
+            if needs_work(p)
+        )
 
 
 def _give_up(base: Planned, outcome: Outcome, reason_code: str, detail: str) -> Planned:

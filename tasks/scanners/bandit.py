@@ -23,6 +23,7 @@ from tasks.core.types import (
     Mount,
     Observation,
     Outcome,
+    Pace,
     Parsed,
     PathFilter,
     RawReport,
@@ -62,6 +63,7 @@ class Bandit:
     licence: str = "Apache-2.0"
     reads: PathFilter = PathFilter(suffixes=(b".py", b".pyw"))
     limits: Limits = Limits(timeout_s=900, memory_bytes=3 * 1024**3, max_file_bytes=5 * 1024**2)
+    pace: Pace = Pace(start_s=0.3, file_s=0.01)
     control: Control = field(
         default_factory=lambda: Control(files={"control.py": _CONTROL}, rule_id="B602", path="control.py")
     )

@@ -26,6 +26,7 @@ from tasks.core.types import (
     Mount,
     Observation,
     Outcome,
+    Pace,
     Parsed,
     PathFilter,
     RawReport,
@@ -85,6 +86,7 @@ class Checkov:
         prefixes=(b"dockerfile.",),
     )
     limits: Limits = Limits(timeout_s=900, memory_bytes=4 * 1024**3, max_file_bytes=5 * 1024**2)
+    pace: Pace = Pace(start_s=0.1, file_s=0.1)
     control: Control = field(
         default_factory=lambda: Control(
             files={"control/main.tf": _CONTROL}, rule_id="CKV_AWS_24", path="control/main.tf"

@@ -25,6 +25,7 @@ from tasks.core.types import (
     Mount,
     Observation,
     Outcome,
+    Pace,
     Parsed,
     PathFilter,
     RawReport,
@@ -75,6 +76,7 @@ class Kingfisher:
         max_file_bytes=50 * 1024**2,
         max_total_bytes=64 * 1024**3,
     )
+    pace: Pace = Pace(start_s=0.5, megabyte_s=0.1)
     control: Control = field(default_factory=_control)
     long_lived: bool = False
 

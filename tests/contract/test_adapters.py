@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core import ports
-from tasks.core.types import Control, Kind, Limits, Mount, PathFilter, Target, ToolHome, Unit
+from tasks.core.types import Control, Kind, Limits, Mount, Pace, PathFilter, Target, ToolHome, Unit
 from tasks.scanners import SCANNERS, checkov
 from tasks.scanners.execute import run_control
 from tasks.scanners.service import ServicePool
@@ -30,6 +30,7 @@ _ATTRIBUTES = {
     "licence": str,
     "reads": PathFilter,
     "limits": Limits,
+    "pace": Pace,
     "control": Control,
     "long_lived": bool,
 }
