@@ -22,13 +22,13 @@ _ALL = (
     # repositories
     Reason(
         code="empty_repository",
-        meaning="The repository has no commit on any head or tag, so there is nothing to read.",
+        meaning="The repository has neither a head nor a tag, so there is nothing to read.",
         remedy="Nothing, if it is new; else remove it from the source.",
     ),
     Reason(
         code="no_default_branch",
         meaning="HEAD of the repository names a branch that does not exist, so no tree could be chosen.",
-        remedy="Set HEAD on the remote (`git symbolic-ref HEAD refs/heads/<branch>`).",
+        remedy="Set HEAD on the remote (`git symbolic-ref HEAD refs/heads/<branch>`); push a branch if there is none.",
     ),
     Reason(
         code="incomplete",

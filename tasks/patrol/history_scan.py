@@ -1,4 +1,7 @@
-"""Scans of unit blob: the reachable blobs of all heads and tags, minus those a completed scan has read."""
+"""Scans of unit blob: the reachable blobs of all heads and tags, minus those a completed scan has read.
+
+A tag of a blob or a tree reaches blobs as well as a tag of a commit does.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner
-from tasks.core.types import Gap, Observation, Occurrence, Outcome, Parsed, RawReport, Target, ToolHome
+from tasks.core.types import Gap, Mirror, Observation, Occurrence, Outcome, Parsed, RawReport, Target, ToolHome
 from tasks.patrol.look import MAX_PARTS, Base, Look, chunks, judged, look_of, whole
 from tasks.patrol.plan import Planned
 from tasks.repos.checkout import write_blobs
@@ -24,11 +27,11 @@ CHUNK_BYTES = 256 * 1024**2
 CHUNK_BLOBS = 20_000
 
 
-def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Path) -> Look:
-    """Read the new blobs and join them with what is known; a hit counts only where a reachable commit holds it."""
+def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Mirror) -> Look:
+    """Read the new blobs and join them with what is known; a hit counts only where a head or a tag reaches it."""
     git = ctx.means.git
     base = _base(ctx, p)
-    new = blobs_between(git, mirror, p.tips, base.tips if base else ())
+    new = blobs_between(git, mirror.path, p.tips, base.tips if base else ())
     runs: list[Execution] = []
     raws: list[tuple[RawReport, str]] = []
     gaps: list[Gap] = list(base.gaps) if base else []
@@ -37,7 +40,7 @@ def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Pa
         ctx.control(scanner, tool)
     for piece in chunks(new, max_bytes=CHUNK_BYTES, max_count=CHUNK_BLOBS):
         with ctx.folder(scanner, tool) as folder:
-            checkout = whole(write_blobs(git, mirror, piece, folder, scanner.limits))
+            checkout = whole(write_blobs(git, mirror.path, piece, folder, scanner.limits))
             gaps += checkout.gaps
             if not checkout.files:
                 continue
@@ -62,7 +65,7 @@ def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Pa
     )
 
 
-def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> Look | None:
+def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Mirror) -> Look | None:
     """Read the kept reports with today's parser; no tool is started. None if one of them is gone."""
     row = ctx.patrol.snapshot.ledger_lookup([p.scan_name or ""]).get(p.scan_name or "")
     store = ctx.means.lake.raw
@@ -78,7 +81,7 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> Look | 
 
 
 def _placed(
-    ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path, raws: Sequence[RawReport], gaps: Iterable[Gap]
+    ctx: Scanning, p: Planned, scanner: Scanner, mirror: Mirror, raws: Sequence[RawReport], gaps: Iterable[Gap]
 ) -> Parsed:
     """Read the masked reports with the places of the blobs that matter; unreachable blobs drop out."""
     gaps = list(gaps)
@@ -87,7 +90,7 @@ def _placed(
     wanted = hits | {g.blob for g in gaps if g.blob}
     places: Mapping[str, Sequence[Occurrence]] = {}
     if wanted:
-        places = occurrences(ctx.means.git, mirror, p.tips, wanted)
+        places = occurrences(ctx.means.git, mirror.path, p.tips, wanted, mirror.odd)
     target = replace(blank, occurrences=places)
     found: dict[str, Observation] = {}
     for raw in raws:
@@ -106,7 +109,7 @@ def _read(ctx: Scanning, scanner: Scanner, raw: RawReport, target: Target) -> Pa
 
 
 def _base(ctx: Scanning, p: Planned) -> Base | None:
-    """A completed scan of the same configuration to extend: the scope's own, else one that shares a commit (a fork)."""
+    """A completed scan of the same configuration to extend: the scope's own, else one that shares a tip (a fork)."""
     if ctx.patrol.options.force or p.config_digest is None:
         return None
     snapshot, store = ctx.patrol.snapshot, ctx.means.lake.raw

@@ -97,10 +97,10 @@ class Scanning:
 
     def _look(self, state: RepoState, p: Planned, scanner: Scanner, tool: ToolHome) -> Look:
         assert state.mirror is not None
-        mirror = state.mirror.path
         if scanner.unit is Unit.BLOB:
-            again = history_scan.reread(self, p, scanner, mirror) if p.action is Action.REREAD else None
-            return again or history_scan.scan(self, p, scanner, tool, mirror)
+            again = history_scan.reread(self, p, scanner, state.mirror) if p.action is Action.REREAD else None
+            return again or history_scan.scan(self, p, scanner, tool, state.mirror)
+        mirror = state.mirror.path
         again = tree_scan.reread(self, p, scanner, tool, mirror) if p.action is Action.REREAD else None
         return again or tree_scan.scan(self, p, scanner, tool, mirror)
 

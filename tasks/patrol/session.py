@@ -254,7 +254,7 @@ class Patrol:
             if head is not None:
                 refs = sorted({head, *refs})
             elif s.mirror is not None:
-                # There are branches, but none is the default: that is a gap, whatever becomes of those known before.
+                # There are refs, but no default branch: that is a gap, whatever becomes of those known before.
                 refs = sorted({UNKNOWN_REF, *refs})
             refs = refs or [repo.default_branch or UNKNOWN_REF]
         return [self._name_scan(s, scanner, ref) for ref in refs]
@@ -287,11 +287,10 @@ class Patrol:
         config = config_digest(scanner, tool)
         state = self.states.get(base.scope)
         if scanner.unit is Unit.BLOB:
-            tips = s.mirror.tips
-            head = s.mirror.refs.get(s.mirror.head_ref or "") or tips[-1]
-            return replace(
-                base, commit=head, tips=tips, config_digest=config, scan_name=history_scan_name(config, tips)
-            )
+            tips, refs = s.mirror.tips, s.mirror.refs
+            head = refs.get(s.mirror.head_ref or "") or max(refs.values(), default=tips[-1])
+            name = history_scan_name(config, tips, s.mirror.odd)
+            return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name)
         commit = s.mirror.refs.get(ref)
         if commit is None:
             if ref == UNKNOWN_REF and s.mirror.head_ref is None:
