@@ -24,7 +24,7 @@ from tasks.scanners.limited import with_limits
 
 Rows = dict[tuple[str, str], list[dict[str, Any]]]
 #: What in a command line tells which tool is started.
-_MARKS = {"kingfisher": "--no-validate", "bandit": "bandit", "checkov": "/opt/checkov_server.py"}
+_MARKS = {"kingfisher": "--no-validate", "bandit": "bandit", "checkov": "/nightwarden/checkov_server.py"}
 
 
 class Journal(ProcessRunner):
