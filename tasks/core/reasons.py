@@ -61,6 +61,11 @@ _ALL = (
         remedy="Add the main repository to the source; a work tree's commits are scanned there.",
     ),
     Reason(
+        code="linked_folder",
+        meaning="A symbolic link, never followed, leads out of the source to a repository or a folder that holds some.",
+        remedy="Name the real folder as a source of its own (`[[sources]]` or one more `--repos`), or remove the link.",
+    ),
+    Reason(
         code="not_found",
         meaning="The last run knew this repository; discovery no longer finds it. Its findings stay open.",
         remedy="Restore it, or remove it from the lake once its deletion is confirmed.",

@@ -34,7 +34,7 @@ from tasks.patrol.plan import (
     tree_scan_name,
 )
 from tasks.patrol.progress import Progress
-from tasks.repos.discovery import discover
+from tasks.repos.discovery import discover, is_address
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.repos.trees import read_tree, unwritten
@@ -106,10 +106,11 @@ class Patrol:
         """Find the repositories of the sources and add those the last run knew. Returns how many are expected."""
         known = {r.repo_id: r for r in self.snapshot.repositories([s.name for s in self.sources])}
         unread: list[UsageError] = []
+        roots = [Path(s.location) for s in self.sources if not is_address(s.location)]
         for source in self.sources:
             mine = {r.repo_id: r for r in known.values() if r.source == source.name}
             try:
-                found = discover(source, self.means.git, mine)
+                found = discover(source, self.means.git, mine, roots)
             except UsageError as e:  # one source that is not there must not take the others' night
                 unread.append(e)
                 self.unread_sources[source.name] = e.message
