@@ -66,6 +66,11 @@ _ALL = (
         remedy="Name the real folder as a source of its own (`[[sources]]` or one more `--repos`), or remove the link.",
     ),
     Reason(
+        code="link_gone",
+        meaning="A link or `.git` file that was a gap is gone or leads into a source now; nothing was ever read of it.",
+        remedy="Nothing; it is not expected again.",
+    ),
+    Reason(
         code="not_found",
         meaning="The last run knew this repository; discovery no longer finds it. Its findings stay open.",
         remedy="Restore it, or remove it from the lake once its deletion is confirmed.",

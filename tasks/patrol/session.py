@@ -34,7 +34,7 @@ from tasks.patrol.plan import (
     tree_scan_name,
 )
 from tasks.patrol.progress import Progress
-from tasks.repos.discovery import discover, is_address
+from tasks.repos.discovery import POINTERS, discover, is_address
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.repos.trees import read_tree, unwritten
@@ -122,11 +122,7 @@ class Patrol:
                 self.repos[repo.repo_id] = RepoState(repo=repo, found=True, reason_code=d.reason_code, detail=d.detail)
         if unread and not self.repos and not known:
             raise unread[0]
-        for repo_id, repo in known.items():
-            if repo_id not in self.repos:
-                self.repos[repo_id] = RepoState(
-                    repo=repo, found=False, reason_code="not_found", detail="known to the last run, not discovered now"
-                )
+        self._add_undiscovered([r for repo_id, r in known.items() if repo_id not in self.repos])
         if self.options.only:
             self.repos = {
                 k: v
@@ -134,6 +130,23 @@ class Patrol:
                 if any(fnmatchcase(v.repo.slug, pattern) for pattern in self.options.only)
             }
         return len(self.repos)
+
+    def _add_undiscovered(self, known: list[Repo]) -> None:
+        """Expect what the last run knew and discovery no longer finds. A pointer of which nothing was ever read has
+        nothing to lose: it leaves one more row, ``link_gone``, and is forgotten."""
+        if not known:
+            return
+        rows = self.snapshot.repository_rows([s.name for s in self.sources])
+        read = {s.repo_id for s in self.states.values() if s.evidence_at is not None}
+        for repo in known:
+            before = rows[repo.repo_id]["reason_code"]
+            reason, detail = "not_found", "known to the last run, not discovered now"
+            if repo.repo_id not in read and before in {*POINTERS, "link_gone"}:
+                if before == "link_gone":
+                    continue
+                # Nobody looked whether it is still there.
+                reason = before if repo.source in self.unread_sources else "link_gone"
+            self.repos[repo.repo_id] = RepoState(repo=repo, found=False, reason_code=reason, detail=detail)
 
     # -- refresh ----------------------------------------------------------------------------------------
 
@@ -347,6 +360,7 @@ def _outcome_of(reason_code: str) -> Outcome:
     """The outcome of every scan of a repository that could not be refreshed."""
     return {
         "not_found": Outcome.MISSING,
+        "link_gone": Outcome.NOTHING_TO_READ,
         "fetch_stale": Outcome.STALE,
         "empty_repository": Outcome.NOTHING_TO_READ,
     }.get(reason_code, Outcome.FAILED)
