@@ -112,7 +112,9 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
     run.progress.start("scan", {s.repo.slug: _weight(s) for s in changed})
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.workers)
     with runner, _cancelled_first(run):
-        shares = _shares(changed)
+        ordered = sorted(changed, key=_weight, reverse=True)
+        work.expect(ordered)
+        shares = _shares(ordered)
         if flow_run.id is not None:
             scanning.SUBMITTED[UUID(str(flow_run.id))] = len(shares) + _PHASES
         futures = [
@@ -148,12 +150,11 @@ def _weight(s: RepoState) -> float:
     return 1.0 + size / 1e6
 
 
-def _shares(changed: list[RepoState]) -> list[tuple[list[str], str]]:
-    """The task runs: one a repository, the longest first; past MAX_TASKS several repositories share one.
+def _shares(ordered: list[RepoState]) -> list[tuple[list[str], str]]:
+    """The task runs: one a repository, in their order; past MAX_TASKS several repositories share one.
 
     The text names the task run: which repository, and by which tools.
     """
-    ordered = sorted(changed, key=_weight, reverse=True)
     if len(ordered) <= MAX_TASKS:
         return [
             ([s.repo.repo_id], one_line(f"{s.repo.slug} ({', '.join(p.tool for p in s.plans if needs_work(p))})", 120))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from tasks.core.keys import HmacKey
 from tasks.core.types import (
@@ -81,6 +81,32 @@ class Scanner(Protocol):
 
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
         """Judge a masked report: outcome, observations, gaps. The exit code alone never says clean."""
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A scanner whose masked report can be taken apart by files, because it judges each file for itself.
+
+    One call may then serve several small targets (start-up dominates them), and a result that was extended over many
+    nights can be read again from the kept reports.
+    """
+
+    def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
+        """The masked report as the tool would have given it for some files of ``target`` alone, byte for byte.
+
+        ``names`` maps their names in ``target`` to their names in the part, whose ``inside`` is the same. ``report``
+        has been judged complete for ``target``. Raises ScanGapError(report_invalid).
+        """
+        ...
+
+
+@runtime_checkable
+class Accountable(Divisible, Protocol):
+    """A divisible scanner whose report names each file it was given."""
+
+    def accounted(self, report: RawReport, target: Target) -> frozenset[str]:
+        """Names of ``target`` that the report says it read or could not read. Raises ScanGapError(report_invalid)."""
         ...
 
 

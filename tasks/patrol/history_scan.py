@@ -12,10 +12,23 @@ from typing import TYPE_CHECKING
 
 from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner
-from tasks.core.types import Gap, Mirror, Observation, Occurrence, Outcome, Parsed, RawReport, Target, ToolHome
-from tasks.patrol.look import MAX_PARTS, Base, Look, chunks, judged, look_of, whole
+from tasks.core.types import (
+    Gap,
+    Limits,
+    Mirror,
+    Observation,
+    Occurrence,
+    OddTag,
+    Outcome,
+    Parsed,
+    RawReport,
+    Target,
+    ToolHome,
+    TreeEntry,
+)
+from tasks.patrol.look import MAX_PARTS, Base, Job, Look, chunks, judged, look_of, whole
 from tasks.patrol.plan import Planned
-from tasks.repos.checkout import write_blobs
+from tasks.repos.checkout import Checkout, write_blobs
 from tasks.repos.history import blobs_between, occurrences
 from tasks.scanners.execute import Execution
 
@@ -27,40 +40,63 @@ CHUNK_BYTES = 256 * 1024**2
 CHUNK_BLOBS = 20_000
 
 
-def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Mirror) -> Look:
-    """Read the new blobs and join them with what is known; a hit counts only where a head or a tag reaches it."""
-    git = ctx.means.git
+def prepare(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Mirror) -> Job:
+    """Find the blobs that no completed scan has read."""
     base = _base(ctx, p)
-    new = blobs_between(git, mirror.path, p.tips, base.tips if base else ())
-    runs: list[Execution] = []
-    raws: list[tuple[RawReport, str]] = []
-    gaps: list[Gap] = list(base.gaps) if base else []
-    files_read = bytes_read = 0
-    if new:
-        ctx.control(scanner, tool)
-    for piece in chunks(new, max_bytes=CHUNK_BYTES, max_count=CHUNK_BLOBS):
-        with ctx.folder(scanner, tool) as folder:
-            checkout = whole(write_blobs(git, mirror.path, piece, folder, scanner.limits))
-            gaps += checkout.gaps
-            if not checkout.files:
-                continue
-            run = ctx.execute(scanner, tool, ctx.target(p, folder, checkout))
-        if run.parsed.outcome not in (Outcome.OK, Outcome.PARTIAL) or run.raw is None:
-            return look_of(run, run.parsed, (), checkout)
-        runs.append(run)
-        gaps += run.parsed.gaps
+    new = blobs_between(ctx.means.git, mirror.path, p.tips, base.tips if base else ())
+    entries = [TreeEntry(path=f"{o[:2]}/{o}".encode(), mode="100644", blob=o, size_bytes=n) for o, n in new]
+    read, over = _within(entries, scanner.limits)
+    return Job(
+        planned=p,
+        scanner=scanner,
+        tool=tool,
+        mirror=mirror.path,
+        odd=mirror.odd,
+        base=base,
+        read=read,
+        gaps=(*(base.gaps if base else ()), *over),
+    )
+
+
+def scan(ctx: Scanning, job: Job) -> Look:
+    """Read the new blobs, in pieces; archives apart, because they are not counted as files."""
+    runs: list[tuple[Execution, Checkout]] = []
+    gaps: list[Gap] = []
+    if job.read:
+        ctx.control(job.scanner, job.tool)
+    for piece in chunks(job.read, max_bytes=CHUNK_BYTES, max_count=CHUNK_BLOBS):
+        with ctx.folder(job.scanner, job.tool) as folder:
+            blobs = write_blobs(ctx.means.git, job.mirror, piece, folder, job.scanner.limits)
+            gaps += whole(blobs.plain).gaps
+            for kind, checkout in (("plain", blobs.plain), ("packed", blobs.packed)):
+                if not checkout.files:
+                    continue
+                run = ctx.execute(job.scanner, job.tool, ctx.target(job.planned, folder / kind, checkout))
+                if run.parsed.outcome not in (Outcome.OK, Outcome.PARTIAL) or run.raw is None:
+                    return look_of(run, run.parsed, (), checkout)
+                runs.append((run, checkout))
+    return finish(ctx, job, runs, gaps)
+
+
+def finish(ctx: Scanning, job: Job, runs: Sequence[tuple[Execution, Checkout]], gaps: Iterable[Gap]) -> Look:
+    """Join what was read with what is known; a hit counts only where a head or a tag reaches it."""
+    p, base = job.planned, job.base
+    unread = [*job.gaps, *gaps]
+    raws: list[tuple[RawReport, str]] = [
+        (ctx.means.lake.raw.get(sha)[0], sha) for sha in (base.raw_parts if base else ())
+    ]
+    for run, checkout in runs:
+        assert run.raw is not None
+        unread += run.parsed.gaps
         raws.append((run.raw, ctx.keep(run.raw, p, checkout.files)[0]))
-        files_read += len(checkout.files)
-        bytes_read += checkout.size_bytes
-    old = [(ctx.means.lake.raw.get(sha)[0], sha) for sha in (base.raw_parts if base else ())]
     return Look(
-        parsed=_placed(ctx, p, scanner, mirror, [raw for raw, _ in (*old, *raws)], gaps),
-        raw_parts=tuple(sha for _, sha in (*old, *raws)),
-        exit_code=max((r.exit_code or 0 for r in runs), default=None),
-        sandbox=runs[-1].sandbox if runs else "",
-        files_read=files_read,
-        bytes_read=bytes_read,
-        peak_rss_bytes=max((r.peak_rss_bytes for r in runs), default=0),
+        parsed=_placed(ctx, p, job.scanner, job.mirror, job.odd, [raw for raw, _ in raws], unread),
+        raw_parts=tuple(sha for _, sha in raws),
+        exit_code=max((r.exit_code or 0 for r, _ in runs), default=None),
+        sandbox=runs[-1][0].sandbox if runs else "",
+        files_read=sum(len(c.files) for _, c in runs),
+        bytes_read=sum(c.size_bytes for _, c in runs),
+        peak_rss_bytes=max((r.peak_rss_bytes for r, _ in runs), default=0),
         base=base.result_name if base else None,
     )
 
@@ -74,14 +110,35 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Mirror) -> Look 
     raw_parts = tuple(row["raw_parts"])
     gaps = ctx.patrol.snapshot.gaps_of([row["result_name"]]).get(row["result_name"], ())
     try:
-        parsed = _placed(ctx, p, scanner, mirror, [store.get(sha)[0] for sha in raw_parts], gaps)
+        parsed = _placed(ctx, p, scanner, mirror.path, mirror.odd, [store.get(sha)[0] for sha in raw_parts], gaps)
     except ScanGapError:
         return None  # today's parser refuses it: the tool has to look again
     return Look(parsed=parsed, raw_parts=raw_parts)
 
 
+def _within(entries: Sequence[TreeEntry], limits: Limits) -> tuple[tuple[TreeEntry, ...], tuple[Gap, ...]]:
+    """What the limits of one scan let through, in order, and one gap that counts the rest.
+
+    The rest may be millions of blobs, and the next scan takes them for done: the gap stays until a whole new look.
+    """
+    total = 0
+    for n, e in enumerate(entries):
+        total += e.size_bytes
+        reason = "too_many_files" if n >= limits.max_files else "total_size" if total > limits.max_total_bytes else None
+        if reason is not None:
+            detail = f"{len(entries) - n} of {len(entries)} blobs were not read"
+            return tuple(entries[:n]), (Gap(path="", reason_code=reason, detail=detail),)
+    return tuple(entries), ()
+
+
 def _placed(
-    ctx: Scanning, p: Planned, scanner: Scanner, mirror: Mirror, raws: Sequence[RawReport], gaps: Iterable[Gap]
+    ctx: Scanning,
+    p: Planned,
+    scanner: Scanner,
+    mirror: Path,
+    odd: Mapping[str, OddTag],
+    raws: Sequence[RawReport],
+    gaps: Iterable[Gap],
 ) -> Parsed:
     """Read the masked reports with the places of the blobs that matter; unreachable blobs drop out."""
     gaps = list(gaps)
@@ -90,7 +147,7 @@ def _placed(
     wanted = hits | {g.blob for g in gaps if g.blob}
     places: Mapping[str, Sequence[Occurrence]] = {}
     if wanted:
-        places = occurrences(ctx.means.git, mirror.path, p.tips, wanted, mirror.odd)
+        places = occurrences(ctx.means.git, mirror, p.tips, wanted, odd)
     target = replace(blank, occurrences=places)
     found: dict[str, Observation] = {}
     for raw in raws:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tasks.core.ports import Scanner
 from tasks.core.types import (
     Gap,
     Observation,
+    OddTag,
     Outcome,
     Parsed,
     Scan,
@@ -40,6 +41,8 @@ class Look:
     bytes_read: int = 0
     peak_rss_bytes: int = 0
     base: str | None = None
+    #: Whether the call served other scans too; ``duration_s`` is then this one's share of it.
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,30 @@ class Base:
     raw_parts: tuple[str, ...]
     tips: tuple[str, ...] = ()
     commit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A planned scan made ready: what has to be read, and what is known without reading it.
+
+    ``read`` are the files (unit blob: blobs, under the names they are written by) that the tool must see now;
+    ``observations`` and ``gaps`` hold whatever the tool says of them. ``odd`` is ``Mirror.odd`` (unit blob).
+    """
+
+    planned: Planned
+    scanner: Scanner
+    tool: ToolHome
+    mirror: Path
+    base: Base | None
+    read: tuple[TreeEntry, ...]
+    observations: tuple[Observation, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    odd: Mapping[str, OddTag] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes to read."""
+        return sum(e.size_bytes for e in self.read)
 
 
 def judged(observations: Iterable[Observation], gaps: Iterable[Gap], *, detail: str = "") -> Parsed:
@@ -73,16 +100,16 @@ def whole(checkout: Checkout) -> Checkout:
     return checkout
 
 
-def chunks(blobs: Iterable[tuple[str, int]], *, max_bytes: int, max_count: int) -> Iterator[list[tuple[str, int]]]:
-    """Cut (object id, size) pairs into runs that stay below both bounds; a single larger one goes alone."""
-    piece: list[tuple[str, int]] = []
+def chunks(entries: Iterable[TreeEntry], *, max_bytes: int, max_count: int) -> Iterator[list[TreeEntry]]:
+    """Cut files into runs that stay below both bounds; a single larger one goes alone."""
+    piece: list[TreeEntry] = []
     total = 0
-    for blob in blobs:
-        if piece and (total + blob[1] > max_bytes or len(piece) >= max_count):
+    for e in entries:
+        if piece and (total + e.size_bytes > max_bytes or len(piece) >= max_count):
             yield piece
             piece, total = [], 0
-        piece.append(blob)
-        total += blob[1]
+        piece.append(e)
+        total += e.size_bytes
     if piece:
         yield piece
 

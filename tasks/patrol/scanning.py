@@ -6,21 +6,22 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tasks.core.errors import NightwardenError, ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import Cause, Outcome, Parsed, RawReport, Scan, ScanResult, Target, ToolHome, TreeEntry, Unit
 from tasks.patrol import history_scan, tree_scan
-from tasks.patrol.look import Look, reader, result_of, row_of
+from tasks.patrol.look import Job, Look, reader, result_of, row_of
 from tasks.patrol.plan import Action, Planned, needs_work
 from tasks.patrol.session import DAMAGED, Patrol, RepoState
+from tasks.patrol.sharing import Sharing
 from tasks.repos.checkout import Checkout
-from tasks.scanners.execute import Execution, execute, execute_bisecting, run_control
+from tasks.scanners.execute import Execution, execute_bisecting, run_control
 from tasks.scanners.service import ServicePool
 
 
@@ -35,6 +36,7 @@ class Scanning:
         self._control_locks = {s.name: threading.Lock() for s in self.means.scanners}
         self._services: dict[str, ServicePool] = {}
         self._lock = threading.Lock()
+        self._sharing: Sharing | None = None
 
     def close(self) -> None:
         """End the long-lived processes and remove the run's work folder."""
@@ -42,26 +44,49 @@ class Scanning:
             service.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def expect(self, states: Iterable[RepoState]) -> None:
+        """Say which repositories will be scanned, in their order, so that small scans may share calls of a tool."""
+        self._sharing = Sharing(self, self._finish_shared)
+        self._sharing.expect(states)
+
     def scan_repository(self, state: RepoState) -> list[Scan]:
         """Do the planned scans of one repository; every one leaves a row, whatever happens to it."""
+        with self._lock:
+            if self._sharing is None:
+                self.expect(self.patrol.changed())
+        assert self._sharing is not None
         rows: list[Scan] = []
+        elsewhere: list[Planned] = []
         self.patrol.progress.begin(state.repo.slug)
         try:
             for p in state.plans:
-                if needs_work(p):
-                    rows.append(self._scan(state, p))
+                if not needs_work(p):
+                    continue
+                if self._sharing.claim(p):
+                    rows.append(self._scan(state, p, self._sharing))
+                else:
+                    elsewhere.append(p)
+            for p in elsewhere:
+                future = self._sharing.taken(p)
+                row = future.result() if future is not None else None
+                rows.append(row if row is not None else self._scan(state, p, self._sharing))
         finally:
             bad = any(r.outcome in (Outcome.FAILED, Outcome.TIMEOUT) for r in rows)
             self.patrol.progress.end(state.repo.slug, failed=bad)
         return rows
 
-    def _scan(self, state: RepoState, p: Planned) -> Scan:
+    def prepare(self, state: RepoState, p: Planned) -> Job:
+        """Make a planned scan ready. Raises ScanGapError when the repository cannot be read."""
+        assert state.mirror is not None
+        scanner, tool = self._scanner(p.tool), self.patrol.tool(p.tool)
+        if scanner.unit is Unit.BLOB:
+            return history_scan.prepare(self, p, scanner, tool, state.mirror)
+        return tree_scan.prepare(self, p, scanner, tool, state.mirror.path)
+
+    def _scan(self, state: RepoState, p: Planned, sharing: Sharing) -> Scan:
         began, clock = datetime.now(UTC), time.monotonic()
-        scanner = next(s for s in self.means.scanners if s.name == p.tool)
-        home = self.means.tools[p.tool]
-        tool = home if isinstance(home, ToolHome) else None
         try:
-            look = self._look(state, p, scanner, self.patrol.tool(p.tool))
+            look = self._look(state, p, sharing)
         except ScanGapError as e:
             if e.reason_code == "cancelled":
                 raise
@@ -74,7 +99,34 @@ class Scanning:
             look = Look(
                 parsed=Parsed(outcome=Outcome.FAILED, reason_code="internal", detail=f"{type(e).__name__} at {place}")
             )
-        look = replace(look, duration_s=time.monotonic() - clock)
+        if not look.shared:
+            look = replace(look, duration_s=time.monotonic() - clock)
+        return self._finish(p, look, began)
+
+    def _look(self, state: RepoState, p: Planned, sharing: Sharing) -> Look:
+        """The kept report read again, or a new look: shared with others, or alone."""
+        assert state.mirror is not None
+        scanner, mirror = self._scanner(p.tool), state.mirror
+        again: Look | None = None
+        if p.action is Action.REREAD and scanner.unit is Unit.BLOB:
+            again = history_scan.reread(self, p, scanner, mirror)
+        elif p.action is Action.REREAD:
+            again = tree_scan.reread(self, p, scanner, self.patrol.tool(p.tool), mirror.path)
+        if again is not None:
+            return again
+        job = sharing.ready(p) or self.prepare(state, p)
+        together = sharing.look(job)
+        if together is not None:
+            return together
+        return history_scan.scan(self, job) if scanner.unit is Unit.BLOB else tree_scan.scan(self, job)
+
+    def _finish_shared(self, job: Job, look: Look) -> Scan:
+        return self._finish(job.planned, look, datetime.now(UTC) - timedelta(seconds=look.duration_s))
+
+    def _finish(self, p: Planned, look: Look, began: datetime) -> Scan:
+        """Make the row of a scan; a completed one is durable from here on."""
+        scanner, home = self._scanner(p.tool), self.means.tools[p.tool]
+        tool = home if isinstance(home, ToolHome) else None
         row = row_of(p, look, tool, began)
         if tool is not None and look.parsed.outcome in (Outcome.OK, Outcome.PARTIAL):
             result = self._named(p, result_of(p, look, scanner, tool, began))
@@ -86,6 +138,9 @@ class Scanning:
             self.patrol.rows[p.scope] = row
         return row
 
+    def _scanner(self, name: str) -> Scanner:
+        return next(s for s in self.means.scanners if s.name == name)
+
     def _named(self, p: Planned, result: ScanResult) -> ScanResult:
         """A forced scan that saw something else than the ledger says is a result of its own."""
         if p.cause is not Cause.FORCED:
@@ -94,15 +149,6 @@ class Scanning:
         if known is None or (_seen(known) == _seen(result)):
             return result
         return replace(result, result_name=f"{result.result_name}+{self.patrol.run_id[:8]}")
-
-    def _look(self, state: RepoState, p: Planned, scanner: Scanner, tool: ToolHome) -> Look:
-        assert state.mirror is not None
-        if scanner.unit is Unit.BLOB:
-            again = history_scan.reread(self, p, scanner, state.mirror) if p.action is Action.REREAD else None
-            return again or history_scan.scan(self, p, scanner, tool, state.mirror)
-        mirror = state.mirror.path
-        again = tree_scan.reread(self, p, scanner, tool, mirror) if p.action is Action.REREAD else None
-        return again or tree_scan.scan(self, p, scanner, tool, mirror)
 
     # -- what both kinds of look use --------------------------------------------------------------------
 
@@ -158,11 +204,9 @@ class Scanning:
         )
 
     def execute(self, scanner: Scanner, tool: ToolHome, target: Target) -> Execution:
-        """Run the tool on a target. For units tree and file a crash is narrowed down to the files that cause it,
-        and the rest is scanned without them."""
+        """Run the tool on a target. A crash is narrowed down to the files that cause it, and the rest is scanned
+        without them."""
         means = self.means
-        if scanner.unit is Unit.BLOB:
-            return execute(scanner, tool, target, means.runner, means.key, None)
 
         @contextmanager
         def subset(names: Sequence[str]) -> Iterator[Target]:
@@ -171,7 +215,7 @@ class Scanning:
                 for name in files:
                     place = folder / name
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes((target.root / name).read_bytes())
+                    place.hardlink_to(target.root / name)
                 yield replace(target, root=folder, files=files, read=reader(folder, files))
 
         return execute_bisecting(

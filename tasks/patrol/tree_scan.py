@@ -7,40 +7,62 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import ScanGapError
-from tasks.core.ports import Scanner
+from tasks.core.ports import Accountable, Scanner
 from tasks.core.types import Gap, Observation, Outcome, Parsed, ToolHome, TreeEntry, Unit, display_path
-from tasks.patrol.look import MAX_PARTS, Base, Look, judged, look_of, whole
+from tasks.patrol.look import MAX_PARTS, Base, Job, Look, judged, look_of, whole
 from tasks.patrol.plan import Planned, revision_of
-from tasks.repos.checkout import write_checkout
+from tasks.repos.checkout import Checkout, write_checkout
 from tasks.repos.trees import Tree, gaps_for, links_of, read_tree
+from tasks.scanners.execute import Execution
 
 if TYPE_CHECKING:
     from tasks.patrol.scanning import Scanning
 
 
-def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Path) -> Look:
-    """Scan one commit. A tool of unit file reads only what differs from the scope's last result."""
+def prepare(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Path) -> Job:
+    """Find the files to read. A tool of unit file reads only what differs from the scope's last result."""
     assert p.commit is not None
     tree = read_tree(ctx.means.git, mirror, p.commit)
     entries = _read_by(tree, scanner)
     unread = gaps_for(tree, scanner.reads, links_of(ctx.means.git, mirror, tree, scanner.reads))
     base, before = _base(ctx, p, scanner, mirror)
-    fresh = [e for path, e in entries.items() if before.get(path) != e]
     observations, gaps = _still_standing(base, before, entries)
-    if base is not None and not fresh:
+    return Job(
+        planned=p,
+        scanner=scanner,
+        tool=tool,
+        mirror=mirror,
+        base=base,
+        read=tuple(e for path, e in entries.items() if before.get(path) != e),
+        observations=observations,
+        gaps=gaps + unread,
+    )
+
+
+def scan(ctx: Scanning, job: Job) -> Look:
+    """Scan one commit."""
+    if job.base is not None and not job.read:
         # Only removals: what is left was read before.
-        return Look(parsed=judged(observations, gaps + unread), raw_parts=base.raw_parts, base=base.result_name)
-    ctx.control(scanner, tool)
-    with ctx.folder(scanner, tool) as folder:
-        checkout = whole(write_checkout(ctx.means.git, mirror, fresh, folder, scanner.limits))
-        execution = ctx.execute(scanner, tool, ctx.target(p, folder, checkout)) if checkout.files else None
+        parsed = judged(job.observations, job.gaps)
+        return Look(parsed=parsed, raw_parts=job.base.raw_parts, base=job.base.result_name)
+    ctx.control(job.scanner, job.tool)
+    with ctx.folder(job.scanner, job.tool) as folder:
+        checkout = whole(write_checkout(ctx.means.git, job.mirror, job.read, folder, job.scanner.limits))
+        target = ctx.target(job.planned, folder, checkout)
+        execution = ctx.execute(job.scanner, job.tool, target) if checkout.files else None
+    return finish(ctx, job, execution, checkout)
+
+
+def finish(ctx: Scanning, job: Job, execution: Execution | None, checkout: Checkout) -> Look:
+    """Join what was read with what is known. Without an execution nothing could be written: all is a gap."""
+    base = job.base
     parsed = execution.parsed if execution is not None else Parsed(outcome=Outcome.PARTIAL)
-    raw_parts = ctx.keep(execution.raw, p, checkout.files) if execution is not None else ()
+    raw_parts = ctx.keep(execution.raw, job.planned, checkout.files) if execution is not None else ()
     if parsed.outcome not in (Outcome.OK, Outcome.PARTIAL):
         return look_of(execution, parsed, raw_parts, checkout)
     seen = judged(
-        observations + parsed.observations,
-        (*gaps, *parsed.gaps, *checkout.gaps, *unread),
+        job.observations + parsed.observations,
+        (*job.gaps, *parsed.gaps, *checkout.gaps),
         detail=parsed.detail,
     )
     look = look_of(execution, seen, (base.raw_parts if base else ()) + raw_parts, checkout)
@@ -48,28 +70,51 @@ def scan(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Pa
 
 
 def reread(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Path) -> Look | None:
-    """Read the kept report with today's parser; no tool is started. None if it is gone or was extended."""
+    """Read the kept reports with today's parser; no tool is started. None if one is gone or it refuses one.
+
+    Of an extended result each file is judged by the newest report that speaks of it: an extension reads exactly the
+    files that changed, so that report saw the file as it is now.
+    """
     assert p.scan_name is not None and p.commit is not None
     row = ctx.patrol.snapshot.ledger_lookup([p.scan_name]).get(p.scan_name)
-    raw_store = ctx.means.lake.raw
-    if row is None or len(row["raw_parts"]) != 1 or not raw_store.has(row["raw_parts"][0]):
+    store = ctx.means.lake.raw
+    if row is None or not row["raw_parts"] or not all(store.has(sha) for sha in row["raw_parts"]):
         return None
-    raw, _ = raw_store.get(row["raw_parts"][0])
+    raws = [store.get(sha)[0] for sha in row["raw_parts"]]
+    if len(raws) > 1 and not isinstance(scanner, Accountable):
+        return None
     tree = read_tree(ctx.means.git, mirror, p.commit)
+    observations: list[Observation] = []
+    gaps: list[Gap] = []
     with ctx.folder(scanner, tool) as folder:
         checkout = write_checkout(ctx.means.git, mirror, _read_by(tree, scanner).values(), folder, scanner.limits)
-        try:
-            parsed = scanner.parse(raw, ctx.target(p, folder, checkout), ctx.means.key)
-        except ScanGapError:
-            return None
-    if parsed.outcome not in (Outcome.OK, Outcome.PARTIAL):
-        return None  # today's parser refuses it: the tool has to look again
+        target = ctx.target(p, folder, checkout)
+        left = dict(target.files)
+        for n, raw in reversed(list(enumerate(raws))):
+            mine, part = left, raw
+            try:
+                if isinstance(scanner, Accountable):
+                    # The oldest report was of the whole tree: what no report speaks of is its gap.
+                    spoken = scanner.accounted(raw, target)
+                    mine = left if n == 0 else {f: e for f, e in left.items() if f in spoken}
+                    part = scanner.part(raw, target, {f: f for f in mine})
+                parsed = scanner.parse(part, replace(target, files=mine), ctx.means.key)
+            except ScanGapError:
+                return None
+            if parsed.outcome not in (Outcome.OK, Outcome.PARTIAL):
+                return None  # today's parser refuses it: the tool has to look again
+            left = {f: e for f, e in left.items() if f not in mine}
+            observations += parsed.observations
+            gaps += parsed.gaps
     unread = gaps_for(tree, scanner.reads, links_of(ctx.means.git, mirror, tree, scanner.reads))
     # What crashed the tool was not in the report, so only the old result knows of it.
     old = ctx.patrol.snapshot.gaps_of([row["result_name"]]).get(row["result_name"], ())
-    crashed = tuple(g for g in old if g.reason_code == "crashes_tool")
-    gaps = (*parsed.gaps, *checkout.gaps, *unread, *crashed)
-    return Look(parsed=judged(parsed.observations, gaps), raw_parts=tuple(row["raw_parts"]))
+    crashed = {g.path: g for g in old if g.reason_code == "crashes_tool"}
+    gaps = [g for g in gaps if g.path not in crashed]
+    return Look(
+        parsed=judged(observations, (*gaps, *checkout.gaps, *unread, *crashed.values())),
+        raw_parts=tuple(row["raw_parts"]),
+    )
 
 
 def _read_by(tree: Tree, scanner: Scanner) -> dict[bytes, TreeEntry]:

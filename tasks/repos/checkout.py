@@ -13,7 +13,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,36 +78,50 @@ def write_checkout(git: Git, mirror: Path, entries: Iterable[TreeEntry], dest: P
                 gaps.append(Gap(path=display_path(e.path), reason_code=reason, blob=e.blob))
 
     stream_blobs(git, mirror, list(by_blob), receive)
-    return Checkout(
-        files=dict(sorted(files.items())), gaps=tuple(gaps), size_bytes=sum(e.size_bytes for e in files.values())
-    )
+    return _checkout(dict(sorted(files.items())), tuple(gaps))
 
 
-def write_blobs(git: Git, mirror: Path, blobs: Iterable[tuple[str, int]], dest: Path, limits: Limits) -> Checkout:
-    """Write blobs, given as (object id, bytes), as files named by their id, 256 folders wide.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blobs:
+    """Blobs written as files: ``plain`` ones below ``plain/`` of the folder, compressed ones below ``packed/``."""
 
-    A compressed file gets the suffix of its kind: a tool that unpacks archives goes by the name for these.
-    Too large and missing ones are gaps without a path: which places they stand at is a question of the history.
+    plain: Checkout
+    packed: Checkout
+
+
+def write_blobs(git: Git, mirror: Path, entries: Iterable[TreeEntry], dest: Path, limits: Limits) -> Blobs:
+    """Write blobs as files below ``dest``, by the paths of their entries.
+
+    A compressed file gets the suffix of its kind, because a tool that unpacks archives goes by the name, and lies
+    apart. Too large and missing ones are gaps of ``plain`` without a path: which places they stand at is a question
+    of the history.
     """
     gaps: list[Gap] = []
-    sizes: dict[str, int] = {}
-    for oid, size in blobs:
-        if size > limits.max_file_bytes:
-            gaps.append(Gap(path="", reason_code="too_large", blob=oid))
+    wanted: dict[str, TreeEntry] = {}
+    for e in entries:
+        if e.size_bytes > limits.max_file_bytes:
+            gaps.append(Gap(path="", reason_code="too_large", blob=e.blob))
         else:
-            sizes[oid] = size
-    files: dict[str, TreeEntry] = {}
+            wanted[e.blob] = e
+    written: dict[str, dict[str, TreeEntry]] = {"plain": {}, "packed": {}}
+    for kind in written:
+        (dest / kind).mkdir(exist_ok=True)
 
     def receive(oid: str, data: bytes | None) -> None:
         if data is None:
             gaps.append(Gap(path="", reason_code="object_missing", blob=oid))
             return
-        name = f"{oid[:2]}/{oid}{_compressed_suffix(data)}"
-        _write(dest, name.encode(), data)
-        files[name] = TreeEntry(path=name.encode(), mode="100644", blob=oid, size_bytes=len(data))
+        suffix = _compressed_suffix(data)
+        kind, path = "packed" if suffix else "plain", wanted[oid].path + suffix.encode()
+        _write(dest / kind, path, data)
+        written[kind][os.fsdecode(path)] = replace(wanted[oid], path=path, size_bytes=len(data))
 
-    stream_blobs(git, mirror, list(sizes), receive)
-    return Checkout(files=files, gaps=tuple(gaps), size_bytes=sum(e.size_bytes for e in files.values()))
+    stream_blobs(git, mirror, list(wanted), receive)
+    return Blobs(plain=_checkout(written["plain"], tuple(gaps)), packed=_checkout(written["packed"], ()))
+
+
+def _checkout(files: dict[str, TreeEntry], gaps: tuple[Gap, ...]) -> Checkout:
+    return Checkout(files=files, gaps=gaps, size_bytes=sum(e.size_bytes for e in files.values()))
 
 
 def _compressed_suffix(data: bytes) -> str:
@@ -137,7 +151,7 @@ def read_blobs(git: Git, mirror: Path, oids: list[str]) -> dict[str, bytes]:
 
 
 def stream_blobs(git: Git, mirror: Path, oids: list[str], receive: Callable[[str, bytes | None], None]) -> None:
-    """Hand over the content of each object, one at a time, in the order asked for; None for a missing one.
+    """Hand over the content of each blob, one at a time, in the order asked for; None for what is none or missing.
 
     Memory holds one blob. Raises ScanGapError when git dies in the middle.
     """
@@ -159,6 +173,7 @@ class _BatchParser:
         self._buffer = bytearray()
         self._oid = ""
         self._need: int | None = None
+        self._is_blob = False
         self.count = 0
 
     def feed(self, chunk: bytes) -> None:
@@ -175,13 +190,14 @@ class _BatchParser:
                     self._receive(fields[0], None)
                     continue
                 self._oid, self._need = fields[0], int(fields[2])
+                self._is_blob = fields[1] == "blob"
             if len(self._buffer) < self._need + 1:
                 return
             data = bytes(self._buffer[: self._need])
             del self._buffer[: self._need + 1]
             self._need = None
             self.count += 1
-            self._receive(self._oid, data)
+            self._receive(self._oid, data if self._is_blob else None)
 
 
 def _refused(e: TreeEntry, limits: Limits) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -41,15 +41,7 @@ def read_tree(git: Git, mirror: Path, commit: str) -> Tree:
         if key in _cache:
             _cache.move_to_end(key)
             return _cache[key]
-    tree = _parse(commit, git.check(["ls-tree", "-r", "-z", "--full-tree", commit], mirror=mirror))
-    sizes = _sizes(git, mirror, tree)
-    tree = Tree(
-        commit=commit,
-        entries=tuple(
-            TreeEntry(path=e.path, mode=e.mode, blob=e.blob, size_bytes=sizes.get(e.blob, -1)) for e in tree.entries
-        ),
-        others=tree.others,
-    )
+    tree = _listed(git, mirror, commit)
     with _lock:
         _cache[key] = tree
         while len(_cache) > _CACHED:
@@ -57,27 +49,35 @@ def read_tree(git: Git, mirror: Path, commit: str) -> Tree:
     return tree
 
 
+def _listed(git: Git, mirror: Path, commit: str) -> Tree:
+    """One call where all blobs are there; ``-l`` dies on the first missing one, and then sizes are asked apart."""
+    listing = ["ls-tree", "-r", "-z", "--full-tree"]
+    done = git.run([*listing, "-l", commit], mirror=mirror)
+    if done.exit_code == 0:
+        return _parse(commit, done.stdout)
+    tree = _parse(commit, git.check([*listing, commit], mirror=mirror))
+    sizes = blob_sizes(git, mirror, sorted({e.blob for e in tree.entries}))
+    return replace(tree, entries=tuple(replace(e, size_bytes=sizes.get(e.blob, -1)) for e in tree.entries))
+
+
 def _parse(commit: str, listing: bytes) -> Tree:
+    """The records of ``ls-tree -z``: mode, type, object id and, with ``-l``, the size; then the path."""
     entries: list[TreeEntry] = []
     others: list[tuple[bytes, str, str]] = []
     for record in listing.split(b"\0"):
         if not record:
             continue
         head, tab, path = record.partition(b"\t")
-        fields = head.decode("ascii", "replace").split(" ")
-        if not tab or len(fields) != 3:
+        fields = head.decode("ascii", "replace").split()
+        if not tab or len(fields) not in (3, 4):
             raise ScanGapError("corrupt", f"git listed a tree entry that cannot be read in {commit}")
-        mode, _kind, oid = fields
+        mode, _kind, oid = fields[:3]
         if mode in _REGULAR:
-            entries.append(TreeEntry(path=path, mode=mode, blob=oid, size_bytes=-1))
+            size = int(fields[3]) if len(fields) == 4 and fields[3].isdigit() else -1
+            entries.append(TreeEntry(path=path, mode=mode, blob=oid, size_bytes=size))
         else:
             others.append((path, mode, oid))
     return Tree(commit=commit, entries=tuple(entries), others=tuple(others))
-
-
-def _sizes(git: Git, mirror: Path, tree: Tree) -> dict[str, int]:
-    """Size of every blob that is there. ``ls-tree -l`` would die on the first missing one."""
-    return blob_sizes(git, mirror, sorted({e.blob for e in tree.entries}))
 
 
 def blob_sizes(git: Git, mirror: Path, oids: list[str]) -> dict[str, int]:

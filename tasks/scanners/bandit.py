@@ -7,8 +7,8 @@ by default (``.venv``, ``dist``, ``.eggs`` …) unless ``-x`` names others; B105
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.core.errors import ScanGapError
@@ -56,7 +56,7 @@ class Bandit:
     name: str = "bandit"
     kind: Kind = Kind.CODE
     unit: Unit = Unit.FILE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "insecure Python"
     licence: str = "Apache-2.0"
@@ -110,10 +110,8 @@ class Bandit:
             for r in results
         ]
         bad = [{"path": string(e["filename"]), "reason": told(string(e["reason"]))} for e in errors]
-        found.sort(key=lambda r: [str(r[k]) for k in sorted(r)])
-        bad.sort(key=lambda e: (e["path"], e["reason"]))
-        read = sorted(k for k, v in metrics.items() if k != "_totals" and isinstance(v, dict))
-        return compact({"results": found, "errors": bad, "files": read})
+        read = [k for k, v in metrics.items() if k != "_totals" and isinstance(v, dict)]
+        return _body(found, bad, read)
 
     @form_checked("bandit")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
@@ -137,6 +135,36 @@ class Bandit:
             gaps=tuple(gaps),
             files_read=len(read),
         )
+
+    @form_checked("bandit")
+    def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
+        """What it said of some files, under their names in the part."""
+        document = kept(report.body, self.name)
+        inside = target.inside.rstrip("/") + "/"
+        named = {inside + name: inside + other for name, other in names.items()}
+        found = [{**r, "path": named[r["path"]]} for r in document["results"] if r["path"] in named]
+        bad = [{**e, "path": named[e["path"]]} for e in document["errors"] if e["path"] in named]
+        read = [named[path] for path in document["files"] if path in named]
+        return replace(report, body=_body(found, bad, read), exit_code=1 if found else 0)
+
+    @form_checked("bandit")
+    def accounted(self, report: RawReport, target: Target) -> frozenset[str]:
+        """Files it read, and those it names as errors."""
+        document = kept(report.body, self.name)
+        inside = target.inside.rstrip("/") + "/"
+        paths = {*document["files"], *(e["path"] for e in document["errors"])}
+        return frozenset(p.removeprefix(inside) for p in paths) & target.files.keys()
+
+
+def _body(found: list[dict[str, Any]], bad: list[dict[str, Any]], read: list[str]) -> bytes:
+    """The masked report, in an order of its own."""
+    return compact(
+        {
+            "results": sorted(found, key=lambda r: [str(r[k]) for k in sorted(r)]),
+            "errors": sorted(bad, key=lambda e: (e["path"], e["reason"])),
+            "files": sorted(read),
+        }
+    )
 
 
 def _gap(path: bytes, blob: str, reason_code: str, detail: str) -> Gap:

@@ -1,8 +1,8 @@
 """Runs inside checkov's own environment: one JSON line in for each checkout, one JSON line out.
 
-Imports nothing of the project. Request: ``{"root": "/nightwarden/checkouts/x"}``. Answer:
-``{"ok": true, "report": {...}}`` or ``{"ok": false, "error": "<type>"}``. Answers hold no source text and no values,
-so that nothing of a checkout's content passes but names, lines and addresses.
+Imports nothing of the project. Request: ``{"root": "/nightwarden/checkouts/x"}``. Answer: ``{"ok": true, "report":
+{...}}`` or ``{"ok": false, "error": "<type>"}``. Answers hold no source text and no values, so that nothing of a
+checkout's content passes but names, lines and addresses.
 """
 
 import json

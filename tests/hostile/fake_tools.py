@@ -26,8 +26,8 @@ BANDIT: Mapping[str, str] = {
 }
 _BANDIT = """\
 #!/bin/sh
-# Started as: python -I -m bandit (options) /work
-root=/work
+# Started as: python -I -m bandit (options) /nightwarden/checkout
+root=/nightwarden/checkout
 asking() { grep -rlsx "# misbehave: $word" "$root"; }
 report() {
   printf '{"results":['

@@ -7,12 +7,14 @@ repositories, and misbehaves as soon as a blob asks it to.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tasks.patrol import sharing
 from tasks.scanners.kingfisher import KINGFISHER
 from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
@@ -40,26 +42,28 @@ MISBEHAVIOUR = {
     "applies no rule": "counted 99 0",
     "says it failed": """counted 99 9 ',"audit":{"summary":{"scan_failed":1}}'""",
 }
-#: Outcome and reason of the scan that met it.
+#: Outcome and reason of the scan that met it. Where one blob is to blame, it is found and left out: the third is why.
 EXPECTED = {
-    "hangs": ("timeout", "timeout"),
-    "hangs with closed pipes": ("timeout", "timeout"),
-    "leaves a child that hangs": ("ok", None),
-    "is killed": ("failed", "signal"),
-    "crashes": ("failed", "signal"),
-    "fails": ("failed", "tool_error"),
-    "is chatty": ("ok", None),
-    "writes half a report": ("failed", "report_invalid"),
-    "is silent": ("failed", "report_empty"),
-    "floods": ("failed", "output_limit"),
-    "floods with an error code": ("failed", "output_limit"),
-    "reads fewer files": ("failed", "nothing_scanned"),
-    "reports another form": ("failed", "report_invalid"),
-    "reports a list": ("failed", "report_invalid"),
-    "nests too deep": ("failed", "report_invalid"),
-    "applies no rule": ("failed", "tool_error"),
-    "says it failed": ("failed", "tool_error"),
+    "hangs": ("partial", None, "timeout"),
+    "hangs with closed pipes": ("partial", None, "timeout"),
+    "leaves a child that hangs": ("ok", None, None),
+    "is killed": ("partial", None, "signal"),
+    "crashes": ("partial", None, "signal"),
+    "fails": ("partial", None, "tool_error"),
+    "is chatty": ("ok", None, None),
+    "writes half a report": ("partial", None, "report_invalid"),
+    "is silent": ("partial", None, "report_empty"),
+    "floods": ("partial", None, "output_limit"),
+    "floods with an error code": ("partial", None, "output_limit"),
+    "reads fewer files": ("failed", "nothing_scanned", None),
+    "reports another form": ("partial", None, "report_invalid"),
+    "reports a list": ("partial", None, "report_invalid"),
+    "nests too deep": ("partial", None, "report_invalid"),
+    "applies no rule": ("partial", None, "tool_error"),
+    "says it failed": ("partial", None, "tool_error"),
 }
+#: One that stays failed.
+FAILS = "reads fewer files"
 WELL_BEHAVED = "a good one"
 FAKE = """\
 #!/bin/sh
@@ -130,6 +134,14 @@ class Story:
         return told
 
 
+@pytest.fixture(scope="module", autouse=True)
+def alone() -> Iterator[None]:
+    """Each scan by itself: the fake does what the first blob of a call asks, whoever's it is (see test_sharing)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharing, "SMALL_FILES", -1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """Two nights: in the first every repository is well, in the second each holds what its fault asks for."""
@@ -163,13 +175,17 @@ def test_a_tool_that(told: Story, slug: str) -> None:
     first, second = told.nights
     assert first.said(slug, "kingfisher") == ("ok", None)
     assert first.open(slug, "kingfisher") == {SECRET}
-    assert second.said(slug, "kingfisher") == EXPECTED[slug]
+    outcome, reason, blame = EXPECTED[slug]
+    assert second.said(slug, "kingfisher") == (outcome, reason)
+    # The blob that is to blame is named, the others were read.
+    assert second.unread(slug, "kingfisher") == ({("new.txt", "crashes_tool")} if blame else set())
+    assert {g["detail"] for g in second.gaps[slug, "kingfisher"]} == ({blame} if blame else set())
     # The other tool went on: it read the changed file.
     assert second.said(slug, "bandit") == ("ok", None)
     assert second.scan(slug, "bandit")["files_read"] == 1
     assert FLAW in second.open(slug, "bandit")
     # What was published stands, and a failed scan adds nothing.
-    complete = EXPECTED[slug][0] == "ok"
+    complete = outcome != "failed"
     row, scope = second.scan(slug, "kingfisher"), second.scopes[slug, "kingfisher"][0]
     assert SECRET in second.open(slug, "kingfisher") and not second.fixed(slug, "kingfisher")
     assert second.findings[slug, "kingfisher"] == first.findings[slug, "kingfisher"] or complete
@@ -190,9 +206,9 @@ def test_the_well_behaved_are_read_on_the_same_night(told: Story) -> None:
 
 
 def test_the_summary_names_every_gap(told: Story) -> None:
-    wanted = {reason for _, reason in EXPECTED.values() if reason}
+    wanted = {"crashes_tool" if blame else reason for _, reason, blame in EXPECTED.values() if blame or reason}
     assert {g.reason_code for g in told.nights[1].summary.gaps} == wanted
-    assert told.nights[1].summary.gap_rows == sum(outcome != "ok" for outcome, _ in EXPECTED.values())
+    assert told.nights[1].summary.gap_rows == sum(outcome != "ok" for outcome, *_ in EXPECTED.values())
     assert told.nights[1].run["state"] == "CompletedWithGaps"
 
 
@@ -234,7 +250,7 @@ def test_a_tool_that_misses_its_control_is_not_believed(story: Story, tmp_path: 
 
 
 def test_back_off(story: Story) -> None:
-    slug = "is silent"
+    slug = FAILS
     third = story.next(only=[slug])  # the first retry comes with the next run
     row, scope = third.scan(slug, "kingfisher"), third.scopes[slug, "kingfisher"][0]
     assert (row["outcome"], row["cause"], row["attempts"]) == ("failed", "retry", 2)
@@ -243,7 +259,7 @@ def test_back_off(story: Story) -> None:
     fourth = story.next(only=[slug])
     waiting = fourth.scan(slug, "kingfisher")
     assert fourth.starts == ()
-    assert (waiting["outcome"], waiting["reason_code"], waiting["attempts"]) == ("failed", "report_empty", 2)
+    assert (waiting["outcome"], waiting["reason_code"], waiting["attempts"]) == ("failed", "nothing_scanned", 2)
     assert waiting["started_at"] is None
     assert fourth.scopes[slug, "kingfisher"] == third.scopes[slug, "kingfisher"]
     assert fourth.summary.gap_rows == 1  # still named
@@ -276,7 +292,7 @@ def test_a_mended_tool_catches_up_at_once(story: Story, tmp_path: Path) -> None:
 
 
 def test_new_work_is_tried_whatever_failed_before(story: Story) -> None:
-    slug = "is silent"
+    slug = FAILS
     story.next(only=[slug])
     story.repo(slug).commit({"more.txt": b"and more\n"})
     fourth = story.next(only=[slug])

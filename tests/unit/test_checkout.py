@@ -185,17 +185,22 @@ def test_nothing_to_write_is_no_error(git: Git, upstream: Repository, dest: Path
 # -- blobs --------------------------------------------------------------------------------------------------
 
 
+def named(oid: str, size: int) -> TreeEntry:
+    return TreeEntry(path=f"{oid[:2]}/{oid}".encode(), mode="100644", blob=oid, size_bytes=size)
+
+
 def test_blobs_are_written_under_their_ids(git: Git, upstream: Repository, dest: Path) -> None:
     data = [b"one", b"", b"x" * 3_000_000, bytes(range(256))]
     oids = [upstream.blob(d) for d in data]
     large, missing = upstream.blob(b"y" * 100), "ab" * 20
     asked = [*zip(oids, map(len, data), strict=True), (large, 11 * 1024**2), (missing, 1)]
-    done = write_blobs(git, upstream.git_dir, asked, dest, LIMITS)
-    assert on_disk(dest) == {f"{o[:2]}/{o}".encode(): d for o, d in zip(oids, data, strict=True)}
-    assert {n: (e.blob, e.size_bytes) for n, e in done.files.items()} == {
+    done = write_blobs(git, upstream.git_dir, (named(*a) for a in asked), dest, LIMITS)
+    assert on_disk(dest) == {f"plain/{o[:2]}/{o}".encode(): d for o, d in zip(oids, data, strict=True)}
+    assert {n: (e.blob, e.size_bytes) for n, e in done.plain.files.items()} == {
         f"{o[:2]}/{o}": (o, len(d)) for o, d in zip(oids, data, strict=True)
     }
-    assert {(g.path, g.reason_code, g.blob) for g in done.gaps} == {
+    assert (done.packed.files, done.packed.gaps) == ({}, ())
+    assert {(g.path, g.reason_code, g.blob) for g in done.plain.gaps} == {
         ("", "too_large", large),
         ("", "object_missing", missing),
     }
@@ -263,9 +268,11 @@ def test_a_mirror_that_is_gone_is_an_error(git: Git, upstream: Repository, dest:
         (gzip.compress(b"\0" * 257 + b"ustar" + b"\0" * 250), ".tar.gz"),
     ],
 )
-def test_compressed_blobs_are_named_by_their_kind(
+def test_compressed_blobs_are_named_by_their_kind_and_lie_apart(
     git: Git, upstream: Repository, dest: Path, data: bytes, suffix: str
 ) -> None:
     oid = upstream.blob(data)
-    done = write_blobs(git, upstream.git_dir, [(oid, len(data))], dest, LIMITS)
-    assert list(done.files) == [f"{oid[:2]}/{oid}{suffix}"]
+    done = write_blobs(git, upstream.git_dir, [named(oid, len(data))], dest, LIMITS)
+    place, kind = f"{oid[:2]}/{oid}{suffix}", "packed" if suffix else "plain"
+    assert list((done.packed if suffix else done.plain).files) == [place]
+    assert on_disk(dest) == {f"{kind}/{place}".encode(): data}
