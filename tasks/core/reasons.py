@@ -22,13 +22,13 @@ _ALL = (
     # repositories
     Reason(
         code="empty_repository",
-        meaning="The repository has no commit on any head or tag, so there is nothing to read.",
+        meaning="The repository has neither a head nor a tag, so there is nothing to read.",
         remedy="Nothing, if it is new; else remove it from the source.",
     ),
     Reason(
         code="no_default_branch",
         meaning="HEAD of the repository names a branch that does not exist, so no tree could be chosen.",
-        remedy="Set HEAD on the remote (`git symbolic-ref HEAD refs/heads/<branch>`).",
+        remedy="Set HEAD on the remote (`git symbolic-ref HEAD refs/heads/<branch>`); push a branch if there is none.",
     ),
     Reason(
         code="incomplete",
@@ -59,6 +59,16 @@ _ALL = (
         code="linked_worktree",
         meaning="A `.git` file points to a git directory elsewhere; such pointers are never followed.",
         remedy="Add the main repository to the source; a work tree's commits are scanned there.",
+    ),
+    Reason(
+        code="linked_folder",
+        meaning="A symbolic link, never followed, leads out of the source to a repository or a folder that holds some.",
+        remedy="Name the real folder as a source of its own (`[[sources]]` or one more `--repos`), or remove the link.",
+    ),
+    Reason(
+        code="link_gone",
+        meaning="A link or `.git` file that was a gap is gone or leads into a source now; nothing was ever read of it.",
+        remedy="Nothing; it is not expected again.",
     ),
     Reason(
         code="not_found",

@@ -93,7 +93,10 @@ class TreeEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """One place where a blob stands in the history: the oldest commit that put it at ``path``."""
+    """One place where a blob stands in the history: the oldest commit that put it at ``path``.
+
+    What only a tag of a tree or a blob holds has that tree or blob as its ``commit``.
+    """
 
     path: str
     commit: str
@@ -349,23 +352,32 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OddTag:
+    """What a tag names that names no commit, all annotations peeled off: ``kind`` is ``blob`` or ``tree``."""
+
+    kind: str
+    oid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
     """Our own bare mirror of one repository after a refresh.
 
-    ``refs`` maps heads and tags (full names) to commits (tags peeled; tags of non-commits left out). ``tips`` are
-    the distinct commits of ``refs``, sorted. ``head_ref`` is the default branch if it exists.
+    ``refs`` maps heads and tags (full names) to commits (tags peeled), ``odd`` the tags that name a blob or a tree;
+    every head and tag is in one of the two. ``head_ref`` is the default branch if it exists.
     """
 
     path: Path
     head_ref: str | None
     refs: Mapping[str, str]
+    odd: Mapping[str, OddTag]
     fetched: bool
     duration_s: float
 
     @property
     def tips(self) -> tuple[str, ...]:
-        """Distinct commits of all heads and tags, sorted."""
-        return tuple(sorted(set(self.refs.values())))
+        """The distinct objects that all heads and tags name, sorted: commits, and the blobs and trees of ``odd``."""
+        return tuple(sorted({*self.refs.values(), *(o.oid for o in self.odd.values())}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,7 +386,8 @@ class ScanResult:
 
     ``result_name`` is ``<scan_name>.<parse_revision>``: a later reading of the same report is another result.
     ``raw_parts`` are the digests of the kept reports it is made of, oldest first (one for unit tree; for units
-    file and blob, one for each extension). ``commit`` and ``tips`` say which history it covers.
+    file and blob, one for each extension). ``commit`` and ``tips`` say which history it covers
+    (``tips`` may hold blobs and trees: see ``Mirror.tips``).
     """
 
     scan_name: str

@@ -1,4 +1,7 @@
-"""Scans of unit blob: the reachable blobs of all heads and tags, minus those a completed scan has read."""
+"""Scans of unit blob: the reachable blobs of all heads and tags, minus those a completed scan has read.
+
+A tag of a blob or a tree reaches blobs as well as a tag of a commit does.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from tasks.core.ports import Scanner
 from tasks.core.types import (
     Gap,
     Limits,
+    Mirror,
     Observation,
     Occurrence,
+    OddTag,
     Outcome,
     Parsed,
     RawReport,
@@ -35,17 +40,18 @@ CHUNK_BYTES = 256 * 1024**2
 CHUNK_BLOBS = 20_000
 
 
-def prepare(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Path) -> Job:
+def prepare(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Mirror) -> Job:
     """Find the blobs that no completed scan has read."""
     base = _base(ctx, p)
-    new = blobs_between(ctx.means.git, mirror, p.tips, base.tips if base else ())
+    new = blobs_between(ctx.means.git, mirror.path, p.tips, base.tips if base else ())
     entries = [TreeEntry(path=f"{o[:2]}/{o}".encode(), mode="100644", blob=o, size_bytes=n) for o, n in new]
     read, over = _within(entries, scanner.limits)
     return Job(
         planned=p,
         scanner=scanner,
         tool=tool,
-        mirror=mirror,
+        mirror=mirror.path,
+        odd=mirror.odd,
         base=base,
         read=read,
         gaps=(*(base.gaps if base else ()), *over),
@@ -73,7 +79,7 @@ def scan(ctx: Scanning, job: Job) -> Look:
 
 
 def finish(ctx: Scanning, job: Job, runs: Sequence[tuple[Execution, Checkout]], gaps: Iterable[Gap]) -> Look:
-    """Join what was read with what is known; a hit counts only where a reachable commit holds it."""
+    """Join what was read with what is known; a hit counts only where a head or a tag reaches it."""
     p, base = job.planned, job.base
     unread = [*job.gaps, *gaps]
     raws: list[tuple[RawReport, str]] = [
@@ -84,7 +90,7 @@ def finish(ctx: Scanning, job: Job, runs: Sequence[tuple[Execution, Checkout]], 
         unread += run.parsed.gaps
         raws.append((run.raw, ctx.keep(run.raw, p, checkout.files)[0]))
     return Look(
-        parsed=_placed(ctx, p, job.scanner, job.mirror, [raw for raw, _ in raws], unread),
+        parsed=_placed(ctx, p, job.scanner, job.mirror, job.odd, [raw for raw, _ in raws], unread),
         raw_parts=tuple(sha for _, sha in raws),
         exit_code=max((r.exit_code or 0 for r, _ in runs), default=None),
         sandbox=runs[-1][0].sandbox if runs else "",
@@ -95,7 +101,7 @@ def finish(ctx: Scanning, job: Job, runs: Sequence[tuple[Execution, Checkout]], 
     )
 
 
-def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> Look | None:
+def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Mirror) -> Look | None:
     """Read the kept reports with today's parser; no tool is started. None if one of them is gone."""
     row = ctx.patrol.snapshot.ledger_lookup([p.scan_name or ""]).get(p.scan_name or "")
     store = ctx.means.lake.raw
@@ -104,7 +110,7 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> Look | 
     raw_parts = tuple(row["raw_parts"])
     gaps = ctx.patrol.snapshot.gaps_of([row["result_name"]]).get(row["result_name"], ())
     try:
-        parsed = _placed(ctx, p, scanner, mirror, [store.get(sha)[0] for sha in raw_parts], gaps)
+        parsed = _placed(ctx, p, scanner, mirror.path, mirror.odd, [store.get(sha)[0] for sha in raw_parts], gaps)
     except ScanGapError:
         return None  # today's parser refuses it: the tool has to look again
     return Look(parsed=parsed, raw_parts=raw_parts)
@@ -126,7 +132,13 @@ def _within(entries: Sequence[TreeEntry], limits: Limits) -> tuple[tuple[TreeEnt
 
 
 def _placed(
-    ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path, raws: Sequence[RawReport], gaps: Iterable[Gap]
+    ctx: Scanning,
+    p: Planned,
+    scanner: Scanner,
+    mirror: Path,
+    odd: Mapping[str, OddTag],
+    raws: Sequence[RawReport],
+    gaps: Iterable[Gap],
 ) -> Parsed:
     """Read the masked reports with the places of the blobs that matter; unreachable blobs drop out."""
     gaps = list(gaps)
@@ -135,7 +147,7 @@ def _placed(
     wanted = hits | {g.blob for g in gaps if g.blob}
     places: Mapping[str, Sequence[Occurrence]] = {}
     if wanted:
-        places = occurrences(ctx.means.git, mirror, p.tips, wanted)
+        places = occurrences(ctx.means.git, mirror, p.tips, wanted, odd)
     target = replace(blank, occurrences=places)
     found: dict[str, Observation] = {}
     for raw in raws:
@@ -154,7 +166,7 @@ def _read(ctx: Scanning, scanner: Scanner, raw: RawReport, target: Target) -> Pa
 
 
 def _base(ctx: Scanning, p: Planned) -> Base | None:
-    """A completed scan of the same configuration to extend: the scope's own, else one that shares a commit (a fork)."""
+    """A completed scan of the same configuration to extend: the scope's own, else one that shares a tip (a fork)."""
     if ctx.patrol.options.force or p.config_digest is None:
         return None
     snapshot, store = ctx.patrol.snapshot, ctx.means.lake.raw

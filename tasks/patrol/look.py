@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tasks.core.ports import Scanner
 from tasks.core.types import (
     Gap,
     Observation,
+    OddTag,
     Outcome,
     Parsed,
     Scan,
@@ -61,7 +62,7 @@ class Job:
     """A planned scan made ready: what has to be read, and what is known without reading it.
 
     ``read`` are the files (unit blob: blobs, under the names they are written by) that the tool must see now;
-    ``observations`` and ``gaps`` hold whatever the tool says of them.
+    ``observations`` and ``gaps`` hold whatever the tool says of them. ``odd`` is ``Mirror.odd`` (unit blob).
     """
 
     planned: Planned
@@ -72,6 +73,7 @@ class Job:
     read: tuple[TreeEntry, ...]
     observations: tuple[Observation, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    odd: Mapping[str, OddTag] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:

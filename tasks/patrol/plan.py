@@ -13,7 +13,7 @@ from enum import StrEnum
 from statistics import median
 
 from tasks.core.ports import Scanner
-from tasks.core.types import Cause, Outcome, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
+from tasks.core.types import Cause, OddTag, Outcome, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
 
 #: The ref of a scan that reads the history of all heads and tags.
 ALL_REFS = "refs/*"
@@ -101,12 +101,14 @@ def tree_scan_name(config: str, entries: Iterable[TreeEntry]) -> str:
     return digest("tree", config, tree_digest(entries))
 
 
-def history_scan_name(config: str, tips: Sequence[str]) -> str:
-    """Name of a scan of unit blob: the configuration and the distinct commits of all heads and tags.
+def history_scan_name(config: str, tips: Sequence[str], odd: Mapping[str, OddTag] | None = None) -> str:
+    """Name of a scan of unit blob: the configuration and the distinct objects that all heads and tags name.
 
-    The commits determine every reachable blob and every place it stood at.
+    They determine every reachable blob and every place it stood at, but for a blob that a tag names: that stands at
+    the tag's own name, so ``odd`` (``Mirror.odd``) is asked for these names.
     """
-    return digest("history", config, "\n".join(sorted(set(tips))))
+    places = sorted(f"{o.oid} {name}" for name, o in (odd or {}).items() if o.kind == "blob")
+    return digest("history", config, "\n".join(sorted(set(tips))), *places)
 
 
 def revision_of(result: str) -> int:

@@ -80,7 +80,7 @@ class Scanning:
         assert state.mirror is not None
         scanner, tool = self._scanner(p.tool), self.patrol.tool(p.tool)
         if scanner.unit is Unit.BLOB:
-            return history_scan.prepare(self, p, scanner, tool, state.mirror.path)
+            return history_scan.prepare(self, p, scanner, tool, state.mirror)
         return tree_scan.prepare(self, p, scanner, tool, state.mirror.path)
 
     def _scan(self, state: RepoState, p: Planned, sharing: Sharing) -> Scan:
@@ -106,12 +106,12 @@ class Scanning:
     def _look(self, state: RepoState, p: Planned, sharing: Sharing) -> Look:
         """The kept report read again, or a new look: shared with others, or alone."""
         assert state.mirror is not None
-        scanner, mirror = self._scanner(p.tool), state.mirror.path
+        scanner, mirror = self._scanner(p.tool), state.mirror
         again: Look | None = None
         if p.action is Action.REREAD and scanner.unit is Unit.BLOB:
             again = history_scan.reread(self, p, scanner, mirror)
         elif p.action is Action.REREAD:
-            again = tree_scan.reread(self, p, scanner, self.patrol.tool(p.tool), mirror)
+            again = tree_scan.reread(self, p, scanner, self.patrol.tool(p.tool), mirror.path)
         if again is not None:
             return again
         job = sharing.ready(p) or self.prepare(state, p)

@@ -34,7 +34,7 @@ from tasks.patrol.plan import (
     tree_scan_name,
 )
 from tasks.patrol.progress import Progress
-from tasks.repos.discovery import discover
+from tasks.repos.discovery import POINTERS, discover, is_address
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.repos.trees import read_tree, unwritten
@@ -106,10 +106,11 @@ class Patrol:
         """Find the repositories of the sources and add those the last run knew. Returns how many are expected."""
         known = {r.repo_id: r for r in self.snapshot.repositories([s.name for s in self.sources])}
         unread: list[UsageError] = []
+        roots = [Path(s.location) for s in self.sources if not is_address(s.location)]
         for source in self.sources:
             mine = {r.repo_id: r for r in known.values() if r.source == source.name}
             try:
-                found = discover(source, self.means.git, mine)
+                found = discover(source, self.means.git, mine, roots)
             except UsageError as e:  # one source that is not there must not take the others' night
                 unread.append(e)
                 self.unread_sources[source.name] = e.message
@@ -121,11 +122,7 @@ class Patrol:
                 self.repos[repo.repo_id] = RepoState(repo=repo, found=True, reason_code=d.reason_code, detail=d.detail)
         if unread and not self.repos and not known:
             raise unread[0]
-        for repo_id, repo in known.items():
-            if repo_id not in self.repos:
-                self.repos[repo_id] = RepoState(
-                    repo=repo, found=False, reason_code="not_found", detail="known to the last run, not discovered now"
-                )
+        self._add_undiscovered([r for repo_id, r in known.items() if repo_id not in self.repos])
         if self.options.only:
             self.repos = {
                 k: v
@@ -133,6 +130,23 @@ class Patrol:
                 if any(fnmatchcase(v.repo.slug, pattern) for pattern in self.options.only)
             }
         return len(self.repos)
+
+    def _add_undiscovered(self, known: list[Repo]) -> None:
+        """Expect what the last run knew and discovery no longer finds. A pointer of which nothing was ever read has
+        nothing to lose: it leaves one more row, ``link_gone``, and is forgotten."""
+        if not known:
+            return
+        rows = self.snapshot.repository_rows([s.name for s in self.sources])
+        read = {s.repo_id for s in self.states.values() if s.evidence_at is not None}
+        for repo in known:
+            before = rows[repo.repo_id]["reason_code"]
+            reason, detail = "not_found", "known to the last run, not discovered now"
+            if repo.repo_id not in read and before in {*POINTERS, "link_gone"}:
+                if before == "link_gone":
+                    continue
+                # Nobody looked whether it is still there.
+                reason = before if repo.source in self.unread_sources else "link_gone"
+            self.repos[repo.repo_id] = RepoState(repo=repo, found=False, reason_code=reason, detail=detail)
 
     # -- refresh ----------------------------------------------------------------------------------------
 
@@ -254,7 +268,7 @@ class Patrol:
             if head is not None:
                 refs = sorted({head, *refs})
             elif s.mirror is not None:
-                # There are branches, but none is the default: that is a gap, whatever becomes of those known before.
+                # There are refs, but no default branch: that is a gap, whatever becomes of those known before.
                 refs = sorted({UNKNOWN_REF, *refs})
             refs = refs or [repo.default_branch or UNKNOWN_REF]
         return [self._name_scan(s, scanner, ref) for ref in refs]
@@ -287,11 +301,10 @@ class Patrol:
         config = config_digest(scanner, tool)
         state = self.states.get(base.scope)
         if scanner.unit is Unit.BLOB:
-            tips = s.mirror.tips
-            head = s.mirror.refs.get(s.mirror.head_ref or "") or tips[-1]
-            return replace(
-                base, commit=head, tips=tips, config_digest=config, scan_name=history_scan_name(config, tips)
-            )
+            tips, refs = s.mirror.tips, s.mirror.refs
+            head = refs.get(s.mirror.head_ref or "") or max(refs.values(), default=tips[-1])
+            name = history_scan_name(config, tips, s.mirror.odd)
+            return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name)
         commit = s.mirror.refs.get(ref)
         if commit is None:
             if ref == UNKNOWN_REF and s.mirror.head_ref is None:
@@ -358,6 +371,7 @@ def _outcome_of(reason_code: str) -> Outcome:
     """The outcome of every scan of a repository that could not be refreshed."""
     return {
         "not_found": Outcome.MISSING,
+        "link_gone": Outcome.NOTHING_TO_READ,
         "fetch_stale": Outcome.STALE,
         "empty_repository": Outcome.NOTHING_TO_READ,
     }.get(reason_code, Outcome.FAILED)

@@ -18,6 +18,10 @@ _SCP = re.compile(r"^(?:[^@/\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)$")
 #: A user part of http(s), or a password in any: ssh's bare user name is none.
 _CREDENTIAL = re.compile(r"^https?://[^/]*@|^[a-z+]+://[^/@]*:[^/@]*@", re.IGNORECASE)
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
+#: Reasons of places that lead to a repository elsewhere: they are named, and nothing behind them is read.
+POINTERS = frozenset({"linked_worktree", "linked_folder"})
+#: How far is looked below a link's target for repositories: levels, and folders in all.
+_LINK_LEVELS, _LINK_FOLDERS = 2, 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +33,16 @@ class Discovered:
     detail: str = ""
 
 
-def discover(source: Source, git: Git, known: Mapping[str, Repo]) -> list[Discovered]:
+def discover(source: Source, git: Git, known: Mapping[str, Repo], roots: Iterable[Path] = ()) -> list[Discovered]:
     """The repositories of one source, sorted by slug.
 
     ``known`` are those the last run knew (by id): of several clones of one origin, the one known before under
-    its slug keeps the plain id. Raises UsageError for a folder that is not there or holds no repository.
+    its slug keeps the plain id. ``roots`` are the folders of the run's other sources: what lies below one of them is
+    found there. Raises UsageError for a folder that is not there or holds no repository.
+
+    No link is followed. One that leads out of all these folders to a repository, or to a folder with a repository
+    one or two levels below, is found with the reason ``linked_folder``; what lies deeper is not looked for, nor
+    beyond the first 300 folders below one link. The same is said of a git directory whose objects are a link.
     """
     if is_address(source.location):
         if _CREDENTIAL.search(source.location):
@@ -48,7 +57,9 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo]) -> list[Discov
         raise UsageError(
             f"{root} is not a folder", advice="Give --repos a folder that holds git repositories, or a URL."
         )
-    places = list(_distinct(sorted(_walk(root), key=lambda p: (p.slug, str(p.path)))))
+    walked = _walk(root, _Links([root, *roots]))
+    # A pointer never takes a repository's slug, and so its id.
+    places = list(_distinct(sorted(walked, key=lambda p: (p.slug, p.reason_code in POINTERS, str(p.path)))))
     if not places and not known:
         raise UsageError(
             f"no git repository below {root}",
@@ -91,23 +102,80 @@ class _Place:
     pointer: str = ""
 
 
-def _walk(root: Path) -> Iterator[_Place]:
-    """Every git directory below ``root``; a folder that cannot be read is a place with a reason."""
+class _Links:
+    """Tells what symbolic links hide. They are not followed: their targets are listed where they really lie.
+
+    What lies below one of ``roots`` hides nothing: it is found under its own name, or inside a git directory that is.
+    """
+
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._roots = [os.path.realpath(r) for r in roots]
+        self._told: dict[str, str] = {}
+
+    def hidden(self, link: Path) -> str:
+        """In words, what repository is behind a link to a folder, or behind a ``.git`` that is any link.
+
+        Empty when there is none, the link is broken, or it loops.
+        """
+        target = os.path.realpath(link)
+        if target not in self._told:
+            self._told[target] = self._look(target)
+        return self._told[target]
+
+    def _is_covered(self, target: str) -> bool:
+        return any(target == r or target.startswith(f"{r.rstrip('/')}/") for r in self._roots)
+
+    def _look(self, target: str) -> str:
+        level, left = [target], 1 + _LINK_FOLDERS
+        for _ in range(1 + _LINK_LEVELS):
+            below: list[str] = []
+            for folder in level:
+                if left == 0 or self._is_covered(folder):
+                    continue
+                left -= 1
+                try:
+                    entries = _listing(folder)
+                except NotADirectoryError:
+                    return "a .git that is a symbolic link to a file; it is not followed"
+                except OSError as why:  # nothing, a loop, or what this user may not read
+                    if folder == target and isinstance(why, PermissionError):
+                        return "a symbolic link to what cannot be read; it is not followed"
+                    continue
+                if ".git" in entries or _is_git_dir(entries):
+                    what = "a repository" if folder == target else "a folder that holds repositories"
+                    return f"a symbolic link to {what}; it is not followed"
+                below += [f"{folder.rstrip('/')}/{n}" for n in sorted(entries) if _is_folder(entries[n])]
+            level = below
+        return ""
+
+
+def _listing(folder: str | Path) -> dict[str, os.DirEntry[str]]:
+    with os.scandir(folder) as listing:
+        return {e.name: e for e in listing}
+
+
+def _walk(root: Path, links: _Links) -> Iterator[_Place]:
+    """Every git directory below ``root``; with a reason, folders that cannot be read and what only points to one."""
     todo = [root]
     while todo:
         folder = todo.pop()
         try:
-            with os.scandir(folder) as listing:
-                entries = {e.name: e for e in listing}
-        except OSError as e:
-            yield _Place(slug=_slug(root, folder), path=folder, reason_code="fetch", detail=f"unreadable: {e.strerror}")
+            entries = _listing(folder)
+        except OSError as why:
+            detail = f"unreadable: {why.strerror}"
+            yield _Place(slug=_slug(root, folder), path=folder, reason_code="fetch", detail=detail)
             continue
         if _is_git_dir(entries):
             yield _Place(slug=_slug(root, folder), path=folder)
             continue
+        if _is_git_dir(entries, through_link=True):
+            yield _linked(root, folder, folder, "a git directory whose objects are a symbolic link; it is not followed")
         dot_git = entries.pop(".git", None)
-        if dot_git is not None and not dot_git.is_symlink():
-            inside = folder / ".git"
+        inside = folder / ".git"
+        if dot_git is not None and dot_git.is_symlink():
+            if detail := links.hidden(inside):
+                yield _linked(root, folder, inside, detail)
+        elif dot_git is not None:
             if dot_git.is_dir(follow_symlinks=False):
                 yield _Place(slug=_slug(root, folder), path=inside)
             elif dot_git.is_file(follow_symlinks=False):
@@ -118,7 +186,29 @@ def _walk(root: Path) -> Iterator[_Place]:
                     detail="a .git file; it is not followed",
                     pointer=_head_of(inside),
                 )
-        todo += [folder / name for name, e in entries.items() if e.is_dir(follow_symlinks=False)]
+        for name, e in entries.items():
+            if _is_folder(e):
+                todo.append(folder / name)
+            elif _may_link_a_folder(e) and (detail := links.hidden(folder / name)):
+                yield _linked(root, folder / name, folder / name, detail)
+
+
+def _linked(root: Path, folder: Path, path: Path, detail: str) -> _Place:
+    return _Place(slug=_slug(root, folder), path=path, reason_code="linked_folder", detail=detail)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _may_link_a_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link to a folder, or to what cannot be told; most links are to files."""
+    try:
+        return entry.is_symlink() and entry.is_dir()
+    except PermissionError:
+        return True
+    except OSError:  # a loop
+        return False
 
 
 def _distinct(places: Iterable[_Place]) -> Iterator[_Place]:
@@ -133,11 +223,12 @@ def _distinct(places: Iterable[_Place]) -> Iterator[_Place]:
         yield replace(p, slug=slug)
 
 
-def _is_git_dir(entries: Mapping[str, os.DirEntry[str]]) -> bool:
+def _is_git_dir(entries: Mapping[str, os.DirEntry[str]], *, through_link: bool = False) -> bool:
+    """Whether a folder of these entries is a git directory, or would be one if its ``objects`` were not a link."""
     return (
         "HEAD" in entries
         and "objects" in entries
-        and entries["objects"].is_dir(follow_symlinks=False)
+        and (_may_link_a_folder(entries["objects"]) if through_link else _is_folder(entries["objects"]))
         and ("refs" in entries or "packed-refs" in entries)
     )
 
@@ -166,7 +257,7 @@ def _head_of(path: Path) -> str:
 
 def _named(places: list[_Place], source: Source, known: Mapping[str, Repo]) -> Iterator[Discovered]:
     """Give each place its id: origin, else relative path; a second clone of an origin gets its path appended."""
-    wanted = {p.slug: _origin(p.path) or p.slug for p in places if p.reason_code != "linked_worktree"}
+    wanted = {p.slug: _origin(p.path) or p.slug for p in places if p.reason_code not in POINTERS}
     holder = {name: slug for slug, name in wanted.items() if slug in known and known[slug].repo_id == name}
     for slug, name in wanted.items():
         holder.setdefault(name, slug)

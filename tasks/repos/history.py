@@ -1,11 +1,15 @@
-"""Questions to the history of all heads and tags: which blobs are new, and where a blob stood."""
+"""Questions to the history of all heads and tags: which blobs are new, and where a blob stood.
+
+Tips are object ids. Most are commits; a tag may name a tree or a blob as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tasks.core.types import Occurrence, display_path
+from tasks.core.types import Occurrence, OddTag, display_path
 from tasks.repos.git import Git
 from tasks.repos.trees import blob_sizes
 
@@ -28,15 +32,15 @@ def blobs_between(git: Git, mirror: Path, tips: Sequence[str], done_tips: Sequen
     return sorted(blob_sizes(git, mirror, sorted(listed)).items())
 
 
-def _existing(git: Git, mirror: Path, commits: Sequence[str]) -> list[str]:
-    if not commits:
+def _existing(git: Git, mirror: Path, tips: Sequence[str]) -> list[str]:
+    if not tips:
         return []
     out = git.check(
         ["cat-file", "--batch-check=%(objectname) %(objecttype)"],
         mirror=mirror,
-        stdin="\n".join(commits).encode() + b"\n",
+        stdin="\n".join(tips).encode() + b"\n",
     )
-    return [line.split(" ")[0] for line in out.decode().splitlines() if line.endswith(" commit")]
+    return [line.split(" ")[0] for line in out.decode().splitlines() if line.endswith((" commit", " tree", " blob"))]
 
 
 def _objects(git: Git, mirror: Path, tips: Sequence[str], exclude: Sequence[str]) -> set[str]:
@@ -53,18 +57,43 @@ def _objects(git: Git, mirror: Path, tips: Sequence[str], exclude: Sequence[str]
 
 
 def occurrences(
-    git: Git, mirror: Path, tips: Sequence[str], blobs: Iterable[str], max_each: int = MAX_EACH
+    git: Git,
+    mirror: Path,
+    tips: Sequence[str],
+    blobs: Iterable[str],
+    odd: Mapping[str, OddTag] | None = None,
+    max_each: int = MAX_EACH,
 ) -> dict[str, tuple[Occurrence, ...]]:
     """Every place of the given blobs in the history of ``tips``: (path, the oldest commit that put it there).
 
     A commit counts when it adds or changes the path to the blob against its first parent; blobs that only a
     merge holds (an evil merge, or a side branch's name kept by the merge) are found against every parent.
+    What ``odd`` names (``tips`` may hold those objects) stands at its path in the tagged tree, or at the tag's full
+    name for a tagged blob, and at no commit: the tagged object takes its part, where no commit has the same place.
     Order: path, then commit.
     """
-    wanted = set(blobs)
-    if not wanted or not tips:
+    wanted, odd = set(blobs), odd or {}
+    if not wanted:
         return {}
-    scan = _RawLog(wanted)
+    places: dict[str, dict[bytes, str]] = {}
+    tagged = {o.oid for o in odd.values()}
+    if commits := [t for t in tips if t not in tagged]:
+        _read_log(git, mirror, commits, _Raw(wanted, places))
+    if trees := sorted({o.oid for o in odd.values() if o.kind == "tree"}):
+        _read_trees(git, mirror, trees, _Raw(wanted, places))
+    for name, o in odd.items():
+        if o.kind == "blob" and o.oid in wanted:
+            places.setdefault(o.oid, {}).setdefault(name.encode("utf-8"), o.oid)
+    return {
+        blob: tuple(
+            Occurrence(path=display_path(path), commit=commit) for path, commit in sorted(there.items())[:max_each]
+        )
+        for blob, there in places.items()
+    }
+
+
+def _read_log(git: Git, mirror: Path, commits: Sequence[str], raw: _Raw) -> None:
+    """Every blob that a commit puts at a path, oldest commit first."""
     git.check(
         [
             "log",
@@ -84,27 +113,36 @@ def occurrences(
             "--format=commit %H",
         ],
         mirror=mirror,
-        stdin="\n".join(tips).encode() + b"\n",
-        sink=scan.feed,
+        stdin="\n".join(commits).encode() + b"\n",
+        sink=raw.feed,
     )
-    return {
-        blob: tuple(
-            Occurrence(path=display_path(path), commit=commit) for path, commit in sorted(places.items())[:max_each]
-        )
-        for blob, places in scan.places.items()
-    }
 
 
-class _RawLog:
-    """Reads ``git log --raw -z`` in pieces: NUL-separated; `:<modes> <old> <new> <status>` is followed by a path."""
+def _read_trees(git: Git, mirror: Path, trees: Sequence[str], raw: _Raw) -> None:
+    """Every blob of some trees, in one process: what each adds to the empty tree, which git knows without an object."""
+    empty = hashlib.new("sha1" if len(trees[0]) == 40 else "sha256", b"tree 0\0").hexdigest()
+    git.check(
+        ["diff-tree", "--stdin", "-r", "--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=all"],
+        mirror=mirror,
+        stdin="".join(f"{empty} {tree}\n" for tree in trees).encode(),
+        sink=raw.feed,
+    )
 
-    def __init__(self, wanted: set[str]) -> None:
+
+class _Raw:
+    """Reads what ``git log`` and ``git diff-tree`` write for ``--raw -z``, in pieces, and adds it to ``places``.
+
+    NUL-separated; `:<modes> <old> <new> <status>` is followed by a path. A line that ends in the commit, or in the
+    second of two trees, stands before its records.
+    """
+
+    def __init__(self, wanted: set[str], places: dict[str, dict[bytes, str]]) -> None:
         self._wanted = wanted
+        self.places = places
         self._rest = b""
         self._commit = ""
         self._blob: str | None = None
         self._path_next = False
-        self.places: dict[str, dict[bytes, str]] = {}
 
     def feed(self, chunk: bytes) -> None:
         *fields, self._rest = (self._rest + chunk).split(b"\0")
@@ -117,9 +155,9 @@ class _RawLog:
                 continue
             # The first raw record follows its commit's line without a NUL between them.
             for line in field.split(b"\n"):
-                if line.startswith(b"commit "):
-                    self._commit = line[7:47].decode("ascii", "replace")
-                elif line.startswith(b":"):
+                if line.startswith(b":"):
                     new = line.split(b" ")[3].decode("ascii", "replace")
                     self._blob = new if new in self._wanted else None
                     self._path_next = True
+                elif line:
+                    self._commit = line.split(b" ")[-1].decode("ascii", "replace")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.types import Mirror, Mount, Repo
+from tasks.core.types import Mirror, Mount, OddTag, Repo
 from tasks.repos.discovery import is_address
 from tasks.repos.git import PROTOCOLS, Git, failure
 
@@ -31,7 +31,6 @@ _UPLOAD_PACK = (
 )
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FALLBACK_HEADS = ("refs/heads/main", "refs/heads/master")
-_PEELED = "^{}"
 
 
 class Mirrors:
@@ -56,7 +55,7 @@ class Mirrors:
         place = self.path_of(repo.repo_id)
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.with_suffix(".lock")):
-            before = _read_state(place)
+            before = self._good(place)
             try:
                 head, remote = self._remote_refs(repo)
             except ScanGapError as e:
@@ -71,7 +70,7 @@ class Mirrors:
                     if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
                         raise _stale(e) from e
                     raise
-                refs, objects = self._local_refs(place / "git")
+                refs, odd, objects = self._local_refs(place / "git")
                 if _not_handed_over(remote, objects):
                     head, remote = self._remote_refs(repo)  # did they move while they were fetched?
                 if lost := _not_handed_over(remote, objects):
@@ -79,18 +78,17 @@ class Mirrors:
                     if before is None:
                         self.forget(repo.repo_id)
                     raise ScanGapError("incomplete", f"{len(lost)} refs were not handed over: is it a shallow clone?")
-                _write_state(place, {"url": repo.url, "remote": remote, "refs": refs})
+                _write_state(place, {"url": repo.url, "remote": remote, "refs": refs, "odd": odd})
             else:
                 assert before is not None
-                refs = before["refs"]
+                refs, odd = before["refs"], before["odd"]
                 with suppress(OSError):
                     os.utime(place / "state.json")  # `collect` goes by it
-        if not refs:
-            raise ScanGapError("empty_repository", "no head or tag names a commit")
         return Mirror(
             path=place / "git",
             head_ref=_head(head, refs),
             refs=refs,
+            odd={name: OddTag(kind=kind, oid=oid) for name, (kind, oid) in odd.items()},
             fetched=fetched,
             duration_s=time.monotonic() - began,
         )
@@ -179,15 +177,32 @@ class Mirrors:
         # A local transport trusts the other side: walk what the refs reach, so that a missing object is seen now.
         self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
 
-    def _local_refs(self, git_dir: Path) -> tuple[dict[str, str], dict[str, str]]:
-        """(commits, objects) of the mirror's heads and tags; tags of other objects have no commit."""
+    def _good(self, place: Path) -> dict[str, Any] | None:
+        """What is known of a good mirror; None when there is none."""
+        state = _read_state(place)
+        if state is None or "odd" in state:
+            return state
+        # Written before tags of blobs and trees were kept: the mirror holds their objects, so nothing is fetched.
+        try:
+            refs, odd, _ = self._local_refs(place / "git")
+        except ScanGapError as e:
+            if e.reason_code in ("corrupt", "incomplete"):
+                return None
+            raise
+        state = {**state, "refs": refs, "odd": odd}
+        _write_state(place, state)
+        return state
+
+    def _local_refs(self, git_dir: Path) -> tuple[dict[str, str], dict[str, tuple[str, str]], dict[str, str]]:
+        """Of the mirror's heads and tags: commits, (kind, object) of those that name a blob or a tree, and what each
+        names before anything is peeled off."""
         out = self._git.check(
             ["for-each-ref", "--format=%(objectname) %(objecttype) %(*objectname) %(*objecttype) %(refname)",
              "refs/heads", "refs/tags"],
             mirror=git_dir,
         ).decode("utf-8", "surrogateescape")  # fmt: skip
         refs: dict[str, str] = {}
-        odd: list[str] = []
+        unpeeled: list[str] = []
         objects: dict[str, str] = {}
         for line in out.split("\n"):
             fields = line.split(" ", 4)
@@ -199,13 +214,32 @@ class Mirrors:
                 refs[_text(name)] = oid
             elif peeled_kind == "commit":
                 refs[_text(name)] = peeled
-            elif peeled_kind == "tag":
-                odd.append(name)
-        for name in odd:  # a tag of a tag
-            done = self._git.run(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], mirror=git_dir)
-            if done.exit_code == 0:
-                refs[_text(name)] = done.stdout.decode().strip()
-        return dict(sorted(refs.items())), objects
+            else:
+                unpeeled.append(name)
+        odd: dict[str, tuple[str, str]] = {}
+        for name, (kind, oid) in zip(unpeeled, self._peeled(git_dir, unpeeled), strict=True):
+            if kind == "commit":
+                refs[_text(name)] = oid
+            else:
+                odd[_text(name)] = (kind, oid)
+        return dict(sorted(refs.items())), dict(sorted(odd.items())), objects
+
+    def _peeled(self, git_dir: Path, names: list[str]) -> list[tuple[str, str]]:
+        """(kind, object) that each ref names in the end: git before 2.45 lists only what a tag of a tag names next."""
+        if not names:
+            return []
+        out = self._git.check(
+            ["cat-file", "--batch-check=%(objecttype) %(objectname)"],
+            mirror=git_dir,
+            stdin="".join(f"{name}^{{}}\n" for name in names).encode("utf-8", "surrogateescape"),
+        )
+        found = []
+        for line in out.decode("utf-8", "surrogateescape").split("\n")[:-1]:
+            kind, _, oid = line.partition(" ")
+            if kind not in ("commit", "tree", "blob"):
+                raise ScanGapError("incomplete", "the object of a tag is missing")
+            found.append((kind, oid))
+        return found
 
 
 def _serving(address: str) -> tuple[str, ...]:

@@ -26,7 +26,8 @@ _ABOUT = """\
 For every repository below DIR: a plain clone, `python -m bandit` on its *.py and *.pyw files, `python -m checkov.main`
 on the folder, and `kingfisher scan` on every blob that a head or tag reaches, written out by `git cat-file`. What they
 report is compared, as (rule, path, line) with how often each is said, with the observations of the lake's newest
-scans. For a secret the paths are all places at which a reachable tree holds the blob, found by walking the trees.
+scans. For a secret the paths are all places at which a reachable tree holds the blob, found by walking the trees, and
+the names of the tags that name it.
 """
 _OID = re.compile(r"/([0-9a-f]{40}|[0-9a-f]{64})(?:$|[!/:|])")
 
@@ -155,16 +156,32 @@ def _places(repo: Path, wanted: set[str]) -> dict[str, set[str]]:
         elif kind == "tree":
             for name, child in _entries(content, len(oid) // 2):
                 parents.setdefault(child, set()).add((oid, name))
+    tagged: dict[str, set[bytes]] = {}
+    for name, kind, oid in _tags(repo):
+        if kind == "tree":
+            roots.add(oid)
+        elif kind == "blob":
+            tagged.setdefault(oid, set()).add(name)
     known: dict[str, set[bytes]] = {}
 
     def paths(oid: str) -> set[bytes]:
         if oid not in known:
-            known[oid] = {b""} if oid in roots else set()
+            known[oid] = {*({b""} if oid in roots else ()), *tagged.get(oid, ())}
             for tree, name in parents.get(oid, ()):
                 known[oid] |= {f"{p.decode('latin-1')}/".encode("latin-1") + name if p else name for p in paths(tree)}
         return known[oid]
 
     return {oid: {p.decode("utf-8", "backslashreplace") for p in paths(oid)} for oid in wanted}
+
+
+def _tags(repo: Path) -> Iterator[tuple[bytes, str, str]]:
+    """(full name, kind, object) of every tag, annotations peeled off."""
+    names = loop.git(repo, "for-each-ref", "--format=%(refname)", "refs/tags").splitlines()
+    asked = b"".join(name + b"^{}\n" for name in names)
+    listed = loop.git(repo, "cat-file", "--batch-check=%(objecttype) %(objectname)", stdin=asked)
+    for name, line in zip(names, listed.decode().splitlines(), strict=True):
+        kind, _, oid = line.partition(" ")
+        yield name, kind, oid
 
 
 def _entries(tree: bytes, oid_bytes: int) -> Iterator[tuple[bytes, str]]:

@@ -106,9 +106,8 @@ def night(
     chosen = Settings(
         home=home,
         tools_home=tools_dir or load().tools_dir,
-        sources=({"name": "org", "path": org},),
         tools=each_tool or {},
-        **{"workers": 2, **settings},
+        **{"workers": 2, "sources": ({"name": "org", "path": org},), **settings},
     )
     options = Options(only=tuple(only), tools=tuple(tools), force=force, retry_failed=retry_failed)
     with opened(chosen) as means:

@@ -22,8 +22,14 @@ def org(tmp_path: Path) -> Path:
     return folder
 
 
-def look(org: Path | str, git: Git, known: dict[str, Repo] | None = None) -> list[Discovered]:
-    return discover(Source(name="org", location=str(org)), git, known or {})
+def look(
+    org: Path | str, git: Git, known: dict[str, Repo] | None = None, roots: tuple[Path, ...] = ()
+) -> list[Discovered]:
+    return discover(Source(name="org", location=str(org)), git, known or {}, roots)
+
+
+def reasons(found: list[Discovered]) -> dict[str, str | None]:
+    return {d.repo.slug: d.reason_code for d in found}
 
 
 def names(found: list[Discovered]) -> dict[str, str]:
@@ -95,17 +101,170 @@ def test_no_repository_left_of_those_known_is_no_error(org: Path, git: Git) -> N
     assert look(org, git, {"team/app": known}) == []
 
 
-def test_links_are_not_followed(org: Path, tmp_path: Path, git: Git) -> None:
-    outside = Repository(tmp_path / "outside")
+def test_links_are_not_followed_and_those_that_hide_a_repository_are_gaps(org: Path, tmp_path: Path, git: Git) -> None:
+    outside = with_origin(tmp_path / "outside", "https://git.example.invalid/team/app.git")
+    bare = Repository(tmp_path / "bare", bare=True)
     Repository(org / "inside")
     (org / "link").symlink_to(outside.path)
+    (org / "deep" / "er").mkdir(parents=True)
+    (org / "deep" / "er" / "bare.git").symlink_to("../../../bare")
+    (org / "directory").symlink_to(outside.git_dir)
+    (org / "twice").symlink_to(org / "link")
     (org / "half").mkdir()
     (org / "half" / ".git").symlink_to(outside.git_dir)
-    (org / "loop").symlink_to(org)
     (org / "dressed").mkdir()
     for name in ("HEAD", "objects", "refs"):
-        (org / "dressed" / name).symlink_to(outside.git_dir / name)
-    assert list(names(look(org, git))) == ["inside"]
+        (org / "dressed" / name).symlink_to(bare.git_dir / name)
+    hidden = ("deep/er/bare", "directory", "dressed", "half", "link", "twice")
+    found = look(org, git)
+    assert reasons(found) == {"inside": None, **dict.fromkeys(hidden, "linked_folder")}
+    for d in found:
+        assert d.repo.repo_id == d.repo.slug, "nothing behind a link is read, not even its origin"
+        assert d.repo.url.startswith(f"{org}/"), "the place is the link's own"
+        assert str(outside.path) not in d.detail and bool(d.detail) == (d.reason_code is not None)
+
+
+def test_a_folder_of_links_alone_is_not_taken_for_one_without_repositories(org: Path, tmp_path: Path, git: Git) -> None:
+    (org / "link").symlink_to(Repository(tmp_path / "outside").path)
+    assert reasons(look(org, git)) == {"link": "linked_folder"}
+
+
+def test_a_link_to_what_is_found_anyway_hides_nothing(org: Path, tmp_path: Path, git: Git) -> None:
+    work, bare = Repository(org / "team" / "work"), Repository(org / "bare.git", bare=True)
+    Repository(bare.path / "objects" / "inner")
+    for n, target in enumerate(
+        (org, org / "team", work.path, work.git_dir, work.git_dir / "refs", bare.path, bare.path / "objects" / "inner")
+    ):
+        (org / f"link{n}").symlink_to(target)
+    (org / "half").mkdir()
+    (org / "half" / ".git").symlink_to(work.git_dir)
+    (tmp_path / "alias").symlink_to(org)
+    (org / "around").symlink_to(tmp_path / "alias" / "team" / "work")
+    assert reasons(look(org, git)) == {"bare": None, "team/work": None}
+    assert reasons(look(tmp_path / "alias", git)) == {"bare": None, "team/work": None}, "the root may be a link"
+
+
+def test_a_folder_whose_name_begins_like_the_source_is_outside(org: Path, tmp_path: Path, git: Git) -> None:
+    Repository(org / "inside")
+    (org / "link").symlink_to(Repository(tmp_path / "org-other").path)
+    assert reasons(look(org, git)) == {"inside": None, "link": "linked_folder"}
+
+
+def test_a_link_into_another_source_of_the_run_hides_nothing(org: Path, tmp_path: Path, git: Git) -> None:
+    Repository(org / "inside")
+    Repository(tmp_path / "far" / "team" / "app")
+    (org / "app").symlink_to(tmp_path / "far" / "team" / "app")
+    (org / "far").symlink_to(tmp_path / "far")
+    assert reasons(look(org, git)) == {"app": "linked_folder", "far": "linked_folder", "inside": None}
+    assert reasons(look(org, git, roots=(tmp_path / "far",))) == {"inside": None}
+    assert reasons(look(org, git, roots=(tmp_path / "far" / "team",))) == {"inside": None}
+    assert reasons(look(org, git, roots=(tmp_path / "other",)))["app"] == "linked_folder"
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2, 3])
+def test_repositories_are_looked_for_two_levels_below_a_link(org: Path, tmp_path: Path, git: Git, levels: int) -> None:
+    Repository(org / "inside")
+    (tmp_path / "far" / "empty").mkdir(parents=True)
+    Repository(tmp_path.joinpath("far", *"abc"[:levels]))
+    (org / "link").symlink_to(tmp_path / "far")
+    expected = {"inside": None} if levels == 3 else {"inside": None, "link": "linked_folder"}
+    found = look(org, git)
+    assert reasons(found) == expected
+    if levels in (1, 2):
+        assert "holds repositories" in found[-1].detail
+
+
+def test_a_link_upwards_hides_only_what_lies_beside_the_source(org: Path, tmp_path: Path, git: Git) -> None:
+    Repository(org / "inside")
+    (org / "up").symlink_to("..")
+    assert reasons(look(org, git)) == {"inside": None}
+    Repository(tmp_path / "beside")
+    assert reasons(look(org, git)) == {"inside": None, "up": "linked_folder"}
+
+
+def test_what_is_looked_at_below_a_link_is_limited(
+    org: Path, tmp_path: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Repository(org / "inside")
+    for n in range(400):
+        (tmp_path / "wide" / f"{n:03d}").mkdir(parents=True)
+    Repository(tmp_path / "wide" / "999")
+    for name in ("one", "two", "three"):
+        (org / name).symlink_to(tmp_path / "wide")
+    listed: list[str] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda p: listed.append(str(p)) or scan(p))
+    assert reasons(look(org, git)) == {"inside": None}
+    assert len([p for p in listed if "wide" in p]) == 301, "and once, however many links lead there"
+
+
+def test_links_that_are_broken_or_loop_or_lead_to_no_folder_hide_nothing(org: Path, tmp_path: Path, git: Git) -> None:
+    Repository(org / "inside")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "plain" / "folder").mkdir(parents=True)
+    (tmp_path / "loop").symlink_to("loop")
+    for n, target in enumerate(
+        ("gone", "/dev/null", tmp_path / "file", tmp_path / "file" / "below", tmp_path / "plain", "ping",
+         tmp_path / "loop", tmp_path / "gone" / "more", "x" * 200)
+    ):  # fmt: skip
+        (org / f"link{n}").symlink_to(target)
+    (org / "self").symlink_to("self")
+    (org / "ping").symlink_to("pong")
+    (org / "pong").symlink_to("ping/more")
+    for name, target in (("a", "gone"), ("b", ".git"), ("c", tmp_path / "loop"), ("d", tmp_path / "plain")):
+        (org / name).mkdir()
+        (org / name / ".git").symlink_to(target)
+    assert reasons(look(org, git)) == {"inside": None}
+
+
+def test_a_git_that_is_a_link_to_a_file_elsewhere_is_a_gap(org: Path, tmp_path: Path, git: Git) -> None:
+    main = Repository(tmp_path / "main")
+    main.commit({"a": b"1"})
+    main.git("worktree", "add", "--quiet", str(tmp_path / "linked"), "-b", "side")
+    (org / "odd").mkdir(parents=True)
+    (org / "odd" / ".git").symlink_to(tmp_path / "linked" / ".git")
+    (org / "tree").symlink_to(tmp_path / "linked")
+    assert reasons(look(org, git)) == {"odd": "linked_folder", "tree": "linked_folder"}
+
+
+@pytest.mark.parametrize("refused", ["far", "far/closed"])
+def test_a_link_to_what_cannot_be_read_is_a_gap(
+    org: Path, tmp_path: Path, git: Git, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """The target itself is; a folder below it that somebody else closed is not."""
+    Repository(org / "inside")
+    Repository(tmp_path / "far" / "closed" / "app")
+    (org / "link").symlink_to(tmp_path / "far")
+    scan = os.scandir
+
+    def refuse(path: Path | str) -> object:
+        if str(path) == str(tmp_path / refused):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert reasons(look(org, git)) == {"inside": None, **({"link": "linked_folder"} if refused == "far" else {})}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_link_below_a_folder_that_cannot_be_entered_is_a_gap(org: Path, tmp_path: Path, git: Git) -> None:
+    Repository(org / "inside")
+    (org / "link").symlink_to(Repository(tmp_path / "closed" / "app").path)
+    (tmp_path / "closed").chmod(0)
+    found = look(org, git)
+    (tmp_path / "closed").chmod(0o700)
+    assert reasons(found) == {"inside": None, "link": "linked_folder"}
+
+
+def test_a_link_takes_no_repositorys_name(org: Path, tmp_path: Path, git: Git) -> None:
+    """Sorted by path alone, ``app.git`` would come before ``app/.git`` and be called ``app``."""
+    outside = Repository(tmp_path / "outside")
+    Repository(org / "app")
+    before = names(look(org, git))
+    (org / "app.git").symlink_to(outside.path)
+    found = look(org, git)
+    assert reasons(found) == {"app": None, "app.git": "linked_folder"}
+    assert before.items() <= names(found).items()
 
 
 def test_a_linked_work_tree_of_a_repository_we_scan_is_covered(org: Path, git: Git) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.types import Occurrence
+from tasks.core.types import Occurrence, OddTag
 from tasks.repos import history
 from tasks.repos.git import Git
 from tasks.repos.history import blobs_between, occurrences
@@ -126,6 +126,54 @@ def test_links_count_and_submodules_do_not(git: Git, upstream: Repository) -> No
     assert places(git, upstream, b"password-in-a-link") == {b"password-in-a-link": {"link"}}
 
 
+def tagged_tree(source: Repository, **files: bytes) -> str:
+    """A tree that no commit holds."""
+    return source.tree(*(("100644", "blob", source.blob(data), n.encode()) for n, data in sorted(files.items())))
+
+
+def test_tagged_trees_and_blobs_are_tips_as_well(git: Git, upstream: Repository) -> None:
+    tip = upstream.commit({"a": b"one"})
+    blob = upstream.blob(b"tagged")
+    tree = upstream.tree(("40000", "tree", tagged_tree(upstream, f=b"deep", g=b"one"), b"dir"))
+    found = blobs_between(git, upstream.git_dir, [tip, blob, tree], [])
+    assert dict(found) == {upstream.blob(c): len(c) for c in (b"one", b"tagged", b"deep")}
+    assert new(git, upstream, [blob], []) == {blob}
+    assert new(git, upstream, [tree], []) == ids(upstream, b"deep", b"one")
+
+
+def test_only_what_is_new_below_tagged_trees_and_blobs(git: Git, upstream: Repository) -> None:
+    first = upstream.commit({"a": b"one"})
+    blob, tree = upstream.blob(b"tagged"), tagged_tree(upstream, f=b"below", g=b"one")
+    more = tagged_tree(upstream, f=b"below", h=b"fresh", i=b"tagged")
+    tip = upstream.commit({"a": b"tagged", "b": b"below", "c": b"two"})
+    odd = [blob, tree]
+    assert new(git, upstream, [first, *odd], [first, *odd]) == set()
+    assert new(git, upstream, [first, *odd], [first]) == ids(upstream, b"tagged", b"below")
+    assert new(git, upstream, [first], [first, *odd]) == set(), "a tag that is gone brings nothing new"
+    assert new(git, upstream, odd, [tip]) == set(), "what a commit holds was read there"
+    assert new(git, upstream, [tip], [first, *odd]) == ids(upstream, b"two"), "what a tag named was read there"
+    assert new(git, upstream, [tip, more], [first, *odd]) == ids(upstream, b"two", b"fresh")
+    assert new(git, upstream, [blob], [tree]) == {blob}
+    assert new(git, upstream, [tree], [blob]) == ids(upstream, b"below", b"one")
+
+
+def test_done_tagged_objects_that_are_gone_are_ignored(git: Git, mirrors: Mirrors, upstream: Repository) -> None:
+    tip = upstream.commit({"a": b"one"})
+    blob, tree = upstream.blob(b"tagged"), tagged_tree(upstream, f=b"below")
+    for name, oid in (("keys", blob), ("files", tree)):
+        upstream.git("tag", name, oid)
+    done = mirrors.refresh(upstream.repo()).tips
+    upstream.git("tag", "--delete", "keys", "files")
+    mirrors.forget("team/app")  # made anew, it lacks them
+    kept = upstream.blob(b"kept")
+    upstream.git("tag", "other", kept)
+    mirror = mirrors.refresh(upstream.repo())
+    assert set(done) == {tip, blob, tree}
+    assert {o for o, _ in blobs_between(git, mirror.path, mirror.tips, done)} == {kept}
+    assert {o for o, _ in blobs_between(git, mirror.path, mirror.tips, [blob, tree])} == {kept, *ids(upstream, b"one")}
+    assert occurrences(git, mirror.path, mirror.tips, [blob, *ids(upstream, b"below")], mirror.odd) == {}
+
+
 # -- where a blob stood -------------------------------------------------------------------------------------
 
 
@@ -225,17 +273,62 @@ def test_the_log_may_be_cut_anywhere(git: Git, upstream: Repository) -> None:
     log = bytearray()
     args = ["log", "--reverse", "--raw", "-z", "-m", "--root", "--no-abbrev", "--format=commit %H", tip]
     git.check(args, mirror=upstream.git_dir, sink=log.extend)
-    whole = history._RawLog(wanted)
+    whole = history._Raw(wanted, {})
     whole.feed(bytes(log))
     assert {blob: set(p) for blob, p in whole.places.items()} == {
         upstream.blob(b"one"): {b"a", b"new\nline"},
         upstream.blob(b"two"): {b"b c", b"a"},
     }
     for size in (1, 2, 7, 41):
-        cut = history._RawLog(wanted)
+        cut = history._Raw(wanted, {})
         for start in range(0, len(log), size):
             cut.feed(bytes(log[start : start + size]))
         assert cut.places == whole.places
+
+
+def test_a_tagged_blob_stands_at_the_tags_name(git: Git, upstream: Repository) -> None:
+    tip = upstream.commit({"a": b"one"})
+    blob = upstream.blob(b"tagged")
+    names = ("refs/tags/keys", "refs/tags/old/keys", "refs/tags/caf\\xe9", "refs/tags/größe")
+    odd = {n: OddTag(kind="blob", oid=blob) for n in names}
+    found = occurrences(git, upstream.git_dir, [tip, blob], [blob], odd)
+    assert found == {blob: tuple(Occurrence(path=n, commit=blob) for n in sorted(names, key=str.encode))}
+    assert occurrences(git, upstream.git_dir, [blob], [blob], odd) == found, "with no commit at all"
+    assert occurrences(git, upstream.git_dir, [tip, blob], [blob], {}) == {}
+    assert occurrences(git, upstream.git_dir, [tip, blob], ids(upstream, b"one"), odd).keys() == ids(upstream, b"one")
+
+
+def test_what_a_tagged_tree_holds_stands_at_its_path_there(git: Git, upstream: Repository) -> None:
+    tip = upstream.commit({"a": b"one"})
+    below, one = upstream.blob(b"below"), upstream.blob(b"one")
+    deep = upstream.tree(("100644", "blob", below, b"f\ng"), ("120000", "blob", one, b"link"))
+    tree = upstream.tree(
+        ("100644", "blob", below, b"caf\xe9"), ("40000", "tree", deep, b"dir"), ("160000", "commit", tip, b"sub")
+    )
+    odd = {"refs/tags/files": OddTag(kind="tree", oid=tree), "refs/tags/again": OddTag(kind="tree", oid=tree)}
+    found = occurrences(git, upstream.git_dir, [tip, tree], [below, one], odd)
+    assert found == {
+        below: (Occurrence(path="caf\\xe9", commit=tree), Occurrence(path="dir/f\ng", commit=tree)),
+        one: (Occurrence(path="a", commit=tip), Occurrence(path="dir/link", commit=tree)),
+    }
+    assert occurrences(git, upstream.git_dir, [tree], [below], odd) == {below: found[below]}, "with no commit at all"
+    empty = {"refs/tags/empty": OddTag(kind="tree", oid=upstream.git("mktree"))}
+    assert occurrences(git, upstream.git_dir, [tip], [below], empty) == {}
+
+
+def test_where_a_commit_has_the_place_too_it_is_the_commits(git: Git, upstream: Repository) -> None:
+    tip = upstream.commit({"a": b"one", "refs/tags/keys": b"tagged"})
+    one, tagged = upstream.blob(b"one"), upstream.blob(b"tagged")
+    trees = sorted(tagged_tree(upstream, a=b"one", b=b"one", c=b"other %d" % n) for n in range(9))
+    odd = {
+        "refs/tags/keys": OddTag(kind="blob", oid=tagged),
+        **{f"refs/tags/{9 - n}": OddTag(kind="tree", oid=t) for n, t in enumerate(trees)},
+    }
+    found = occurrences(git, upstream.git_dir, [tip, tagged, *trees], [one, tagged], odd)
+    assert found == {
+        one: (Occurrence(path="a", commit=tip), Occurrence(path="b", commit=trees[0])),
+        tagged: (Occurrence(path="refs/tags/keys", commit=tip),),
+    }
 
 
 # -- against reading every commit ---------------------------------------------------------------------------
@@ -295,3 +388,35 @@ def test_a_random_history_is_told_exactly(git: Git, tmp_path: Path, seed: int) -
                 assert trees[o.commit][o.path] == blob
                 before = reached[o.commit] - {o.commit}
                 assert all(trees[c].get(o.path) != blob for c in before), "no commit before it put it there"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_random_history_with_tagged_trees_and_blobs_is_told_exactly(git: Git, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    source = Repository(tmp_path / "random", bare=True)
+    commits = random_history(source, chance, 20)
+    trees = read_every_commit(source, commits)
+    holds: dict[str, set[str]] = {}
+    for c in commits:
+        holds[c] = set().union(*(trees[x].values() for x in source.git("rev-list", c).split()))
+    places: dict[str, dict[str, str]] = {}
+    for oid in sorted({source.git("rev-parse", f"{c}^{{tree}}") for c in commits}):
+        rows = source.git("ls-tree", "-r", "-t", oid).splitlines()
+        for tree in {oid, *(r.split()[2] for r in rows if r.split()[1] == "tree")}:
+            below = source.git("ls-tree", "-r", tree).splitlines()
+            places[tree] = {r.split("\t")[1]: r.split()[2] for r in below}
+            holds[tree] = set(places[tree].values())
+    holds.update({b: {b} for tree in trees.values() for b in tree.values()})
+    objects = sorted(holds)
+    for _ in range(12):
+        tips, done = chance.sample(objects, chance.randint(1, 5)), chance.sample(objects, chance.randint(0, 4))
+        expected = set().union(*(holds[o] for o in tips)) - set().union(*(holds[o] for o in done))
+        assert new(git, source, tips, done) == expected, (seed, tips, done)
+        kinds = {o: "commit" if o in trees else "tree" if o in places else "blob" for o in tips}
+        odd = {f"refs/tags/{o}": OddTag(kind=k, oid=o) for o, k in kinds.items() if k != "commit"}
+        stood = {(b, p) for o in tips for p, b in places.get(o, {}).items()}
+        stood |= {(o, f"refs/tags/{o}") for o, k in kinds.items() if k == "blob"}
+        for c in (x for o in tips if o in trees for x in source.git("rev-list", o).split()):
+            stood |= {(b, p) for p, b in trees[c].items()}
+        found = occurrences(git, source.git_dir, tips, {b for b, _ in stood}, odd)
+        assert {(b, o.path) for b, there in found.items() for o in there} == stood, (seed, tips)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tasks.core.process import ProcessRunner
-from tasks.core.types import Completed, Mirror
+from tasks.core.types import Completed, Mirror, OddTag
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tests.builders import Repository
@@ -121,7 +121,62 @@ def test_tags_are_peeled_to_commits(mirrors: Mirrors, upstream: Repository) -> N
     mirror = mirrors.refresh(upstream.repo())
     tags = ("light", "annotated", "of-a-tag", "of-a-tag-of-a-tag")
     assert mirror.refs == {"refs/heads/main": commit, **{f"refs/tags/{t}": commit for t in tags}}
-    assert mirror.tips == (commit,)
+
+
+def oddly_tagged(upstream: Repository) -> tuple[str, str]:
+    """A commit, and tags that name no commit; the blob and the tree they name."""
+    upstream.commit({"a.txt": b"one"})
+    blob, tree = upstream.blob(b"blob"), upstream.tree(("100644", "blob", upstream.blob(b"below"), b"file"))
+    upstream.git("tag", "of-a-blob", blob)
+    upstream.git("tag", "of-a-tree", tree)
+    upstream.git("tag", "-a", "-m", "words", "noted", "of-a-blob")
+    upstream.git("tag", "-a", "-m", "words", "noted-twice", "noted")
+    upstream.git("tag", "-a", "-m", "words", "noted-tree", "of-a-tree")
+    upstream.git("update-ref", b"refs/tags/caf\xe9", blob)
+    return blob, tree
+
+
+def test_tags_of_blobs_and_trees_are_peeled_and_kept_apart(mirrors: Mirrors, upstream: Repository) -> None:
+    blob, tree = (OddTag(kind=k, oid=o) for k, o in zip(("blob", "tree"), oddly_tagged(upstream), strict=True))
+    odd = {
+        "refs/tags/of-a-blob": blob,
+        "refs/tags/of-a-tree": tree,
+        "refs/tags/noted": blob,
+        "refs/tags/noted-twice": blob,
+        "refs/tags/noted-tree": tree,
+        "refs/tags/caf\\xe9": blob,
+    }
+    first = mirrors.refresh(upstream.repo())
+    commit = upstream.git("rev-parse", "HEAD")
+    assert first.odd == odd
+    assert first.refs == {"refs/heads/main": commit}
+    assert first.tips == tuple(sorted([commit, blob.oid, tree.oid]))
+    second = mirrors.refresh(upstream.repo())
+    assert (second.fetched, second.odd, second.tips) == (False, first.odd, first.tips)
+    upstream.git("tag", "--delete", "of-a-blob", "of-a-tree", "noted", "noted-twice")
+    third = mirrors.refresh(upstream.repo())
+    assert third.odd == {"refs/tags/noted-tree": tree, "refs/tags/caf\\xe9": blob}
+    upstream.git("tag", "--force", "noted-tree", commit)
+    assert "refs/tags/noted-tree" not in mirrors.refresh(upstream.repo()).odd
+
+
+def test_a_state_of_before_such_tags_were_kept_is_read_from_the_mirror(
+    mirrors: Mirrors, upstream: Repository, git: NotedGit
+) -> None:
+    oddly_tagged(upstream)
+    first = mirrors.refresh(upstream.repo())
+    state = first.path.parent / "state.json"
+    told = json.loads(state.read_text())
+    state.write_text(json.dumps({k: v for k, v in told.items() if k != "odd"}))
+    git.asked.clear()
+    second = mirrors.refresh(upstream.repo())
+    assert len(second.odd) == 6
+    assert (second.odd, second.refs, second.tips, second.fetched) == (first.odd, first.refs, first.tips, False)
+    assert "fetch" not in git.asked
+    assert json.loads(state.read_text()) == told
+    git.asked.clear()
+    assert mirrors.refresh(upstream.repo()).odd == first.odd
+    assert git.asked == ["ls-remote"], "it is read once"
 
 
 def test_a_moved_tag_is_followed(mirrors: Mirrors, upstream: Repository) -> None:

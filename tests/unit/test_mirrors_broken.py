@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -49,10 +50,47 @@ def test_a_folder_that_is_no_repository_is_a_failed_fetch(mirrors: Mirrors, tmp_
 
 def test_a_repository_without_commits_is_empty(mirrors: Mirrors, upstream: Repository) -> None:
     assert reason(mirrors, upstream.repo()) == "empty_repository"
-    upstream.git("tag", "only-a-blob", upstream.blob(b"x"))
-    assert reason(mirrors, upstream.repo()) == "empty_repository"
     commit = upstream.commit({"a.txt": b"one"})
     assert mirrors.refresh(upstream.repo()).refs == {"refs/heads/main": commit}
+
+
+def test_a_repository_of_nothing_but_a_tagged_blob_is_not_empty(mirrors: Mirrors, upstream: Repository) -> None:
+    blob = upstream.blob(b"x")
+    upstream.git("tag", "only-a-blob", blob)
+    mirror = mirrors.refresh(upstream.repo())
+    assert (mirror.refs, mirror.head_ref, mirror.tips) == ({}, None, (blob,))
+    assert not mirrors.refresh(upstream.repo()).fetched
+
+
+@pytest.mark.parametrize("lost", ["tree", "below"])
+def test_an_object_missing_under_a_tag_of_a_tree_is_incomplete(
+    mirrors: Mirrors, upstream: Repository, lost: str
+) -> None:
+    upstream.commit({"a.txt": b"one"})
+    below = upstream.blob(b"below")
+    tree = upstream.tree(("100644", "blob", below, b"file"))
+    upstream.git("tag", "-a", "-m", "words", "noted", tree)
+    upstream.loose({"tree": tree, "below": below}[lost]).unlink()
+    assert reason(mirrors, upstream.repo()) == "incomplete"
+    assert not mirrors.path_of("team/app").exists()
+
+
+def test_a_damaged_mirror_with_a_state_of_before_such_tags_were_kept_is_made_anew(
+    mirrors: Mirrors, upstream: Repository
+) -> None:
+    upstream.commit({"a.txt": b"one"})
+    blob = upstream.blob(b"blob")
+    upstream.git("tag", "-a", "-m", "words", "noted", blob)
+    upstream.git("tag", "-a", "-m", "words", "noted-twice", "noted")
+    mirror = mirrors.refresh(upstream.repo())
+    state = mirror.path.parent / "state.json"
+    state.write_text(json.dumps({k: v for k, v in json.loads(state.read_text()).items() if k != "odd"}))
+    for folder in ("objects", "refs"):
+        shutil.rmtree(mirror.path / folder)
+        (mirror.path / folder).mkdir()
+    (mirror.path / "packed-refs").write_text(f"{'ab' * 20} refs/tags/noted-twice\n")
+    again = mirrors.refresh(upstream.repo())
+    assert (again.fetched, again.refs, again.odd) == (True, mirror.refs, mirror.odd)
 
 
 @pytest.mark.parametrize("kind", ["blob", "tree", "parent"])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.types import Cause, Limits, Outcome, ScopeState, ToolHome, TreeEntry, Unit
+from tasks.core.types import Cause, Limits, OddTag, Outcome, ScopeState, ToolHome, TreeEntry, Unit, digest
 from tasks.patrol.plan import (
     BACK_OFF,
     Action,
@@ -107,6 +107,23 @@ def test_a_history_name_follows_the_set_of_tips(tips: list[str]) -> None:
     name = history_scan_name(CONFIG, tips)
     assert history_scan_name(CONFIG, [*reversed(tips), tips[0]]) == name
     assert history_scan_name(CONFIG, [*tips, "0" * 39 + "g"]) != name
+    assert name == digest("history", CONFIG, "\n".join(sorted(set(tips)))), "what the ledgers that are there say"
+
+
+def test_a_history_name_follows_the_names_of_tagged_blobs() -> None:
+    """A tagged blob stands at its tag's name; a tagged tree has paths of its own."""
+    blob, tree = OddTag(kind="blob", oid="b" * 40), OddTag(kind="tree", oid="d" * 40)
+    tips = ["a" * 40, blob.oid, tree.oid]
+    odd = [
+        {},
+        {"refs/tags/one": blob},
+        {"refs/tags/two": blob},
+        {"refs/tags/one": blob, "refs/tags/two": blob},
+        {"refs/tags/one": replace(blob, oid="c" * 40)},
+    ]
+    names = [history_scan_name(CONFIG, tips, o) for o in odd]
+    assert len(set(names)) == len(odd)
+    assert history_scan_name(CONFIG, tips, {"refs/tags/of-a-tree": tree, "refs/tags/one": blob}) == names[1]
 
 
 def test_a_result_name_tells_its_revision() -> None:
