@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
@@ -50,6 +51,7 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
         work = settings.home / "work" / hashlib.sha256(str(settings.lake_dir).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
+        memory = stack.enter_context(_in_memory(work)) if write else None
         git = Git(runner, timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
         scanners = tuple(_limited(s, settings.tools.get(s.name)) for s in SCANNERS)
         yield Means(
@@ -61,11 +63,30 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             tools=tool_homes(settings, runner),
             key=key,
             work=work,
+            memory=memory,
             workers=settings.workers,
             writes=write,
             unused_mirror_days=settings.unused_mirror_days,
             switched_off=frozenset(name for name, t in settings.tools.items() if not t.enabled),
         )
+
+
+@contextmanager
+def _in_memory(work: Path) -> Iterator[Path | None]:
+    """A folder of our own in memory, where the system has such a place; emptied before and removed afterwards."""
+    name = hashlib.sha256(str(work).encode()).hexdigest()[:16]
+    place = Path("/dev/shm") / f"nightwarden-{os.getuid()}-{name}"  # noqa: S108  made exclusively, for us alone
+    try:
+        # What a killed run left. Another user's folder of that name cannot be removed, and then none is made.
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(mode=0o700)
+    except OSError:
+        yield None
+        return
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def tool_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict[str, ToolHome | str]:

@@ -65,7 +65,7 @@ def scan(ctx: Scanning, job: Job) -> Look:
     if job.read:
         ctx.control(job.scanner, job.tool)
     for piece in chunks(job.read, max_bytes=CHUNK_BYTES, max_count=CHUNK_BLOBS):
-        with ctx.folder(job.scanner, job.tool) as folder:
+        with ctx.folder(job.scanner, job.tool, sum(e.size_bytes for e in piece)) as folder:
             blobs = write_blobs(ctx.means.git, job.mirror, piece, folder, job.scanner.limits)
             gaps += whole(blobs.plain).gaps
             for kind, checkout in (("plain", blobs.plain), ("packed", blobs.packed)):

@@ -18,6 +18,7 @@ from tasks.core.types import Cause, Outcome, Parsed, RawReport, Scan, ScanResult
 from tasks.patrol import history_scan, tree_scan
 from tasks.patrol.look import Job, Look, reader, result_of, row_of
 from tasks.patrol.plan import Action, Planned, needs_work
+from tasks.patrol.scratch import fits, link_or_copy
 from tasks.patrol.session import DAMAGED, Patrol, RepoState
 from tasks.patrol.sharing import Sharing
 from tasks.repos.checkout import Checkout
@@ -170,10 +171,20 @@ class Scanning:
             raise error
 
     @contextmanager
-    def folder(self, scanner: Scanner, tool: ToolHome) -> Iterator[Path]:
-        """A fresh folder for one target, below the service's root where there is one; removed afterwards."""
+    def folder(self, scanner: Scanner, tool: ToolHome, size_bytes: int = 0) -> Iterator[Path]:
+        """A fresh folder for one target of about so many bytes; removed afterwards.
+
+        Below the service's root where there is one; else in memory, where there is room: writing and removing
+        thousands of small files takes a disk longer than some tools take to read them.
+        """
         service = self._service(scanner, tool)
-        folder = (service.root if service is not None else self.home / "one-shot") / uuid.uuid4().hex[:16]
+        if service is not None:
+            place = service.root
+        elif self.means.memory is not None and fits(self.means.memory, size_bytes):
+            place = self.means.memory
+        else:
+            place = self.home / "one-shot"
+        folder = place / uuid.uuid4().hex[:16]
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -210,12 +221,13 @@ class Scanning:
 
         @contextmanager
         def subset(names: Sequence[str]) -> Iterator[Target]:
-            with self.folder(scanner, tool) as folder:
+            size_bytes = sum(target.files[n].size_bytes for n in names)
+            with self.folder(scanner, tool, size_bytes) as folder:
                 files = {n: target.files[n] for n in names}
                 for name in files:
                     place = folder / name
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    place.hardlink_to(target.root / name)
+                    link_or_copy(target.root / name, place)
                 yield replace(target, root=folder, files=files, read=reader(folder, files))
 
         return execute_bisecting(

@@ -69,6 +69,8 @@ class Means:
     key: HmacKey
     work: Path
     workers: int
+    #: A folder in memory for what is written for tools and soon removed; None where there is none.
+    memory: Path | None = None
     #: Whether the lake's lock is held; a plan only reads.
     writes: bool = True
     unused_mirror_days: float = 30.0

@@ -180,7 +180,7 @@ class Sharing:
         """One call for all; nothing of a scan that turns out to need one of its own."""
         scanner, tool = jobs[0].scanner, jobs[0].tool
         self._ctx.control(scanner, tool)
-        with self._ctx.folder(scanner, tool) as folder:
+        with self._ctx.folder(scanner, tool, sum(job.size_bytes for job in jobs)) as folder:
             root, files, parts = (self._blobs if scanner.unit is Unit.BLOB else self._trees)(jobs, folder)
             if not parts:
                 return {}

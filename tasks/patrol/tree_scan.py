@@ -46,7 +46,7 @@ def scan(ctx: Scanning, job: Job) -> Look:
         parsed = judged(job.observations, job.gaps)
         return Look(parsed=parsed, raw_parts=job.base.raw_parts, base=job.base.result_name)
     ctx.control(job.scanner, job.tool)
-    with ctx.folder(job.scanner, job.tool) as folder:
+    with ctx.folder(job.scanner, job.tool, job.size_bytes) as folder:
         checkout = whole(write_checkout(ctx.means.git, job.mirror, job.read, folder, job.scanner.limits))
         target = ctx.target(job.planned, folder, checkout)
         execution = ctx.execute(job.scanner, job.tool, target) if checkout.files else None
