@@ -154,10 +154,7 @@ class Mirrors:
         # Whatever was there is kept until the new one is whole.
         making = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}.new")
         try:
-            self._git.check(
-                ["init", "--quiet", "--bare", "--template=", str(making / "git")],
-                mounts=(_parent_of(making),),
-            )
+            _make_empty(making / "git")
             self._fetch_into(repo, making / "git")
             shutil.rmtree(place, ignore_errors=True)
             making.rename(place)
@@ -266,9 +263,14 @@ def _access(repo: Repo) -> tuple[str, tuple[Mount, ...], bool]:
     return repo.url, (), True
 
 
-def _parent_of(making: Path) -> Mount:
-    making.mkdir(parents=True)
-    return Mount(source=making, writable=True)
+def _make_empty(git_dir: Path) -> None:
+    """An empty bare repository, as `git init --bare --template=` makes it (gitrepository-layout(5))."""
+    for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+        (git_dir / folder).mkdir(parents=True)
+    (git_dir / "HEAD").write_text("ref: refs/heads/main\n", "ascii")
+    (git_dir / "config").write_text(
+        "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n", "ascii"
+    )
 
 
 def _head(symref: str | None, refs: Mapping[str, str]) -> str | None:
