@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tasks.core.errors import ScanGapError
@@ -248,7 +249,10 @@ class LongLived:
         self._thread.start()
 
     def ask(self, line: bytes, *, timeout_s: float) -> Completed:
-        """Send one line, wait for one line. A dead, hung or over-large process gives the Completed that says so."""
+        """Send one line, wait for one line, at most ``timeout_s`` (the command's own limit does not count).
+
+        A dead, hung or over-large process gives the Completed that says so.
+        """
         with self._lock:
             answer: queue.SimpleQueue[Completed] = queue.SimpleQueue()
             self._requests.put((line, timeout_s, answer))
@@ -297,7 +301,8 @@ class LongLived:
         out, err = bytearray(), bytearray()
         pending = memoryview(line + b"\n")
         watch.started, watch.peak = began, 0
-        watch.cmd = self._cmd
+        # One process takes requests of different limits: what counts is that of the request, not the command's.
+        watch.cmd = replace(self._cmd, timeout_s=timeout_s)
         code: int | None = 0
         with selectors.DefaultSelector() as sel:
             for pipe in (proc.stdin, proc.stdout, proc.stderr):
@@ -323,9 +328,6 @@ class LongLived:
                         watch.kill()
                     else:
                         out += chunk
-                if time.monotonic() - began > timeout_s and not watch.killed:
-                    watch.timed_out = True
-                    watch.kill()
                 watch.check(self._runner._cancel)
                 if proc.stdout not in [k.fileobj for k in sel.get_map().values()]:
                     code, _ = _reap(proc, watch)

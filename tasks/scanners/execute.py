@@ -24,11 +24,11 @@ from tasks.core.types import (
     display_path,
 )
 from tasks.scanners.masking import told
+from tasks.scanners.narrowing import Attempt, Narrowing, NotNarrowedError
 from tasks.scanners.service import ServicePool
 
-#: A crash is followed to at most so many files, in at most so many runs.
+#: A failure is followed to at most so many files.
 MAX_CULPRITS = 3
-MAX_RUNS = 40
 #: Failures that one file can cause.
 _FILE_FAULTS = frozenset(
     {"timeout", "signal", "memory", "output_limit", "tool_error", "report_invalid", "report_empty"}
@@ -56,13 +56,20 @@ def execute(
     runner: ProcessRunner,
     key: HmacKey,
     service: ServicePool | None,
+    *,
+    timeout_s: float | None = None,
 ) -> Execution:
-    """Run, mask, parse. Every failure becomes an outcome with a reason; only ``cancelled`` is raised."""
+    """Run, mask, parse. Every failure becomes an outcome with a reason; only ``cancelled`` is raised.
+
+    ``timeout_s`` shortens the tool's own limit; it never lengthens it.
+    """
     if service is not None:
-        done = service.scan(target)
+        done = service.scan(target, timeout_s=timeout_s)
         ok_codes = frozenset({0})
     else:
         command = scanner.command(tool, target)
+        if timeout_s is not None:
+            command = replace(command, timeout_s=min(timeout_s, command.timeout_s))
         done, ok_codes = runner.run(command), command.ok_codes
     raw: RawReport | None = None
     try:
@@ -130,75 +137,49 @@ def execute_bisecting(
 ) -> Execution:
     """As ``execute``; if the tool fails on the whole, find the files it fails on and scan the rest without them.
 
-    ``subset`` gives a target that holds only the named files. Found culprits are gaps (``crashes_tool``). When
-    more than MAX_CULPRITS would be needed, or every file is one, the failure stands.
+    ``subset`` gives a target that holds only the named files. Found culprits are gaps (``crashes_tool``). When no
+    file can be named within the budget of ``Narrowing``, more than MAX_CULPRITS would be needed, or every file is
+    one, the failure stands and its detail says so.
     """
     whole = execute(scanner, tool, target, runner, key, service)
     if whole.parsed.reason_code not in _FILE_FAULTS or len(target.files) < 2:
         return whole
-    # A tool that hangs on the whole is given less time for each part.
-    probe = _Probe(scanner, tool, runner, key, service, subset)
-    culprits: dict[str, str] = {}
+
+    def attempt(names: Sequence[str], timeout_s: float) -> Attempt:
+        with subset(names) as part:
+            done = execute(scanner, tool, part, runner, key, service, timeout_s=timeout_s)
+        return Attempt(fault=_file_fault(done), duration_s=done.duration_s)
+
+    sizes = {name: entry.size_bytes for name, entry in target.files.items()}
+    narrowing = Narrowing(sizes, timeout_s=scanner.limits.timeout_s, attempt=attempt)
+    gaps: list[Gap] = []
     rest = sorted(target.files)
-    while len(culprits) < MAX_CULPRITS:
-        found = probe.culprit(rest)
-        if found is None:
-            break
-        name, reason = found
-        culprits[name] = reason
-        rest = [n for n in rest if n != name]
-        if not rest:
-            return whole
-        with subset(rest) as part:
-            done = execute(scanner, tool, part, runner, key, service)
-        probe.runs += 1
-        if done.parsed.outcome in (Outcome.OK, Outcome.PARTIAL):
-            gaps = tuple(_culprit(target.files[n], reason) for n, reason in culprits.items())
-            parsed = replace(done.parsed, outcome=Outcome.PARTIAL, gaps=(*done.parsed.gaps, *gaps))
-            return replace(done, parsed=parsed)
-    return whole
+    try:
+        while len(gaps) < MAX_CULPRITS:
+            found = narrowing.culprit(rest)
+            gaps.append(_culprit(target.files[found.name], found.detail))
+            rest.remove(found.name)
+            if not rest:
+                raise NotNarrowedError("it fails on every file")
+            # The scan itself, so with the full limit; as long as it fails it is part of the search.
+            with subset(rest) as part:
+                done = execute(scanner, tool, part, runner, key, service)
+            if done.parsed.outcome in (Outcome.OK, Outcome.PARTIAL):
+                parsed = replace(done.parsed, outcome=Outcome.PARTIAL, gaps=(*done.parsed.gaps, *gaps))
+                return replace(done, parsed=parsed)
+            narrowing.count(done.duration_s)
+        raise NotNarrowedError(f"it fails on more than {MAX_CULPRITS} files")
+    except NotNarrowedError as e:
+        said = f"{whole.parsed.detail}; not narrowed down: {e}".removeprefix("; ")
+        return replace(whole, parsed=replace(whole.parsed, detail=said))
 
 
-def _culprit(entry: TreeEntry, reason: str) -> Gap:
-    return Gap(path=display_path(entry.path), blob=entry.blob, reason_code="crashes_tool", detail=reason)
+def _file_fault(done: Execution) -> str | None:
+    return done.parsed.reason_code if done.parsed.reason_code in _FILE_FAULTS else None
 
 
-class _Probe:
-    """Halves a list of files until one that the tool fails on alone is left."""
-
-    def __init__(
-        self,
-        scanner: Scanner,
-        tool: ToolHome,
-        runner: ProcessRunner,
-        key: HmacKey,
-        service: ServicePool | None,
-        subset: Subset,
-    ) -> None:
-        self._fails: Callable[[Target], Parsed] = lambda part: execute(scanner, tool, part, runner, key, service).parsed
-        self._subset = subset
-        self.runs = 0
-
-    def culprit(self, names: list[str]) -> tuple[str, str] | None:
-        """(file, reason), or None if neither half fails alone or the runs are used up."""
-        while len(names) > 1:
-            half = len(names) // 2
-            for part in (names[:half], names[half:]):
-                if self._reason(part) is not None:
-                    names = part
-                    break
-            else:
-                return None
-        reason = self._reason(names)
-        return (names[0], reason) if reason is not None else None
-
-    def _reason(self, names: list[str]) -> str | None:
-        if self.runs >= MAX_RUNS:
-            return None
-        self.runs += 1
-        with self._subset(names) as part:
-            parsed = self._fails(part)
-        return parsed.reason_code if parsed.reason_code in _FILE_FAULTS else None
+def _culprit(entry: TreeEntry, detail: str) -> Gap:
+    return Gap(path=display_path(entry.path), blob=entry.blob, reason_code="crashes_tool", detail=detail)
 
 
 def run_control(

@@ -44,12 +44,16 @@ class ServicePool:
         for _ in range(size):
             self._free.put(None)
 
-    def scan(self, target: Target) -> Completed:
-        """Have ``target.root``, a folder below ``root``, scanned. ``Completed.stdout`` is the answer's line."""
+    def scan(self, target: Target, *, timeout_s: float | None = None) -> Completed:
+        """Have ``target.root``, a folder below ``root``, scanned. ``Completed.stdout`` is the answer's line.
+
+        ``timeout_s`` shortens the tool's own limit; it never lengthens it. Waiting for a process is not counted.
+        """
+        limit = self._scanner.limits.timeout_s
         relative = target.root.relative_to(self.root).as_posix()
         with self._process() as process:
             line = json.dumps({"root": f"{self._inside}/{relative}"}).encode()
-            return process.ask(line, timeout_s=self._scanner.limits.timeout_s)
+            return process.ask(line, timeout_s=limit if timeout_s is None else min(timeout_s, limit))
 
     def close(self) -> None:
         """End all idle processes."""
