@@ -290,6 +290,17 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedScan:
+    """A scan that ended failed or timeout and that no run has published yet.
+
+    ``tried_at`` is the start of the run that tried it: back-off counts from there.
+    """
+
+    row: Scan
+    tried_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PathFilter:
     """Which files a tool reads, by name only, so that it can be asked of a git tree without a checkout.
 

@@ -28,6 +28,7 @@ from tasks.lake.findings import Change, Moment, places_of, transitions
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.spool import ScopeKey, failed_name
 from tasks.lake.store import to_arrow
 
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
@@ -44,6 +45,8 @@ class PublishBatch:
     results: Sequence[ScanResult] = ()
     scopes: Sequence[ScopeState] = ()
     changes: Sequence[Change] = ()
+    #: Scopes whose spooled failure is in these rows, or has lost its meaning.
+    failures: Sequence[ScopeKey] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,8 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
         "schema_version": SCHEMA_VERSION,
     }
     watch("prepare")
-    pending = _prepare(lake, seq, tables, run, [r.result_name for r in batch.results])
+    spooled = [*(r.result_name for r in batch.results), *(failed_name(scope) for scope in batch.failures)]
+    pending = _prepare(lake, seq, tables, run, spooled)
     _apply(lake, pending, watch)
     return Published(seq=seq, opened=opened, fixed=fixed, open_findings=lake.snapshot().open_findings())
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from statistics import median
 
 from tasks.core.ports import Scanner
-from tasks.core.types import Cause, Outcome, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
+from tasks.core.types import Cause, Outcome, Scan, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
 
 #: The ref of a scan that reads the history of all heads and tags.
 ALL_REFS = "refs/*"
@@ -32,6 +32,7 @@ class Action(StrEnum):
     KEEP = "keep"  # nothing changed since the scope's last completed look
     EMPTY = "empty"  # the tree holds nothing this tool reads
     WAIT = "wait"  # failed before; its back-off has not passed
+    ADOPT = "adopt"  # it failed in a run that was killed before it could say so: this run says it
     GIVE_UP = "give_up"  # cannot be done tonight: outcome and reason are set
 
 
@@ -147,11 +148,13 @@ def decide(
     unpublished: Collection[str],
     options: Options,
     now: datetime,
+    failed: Scan | None = None,
 ) -> Planned:
     """Fill in action and cause of a scan whose name is known.
 
     ``done`` maps completed scan names (ledger and spool) to their newest result;
-    ``unpublished`` are those a killed run finished, which even a forced run does not repeat.
+    ``unpublished`` are those a killed run finished, which even a forced run does not repeat. ``failed`` is the row of
+    this name that a killed run left, of this scope or of a twin: it is not tried again unless that is asked for.
     """
     name, config = base.scan_name, base.config_digest
     assert name is not None and config is not None
@@ -172,6 +175,11 @@ def decide(
         if revision_of(done[name]) >= scanner.parse_revision:
             return _with(base, Action.REUSE, cause, done[name])
         return _with(base, Action.REREAD, Cause.PARSER, wanted)
+    if options.retry_failed:
+        failed = None
+    if failed is not None and (failed.repo_id, failed.ref, failed.tool) == base.scope:
+        # Before the back-off of earlier failures: it was over, or set aside, when the killed run tried.
+        return _adopted(base, failed, failed.cause)
     if (
         cause is Cause.RETRY
         and state is not None
@@ -188,7 +196,14 @@ def decide(
             reason_code=state.reason_code,
             detail=f"{state.attempts} attempts; again after {state.next_attempt_at:%Y-%m-%d %H:%M} UTC; {state.detail}",
         )
+    if failed is not None:
+        return _adopted(base, failed, cause)
     return _with(base, Action.RUN, cause, wanted)
+
+
+def _adopted(base: Planned, failed: Scan, cause: Cause) -> Planned:
+    told = {"outcome": failed.outcome, "reason_code": failed.reason_code, "detail": failed.detail}
+    return _with(base, Action.ADOPT, cause, None, **told)
 
 
 def _with(base: Planned, action: Action, cause: Cause, result: str | None, **more: object) -> Planned:

@@ -15,7 +15,19 @@ from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.keys import HmacKey
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
-from tasks.core.types import Cause, Mirror, Outcome, Repo, Scan, ScanResult, ScopeState, Source, ToolHome, Unit
+from tasks.core.types import (
+    Cause,
+    FailedScan,
+    Mirror,
+    Outcome,
+    Repo,
+    Scan,
+    ScanResult,
+    ScopeState,
+    Source,
+    ToolHome,
+    Unit,
+)
 from tasks.lake.lake import Lake, Snapshot
 from tasks.patrol.plan import (
     ALL_REFS,
@@ -90,6 +102,9 @@ class Patrol:
         self.unread_sources: dict[str, str] = {}
         self.snapshot: Snapshot = means.lake.snapshot()
         self.spooled: dict[str, ScanResult] = means.lake.spool.load(tidy=means.writes)
+        #: Scans that failed in a killed run, by scope.
+        self.failed: dict[ScopeKey, FailedScan] = means.lake.spool.load_failed(tidy=means.writes)
+        self._failed_names = {f.row.scan_name: f for f in self.failed.values()}
         self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states([s.name for s in self.sources])
         self._known: dict[tuple[str, str], list[ScopeState]] = {}
         for state in self.states.values():
@@ -188,6 +203,7 @@ class Patrol:
         done = self._done_names(named)
         now = self.started_at
         for s in todo:
+            failures = {p.scope: self.failure_of(p) for p in s.plans}
             s.plans = [
                 replace(
                     decide(
@@ -199,6 +215,7 @@ class Patrol:
                         unpublished=self.unpublished,
                         options=self.options,
                         now=now,
+                        failed=failure.row if (failure := failures[p.scope]) is not None else None,
                     ),
                     estimate_s=estimates.of(p.scope),
                 )
@@ -321,6 +338,13 @@ class Patrol:
         if not entries:
             return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
         return replace(base, scan_name=tree_scan_name(config, entries))
+
+    def failure_of(self, p: Planned) -> FailedScan | None:
+        """What a killed run left of a scan of this name that failed: its own, else that of a twin."""
+        own = self.failed.get(p.scope)
+        if own is not None and own.row.scan_name == p.scan_name:
+            return own
+        return self._failed_names.get(p.scan_name)
 
     # -- small questions --------------------------------------------------------------------------------
 
