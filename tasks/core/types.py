@@ -407,7 +407,8 @@ class ScopeState:
     """What is known of one scope (repo_id, ref, tool) between nights: one row of ``scopes``.
 
     ``scan_name`` … ``evidence_at`` describe the last *completed* look (None before the first one);
-    ``failed_name`` … ``next_attempt_at`` the failures since, if any.
+    ``failed_name`` … ``next_attempt_at`` the failures since, if any. ``result_part`` is the month in which the result
+    was published; None while it is not, or when only the ledger knows: publishing fills it in.
     """
 
     repo_id: str
@@ -417,6 +418,7 @@ class ScopeState:
     source: str
     scan_name: str | None = None
     result_name: str | None = None
+    result_part: str | None = None
     config_digest: str | None = None
     tool_version: str | None = None
     rules_digest: str | None = None

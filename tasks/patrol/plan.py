@@ -121,6 +121,13 @@ def next_attempt_at(attempts: int, now: datetime) -> datetime:
     return now + BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
 
 
+def waits(state: ScopeState | None, name: str | None, options: Options, now: datetime) -> bool:
+    """Whether a name failed before in this scope and is not to be tried yet."""
+    if state is None or state.failed_name != name or options.retry_failed or options.force:
+        return False
+    return state.next_attempt_at is not None and state.next_attempt_at > now
+
+
 def cause_of(state: ScopeState | None, tool: ToolHome, config: str, name: str) -> Cause:
     """Why ``name`` is not what the scope last completed."""
     if state is None or (state.scan_name is None and state.failed_name is None):
@@ -180,13 +187,7 @@ def decide(
     if failed is not None and (failed.repo_id, failed.ref, failed.tool) == base.scope:
         # Before the back-off of earlier failures: it was over, or set aside, when the killed run tried.
         return _adopted(base, failed, failed.cause)
-    if (
-        cause is Cause.RETRY
-        and state is not None
-        and state.next_attempt_at is not None
-        and state.next_attempt_at > now
-        and not options.retry_failed
-    ):
+    if state is not None and state.next_attempt_at is not None and waits(state, name, options, now):
         return _with(
             base,
             Action.WAIT,

@@ -44,6 +44,7 @@ from tasks.patrol.plan import (
     result_name,
     revision_of,
     tree_scan_name,
+    waits,
 )
 from tasks.patrol.progress import Progress
 from tasks.repos.discovery import discover
@@ -232,10 +233,16 @@ class Patrol:
         return flat
 
     def _done_names(self, plans: Iterable[Planned]) -> dict[str, str]:
-        """Completed names, of plans whose scope does not hold today's reading of them, with their newest result."""
+        """Completed names, of plans whose scope does not hold today's reading of them, with their newest result.
+
+        A name that waits for its next try is not looked for meanwhile: the ledger grows with every night, and a night
+        in which nothing is tried must not read it.
+        """
         names = []
         for p in plans:
             state = self.states.get(p.scope)
+            if waits(state, p.scan_name, self.options, self.started_at):
+                continue
             if (
                 state is None
                 or state.scan_name != p.scan_name

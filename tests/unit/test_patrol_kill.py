@@ -186,6 +186,24 @@ def test_a_twin_does_not_try_what_failed_beside_it(house: House) -> None:
     assert attempts(house)["b-crashes"] == 1
 
 
+def test_a_failure_that_waits_learns_when_it_is_due_that_a_twin_was_scanned(house: House) -> None:
+    """A fork that comes later is tried at once, and by then the tool is well."""
+
+    def outcomes() -> dict[str, str]:
+        return {r["slug"]: r["outcome"] for r in house.rows("scopes")}
+
+    for at in NIGHTS:
+        house.run(only=["c-*"], at=at)
+    house.commit("f-fork", c="hang")
+    house.harmless = frozenset({"hang"})
+    house.run(only=["c-*", "f-*"], at=NIGHTS[-1] + timedelta(minutes=1))
+    assert outcomes() == {"c-hangs": "timeout", "f-fork": "ok"}
+    starts = list(house.starts)
+    house.run(only=["c-*"], at=NIGHTS[-1] + timedelta(hours=13))
+    assert outcomes() == {"c-hangs": "ok", "f-fork": "ok"}
+    assert house.starts == starts
+
+
 # -- the plan, purely ----------------------------------------------------------------------------------------
 
 
