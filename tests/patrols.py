@@ -49,6 +49,22 @@ from tests.builders import Repository
 KEY = HmacKey(bytes(range(32)))
 
 
+class Clock:
+    """Seconds that the tool has taken; a test that counts them puts it in the place of the real clock."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        """As ``time.monotonic``."""
+        return self.now_s
+
+
+CLOCK = Clock()
+#: What the tool takes for each file; control checkouts take no time.
+SECONDS_A_FILE = 10.0
+
+
 class KilledError(BaseException):
     """Goes past every handler, as a kill does: what is not on the disk is lost."""
 
@@ -73,12 +89,13 @@ class FakeRunner(ProcessRunner):
             self.starts.append(cmd.argv[1])
         root = cmd.mounts[0].source
         words = {str(p.relative_to(root)): p.read_text().split() for p in sorted(root.rglob("*.txt"))}
+        CLOCK.now_s += SECONDS_A_FILE * len(words) if cmd.argv[1] != "control" else 0.0
         said = {w for found in words.values() for w in found} - self.harmless
         return Completed(
             exit_code=None if "hang" in said else -11 if "crash" in said else 0,
             stdout=json.dumps(words).encode(),
             stderr=b"",
-            duration_s=1.0,
+            duration_s=SECONDS_A_FILE * len(words),
             peak_rss_bytes=1,
             sandbox=self.sandbox.label,
             timed_out="hang" in said,

@@ -408,7 +408,8 @@ class ScopeState:
 
     ``scan_name`` … ``evidence_at`` describe the last *completed* look (None before the first one);
     ``failed_name`` … ``next_attempt_at`` the failures since, if any. ``result_part`` is the month in which the result
-    was published; None while it is not, or when only the ledger knows: publishing fills it in.
+    was published; None while it is not, or when only the ledger knows: publishing fills it in. ``duration_s`` is the
+    time of the last look for which a tool was started, ``whole_duration_s`` that of the last one that extended nothing.
     """
 
     repo_id: str
@@ -426,6 +427,7 @@ class ScopeState:
     tips: tuple[str, ...] = ()
     evidence_at: datetime | None = None
     duration_s: float | None = None
+    whole_duration_s: float | None = None
     observations: int = 0
     gaps: int = 0
     outcome: Outcome

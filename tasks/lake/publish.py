@@ -24,11 +24,11 @@ import pyarrow.parquet as pq
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
-from tasks.lake.findings import Change, Moment, places_of, transitions
+from tasks.lake.findings import Change, Moment, ScopeKey, places_of, transitions
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
-from tasks.lake.spool import ScopeKey, failed_name
+from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
 from tasks.lake import zst
+from tasks.lake.findings import ScopeKey
 
-ScopeKey = tuple[str, str, str]
 _FAILED = "failed-"
 _T = TypeVar("_T")
 

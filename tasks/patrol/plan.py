@@ -15,6 +15,7 @@ from statistics import median
 from tasks.core.ports import Scanner
 from tasks.core.types import Cause, Outcome, Scan, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
 
+ScopeKey = tuple[str, str, str]
 #: The ref of a scan that reads the history of all heads and tags.
 ALL_REFS = "refs/*"
 #: The ref of a scan that was expected before any branch was known.
@@ -59,7 +60,7 @@ class Planned:
     leader: bool = True
 
     @property
-    def scope(self) -> tuple[str, str, str]:
+    def scope(self) -> ScopeKey:
         """The key of its scope."""
         return (self.repo_id, self.ref, self.tool)
 
@@ -225,18 +226,45 @@ def follow_twins(plans: Iterable[Planned]) -> list[Planned]:
     return out
 
 
+#: Causes for which everything is read again, whatever was read before.
+_WHOLE = frozenset({Cause.NEW, Cause.TOOL, Cause.RULES, Cause.FORCED})
+
+
 class Estimates:
-    """Seconds a scan will take: what this scope took last, else the median of its tool."""
+    """Seconds a scan will take: what this scope took before, else the median of its tool.
+
+    A whole look counts like earlier whole looks, one that extends a result like the last look: that may have been
+    a second where the whole takes an hour.
+    """
 
     def __init__(self, states: Iterable[ScopeState]) -> None:
+        known = list(states)
+        self._last = _Durations({_key(s): s.duration_s for s in known if s.duration_s})
+        self._whole = _Durations({_key(s): s.whole_duration_s for s in known if s.whole_duration_s})
+        self._complete = {_key(s) for s in known if s.scan_name is not None}
+
+    def of(self, scope: ScopeKey, cause: Cause) -> float | None:
+        """Seconds, or None when nothing of the kind was ever run. A scope without a result is always read whole."""
+        likely, other = self._last, self._whole
+        if cause in _WHOLE or scope not in self._complete:
+            likely, other = other, likely
+        found = likely.of(scope)
+        return found if found is not None else other.of(scope)
+
+
+class _Durations:
+    """Seconds by scope, with the median of each tool for scopes that have none."""
+
+    def __init__(self, own: Mapping[ScopeKey, float]) -> None:
         by_tool: dict[str, list[float]] = {}
-        self._own: dict[tuple[str, str, str], float] = {}
-        for s in states:
-            if s.duration_s:
-                self._own[(s.repo_id, s.ref, s.tool)] = s.duration_s
-                by_tool.setdefault(s.tool, []).append(s.duration_s)
+        for scope, seconds in own.items():
+            by_tool.setdefault(scope[2], []).append(seconds)
+        self._own = own
         self._median = {tool: median(v) for tool, v in by_tool.items()}
 
-    def of(self, scope: tuple[str, str, str]) -> float | None:
-        """Seconds, or None when nothing of the kind was ever run."""
+    def of(self, scope: ScopeKey) -> float | None:
         return self._own.get(scope, self._median.get(scope[2]))
+
+
+def _key(s: ScopeState) -> ScopeKey:
+    return (s.repo_id, s.ref, s.tool)

@@ -165,6 +165,8 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
     if result is not None:
         home = patrol.tool(p.tool)
         ran = row.outcome is not Outcome.UNCHANGED
+        # A kept report read again, or a look that found nothing new, says nothing of how long the tool takes.
+        timed = ran and row.sandbox is not None
         return replace(
             state,
             scan_name=result.scan_name,
@@ -176,7 +178,8 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             commit=p.commit,
             tips=p.tips,
             evidence_at=result.started_at,
-            duration_s=row.duration_s if ran else state.duration_s,
+            duration_s=row.duration_s if timed else state.duration_s,
+            whole_duration_s=(row.duration_s if timed and result.base_result_name is None else state.whole_duration_s),
             observations=len(result.observations),
             gaps=len(result.gaps),
             outcome=result.outcome,

@@ -202,26 +202,9 @@ class Patrol:
         estimates = Estimates(self.states.values())
         named = [p for s in todo for p in s.plans if p.outcome is None and p.action is Action.RUN]
         done = self._done_names(named)
-        now = self.started_at
         for s in todo:
-            failures = {p.scope: self.failure_of(p) for p in s.plans}
             s.plans = [
-                replace(
-                    decide(
-                        p,
-                        state=self.states.get(p.scope),
-                        scanner=self._scanner(p.tool),
-                        tool=self.tool(p.tool),
-                        done=done,
-                        unpublished=self.unpublished,
-                        options=self.options,
-                        now=now,
-                        failed=failure.row if (failure := failures[p.scope]) is not None else None,
-                    ),
-                    estimate_s=estimates.of(p.scope),
-                )
-                if p.outcome is None and p.action is Action.RUN
-                else p
+                self._decided(p, done, estimates) if p.outcome is None and p.action is Action.RUN else p
                 for p in s.plans
             ]
         flat = follow_twins(p for s in todo for p in s.plans)
@@ -231,6 +214,21 @@ class Patrol:
         for s in todo:
             s.plans = by_repo.get(s.repo.repo_id, [])
         return flat
+
+    def _decided(self, p: Planned, done: Mapping[str, str], estimates: Estimates) -> Planned:
+        failure = self.failure_of(p)
+        decided = decide(
+            p,
+            state=self.states.get(p.scope),
+            scanner=self._scanner(p.tool),
+            tool=self.tool(p.tool),
+            done=done,
+            unpublished=self.unpublished,
+            options=self.options,
+            now=self.started_at,
+            failed=failure.row if failure is not None else None,
+        )
+        return replace(decided, estimate_s=estimates.of(decided.scope, decided.cause))
 
     def _done_names(self, plans: Iterable[Planned]) -> dict[str, str]:
         """Completed names, of plans whose scope does not hold today's reading of them, with their newest result.
