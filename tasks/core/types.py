@@ -306,6 +306,17 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedScan:
+    """A scan that ended failed or timeout and that no run has published yet.
+
+    ``tried_at`` is the start of the run that tried it: back-off counts from there.
+    """
+
+    row: Scan
+    tried_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PathFilter:
     """Which files a tool reads, by name only, so that it can be asked of a git tree without a checkout.
 
@@ -422,7 +433,9 @@ class ScopeState:
     """What is known of one scope (repo_id, ref, tool) between nights: one row of ``scopes``.
 
     ``scan_name`` … ``evidence_at`` describe the last *completed* look (None before the first one);
-    ``failed_name`` … ``next_attempt_at`` the failures since, if any.
+    ``failed_name`` … ``next_attempt_at`` the failures since, if any. ``result_part`` is the month in which the result
+    was published; None while it is not, or when only the ledger knows: publishing fills it in. ``duration_s`` is the
+    time of the last look for which a tool was started, ``whole_duration_s`` that of the last one that extended nothing.
     """
 
     repo_id: str
@@ -432,6 +445,7 @@ class ScopeState:
     source: str
     scan_name: str | None = None
     result_name: str | None = None
+    result_part: str | None = None
     config_digest: str | None = None
     tool_version: str | None = None
     rules_digest: str | None = None
@@ -439,6 +453,7 @@ class ScopeState:
     tips: tuple[str, ...] = ()
     evidence_at: datetime | None = None
     duration_s: float | None = None
+    whole_duration_s: float | None = None
     observations: int = 0
     gaps: int = 0
     outcome: Outcome

@@ -40,7 +40,7 @@ class Lake:
     def open(cls, path: Path, *, key_id: str | None, create: bool = True) -> Lake:
         """Open a lake, or make it. ``key_id`` None reads only.
 
-        Raises LakeError: there is none, it belongs to another HMAC key, or a newer program made it.
+        Raises LakeError: there is none, it belongs to another HMAC key, or a newer or older program made it.
         """
         card = path / "lake.json"
         if not card.is_file():
@@ -51,11 +51,18 @@ class Lake:
             _write_card(card, key_id)
         try:
             told = json.loads(card.read_text("utf-8"))
-            lake_key, version = str(told["key_id"]), (int(told["format"]), int(told["schema_version"]))
+            lake_key, form, schema = str(told["key_id"]), int(told["format"]), int(told["schema_version"])
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise LakeError(f"{card} cannot be read", advice="Restore it from a backup.") from e
-        if version > (_FORMAT, SCHEMA_VERSION):
+        if form > _FORMAT or schema > SCHEMA_VERSION:
             raise LakeError(f"{path} was made by a newer Nightwarden", advice="Update this one.")
+        if form < _FORMAT or schema < SCHEMA_VERSION:
+            raise LakeError(
+                f"{path} was made by an older Nightwarden (format {form}, schema {schema}; "
+                f"this one has {_FORMAT} and {SCHEMA_VERSION})",
+                advice="Move it away and patrol again: the next run makes a new one. "
+                "The program that made it can still read it.",
+            )
         if key_id is not None and key_id != lake_key:
             raise LakeError(
                 f"{path} was made with the HMAC key {lake_key}, this run has {key_id}",
@@ -98,9 +105,10 @@ class Snapshot:
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
-        runs = lake.store.read("runs").to_pylist()
-        self.run: dict[str, Any] | None = max(runs, key=lambda r: r["seq"], default=None)
+        self.run: dict[str, Any] | None = lake.store.newest("runs")
         self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
+        #: The month of every result that a scope refers to, as far as scopes were read.
+        self._parts: dict[str, str] = {}
 
     @property
     def seq(self) -> int:
@@ -134,6 +142,8 @@ class Snapshot:
             values = {n: row[n] for n in names}
             values["tips"], values["outcome"] = tuple(row["tips"] or ()), Outcome(row["outcome"])
             values["detail"] = row["detail"] or ""
+            if row["result_name"] and row["result_part"]:
+                self._parts[row["result_name"]] = row["result_part"]
             found[row["repo_id"], row["ref"], row["tool"]] = ScopeState(**values)
         return found
 
@@ -161,13 +171,13 @@ class Snapshot:
                 found[row["scan_name"]] = row
         return found
 
-    def known_results(self, result_names: Iterable[str]) -> set[str]:
-        """Those of these results that the ledger has."""
+    def parts_of(self, result_names: Iterable[str]) -> dict[str, str]:
+        """The month in which each of these results was published, of those that the ledger has."""
         names = list(result_names)
         if not names:
-            return set()
-        table = self.table("ledger", {"result_name": names}, ["result_name"])
-        return set(table.column("result_name").to_pylist())
+            return {}
+        table = self.table("ledger", {"result_name": names}, ["result_name", "part"])
+        return dict(zip(table.column("result_name").to_pylist(), table.column("part").to_pylist(), strict=True))
 
     def history_bases(self, tool: str, config_digest: str, tips: Sequence[str]) -> list[dict[str, Any]]:
         """Ledger rows of unit blob with this configuration that share a commit with ``tips``; most shared first."""
@@ -179,14 +189,17 @@ class Snapshot:
     # -- results ----------------------------------------------------------------------------------------
 
     def _by_result(self, name: str, result_names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-        """Rows of a table that is kept once a result; the ledger's months keep the read short."""
+        """Rows of a table that is kept once a result, from the months in which the results were published.
+
+        Scopes tell the months of their results; the ledger, which grows with every night, is asked for others only.
+        """
         names = sorted(set(result_names))
         found: dict[str, list[dict[str, Any]]] = {n: [] for n in names}
         if not names:
             return found
-        ledger = self.table("ledger", {"result_name": names}, ["result_name", "part"])
-        parts = sorted(set(ledger.column("part").to_pylist()))
-        where = {"part": parts, "result_name": names}
+        parts = self.parts_of(n for n in names if n not in self._parts)
+        parts |= {n: self._parts[n] for n in names if n in self._parts}
+        where = {"part": set(parts.values()), "result_name": names}
         for row in self._rows(name, where):
             found[row["result_name"]].append(row)
         return found

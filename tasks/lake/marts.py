@@ -1,19 +1,30 @@
 """Plain Parquet for people who glob: ``marts/findings/*.parquet``, ``marts/gaps.parquet``, ``marts/freshness.parquet``.
 
-Findings lie in at most 256 files by repository; only files of repositories that changed are written anew.
+Findings lie in at most 256 files by repository; only files of repositories that changed are written anew. Nothing in
+a mart depends on the time of day, so that a night without change leaves all of them alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.core.types import digest
 from tasks.lake.lake import Snapshot
-from tasks.lake.schema import TABLES
+from tasks.lake.schema import SCHEMA_VERSION, TABLES
+
+#: What stands, by mart. The age of evidence is for the reader to take: it is another one every night.
+_STANDING = {
+    "gaps": "SELECT * FROM gaps_now ORDER BY ALL",
+    "freshness": "SELECT * EXCLUDE (age_hours) FROM freshness ORDER BY repo_id, ref, tool",
+}
+#: Key of a mart's Parquet metadata: digest of what it was made by, so that a newer program writes it anew.
+_FORM = b"nightwarden.form"
 
 
 def bucket(repo_id: str) -> str:
@@ -21,9 +32,12 @@ def bucket(repo_id: str) -> str:
     return hashlib.sha256(repo_id.encode()).hexdigest()[:2]
 
 
-def write_marts(root: Path, snapshot: Snapshot, changed: list[str]) -> None:
-    """Write what the newest run changed; each file is replaced whole."""
-    from tasks.lake.views import arrow_of
+def write_marts(root: Path, snapshot: Snapshot, *, changed: Collection[str], standing: bool) -> None:
+    """Write what the newest run changed; each file is replaced whole.
+
+    ``changed`` are the repositories whose findings did, ``standing`` says whether a scope did.
+    """
+    from tasks.lake.views import arrow_of, form
 
     folder = root / "findings"
     buckets = {bucket(r) for r in changed}
@@ -36,8 +50,19 @@ def write_marts(root: Path, snapshot: Snapshot, changed: list[str]) -> None:
             mine = [r for r in ids if bucket(r) == name]
             rows = snapshot.table("findings", {"repo_id": mine})
             _write(folder / f"{name}.parquet", rows.sort_by([("finding_uid", "ascending"), ("ref", "ascending")]))
-    _write(root / "gaps.parquet", arrow_of(snapshot, "SELECT * FROM gaps_now ORDER BY ALL"))
-    _write(root / "freshness.parquet", arrow_of(snapshot, "SELECT * FROM freshness ORDER BY repo_id, ref, tool"))
+    for name, sql in _STANDING.items():
+        made_by = digest(SCHEMA_VERSION, form(), sql).encode()
+        if standing or _form_of(root / f"{name}.parquet") != made_by:
+            _write(root / f"{name}.parquet", arrow_of(snapshot, sql).replace_schema_metadata({_FORM: made_by}))
+
+
+def _form_of(path: Path) -> bytes | None:
+    """By what a mart was made; None if it is not there or cannot be read."""
+    try:
+        found: bytes | None = (pq.read_schema(path).metadata or {}).get(_FORM)
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return found
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ import pyarrow.parquet as pq
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
-from tasks.lake.findings import Change, Moment, places_of, transitions
+from tasks.lake.findings import Change, Moment, ScopeKey, places_of, transitions
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
@@ -44,6 +45,8 @@ class PublishBatch:
     results: Sequence[ScanResult] = ()
     scopes: Sequence[ScopeState] = ()
     changes: Sequence[Change] = ()
+    #: Scopes whose spooled failure is in these rows, or has lost its meaning.
+    failures: Sequence[ScopeKey] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,8 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
         "schema_version": SCHEMA_VERSION,
     }
     watch("prepare")
-    pending = _prepare(lake, seq, tables, run, [r.result_name for r in batch.results])
+    spooled = [*(r.result_name for r in batch.results), *(failed_name(scope) for scope in batch.failures)]
+    pending = _prepare(lake, seq, tables, run, spooled)
     _apply(lake, pending, watch)
     return Published(seq=seq, opened=opened, fixed=fixed, open_findings=lake.snapshot().open_findings())
 
@@ -102,14 +106,18 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
 def _tables(
     lake: Lake, snapshot: Snapshot, batch: PublishBatch, findings: list[dict[str, Any]], part: str
 ) -> dict[str, pa.Table]:
-    have = snapshot.known_results(r.result_name for r in batch.results)
-    fresh = {r.result_name: r for r in batch.results if r.result_name not in have}
+    made = {r.result_name: r for r in batch.results}
+    moved = {s.result_name for s in batch.scopes if s.result_name and not s.result_part}
+    parts = snapshot.parts_of(made.keys() | moved)
+    fresh = {n: r for n, r in made.items() if n not in parts}
+    parts |= dict.fromkeys(fresh, part)
+    scopes = [replace(s, result_part=s.result_part or parts.get(s.result_name or "")) for s in batch.scopes]
     rows: dict[str, list[dict[str, Any]]] = {
         "observations": [],
         "scan_gaps": [],
         "ledger": [],
         "repositories": list(batch.repositories),
-        "scopes": [_row(s, TABLES["scopes"].schema) for s in batch.scopes],
+        "scopes": [_row(s, TABLES["scopes"].schema) for s in scopes],
         "findings": findings,
         "scans": [{**_row(s, TABLES["scans"].schema), "run_id": batch.run["run_id"]} for s in batch.scans],
     }
@@ -168,21 +176,24 @@ def _commit_of(folder: Path) -> dict[str, Any]:
 def _apply(lake: Lake, folder: Path, watch: Watcher) -> None:
     told = _commit_of(folder)
     seq, run = int(told["seq"]), dict(told["run"])
-    touched: pa.Table | None = None
+    written: dict[str, pa.Table] = {}
     for name in _ORDER[:-1]:
         watch(name)
-        rows = pq.read_table(folder / f"{name}.parquet", schema=TABLES[name].schema)
-        lake.store.apply(TABLES[name], rows, seq)
-        if name == "findings":
-            touched = rows
+        written[name] = pq.read_table(folder / f"{name}.parquet", schema=TABLES[name].schema)
+        lake.store.apply(TABLES[name], written[name], seq)
     watch("runs")
     for column in ("started_at", "finished_at"):
         run[column] = datetime.fromisoformat(run[column])
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
     lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq)
     watch("marts")
-    assert touched is not None
-    write_marts(lake.path / "marts", lake.snapshot(), sorted(set(touched.column("repo_id").to_pylist())))
+    write_marts(
+        lake.path / "marts",
+        lake.snapshot(),
+        changed=set(written["findings"].column("repo_id").to_pylist()),
+        # Scopes say what stands: with them change the gaps and the evidence.
+        standing=written["scopes"].num_rows > 0,
+    )
     watch("spool")
     lake.spool.remove(told["spooled"])
     watch("end")

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-#: Raised with every addition; a lake of a newer version is not written by an older program.
-SCHEMA_VERSION = 1
+#: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
+SCHEMA_VERSION = 2
 
 _TYPES: dict[str, pa.DataType] = {
     "s": pa.string(),
@@ -153,13 +153,15 @@ _ALL = (
             "source s! the source of the repository",
             "scan_name s the scan name last completed",
             "result_name s the result last completed",
+            "result_part s month (YYYY-MM) in which it was published: where its observations and gaps lie",
             "config_digest s its configuration",
             "tool_version s its tool's version",
             "rules_digest s its rules",
             "commit s the commit it covers",
             "tips l objects that all heads and tags name, which it covers: commits, tagged trees and blobs (unit blob)",
             "evidence_at t when a tool really looked at what this result holds, UTC",
-            "duration_s f seconds the tool took last",
+            "duration_s f seconds of the last look for which a tool was started",
+            "whole_duration_s f seconds of the last of them that read everything, not only what had changed",
             "observations i! observations of the result last completed",
             "gaps i! unread paths of the result last completed",
             "outcome s! outcome of the last try",

@@ -1,16 +1,28 @@
-"""Finished scans are durable at once: one file each, until a run publishes them."""
+"""Scans are durable as soon as they end: one file each, until a run publishes them.
+
+A finished one is kept under its result's name, one that failed under its scope: of a scope only the last try counts.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tasks.core.types import Gap, Kind, Observation, Outcome, ScanResult, Unit
+from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
 from tasks.lake import zst
+from tasks.lake.findings import ScopeKey
+
+_FAILED = "failed-"
+_T = TypeVar("_T")
+
+
+def failed_name(scope: ScopeKey) -> str:
+    """The name under which the failure of a scope is kept."""
+    return f"{_FAILED}{digest(*scope)}"
 
 
 class Spool:
@@ -24,12 +36,30 @@ class Spool:
         """Keep one finished scan."""
         zst.write(self._root / f"{result.result_name}.zst", dumps(result))
 
+    def put_failed(self, failed: FailedScan) -> None:
+        """Keep one failed scan, in the place of an earlier one of its scope."""
+        row = failed.row
+        zst.write(self._root / f"{failed_name((row.repo_id, row.ref, row.tool))}.zst", dumps_failed(failed))
+
     def load(self, *, tidy: bool = True) -> dict[str, ScanResult]:
-        """All kept scans by result name. ``tidy`` (with the lake's lock held) sets torn files aside."""
-        found: dict[str, ScanResult] = {}
+        """All finished scans by result name. ``tidy`` (with the lake's lock held) sets torn files aside."""
+        found = {r.result_name: r for r in self._read(loads, failed=False, tidy=tidy)}
+        if tidy:
+            for leftover in self._root.glob(".*.zst.*"):
+                leftover.unlink(missing_ok=True)
+        return found
+
+    def load_failed(self, *, tidy: bool = True) -> dict[ScopeKey, FailedScan]:
+        """All failed scans by scope. ``tidy`` as in ``load``."""
+        found = self._read(loads_failed, failed=True, tidy=tidy)
+        return {(f.row.repo_id, f.row.ref, f.row.tool): f for f in found}
+
+    def _read(self, loads: Callable[[bytes], _T], *, failed: bool, tidy: bool) -> Iterator[_T]:
         for path in sorted(self._root.glob("*.zst")):
+            if path.name.startswith(_FAILED) != failed:
+                continue
             try:
-                result = loads(zst.read(path))
+                yield loads(zst.read(path))
             except (OSError, ValueError, KeyError, TypeError):
                 if not tidy:
                     continue
@@ -37,15 +67,9 @@ class Spool:
                 rejected.mkdir(exist_ok=True)
                 path.replace(rejected / path.name)
                 self.rejected_names.append(path.name)
-                continue
-            found[result.result_name] = result
-        if tidy:
-            for leftover in self._root.glob(".*.zst.*"):
-                leftover.unlink(missing_ok=True)
-        return found
 
     def remove(self, names: Iterable[str]) -> None:
-        """Forget published scans."""
+        """Forget published scans: names of results, and of failures as ``failed_name`` gives them."""
         for name in names:
             (self._root / f"{name}.zst").unlink(missing_ok=True)
 
@@ -70,5 +94,21 @@ def loads(data: bytes) -> ScanResult:
     return ScanResult(**plain)
 
 
-def _plain(item: Observation | Gap) -> dict[str, Any]:
+def dumps_failed(failed: FailedScan) -> bytes:
+    """A failed scan as JSON."""
+    row = failed.row
+    plain = _plain(row) | {"started_at": row.started_at.isoformat() if row.started_at else None}
+    return json.dumps({"row": plain, "tried_at": failed.tried_at.isoformat()}).encode("ascii")
+
+
+def loads_failed(data: bytes) -> FailedScan:
+    """A failed scan from its JSON. Raises ValueError, KeyError or TypeError when it is another form."""
+    plain: dict[str, Any] = json.loads(data)
+    row = plain["row"]
+    row["started_at"] = datetime.fromisoformat(row["started_at"]) if row["started_at"] is not None else None
+    row["unit"], row["cause"], row["outcome"] = Unit(row["unit"]), Cause(row["cause"]), Outcome(row["outcome"])
+    return FailedScan(row=Scan(**row), tried_at=datetime.fromisoformat(plain["tried_at"]))
+
+
+def _plain(item: Observation | Gap | Scan) -> dict[str, Any]:
     return {f.name: getattr(item, f.name) for f in dataclasses.fields(item)}

@@ -81,9 +81,27 @@ class Store:
         DuckDB reads the files: over a pyarrow dataset a filter fails, because Parquet that delta-rs (1.6) merged
         is typed as string views, which Arrow 26 cannot compare with strings.
         """
-        table = TABLES[name]
+        return self._rows(TABLES[name], self.files(name, version, where), where, columns)
+
+    def newest(self, name: str) -> dict[str, Any] | None:
+        """The row with the greatest ``seq`` of a table that has one; None when the table is empty.
+
+        However many runs there were, only the files are read that by the log's statistics can hold it. Files without
+        statistics are read as well, and all of them where the log's number of the last run leads to no row.
+        """
+        log = self.open(name)
+        last = log.transaction_version(_APP) or 0
+        for pruning in ([("seq", ">=", last)], None):
+            rows = self._rows(TABLES[name], self._located(name, log, pruning)).to_pylist()
+            row: dict[str, Any] | None = max(rows, key=lambda r: r["seq"], default=None)
+            if row is not None and row["seq"] >= last:
+                break
+        return row
+
+    def _rows(
+        self, table: Table, files: Sequence[str], where: Where | None = None, columns: Columns = None
+    ) -> pa.Table:
         schema = table.schema if columns is None else pa.schema([table.schema.field(c) for c in columns])
-        files = self.files(name, version)
         if not files or any(not values for values in (where or {}).values()):
             return schema.empty_table()
         con = duckdb.connect(":memory:")
@@ -94,18 +112,24 @@ class Store:
                 sql += f" SEMI JOIN wanted_{n} ON t.{column} = wanted_{n}.v"
             return con.sql(sql).to_arrow_table().cast(schema)
         except duckdb.Error as e:
-            raise LakeError(f"the table {name} cannot be read: {e}", advice="Run `nightwarden lake verify`.") from e
+            raise LakeError(
+                f"the table {table.name} cannot be read: {e}", advice="Run `nightwarden lake verify`."
+            ) from e
         finally:
             con.close()
             del con  # a traceback that is kept must not keep it: DuckDB complains when Python ends
 
-    def files(self, name: str, version: int | None = None) -> list[str]:
-        """The Parquet files a table consists of at a version."""
-        return [str(self.path(name) / uri) for uri in self._relative(name, version)]
+    def files(self, name: str, version: int | None = None, where: Where | None = None) -> list[str]:
+        """The Parquet files a table consists of at a version; of the partitions that ``where`` asks for, if it does."""
+        asked = [(c, "in", sorted(set(where[c]))) for c in TABLES[name].partition if c in where] if where else []
+        if any(not values for *_, values in asked):
+            return []
+        return self._located(name, self.open(name, version), asked or None)
 
-    def _relative(self, name: str, version: int | None) -> list[str]:
+    def _located(self, name: str, log: DeltaTable, pruning: Any = None) -> list[str]:
         root = str(self.path(name).resolve()) + "/"
-        return [uri.removeprefix("file://").removeprefix(root) for uri in self.open(name, version).file_uris()]
+        uris = log.file_uris(file_pruning_predicate=pruning)
+        return [str(self.path(name) / uri.removeprefix("file://").removeprefix(root)) for uri in uris]
 
     def applied(self, name: str) -> int:
         """The number of the last run whose rows this table holds; 0 when there is none."""

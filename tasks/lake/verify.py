@@ -43,6 +43,8 @@ _CHECKS = (
      " ON o.result_name = s.result_name AND o.anchor_uid = f.anchor_uid"
      " WHERE f.status = 'open' AND s.result_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM scan_gaps g"
      " WHERE g.result_name = s.result_name AND g.path = f.path)"),
+    ("scopes", "name another month than the ledger for their result",
+     "SELECT count(*) FROM scopes s JOIN ledger l USING (result_name) WHERE s.result_part IS DISTINCT FROM l.part"),
     ("runs", "expected other than their scans",
      "SELECT count(*) FROM runs r LEFT JOIN (SELECT run_id, count(*) AS n FROM scans GROUP BY 1) s USING (run_id)"
      " WHERE r.expected <> coalesce(s.n, 0)"),

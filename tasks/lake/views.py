@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
+from tasks.core.types import digest
 from tasks.lake.lake import Snapshot
 from tasks.lake.schema import TABLES
 from tasks.lake.store import relation
@@ -68,6 +69,12 @@ VIEWS: dict[str, str] = {
     "reasons": "every reason code with its meaning and remedy",
     "outcomes": "every outcome with its meaning",
 }
+
+
+def form() -> str:
+    """Digest of what the views say that is not in the tables: their SQL, and the words of reasons and outcomes."""
+    words = [(r.code, r.meaning, r.remedy) for r in REASONS.values()]
+    return digest(*_VIEWS.items(), *words, *OUTCOMES.items())
 
 
 def connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:

@@ -13,8 +13,20 @@ from enum import StrEnum
 from statistics import median
 
 from tasks.core.ports import Scanner
-from tasks.core.types import Cause, OddTag, Outcome, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
+from tasks.core.types import (
+    Cause,
+    OddTag,
+    Outcome,
+    Scan,
+    ScopeState,
+    ToolHome,
+    TreeEntry,
+    Unit,
+    digest,
+    tree_digest,
+)
 
+ScopeKey = tuple[str, str, str]
 #: The ref of a scan that reads the history of all heads and tags.
 ALL_REFS = "refs/*"
 #: The ref of a scan that was expected before any branch was known.
@@ -32,6 +44,7 @@ class Action(StrEnum):
     KEEP = "keep"  # nothing changed since the scope's last completed look
     EMPTY = "empty"  # the tree holds nothing this tool reads
     WAIT = "wait"  # failed before; its back-off has not passed
+    ADOPT = "adopt"  # it failed in a run that was killed before it could say so: this run says it
     GIVE_UP = "give_up"  # cannot be done tonight: outcome and reason are set
 
 
@@ -62,7 +75,7 @@ class Planned:
     leader: bool = True
 
     @property
-    def scope(self) -> tuple[str, str, str]:
+    def scope(self) -> ScopeKey:
         """The key of its scope."""
         return (self.repo_id, self.ref, self.tool)
 
@@ -126,6 +139,13 @@ def next_attempt_at(attempts: int, now: datetime) -> datetime:
     return now + BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
 
 
+def waits(state: ScopeState | None, name: str | None, options: Options, now: datetime) -> bool:
+    """Whether a name failed before in this scope and is not to be tried yet."""
+    if state is None or state.failed_name != name or options.retry_failed or options.force:
+        return False
+    return state.next_attempt_at is not None and state.next_attempt_at > now
+
+
 def cause_of(state: ScopeState | None, tool: ToolHome, config: str, name: str) -> Cause:
     """Why ``name`` is not what the scope last completed."""
     if state is None or (state.scan_name is None and state.failed_name is None):
@@ -153,11 +173,13 @@ def decide(
     unpublished: Collection[str],
     options: Options,
     now: datetime,
+    failed: Scan | None = None,
 ) -> Planned:
     """Fill in action and cause of a scan whose name is known.
 
     ``done`` maps completed scan names (ledger and spool) to their newest result;
-    ``unpublished`` are those a killed run finished, which even a forced run does not repeat.
+    ``unpublished`` are those a killed run finished, which even a forced run does not repeat. ``failed`` is the row of
+    this name that a killed run left, of this scope or of a twin: it is not tried again unless that is asked for.
     """
     name, config = base.scan_name, base.config_digest
     assert name is not None and config is not None
@@ -178,13 +200,12 @@ def decide(
         if revision_of(done[name]) >= scanner.parse_revision:
             return _with(base, Action.REUSE, cause, done[name])
         return _with(base, Action.REREAD, Cause.PARSER, wanted)
-    if (
-        cause is Cause.RETRY
-        and state is not None
-        and state.next_attempt_at is not None
-        and state.next_attempt_at > now
-        and not options.retry_failed
-    ):
+    if options.retry_failed:
+        failed = None
+    if failed is not None and (failed.repo_id, failed.ref, failed.tool) == base.scope:
+        # Before the back-off of earlier failures: it was over, or set aside, when the killed run tried.
+        return _adopted(base, failed, failed.cause)
+    if state is not None and state.next_attempt_at is not None and waits(state, name, options, now):
         return _with(
             base,
             Action.WAIT,
@@ -194,7 +215,14 @@ def decide(
             reason_code=state.reason_code,
             detail=f"{state.attempts} attempts; again after {state.next_attempt_at:%Y-%m-%d %H:%M} UTC; {state.detail}",
         )
+    if failed is not None:
+        return _adopted(base, failed, cause)
     return _with(base, Action.RUN, cause, wanted)
+
+
+def _adopted(base: Planned, failed: Scan, cause: Cause) -> Planned:
+    told = {"outcome": failed.outcome, "reason_code": failed.reason_code, "detail": failed.detail}
+    return _with(base, Action.ADOPT, cause, None, **told)
 
 
 def _with(base: Planned, action: Action, cause: Cause, result: str | None, **more: object) -> Planned:
@@ -215,18 +243,45 @@ def follow_twins(plans: Iterable[Planned]) -> list[Planned]:
     return out
 
 
+#: Causes for which everything is read again, whatever was read before.
+_WHOLE = frozenset({Cause.NEW, Cause.TOOL, Cause.RULES, Cause.FORCED})
+
+
 class Estimates:
-    """Seconds a scan will take: what this scope took last, else the median of its tool."""
+    """Seconds a scan will take: what this scope took before, else the median of its tool.
+
+    A whole look counts like earlier whole looks, one that extends a result like the last look: that may have been
+    a second where the whole takes an hour.
+    """
 
     def __init__(self, states: Iterable[ScopeState]) -> None:
+        known = list(states)
+        self._last = _Durations({_key(s): s.duration_s for s in known if s.duration_s})
+        self._whole = _Durations({_key(s): s.whole_duration_s for s in known if s.whole_duration_s})
+        self._complete = {_key(s) for s in known if s.scan_name is not None}
+
+    def of(self, scope: ScopeKey, cause: Cause) -> float | None:
+        """Seconds, or None when nothing of the kind was ever run. A scope without a result is always read whole."""
+        likely, other = self._last, self._whole
+        if cause in _WHOLE or scope not in self._complete:
+            likely, other = other, likely
+        found = likely.of(scope)
+        return found if found is not None else other.of(scope)
+
+
+class _Durations:
+    """Seconds by scope, with the median of each tool for scopes that have none."""
+
+    def __init__(self, own: Mapping[ScopeKey, float]) -> None:
         by_tool: dict[str, list[float]] = {}
-        self._own: dict[tuple[str, str, str], float] = {}
-        for s in states:
-            if s.duration_s:
-                self._own[(s.repo_id, s.ref, s.tool)] = s.duration_s
-                by_tool.setdefault(s.tool, []).append(s.duration_s)
+        for scope, seconds in own.items():
+            by_tool.setdefault(scope[2], []).append(seconds)
+        self._own = own
         self._median = {tool: median(v) for tool, v in by_tool.items()}
 
-    def of(self, scope: tuple[str, str, str]) -> float | None:
-        """Seconds, or None when nothing of the kind was ever run."""
+    def of(self, scope: ScopeKey) -> float | None:
         return self._own.get(scope, self._median.get(scope[2]))
+
+
+def _key(s: ScopeState) -> ScopeKey:
+    return (s.repo_id, s.ref, s.tool)

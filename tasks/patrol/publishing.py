@@ -56,6 +56,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
             results=closing.results,
             scopes=closing.scopes,
             changes=_changes(patrol, closing),
+            failures=closing.failures,
         ),
     )
     means.mirrors.collect(patrol.repos, means.unused_mirror_days)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tasks.core.reasons import GAP_OUTCOMES
+from tasks.core.reasons import COMPLETE_OUTCOMES, GAP_OUTCOMES
 from tasks.core.types import Gap, Outcome, Scan, ScanResult, ScopeState, ToolHome
 from tasks.patrol.look import row_of_result
 from tasks.patrol.plan import Action, Planned, next_attempt_at
@@ -22,6 +22,8 @@ class Closing:
     #: Scopes whose current result changed: the result that now holds, or None when there is nothing to read.
     changed: dict[ScopeKey, ScanResult | None]
     results: tuple[ScanResult, ...]
+    #: Scopes whose spooled failure this run says, or knows to be of the past.
+    failures: tuple[ScopeKey, ...]
 
 
 def close_run(patrol: Patrol) -> Closing:
@@ -42,7 +44,21 @@ def close_run(patrol: Patrol) -> Closing:
             changed[p.scope] = result
         elif row.outcome is Outcome.NOTHING_TO_READ and p.action is Action.EMPTY and _had_result(before):
             changed[p.scope] = None
-    return Closing(scans=tuple(scans), scopes=tuple(scopes), changed=changed, results=tuple(patrol.results.values()))
+    return Closing(
+        scans=tuple(scans),
+        scopes=tuple(scopes),
+        changed=changed,
+        results=tuple(patrol.results.values()),
+        failures=tuple(_failures(patrol, plans)),
+    )
+
+
+def _failures(patrol: Patrol, plans: Iterable[Planned]) -> Iterator[ScopeKey]:
+    """Of what is spooled as failed, what this run has decided on; the rest waits for a run that can."""
+    fresh = {scope for scope, row in patrol.rows.items() if row.outcome not in COMPLETE_OUTCOMES}
+    for p in plans:
+        if p.action is not Action.GIVE_UP and (p.scope in patrol.failed or p.scope in fresh):
+            yield p.scope
 
 
 def _had_result(before: ScopeState | None) -> bool:
@@ -84,6 +100,10 @@ def _row(
             observations=before.observations if before else 0,
             gaps=before.gaps if before else 0,
         ), None
+    failed = patrol.failed.get(p.scope)
+    if p.action is Action.ADOPT and failed is not None and failed.row.scan_name == p.scan_name:
+        # A killed run tried it: the row it would have left.
+        return replace(failed.row, slug=p.slug, commit=p.commit), None
     return _plain(patrol, p, p.outcome or Outcome.FAILED, p.reason_code, p.detail), None
 
 
@@ -145,17 +165,21 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
     if result is not None:
         home = patrol.tool(p.tool)
         ran = row.outcome is not Outcome.UNCHANGED
+        # A kept report read again, or a look that found nothing new, says nothing of how long the tool takes.
+        timed = ran and row.sandbox is not None
         return replace(
             state,
             scan_name=result.scan_name,
             result_name=result.result_name,
+            result_part=state.result_part if state.result_name == result.result_name else None,
             config_digest=p.config_digest,
             tool_version=home.version,
             rules_digest=home.rules_digest,
             commit=p.commit,
             tips=p.tips,
             evidence_at=result.started_at,
-            duration_s=row.duration_s if ran else state.duration_s,
+            duration_s=row.duration_s if timed else state.duration_s,
+            whole_duration_s=(row.duration_s if timed and result.base_result_name is None else state.whole_duration_s),
             observations=len(result.observations),
             gaps=len(result.gaps),
             outcome=result.outcome,
@@ -173,6 +197,7 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             state,
             scan_name=None,
             result_name=None,
+            result_part=None,
             config_digest=p.config_digest,
             commit=p.commit,
             evidence_at=patrol.started_at,
@@ -185,12 +210,13 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             attempts=0,
             next_attempt_at=None,
         )
-    return _failed(state, p, row, patrol.started_at)
+    adopted = patrol.failure_of(p) if p.action is Action.ADOPT else None
+    return _failed(state, p, row, adopted.tried_at if adopted is not None else patrol.started_at)
 
 
 def _failed(state: ScopeState, p: Planned, row: Scan, now: datetime) -> ScopeState:
     """A scope that could not be looked at: what it last completed stays, the failure is counted."""
-    tried = p.action in (Action.RUN, Action.REREAD)
+    tried = p.action in (Action.RUN, Action.REREAD, Action.ADOPT)
     again = tried and state.failed_name == p.scan_name
     attempts = (state.attempts + 1 if again else 1) if tried else 0
     return replace(

@@ -14,7 +14,19 @@ from pathlib import Path
 
 from tasks.core.errors import NightwardenError, ScanGapError
 from tasks.core.ports import Scanner
-from tasks.core.types import Cause, Outcome, Parsed, RawReport, Scan, ScanResult, Target, ToolHome, TreeEntry, Unit
+from tasks.core.types import (
+    Cause,
+    FailedScan,
+    Outcome,
+    Parsed,
+    RawReport,
+    Scan,
+    ScanResult,
+    Target,
+    ToolHome,
+    TreeEntry,
+    Unit,
+)
 from tasks.patrol import history_scan, tree_scan
 from tasks.patrol.look import Job, Look, reader, result_of, row_of
 from tasks.patrol.plan import Action, Planned, needs_work
@@ -125,7 +137,7 @@ class Scanning:
         return self._finish(job.planned, look, datetime.now(UTC) - timedelta(seconds=look.duration_s))
 
     def _finish(self, p: Planned, look: Look, began: datetime) -> Scan:
-        """Make the row of a scan; a completed one is durable from here on."""
+        """Make the row of a scan, which is durable from here on, completed or failed."""
         scanner, home = self._scanner(p.tool), self.means.tools[p.tool]
         tool = home if isinstance(home, ToolHome) else None
         row = row_of(p, look, tool, began)
@@ -135,6 +147,8 @@ class Scanning:
             self.means.lake.spool.put(result)
             with self.patrol.lock:
                 self.patrol.results[p.result_name or ""] = result
+        else:
+            self.means.lake.spool.put_failed(FailedScan(row=row, tried_at=self.patrol.started_at))
         with self.patrol.lock:
             self.patrol.rows[p.scope] = row
         return row

@@ -15,7 +15,19 @@ from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.keys import HmacKey
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
-from tasks.core.types import Cause, Mirror, Outcome, Repo, Scan, ScanResult, ScopeState, Source, ToolHome, Unit
+from tasks.core.types import (
+    Cause,
+    FailedScan,
+    Mirror,
+    Outcome,
+    Repo,
+    Scan,
+    ScanResult,
+    ScopeState,
+    Source,
+    ToolHome,
+    Unit,
+)
 from tasks.lake.lake import Lake, Snapshot
 from tasks.patrol.plan import (
     ALL_REFS,
@@ -32,6 +44,7 @@ from tasks.patrol.plan import (
     result_name,
     revision_of,
     tree_scan_name,
+    waits,
 )
 from tasks.patrol.progress import Progress
 from tasks.repos.discovery import POINTERS, discover, is_address
@@ -92,6 +105,9 @@ class Patrol:
         self.unread_sources: dict[str, str] = {}
         self.snapshot: Snapshot = means.lake.snapshot()
         self.spooled: dict[str, ScanResult] = means.lake.spool.load(tidy=means.writes)
+        #: Scans that failed in a killed run, by scope.
+        self.failed: dict[ScopeKey, FailedScan] = means.lake.spool.load_failed(tidy=means.writes)
+        self._failed_names = {f.row.scan_name: f for f in self.failed.values()}
         self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states([s.name for s in self.sources])
         self._known: dict[tuple[str, str], list[ScopeState]] = {}
         for state in self.states.values():
@@ -202,24 +218,9 @@ class Patrol:
         estimates = Estimates(self.states.values())
         named = [p for s in todo for p in s.plans if p.outcome is None and p.action is Action.RUN]
         done = self._done_names(named)
-        now = self.started_at
         for s in todo:
             s.plans = [
-                replace(
-                    decide(
-                        p,
-                        state=self.states.get(p.scope),
-                        scanner=self._scanner(p.tool),
-                        tool=self.tool(p.tool),
-                        done=done,
-                        unpublished=self.unpublished,
-                        options=self.options,
-                        now=now,
-                    ),
-                    estimate_s=estimates.of(p.scope),
-                )
-                if p.outcome is None and p.action is Action.RUN
-                else p
+                self._decided(p, done, estimates) if p.outcome is None and p.action is Action.RUN else p
                 for p in s.plans
             ]
         flat = follow_twins(p for s in todo for p in s.plans)
@@ -230,11 +231,32 @@ class Patrol:
             s.plans = by_repo.get(s.repo.repo_id, [])
         return flat
 
+    def _decided(self, p: Planned, done: Mapping[str, str], estimates: Estimates) -> Planned:
+        failure = self.failure_of(p)
+        decided = decide(
+            p,
+            state=self.states.get(p.scope),
+            scanner=self._scanner(p.tool),
+            tool=self.tool(p.tool),
+            done=done,
+            unpublished=self.unpublished,
+            options=self.options,
+            now=self.started_at,
+            failed=failure.row if failure is not None else None,
+        )
+        return replace(decided, estimate_s=estimates.of(decided.scope, decided.cause))
+
     def _done_names(self, plans: Iterable[Planned]) -> dict[str, str]:
-        """Completed names, of plans whose scope does not hold today's reading of them, with their newest result."""
+        """Completed names, of plans whose scope does not hold today's reading of them, with their newest result.
+
+        A name that waits for its next try is not looked for meanwhile: the ledger grows with every night, and a night
+        in which nothing is tried must not read it.
+        """
         names = []
         for p in plans:
             state = self.states.get(p.scope)
+            if waits(state, p.scan_name, self.options, self.started_at):
+                continue
             if (
                 state is None
                 or state.scan_name != p.scan_name
@@ -336,6 +358,13 @@ class Patrol:
         if not entries:
             return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
         return replace(base, scan_name=tree_scan_name(config, entries), files=len(entries))
+
+    def failure_of(self, p: Planned) -> FailedScan | None:
+        """What a killed run left of a scan of this name that failed: its own, else that of a twin."""
+        own = self.failed.get(p.scope)
+        if own is not None and own.row.scan_name == p.scan_name:
+            return own
+        return self._failed_names.get(p.scan_name)
 
     # -- small questions --------------------------------------------------------------------------------
 

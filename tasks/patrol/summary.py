@@ -134,7 +134,10 @@ def plan_text(patrol: Patrol) -> str:
 
 
 def _cannot(p: Planned) -> bool:
-    return p.action in (Action.GIVE_UP, Action.WAIT) and p.outcome not in (Outcome.SKIPPED, Outcome.NOTHING_TO_READ)
+    return p.action in (Action.GIVE_UP, Action.WAIT, Action.ADOPT) and p.outcome not in (
+        Outcome.SKIPPED,
+        Outcome.NOTHING_TO_READ,
+    )
 
 
 def _minutes(plans: list[Planned], workers: int) -> str:

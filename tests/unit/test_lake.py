@@ -50,7 +50,7 @@ def test_a_new_lake_is_empty_and_whole(lake: Lake) -> None:
     assert snapshot.run is None and snapshot.seq == 0
     assert {n: snapshot.table(n).num_rows for n in TABLES} == dict.fromkeys(TABLES, 0)
     assert snapshot.scope_states(["test"]) == {} and snapshot.repositories(["test"]) == []
-    assert snapshot.ledger_lookup(["x"]) == {} and snapshot.known_results(["x"]) == set()
+    assert snapshot.ledger_lookup(["x"]) == {} and snapshot.parts_of(["x"]) == {}
     assert snapshot.results(["x"]) == {} and snapshot.history_bases("t", "c", ["a"]) == []
     assert snapshot.open_findings() == 0
     assert verify(lake) == []
@@ -94,6 +94,17 @@ def test_a_lake_of_a_newer_program_is_refused(lake: Lake, newer: str) -> None:
         Lake.open(lake.path, key_id=None)
 
 
+@pytest.mark.parametrize("older", ["format", "schema_version"])
+@pytest.mark.parametrize("key_id", [None, KEY_ID])
+def test_a_lake_of_an_older_program_is_refused_with_advice(lake: Lake, older: str, key_id: str | None) -> None:
+    card = lake.path / "lake.json"
+    told = json.loads(card.read_text())
+    card.write_text(json.dumps({**told, older: told[older] - 1}))
+    with pytest.raises(LakeError, match="older Nightwarden") as refused:
+        Lake.open(lake.path, key_id=key_id)
+    assert "patrol again" in refused.value.advice
+
+
 def test_one_run_at_a_time(lake: Lake) -> None:
     with lake.lock():
         with pytest.raises(LakeError, match=f"pid {os.getpid()}"), Lake.open(lake.path, key_id=KEY_ID).lock():
@@ -132,13 +143,14 @@ def test_what_is_published_is_read_back(lake: Lake) -> None:
     snapshot = lake.snapshot()
     results = snapshot.results([first.result_name, second.result_name, "gone.1"])
     assert {n: normal(r) for n, r in results.items()} == {r.result_name: normal(r) for r in (first, second)}
-    assert snapshot.scope_states(["test"]) == {(s.repo_id, s.ref, s.tool): s for s in scopes}
+    in_march = [replace(s, result_part="2026-03") for s in scopes]
+    assert snapshot.scope_states(["test"]) == {(s.repo_id, s.ref, s.tool): s for s in in_march}
     assert snapshot.scope_states(["elsewhere"]) == {}
     assert snapshot.repository_rows(["test"]) == {r["repo_id"]: r for r in batch.repositories}
     assert [r.repo_id for r in snapshot.repositories(["test"])] == [r["repo_id"] for r in batch.repositories]
     (row,) = snapshot.ledger_lookup([first.scan_name]).values()
     assert (row["result_name"], row["observations"], row["gaps"], row["part"]) == (first.result_name, 2, 1, "2026-03")
-    assert snapshot.known_results([first.result_name, "x"]) == {first.result_name}
+    assert snapshot.parts_of([first.result_name, "x"]) == {first.result_name: "2026-03"}
     assert snapshot.run is not None
     assert {n: snapshot.run[n] for n in batch.run} == batch.run
     assert (snapshot.run["findings_opened"], snapshot.run["key_id"]) == (3, KEY_ID)
@@ -240,10 +252,10 @@ def test_a_snapshot_never_moves(lake: Lake) -> None:
     put(lake, night(2, two))
     assert {n: before.table(n).to_pylist() for n in TABLES if n != "runs"} == told
     assert rows(before, "SELECT * FROM findings ORDER BY ALL") == seen
-    assert before.known_results([two.result_name]) == set()
+    assert before.parts_of([two.result_name]) == {}
     assert before.seq == 1
     after = lake.snapshot()
-    assert after.seq == 2 and after.known_results([two.result_name]) == {two.result_name}
+    assert after.seq == 2 and after.parts_of([two.result_name]) == {two.result_name: "2026-03"}
     assert [r["status"] for r in rows(after, "SELECT status FROM findings ORDER BY ALL")] == ["fixed", "open", "open"]
 
 

@@ -15,6 +15,7 @@ from tasks.core.types import Cause, Limits, OddTag, Outcome, ScopeState, ToolHom
 from tasks.patrol.plan import (
     BACK_OFF,
     Action,
+    Estimates,
     Options,
     Planned,
     config_digest,
@@ -204,6 +205,40 @@ def test_a_failure_waits_until_its_time_unless_told() -> None:
     assert decided(failed, options=Options(retry_failed=True)).action is Action.RUN
     assert decided(failed, now=NOW + timedelta(hours=1)).action is Action.RUN
     assert decided(failed, base=planned(scan_name="changed meanwhile")).action is Action.RUN
+
+
+# -- estimates ----------------------------------------------------------------------------------------------------
+
+WHOLE = (Cause.NEW, Cause.TOOL, Cause.RULES, Cause.FORCED)
+PART = (Cause.CHANGED, Cause.RETRY, Cause.PARSER)
+
+
+def estimate(cause: Cause, *states: ScopeState, repo_id: str = "r", tool: str = "bandit") -> float | None:
+    return Estimates(states).of((repo_id, "refs/heads/main", tool), cause)
+
+
+@pytest.mark.parametrize("cause", WHOLE + PART)
+def test_a_whole_look_is_estimated_by_the_last_whole_look(cause: Cause) -> None:
+    others = [scope(repo_id=f"o{n}", duration_s=50.0, whole_duration_s=50.0) for n in range(3)]
+    looked = scope(duration_s=1.0, whole_duration_s=3600.0)
+    assert estimate(cause, looked, *others) == (3600.0 if cause in WHOLE else 1.0)
+
+
+@pytest.mark.parametrize("cause", WHOLE + PART)
+def test_where_a_scope_has_no_duration_its_tools_median_counts(cause: Cause) -> None:
+    others = [scope(repo_id=f"o{n}", duration_s=float(n), whole_duration_s=100.0 * n) for n in (1, 2, 9)]
+    foreign = scope(repo_id="z", tool="checkov", duration_s=7.0, whole_duration_s=8.0)
+    reused = scope()
+    assert estimate(cause, reused, *others, foreign) == (200.0 if cause in WHOLE else 2.0)
+    # Without a result there is nothing to extend: whatever the cause, everything is read.
+    for without in ((), (scope(scan_name=None, result_name=None, failed_name=NAME),)):
+        assert estimate(cause, *without, *others, foreign) == 200.0
+
+
+def test_an_estimate_of_the_other_kind_is_better_than_none() -> None:
+    assert estimate(Cause.NEW, scope(repo_id="o", duration_s=4.0)) == 4.0
+    assert estimate(Cause.CHANGED, scope(), scope(repo_id="o", whole_duration_s=40.0)) == 40.0
+    assert estimate(Cause.CHANGED, scope(tool="checkov", duration_s=4.0)) is None
 
 
 # -- twins --------------------------------------------------------------------------------------------------------

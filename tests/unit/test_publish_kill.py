@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.core.errors import LakeError
-from tasks.core.types import Cause, Gap, Outcome
+from tasks.core.types import Cause, FailedScan, Gap, Outcome
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, adopt, publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tasks.lake.views import connect
-from tests.lake_rows import KEY_ID, night, observation, result, scan_of
+from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, scan_of
 
 #: The steps of a publish, in their order; the first test holds the list to the code.
 STEPS = (
@@ -28,6 +28,8 @@ STEPS = (
     "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
+#: A scan of the second night that failed, as it was spooled.
+FAILED = scan_of(result("broken", repo_id="team/broken"), outcome=Outcome.FAILED, result_name=None)
 
 
 class KilledError(BaseException):
@@ -51,7 +53,8 @@ def second_night() -> PublishBatch:
     app = result("app-2", observation("stays", line=8), gaps=(Gap(path="c.py", reason_code="unparsable"),))
     new = result("new", observation("new"), observation("new too", "z.py"), repo_id="team/new")
     web = scan_of(result("web", repo_id="team/web"), outcome=Outcome.UNCHANGED, cause=Cause.NONE)
-    return night(2, app, new, scans=[scan_of(app), scan_of(new), web])
+    failures = [(FAILED.repo_id, FAILED.ref, FAILED.tool)]
+    return night(2, app, new, scans=[scan_of(app), scan_of(new), web], failures=failures)
 
 
 def third_night() -> PublishBatch:
@@ -68,6 +71,7 @@ def after_one_night(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) ->
         publish(lake, lake.snapshot(), first_night())
     for spooled in second_night().results:
         lake.spool.put(spooled)
+    lake.spool.put_failed(FailedScan(row=FAILED, tried_at=NIGHT))
     return place
 
 
@@ -100,7 +104,7 @@ def content(place: Path) -> Content:
         "tables": {n: sorted(map(repr, con.execute(f"SELECT * FROM {n}").fetchall())) for n in TABLES},
         "versions": {n: lake.store.version(n) for n in TABLES},
         "marts": marts,
-        "spool": sorted(lake.spool.load()),
+        "spool": [*sorted(lake.spool.load()), *sorted(lake.spool.load_failed())],
         "pending": sorted(p.name for p in (place / "_pending").glob("*")),
     }
 

@@ -1,0 +1,238 @@
+"""Whole patrols in one process with a tool of our own: real repositories, mirrors and lake; the tool costs no time.
+
+The tool reads ``*.txt`` and does what stands there: ``flaw`` is found, ``unread`` is a gap, ``crash`` and ``hang`` end
+it badly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.core.keys import HmacKey
+from tasks.core.process import ProcessRunner, Sink
+from tasks.core.sandbox import detect
+from tasks.core.types import (
+    Command,
+    Completed,
+    Control,
+    Gap,
+    Kind,
+    Limits,
+    Mount,
+    Observation,
+    Outcome,
+    Parsed,
+    PathFilter,
+    RawReport,
+    Source,
+    Target,
+    ToolHome,
+    Unit,
+    digest,
+)
+from tasks.lake.lake import Lake
+from tasks.patrol.plan import Options, Planned
+from tasks.patrol.publishing import publish_run
+from tasks.patrol.scanning import Scanning
+from tasks.patrol.session import Means, Patrol
+from tasks.patrol.summary import RunSummary
+from tasks.repos.git import Git
+from tasks.repos.mirrors import Mirrors
+from tests.builders import Repository
+
+KEY = HmacKey(bytes(range(32)))
+
+
+class Clock:
+    """Seconds that the tool has taken; a test that counts them puts it in the place of the real clock."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        """As ``time.monotonic``."""
+        return self.now_s
+
+
+CLOCK = Clock()
+#: What the tool takes for each file; control checkouts take no time.
+SECONDS_A_FILE = 10.0
+
+
+class KilledError(BaseException):
+    """Goes past every handler, as a kill does: what is not on the disk is lost."""
+
+
+class FakeRunner(ProcessRunner):
+    """Runs git for real and the tool in memory; dies when the tool is started for the ``kill_at``-th time."""
+
+    def __init__(self, kill_at: int | None = None, harmless: frozenset[str] = frozenset()) -> None:
+        super().__init__(detect())
+        self.kill_at = kill_at
+        self.harmless = harmless
+        #: The repository of every start, control checkouts left out.
+        self.starts: list[str] = []
+
+    def run(self, cmd: Command, *, sink: Sink | None = None) -> Completed:
+        """As the real one."""
+        if cmd.argv[0] != "fake":
+            return super().run(cmd, sink=sink)
+        if cmd.argv[1] != "control":
+            if len(self.starts) + 1 == self.kill_at:
+                raise KilledError
+            self.starts.append(cmd.argv[1])
+        root = cmd.mounts[0].source
+        words = {str(p.relative_to(root)): p.read_text().split() for p in sorted(root.rglob("*.txt"))}
+        CLOCK.now_s += SECONDS_A_FILE * len(words) if cmd.argv[1] != "control" else 0.0
+        said = {w for found in words.values() for w in found} - self.harmless
+        return Completed(
+            exit_code=None if "hang" in said else -11 if "crash" in said else 0,
+            stdout=json.dumps(words).encode(),
+            stderr=b"",
+            duration_s=SECONDS_A_FILE * len(words),
+            peak_rss_bytes=1,
+            sandbox=self.sandbox.label,
+            timed_out="hang" in said,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeTool:
+    """The adapter of the tool."""
+
+    name: str = "fake"
+    kind: Kind = Kind.CODE
+    unit: Unit = Unit.FILE
+    revision: int = 1
+    parse_revision: int = 1
+    summary: str = "words"
+    licence: str = "none"
+    reads: PathFilter = PathFilter(suffixes=(b".txt",))
+    limits: Limits = Limits()
+    control: Control = field(
+        default_factory=lambda: Control(files={"control.txt": b"flaw"}, rule_id="F1", path="control.txt")
+    )
+    long_lived: bool = False
+
+    def argv_label(self) -> str:
+        return ""
+
+    def command(self, tool: ToolHome, target: Target) -> Command:
+        return Command(argv=("fake", target.repo_id), mounts=(Mount(source=target.root, inside=target.inside),))
+
+    def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
+        return stdout
+
+    def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
+        words: dict[str, list[str]] = json.loads(report.body)
+        gaps = tuple(Gap(path=p, reason_code="unparsable") for p, found in words.items() if "unread" in found)
+        flawed = [p for p, found in words.items() if "flaw" in found]
+        return Parsed(
+            outcome=Outcome.PARTIAL if gaps else Outcome.OK,
+            observations=tuple(_observation(path) for path in flawed),
+            gaps=gaps,
+            files_read=len(words),
+        )
+
+
+def _observation(path: str) -> Observation:
+    return Observation(
+        anchor_uid=digest("anchor", path),
+        occurrence_uid=digest("occurrence", path),
+        kind=Kind.CODE,
+        rule_id="F1",
+        title="a flaw",
+        path=path,
+        line_start=1,
+        line_end=1,
+    )
+
+
+@dataclass
+class House:
+    """An organisation and a home; each ``run`` is a process of its own as far as memory goes."""
+
+    place: Path
+    scanners: tuple[FakeTool, ...] = (FakeTool(),)
+    version: str = "1"
+    #: Words that the tool no longer minds.
+    harmless: frozenset[str] = frozenset()
+    #: Repositories the tool was started on, by all runs.
+    starts: list[str] = field(default_factory=list)
+
+    def repo(self, slug: str) -> Repository:
+        """A repository of the organisation; commits of one asked for again are later ones."""
+        path = self.place / "org" / slug
+        known = path.is_dir()
+        repo = Repository(path)
+        repo._clock += 100_000 if known else 0
+        return repo
+
+    def commit(self, slug: str, **files: str) -> None:
+        """Write ``<name>.txt`` files and commit them."""
+        self.repo(slug).commit({f"{name}.txt": text.encode() for name, text in files.items()})
+
+    def lake(self) -> Lake:
+        """The lake."""
+        return Lake.open(self.place / "lake", key_id=KEY.key_id)
+
+    @contextmanager
+    def patrol(
+        self, runner: FakeRunner, options: Options, at: datetime | None = None
+    ) -> Iterator[tuple[Patrol, Scanning]]:
+        """A run that has planned and scans next."""
+        lake = self.lake()
+        with lake.lock():
+            lake.adopt()
+            git = Git(runner, timeout_s=60, config_dir=self.place / "git")
+            homes = {
+                s.name: ToolHome(
+                    name=s.name, version=self.version, executable=Path("/fake"), mounts=(), rules_digest="r",
+                    origin="test",
+                )
+                for s in self.scanners
+            }  # fmt: skip
+            means = Means(
+                lake=lake, runner=runner, git=git, mirrors=Mirrors(self.place / "mirrors", git),
+                scanners=self.scanners, tools=homes, key=KEY, work=self.place / "work", workers=2,
+            )  # fmt: skip
+            run = Patrol(means, [Source(name="org", location=str(self.place / "org"))], options)
+            if at is not None:
+                run.started_at = at
+            scanning = Scanning(run)
+            try:
+                run.discover()
+                run.refresh()
+                run.plan()
+                yield run, scanning
+            finally:
+                scanning.close()
+
+    def plan(self, **options: Any) -> dict[str, Planned]:
+        """What a run would do, by repository and, where there are several tools, tool."""
+        with self.patrol(FakeRunner(), Options(**options)) as (run, _):
+            plans = [p for s in run.repos.values() for p in s.plans]
+        return {p.slug if len(self.scanners) == 1 else f"{p.slug} {p.tool}": p for p in plans}
+
+    def run(self, kill_at: int | None = None, at: datetime | None = None, **options: Any) -> RunSummary | None:
+        """Patrol once; None when it was killed. Repositories are scanned one after another, by name."""
+        runner = FakeRunner(kill_at, self.harmless)
+        try:
+            with self.patrol(runner, Options(**options), at) as (run, scanning):
+                for state in sorted(run.changed(), key=lambda s: s.repo.slug):
+                    scanning.scan_repository(state)
+                return publish_run(run)
+        except KilledError:
+            return None
+        finally:
+            self.starts += runner.starts
+
+    def rows(self, table: str, **where: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of a table as of the newest run."""
+        return self.lake().snapshot().table(table, where or None).to_pylist()
