@@ -27,6 +27,7 @@ from tasks.core.types import (
     Mount,
     Observation,
     Outcome,
+    Pace,
     Parsed,
     PathFilter,
     RawReport,
@@ -115,6 +116,7 @@ class FakeTool:
     licence: str = "none"
     reads: PathFilter = PathFilter(suffixes=(b".txt",))
     limits: Limits = Limits()
+    pace: Pace = Pace(start_s=0.1)
     control: Control = field(
         default_factory=lambda: Control(files={"control.txt": b"flaw"}, rule_id="F1", path="control.txt")
     )

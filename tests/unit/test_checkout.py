@@ -258,14 +258,14 @@ def test_a_mirror_that_is_gone_is_an_error(git: Git, upstream: Repository, dest:
 @pytest.mark.parametrize(
     ("data", "suffix"),
     [
-        (gzip.compress(b"x"), ".gz"),
+        (gzip.compress(b"x", mtime=0), ".gz"),
         (bz2.compress(b"x"), ".bz2"),
         (lzma.compress(b"x"), ".xz"),
         (b"\x1f\x8bgarbage", ".gz"),
         (b"BZh", ".bz2"),
         (b"PK\x03\x04", ".zip"),
         (b"text", ""),
-        (gzip.compress(b"\0" * 257 + b"ustar" + b"\0" * 250), ".tar.gz"),
+        (gzip.compress(b"\0" * 257 + b"ustar" + b"\0" * 250, mtime=0), ".tar.gz"),
     ],
 )
 def test_compressed_blobs_are_named_by_their_kind_and_lie_apart(
