@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import packages_distributions
 from typing import Annotated
@@ -71,6 +72,8 @@ def _foreign_owner() -> str | None:
 
 def main() -> None:
     """Console script: errors become one clear message and an exit code."""
+    # Prefect's client reports its use to its maker where a terminal starts it, unless this is set before its import.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
         foreign = _foreign_owner()
         if foreign:

@@ -186,23 +186,18 @@ def _quiet_prefect(verbose: bool) -> None:
 
 @contextmanager
 def _local_server(settings: Settings, out: Console, *, keep: bool) -> Iterator[None]:
-    found = prefect_server.running(settings.home)
-    server = found or prefect_server.start(settings.home)
-    try:
-        with prefect_server.client_of(server):
-            import prefect  # noqa: F401  while the server starts
+    home = settings.home
+    with prefect_server.used(home, keep=keep) as server, prefect_server.client_of(server, home):
+        import prefect  # noqa: F401  while the server starts
 
-            prefect_server.wait(server, settings.home)
-            out.print(
-                f"Prefect UI {server.ui_url}  (sign in with the `auth` of {prefect_server.state_file(settings.home)})",
-                soft_wrap=True,
-            )
-            yield
-    finally:
-        if found is None and not keep:
-            prefect_server.stop(settings.home)
-        elif found is None:
-            out.print("the server goes on; `nightwarden server stop` ends it")
+        prefect_server.wait(server, home)
+        out.print(
+            f"Prefect UI {server.ui_url}  (sign in with the `auth` of {prefect_server.state_file(home)})",
+            soft_wrap=True,
+        )
+        yield
+    if keep:
+        out.print("the server goes on; `nightwarden server stop` ends it")
 
 
 def _every_task_recorded(state: Any, out: Console) -> None:

@@ -69,12 +69,9 @@ class PrefectServer:
 def prefect_server(home: Path) -> Iterator[PrefectServer]:
     """A real local Prefect server."""
     home.mkdir(parents=True, exist_ok=True)
-    running = server.start(home)
-    try:
+    with server.used(home) as running:
         server.wait(running, home)
         yield PrefectServer(running.client_environment(), running.auth)
-    finally:
-        server.stop(home)
 
 
 def environment(**more: str) -> dict[str, str]:
