@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Patrol an organisation's repositories: scan what changed, name what was not scanned, keep it queryable.\n\n"
     "Start with `nightwarden tools install`, then `nightwarden patrol --repos DIR`.\n\n"
-    "Exit codes: 0 complete, 3 complete with gaps, 1 failed, 2 usage.",
+    "Exit codes: 0 complete, 3 complete with gaps, 1 failed, 2 usage, 130 and 143 ended by a signal.",
 )
 app.command("patrol")(cli_patrol.patrol)
 app.command("demo")(cli_patrol.demo)

@@ -97,6 +97,19 @@ def nightwarden(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProces
     )
 
 
+def started(*args: str, cwd: Path, log: Path, **env: str) -> subprocess.Popen[bytes]:
+    """The command line in a process of its own, not waited for; what it says goes to ``log``."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *args],
+            env=environment(**env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+
+
 @contextmanager
 def worker(pool: str, log: Path, **env: str) -> Iterator[None]:
     """A real Prefect worker of a work pool."""
