@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import packages_distributions
 from typing import Annotated
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Patrol an organisation's repositories: scan what changed, name what was not scanned, keep it queryable.\n\n"
     "Start with `nightwarden tools install`, then `nightwarden patrol --repos DIR`.\n\n"
-    "Exit codes: 0 complete, 3 complete with gaps, 1 failed, 2 usage.",
+    "Exit codes: 0 complete, 3 complete with gaps, 1 failed, 2 usage, 130 and 143 ended by a signal.",
 )
 app.command("patrol")(cli_patrol.patrol)
 app.command("demo")(cli_patrol.demo)
@@ -71,6 +72,8 @@ def _foreign_owner() -> str | None:
 
 def main() -> None:
     """Console script: errors become one clear message and an exit code."""
+    # Prefect's client reports its use to its maker where a terminal starts it, unless this is set before its import.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
         foreign = _foreign_owner()
         if foreign:

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flows import server as prefect_server
+from flows.interruption import Terminated, told
 from flows.settings import Settings, SourceSettings, activate, load
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.text import one_line
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tasks.patrol.summary import RunSummary
 
 EXIT_GAPS = 3
-EXIT_INTERRUPTED = 130
 _LOG_WIDTH = 180
 _URL = ("http://", "https://", "ssh://", "file://", "git@")
 
@@ -73,16 +73,11 @@ def patrol(
         "force": force,
         "retry_failed": retry_failed,
     }
-    if plan:
-        print(_plan(settings, parameters))
-        return
-    try:
-        code = run(settings, parameters, keep_server=keep_server, verbose=verbose)
-    except KeyboardInterrupt:
-        # Here, because the library would end the process without a word.
-        print("interrupted: finished scans are kept, the same command goes on with the rest", file=sys.stderr)
-        code = EXIT_INTERRUPTED
-    raise typer.Exit(code)
+    with told("finished scans are kept, the same command goes on with the rest"):
+        if plan:
+            print(_plan(settings, parameters))
+            return
+        raise typer.Exit(run(settings, parameters, keep_server=keep_server, verbose=verbose))
 
 
 def _plan(settings: Settings, parameters: dict[str, Any]) -> str:
@@ -151,6 +146,8 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
         watcher.start()
         try:
             state = flow_module.patrol(**parameters, return_state=True)
+        except Exception as e:
+            raise _cut_off(e, flow_module.LAST) from e
         finally:
             stop.set()
             watcher.join(5)
@@ -160,6 +157,22 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
         _every_task_recorded(state, out)
     _print_summary(summary, settings)
     return EXIT_GAPS if summary.gap_rows else 0
+
+
+def _cut_off(error: Exception, last: dict[str, Any]) -> BaseException:
+    """What to raise when Prefect could not end the run in order, which is when its API is gone."""
+    from prefect.exceptions import TerminationSignal
+
+    # A signal that ended the run is the reason; that Prefect then could not report it is not.
+    if last.get("ended_by") is TerminationSignal:
+        return Terminated()
+    if last.get("ended_by") is KeyboardInterrupt:
+        return KeyboardInterrupt()
+    kept = "The run is published" if "summary" in last else "Nothing was published; finished scans are kept"
+    return NightwardenError(
+        f"the Prefect API was lost: {type(error).__name__}: {one_line(str(error), 500)}",
+        advice=f"{kept}. Run the same command again.",
+    )
 
 
 def _failure(state: Any) -> NightwardenError:
@@ -186,23 +199,18 @@ def _quiet_prefect(verbose: bool) -> None:
 
 @contextmanager
 def _local_server(settings: Settings, out: Console, *, keep: bool) -> Iterator[None]:
-    found = prefect_server.running(settings.home)
-    server = found or prefect_server.start(settings.home)
-    try:
-        with prefect_server.client_of(server):
-            import prefect  # noqa: F401  while the server starts
+    home = settings.home
+    with prefect_server.used(home, keep=keep) as server, prefect_server.client_of(server, home):
+        import prefect  # noqa: F401  while the server starts
 
-            prefect_server.wait(server, settings.home)
-            out.print(
-                f"Prefect UI {server.ui_url}  (sign in with the `auth` of {prefect_server.state_file(settings.home)})",
-                soft_wrap=True,
-            )
-            yield
-    finally:
-        if found is None and not keep:
-            prefect_server.stop(settings.home)
-        elif found is None:
-            out.print("the server goes on; `nightwarden server stop` ends it")
+        prefect_server.wait(server, home)
+        out.print(
+            f"Prefect UI {server.ui_url}  (sign in with the `auth` of {prefect_server.state_file(home)})",
+            soft_wrap=True,
+        )
+        yield
+    if keep:
+        out.print("the server goes on; `nightwarden server stop` ends it")
 
 
 def _every_task_recorded(state: Any, out: Console) -> None:
@@ -289,9 +297,10 @@ def demo(
     from flows.demo import play
 
     place = Path(tempfile.mkdtemp(prefix="nightwarden-demo-")) if keep is None else keep.expanduser().resolve()
-    try:
-        raise typer.Exit(play(place, verbose=verbose))
-    finally:
-        if keep is None:
-            shutil.rmtree(place, ignore_errors=True)
-        sys.stdout.flush()
+    with told("what was made is removed" if keep is None else f"what was made stays in {place}"):
+        try:
+            raise typer.Exit(play(place, verbose=verbose))
+        finally:
+            if keep is None:
+                shutil.rmtree(place, ignore_errors=True)
+            sys.stdout.flush()

@@ -68,10 +68,7 @@ def list_tools(config: ConfigOption = None) -> None:
 def server_start(config: ConfigOption = None) -> None:
     """Start the local server and leave it running."""
     settings = load(config)
-    server = prefect_server.running(settings.home)
-    if server is None:
-        server = prefect_server.start(settings.home)
-        prefect_server.wait(server, settings.home)
+    server = prefect_server.keep_running(settings.home)
     print(f"{server.ui_url}  (sign in with the `auth` of {prefect_server.state_file(settings.home)})")
 
 

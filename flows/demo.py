@@ -91,14 +91,8 @@ def _server(settings: Settings) -> Iterator[None]:
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
-    server = prefect_server.start(settings.home)
-    try:
-        with prefect_server.client_of(server):
-            import prefect  # noqa: F401  while the server starts
-        prefect_server.wait(server, settings.home)
+    with prefect_server.used(settings.home):
         yield
-    finally:
-        prefect_server.stop(settings.home)
 
 
 def _day(settings: Settings, day: int, out: Console, *, verbose: bool) -> None:
@@ -112,7 +106,7 @@ def _day(settings: Settings, day: int, out: Console, *, verbose: bool) -> None:
     }
     # The summary of a patrol fills a screen; the demo tells the same in fewer lines.
     with nullcontext() if verbose else redirect_stdout(io.StringIO()):
-        code = run(settings, parameters, keep_server=True, verbose=verbose)
+        code = run(settings, parameters, keep_server=False, verbose=verbose)
     if code not in (0, EXIT_GAPS):
         raise NightwardenError(f"the patrol of day {day} ended with exit code {code}")
     snapshot = Lake.open(settings.lake_dir, key_id=None, create=False).snapshot()

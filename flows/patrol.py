@@ -80,15 +80,16 @@ def patrol(
         LAST["patrol"] = run
         try:
             return _phases(run, work, settings, plan_only=plan_only)
-        except BaseException:
+        except BaseException as e:
             means.runner.cancel()
+            LAST["ended_by"] = type(e)
             raise
         finally:
             work.close()
             ACTIVE.pop(run.run_id, None)
 
 
-#: The latest run of this process: the CLI reads its progress and its summary from here.
+#: The latest run of this process: the CLI reads its progress, its summary and what cut it off from here.
 LAST: dict[str, Any] = {}
 
 

@@ -286,6 +286,7 @@ class LongLived:
                             duration_s=time.monotonic() - began,
                             peak_rss_bytes=0,
                             sandbox=self._runner.sandbox.label_for(self._cmd),
+                            cancelled=self._runner.cancelled,
                         )
                     )
         finally:

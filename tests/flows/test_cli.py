@@ -6,9 +6,14 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.exceptions import TerminationSignal
 
+from flows import cli_patrol
+from flows.interruption import Terminated
+from tasks.core.errors import NightwardenError
 from tests.integration.servers import ROOT
 from tests.integration.servers import nightwarden as cli
 
@@ -129,3 +134,21 @@ def test_another_owner_of_our_package_names_is_refused(tmp_path: Path) -> None:
     done = cli("explain", cwd=tmp_path, PYTHONPATH=f"{ROOT}:{other}")
     assert done.returncode == EXIT_USAGE
     assert "'flows' belongs to stranger" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("last", "raised", "told"),
+    [
+        ({"ended_by": TerminationSignal}, Terminated, ""),
+        ({"ended_by": KeyboardInterrupt}, KeyboardInterrupt, ""),
+        ({"ended_by": OSError}, NightwardenError, "Nothing was published; finished scans are kept"),
+        ({}, NightwardenError, "Nothing was published; finished scans are kept"),
+        ({"summary": object()}, NightwardenError, "The run is published"),
+    ],
+)
+def test_a_run_whose_api_is_lost_is_told_by_its_reason(
+    last: dict[str, Any], raised: type[BaseException], told: str
+) -> None:
+    found = cli_patrol._cut_off(ConnectionError("refused"), last)
+    assert type(found) is raised
+    assert told in getattr(found, "advice", "")

@@ -69,12 +69,9 @@ class PrefectServer:
 def prefect_server(home: Path) -> Iterator[PrefectServer]:
     """A real local Prefect server."""
     home.mkdir(parents=True, exist_ok=True)
-    running = server.start(home)
-    try:
+    with server.used(home) as running:
         server.wait(running, home)
         yield PrefectServer(running.client_environment(), running.auth)
-    finally:
-        server.stop(home)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -98,6 +95,19 @@ def nightwarden(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProces
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def started(*args: str, cwd: Path, log: Path, **env: str) -> subprocess.Popen[bytes]:
+    """The command line in a process of its own, not waited for; what it says goes to ``log``."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *args],
+            env=environment(**env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
 
 
 @contextmanager

@@ -101,5 +101,8 @@ def test_cancel_ends_a_long_lived_process(any_sandbox: Sandbox, marker: str) -> 
     runner.cancel()
     thread.join(30)
     assert [(r.cancelled, r.exit_code) for r in results] == [(True, None)]
+    # Not a failure of the tool, which would be looked into by asking again and again with less.
+    assert server.ask(b"1", timeout_s=60).cancelled
+    assert LongLived(runner, shell(SERVER)).ask(b"1", timeout_s=60).cancelled
     server.close()
     assert wait_until(lambda: not processes_with(f"sleep\0{marker}"))
