@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tasks.core.errors import UsageError
-from tasks.core.types import Source
+from tasks.core.origins import Source
 
 
 class SourceSettings(BaseModel):

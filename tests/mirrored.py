@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ScanGapError
-from tasks.core.types import Mirror, Repo
+from tasks.core.origins import Mirror
+from tasks.core.types import Repo
 from tasks.repos.mirrors import Mirrors
 from tests.builders import git
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.keys import HmacKey
+from tasks.core.origins import Source
 from tasks.core.process import ProcessRunner, Sink
 from tasks.core.sandbox import detect
 from tasks.core.types import (
@@ -31,7 +32,6 @@ from tasks.core.types import (
     Parsed,
     PathFilter,
     RawReport,
-    Source,
     Target,
     ToolHome,
     Unit,

@@ -355,43 +355,6 @@ def display_path(path: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where repositories are discovered: a folder tree on this machine, or one repository's URL."""
-
-    name: str
-    location: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OddTag:
-    """What a tag names that names no commit, all annotations peeled off: ``kind`` is ``blob`` or ``tree``."""
-
-    kind: str
-    oid: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
-    """Our own bare mirror of one repository after a refresh.
-
-    ``refs`` maps heads and tags (full names) to commits (tags peeled), ``odd`` the tags that name a blob or a tree;
-    every head and tag is in one of the two. ``head_ref`` is the default branch if it exists.
-    """
-
-    path: Path
-    head_ref: str | None
-    refs: Mapping[str, str]
-    odd: Mapping[str, OddTag]
-    fetched: bool
-    duration_s: float
-
-    @property
-    def tips(self) -> tuple[str, ...]:
-        """The distinct objects that all heads and tags name, sorted: commits, and the blobs and trees of ``odd``."""
-        return tuple(sorted({*self.refs.values(), *(o.oid for o in self.odd.values())}))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScanResult:
     """A completed scan name: what the ledger, the observations and the scan gaps keep once, for all nights.
 

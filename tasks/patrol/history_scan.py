@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import ScanGapError
+from tasks.core.origins import Mirror, OddTag
 from tasks.core.ports import Scanner
 from tasks.core.types import (
     Gap,
     Limits,
-    Mirror,
     Observation,
     Occurrence,
-    OddTag,
     Outcome,
     Parsed,
     RawReport,

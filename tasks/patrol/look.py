@@ -8,18 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from tasks.core.errors import ScanGapError
+from tasks.core.origins import OddTag
 from tasks.core.ports import Scanner
-from tasks.core.types import (
-    Gap,
-    Observation,
-    OddTag,
-    Outcome,
-    Parsed,
-    Scan,
-    ScanResult,
-    ToolHome,
-    TreeEntry,
-)
+from tasks.core.types import Gap, Observation, Outcome, Parsed, Scan, ScanResult, ToolHome, TreeEntry
 from tasks.patrol.plan import Planned
 from tasks.repos.checkout import Checkout
 from tasks.scanners.execute import Execution

@@ -12,19 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from statistics import median
 
+from tasks.core.origins import OddTag
 from tasks.core.ports import Scanner
-from tasks.core.types import (
-    Cause,
-    OddTag,
-    Outcome,
-    Scan,
-    ScopeState,
-    ToolHome,
-    TreeEntry,
-    Unit,
-    digest,
-    tree_digest,
-)
+from tasks.core.types import Cause, Outcome, Scan, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
 
 ScopeKey = tuple[str, str, str]
 #: The ref of a scan that reads the history of all heads and tags.

@@ -13,21 +13,10 @@ from pathlib import Path
 
 from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.keys import HmacKey
+from tasks.core.origins import Mirror, Source
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
-from tasks.core.types import (
-    Cause,
-    FailedScan,
-    Mirror,
-    Outcome,
-    Repo,
-    Scan,
-    ScanResult,
-    ScopeState,
-    Source,
-    ToolHome,
-    Unit,
-)
+from tasks.core.types import Cause, FailedScan, Outcome, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.lake.lake import Lake, Snapshot
 from tasks.patrol.plan import (
     ALL_REFS,

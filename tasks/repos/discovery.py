@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks.core.errors import UsageError
-from tasks.core.types import Repo, Source
+from tasks.core.origins import Source
+from tasks.core.types import Repo
 from tasks.repos.git import Git, scrubbed
 
 _MAX_CONFIG_BYTES = 256 * 1024

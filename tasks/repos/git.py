@@ -176,6 +176,8 @@ def failure(done: Completed) -> ScanGapError:
     reason = next((code for code, words in _SAYINGS if words.search(said)), "fetch")
     # Both ends write to stderr in no fixed order: sorted, the same failure always reads the same.
     lines = sorted({line.strip() for line in said.splitlines() if line.startswith(("fatal:", "error:", "ERR"))})
+    # What the other end says of its end is cut off now and then, and tells nothing that the rest does not.
+    lines = [line for line in lines if "aborting due to" not in line] or lines
     return ScanGapError(reason, scrubbed(" | ".join(lines[:3]) or said.strip() or f"exit {done.exit_code}"))
 
 

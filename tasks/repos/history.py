@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tasks.core.types import Occurrence, OddTag, display_path
+from tasks.core.origins import OddTag
+from tasks.core.types import Occurrence, display_path
 from tasks.repos.git import Git
 from tasks.repos.trees import blob_sizes
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.types import Mirror, Mount, OddTag, Repo
+from tasks.core.origins import Mirror, OddTag
+from tasks.core.types import Mount, Repo
 from tasks.repos.discovery import is_address
 from tasks.repos.git import PROTOCOLS, Git, failure
 

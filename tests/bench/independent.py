@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="names that hold TEXT; repeatable")
     parser.add_argument("--tool", action="append", choices=loop.TOOLS, help="only this tool; repeatable")
     given = parser.parse_args()
-    programs = loop.Programs.below(given.tools)
+    programs = loop.Programs.below(given.tools.resolve())
     con = lake_files.connect(given.lake)
     repos = loop.repositories(given.repos.resolve())
     repos = {s: p for s, p in repos.items() if not given.only or any(text in s for text in given.only)}
@@ -57,6 +57,11 @@ def main() -> int:
         "  seconds"
     )
     for slug, repo in repos.items():
+        if not _is_whole(repo):
+            outcomes = {r["outcome"] for r in lake_files.rows(con, "SELECT outcome FROM latest WHERE slug = ?", [slug])}
+            differing += outcomes != {"failed"}
+            print(f"{slug:<42} git cannot read it whole; in the lake: {', '.join(sorted(outcomes)) or 'nothing'}")
+            continue
         with tempfile.TemporaryDirectory(prefix="independent-") as temporary:
             work = Path(temporary)
             loop.checkout(repo, work / "checkout")
@@ -81,6 +86,14 @@ def main() -> int:
                         print(f"    {side}: {' '.join(map(str, hit))} ×{count}  {explain(hit)}")
     print(f"{compared} comparisons, {differing} differ")
     return 2 if not compared else 1 if differing else 0
+
+
+def _is_whole(repo: Path) -> bool:
+    try:
+        loop.reachable(repo)
+    except subprocess.CalledProcessError:
+        return False
+    return True
 
 
 def _run(programs: loop.Programs, argv: list[str], work: Path) -> Any:

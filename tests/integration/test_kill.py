@@ -137,9 +137,10 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Path) 
         began = time.monotonic()
         assert calm.run()
         took = time.monotonic() - began
-        killed = 0
+        killed = rounds = 0
         while killed < wanted:
-            rough = Night(org, tmp_path / f"rough-{killed}", key, server)
+            rounds += 1
+            rough = Night(org, tmp_path / f"rough-{rounds}", key, server)
             kills = lost = 0
             # Anywhere from the first import to the last step of the publish; then the same command once more.
             while killed + kills < wanted and not rough.run(kill_after_s=moments.uniform(0.5, took)):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import UsageError
-from tasks.core.types import Repo, Source
+from tasks.core.origins import Source
+from tasks.core.types import Repo
 from tasks.repos.discovery import Discovered, discover, is_address, normalised
 from tasks.repos.git import Git
 from tests.builders import Repository

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.types import Occurrence, OddTag
+from tasks.core.origins import OddTag
+from tasks.core.types import Occurrence
 from tasks.repos import history
 from tasks.repos.git import Git
 from tasks.repos.history import blobs_between, occurrences

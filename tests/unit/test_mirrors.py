@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tasks.core.origins import Mirror, OddTag
 from tasks.core.process import ProcessRunner
-from tasks.core.types import Completed, Mirror, OddTag
+from tasks.core.types import Completed
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tests.builders import Repository

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.types import Cause, Limits, OddTag, Outcome, ScopeState, ToolHome, TreeEntry, Unit, digest
+from tasks.core.origins import OddTag
+from tasks.core.types import Cause, Limits, Outcome, ScopeState, ToolHome, TreeEntry, Unit, digest
 from tasks.patrol.plan import (
     BACK_OFF,
     Action,
