@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
-from tasks.core.keys import load_or_create
+from tasks.core.keys import load_or_create, passing
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
@@ -31,6 +31,8 @@ from tasks.scanners.tools import resolve
 def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
     """The means of one run, the lake locked while it lasts (``write``); a publish that was cut off is finished first.
 
+    Without ``write`` only mirrors are written: neither lake nor key is made.
+
     Raises UsageError, LakeError; a tool that is not there becomes the reason of its scans, not an error.
     """
     # Secret values pass through this process: no core dump of it or of what it starts.
@@ -41,8 +43,10 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             f"no sandbox works here: {box.why_not}",
             advice="Install bubblewrap, or set allow_no_sandbox = true if you accept that tools see this machine.",
         )
-    key = load_or_create(settings.key_path)
-    lake = Lake.open(settings.lake_dir, key_id=key.key_id)
+    key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
+    lake = Lake(settings.lake_dir, key.key_id)
+    if write or lake.exists:
+        lake = Lake.open(settings.lake_dir, key_id=key.key_id)
     runner = ProcessRunner(box)
     with ExitStack() as stack:
         if write:

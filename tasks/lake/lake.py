@@ -70,6 +70,11 @@ class Lake:
             )
         return cls(path, lake_key)
 
+    @property
+    def exists(self) -> bool:
+        """Whether it was made; a plan reads one that was not as an empty one."""
+        return (self.path / "lake.json").is_file()
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the lake alone; released by the kernel when the process dies. Raises LakeError naming the holder."""
@@ -105,7 +110,7 @@ class Snapshot:
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
-        self.run: dict[str, Any] | None = lake.store.newest("runs")
+        self.run: dict[str, Any] | None = lake.store.newest("runs") if lake.exists else None
         self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
         #: The month of every result that a scope refers to, as far as scopes were read.
         self._parts: dict[str, str] = {}

@@ -72,9 +72,8 @@ class Scanning:
         elsewhere: list[Planned] = []
         self.patrol.progress.begin(state.repo.slug)
         try:
-            for p in state.plans:
-                if not needs_work(p):
-                    continue
+            # The longest first: the others' threads take the small ones along meanwhile.
+            for p in sorted(filter(needs_work, state.plans), key=self.patrol.scan_s, reverse=True):
                 if self._sharing.claim(p):
                     rows.append(self._scan(state, p, self._sharing))
                 else:

@@ -52,7 +52,6 @@ class Mirrors:
         Raises ScanGapError: ``fetch_stale`` when the remote cannot be read and a good mirror exists, else
         ``fetch``, ``fetch_timeout``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
         """
-        began = time.monotonic()
         place = self.path_of(repo.repo_id)
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.with_suffix(".lock")):
@@ -91,7 +90,6 @@ class Mirrors:
             refs=refs,
             odd={name: OddTag(kind=kind, oid=oid) for name, (kind, oid) in odd.items()},
             fetched=fetched,
-            duration_s=time.monotonic() - began,
         )
 
     def doubt(self, repo_id: str) -> None:
