@@ -365,7 +365,11 @@ class Patrol:
         own = self.failed.get(p.scope)
         if own is not None and own.row.scan_name == p.scan_name:
             return own
-        return self._failed_names.get(p.scan_name)
+        twin, state = self._failed_names.get(p.scan_name), self.states.get(p.scope)
+        if twin is None or state is None or state.failed_name != p.scan_name or state.last_attempt_at is None:
+            return twin
+        # The twin may never decide on it itself (its repository is gone): it counts here once, then comes the next try.
+        return None if state.last_attempt_at >= twin.tried_at else twin
 
     # -- small questions --------------------------------------------------------------------------------
 
