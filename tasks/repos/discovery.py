@@ -74,6 +74,8 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo], roots: Iterabl
 
 def is_address(location: str) -> bool:
     """Whether a location is an address rather than a folder."""
+    if location.startswith("/"):
+        return False
     return "://" in location or "::" in location or (not Path(location).exists() and bool(_SCP.match(location)))
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from tasks.core.errors import ScanGapError
 from tasks.core.origins import Mirror, OddTag
@@ -252,14 +253,22 @@ def _access(repo: Repo) -> tuple[str, tuple[Mount, ...], bool]:
     """(address for git, what must be visible, whether the network is needed). Raises ScanGapError(protocol)."""
     if not is_address(repo.url):
         path = Path(repo.url).resolve()
-        return f"file://{path}", (Mount(source=path),), False
+        return _file_address(path), (Mount(source=path),), False
     scheme = repo.url.split("://", 1)[0] if "://" in repo.url else "ssh"
     if "::" in repo.url.split("/", 1)[0] or scheme not in PROTOCOLS or repo.url.startswith("-"):
         raise ScanGapError("protocol", f"{scheme[:20]} is not an allowed transport")
     if scheme == "file":
-        path = Path(repo.url.removeprefix("file://")).resolve()
-        return f"file://{path}", (Mount(source=path),) if path.exists() else (), False
+        told = unquote(repo.url.removeprefix("file://"), errors="surrogateescape")
+        if "\0" in told:
+            raise ScanGapError("fetch", "the address holds a null byte")
+        path = Path(told).resolve()
+        return _file_address(path), (Mount(source=path),) if path.exists() else (), False
     return repo.url, (), True
+
+
+def _file_address(path: Path) -> str:
+    """The address of a folder. Git decodes ``%xx`` in it, and nothing else."""
+    return f"file://{str(path).replace('%', '%25')}"
 
 
 def _make_empty(git_dir: Path) -> None:

@@ -244,6 +244,17 @@ def test_an_address_that_changed_is_fetched_anew(mirrors: Mirrors, upstream: Rep
     assert not mirrors.refresh(moved).fetched
 
 
+@pytest.mark.parametrize("folder", ["a%20b", "100%", "a b", "a+b", "a?b#c", "käse", "a%2Fb", "a::b"])
+@pytest.mark.parametrize("as_address", [False, True])
+def test_a_folder_of_any_name_is_fetched_from(mirrors: Mirrors, tmp_path: Path, folder: str, as_address: bool) -> None:
+    there = Repository(tmp_path / folder / "app")
+    there.commit({"a.txt": b"one"})
+    repo = there.repo()
+    if as_address:
+        repo = replace(repo, url=f"file://{repo.url.replace('%', '%25')}")
+    assert content(mirrors.refresh(repo)) == {"a.txt": "one"}
+
+
 def test_two_refreshes_at_once_fetch_once(mirrors: Mirrors, upstream: Repository, git: NotedGit) -> None:
     upstream.commit({"a.txt": b"one"})
     found: list[Mirror] = []

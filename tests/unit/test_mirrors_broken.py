@@ -43,6 +43,10 @@ def test_a_remote_that_was_never_there_is_a_failed_fetch(mirrors: Mirrors, upstr
     assert not mirrors.path_of(gone.repo_id).exists()
 
 
+def test_an_address_with_a_null_byte_is_a_failed_fetch(mirrors: Mirrors) -> None:
+    assert reason(mirrors, Repo(repo_id="n", slug="n", url="file:///srv/a%00b", source="test")) == "fetch"
+
+
 def test_a_folder_that_is_no_repository_is_a_failed_fetch(mirrors: Mirrors, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     assert reason(mirrors, Repo(repo_id="p", slug="p", url=str(tmp_path / "plain"), source="test")) == "fetch"
