@@ -41,6 +41,9 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo], roots: Iterabl
     its slug keeps the plain id. ``roots`` are the folders of the run's other sources: what lies below one of them is
     found there. Raises UsageError for a folder that is not there or holds no repository.
 
+    An id is the origin, else the relative path; inside the work tree of another repository it is always the relative
+    path: a bare repository can be committed, with any origin in its configuration.
+
     No link is followed. One that leads out of all these folders to a repository, or to a folder with a repository
     one or two levels below, is found with the reason ``linked_folder``; what lies deeper is not looked for, nor
     beyond the first 300 folders below one link. The same is said of a git directory whose objects are a link.
@@ -74,6 +77,8 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo], roots: Iterabl
 
 def is_address(location: str) -> bool:
     """Whether a location is an address rather than a folder."""
+    if location.startswith("/"):
+        return False
     return "://" in location or "::" in location or (not Path(location).exists() and bool(_SCP.match(location)))
 
 
@@ -101,6 +106,8 @@ class _Place:
     reason_code: str | None = None
     detail: str = ""
     pointer: str = ""
+    #: Whether it lies in the work tree of another repository, which whoever commits there can shape.
+    inside: bool = False
 
 
 class _Links:
@@ -157,9 +164,9 @@ def _listing(folder: str | Path) -> dict[str, os.DirEntry[str]]:
 
 def _walk(root: Path, links: _Links) -> Iterator[_Place]:
     """Every git directory below ``root``; with a reason, folders that cannot be read and what only points to one."""
-    todo = [root]
+    todo = [(root, False)]
     while todo:
-        folder = todo.pop()
+        folder, inside = todo.pop()
         try:
             entries = _listing(folder)
         except OSError as why:
@@ -167,29 +174,29 @@ def _walk(root: Path, links: _Links) -> Iterator[_Place]:
             yield _Place(slug=_slug(root, folder), path=folder, reason_code="fetch", detail=detail)
             continue
         if _is_git_dir(entries):
-            yield _Place(slug=_slug(root, folder), path=folder)
+            yield _Place(slug=_slug(root, folder), path=folder, inside=inside)
             continue
         if _is_git_dir(entries, through_link=True):
             yield _linked(root, folder, folder, "a git directory whose objects are a symbolic link; it is not followed")
         dot_git = entries.pop(".git", None)
-        inside = folder / ".git"
+        git_dir = folder / ".git"
         if dot_git is not None and dot_git.is_symlink():
-            if detail := links.hidden(inside):
-                yield _linked(root, folder, inside, detail)
+            if detail := links.hidden(git_dir):
+                yield _linked(root, folder, git_dir, detail)
         elif dot_git is not None:
             if dot_git.is_dir(follow_symlinks=False):
-                yield _Place(slug=_slug(root, folder), path=inside)
+                yield _Place(slug=_slug(root, folder), path=git_dir, inside=inside)
             elif dot_git.is_file(follow_symlinks=False):
                 yield _Place(
                     slug=_slug(root, folder),
-                    path=inside,
+                    path=git_dir,
                     reason_code="linked_worktree",
                     detail="a .git file; it is not followed",
-                    pointer=_head_of(inside),
+                    pointer=_head_of(git_dir),
                 )
         for name, e in entries.items():
             if _is_folder(e):
-                todo.append(folder / name)
+                todo.append((folder / name, inside or dot_git is not None))
             elif _may_link_a_folder(e) and (detail := links.hidden(folder / name)):
                 yield _linked(root, folder / name, folder / name, detail)
 
@@ -258,7 +265,7 @@ def _head_of(path: Path) -> str:
 
 def _named(places: list[_Place], source: Source, known: Mapping[str, Repo]) -> Iterator[Discovered]:
     """Give each place its id: origin, else relative path; a second clone of an origin gets its path appended."""
-    wanted = {p.slug: _origin(p.path) or p.slug for p in places if p.reason_code not in POINTERS}
+    wanted = {p.slug: _name(p) for p in places if p.reason_code not in POINTERS}
     holder = {name: slug for slug, name in wanted.items() if slug in known and known[slug].repo_id == name}
     for slug, name in wanted.items():
         holder.setdefault(name, slug)
@@ -270,6 +277,11 @@ def _named(places: list[_Place], source: Source, known: Mapping[str, Repo]) -> I
         if before is not None:
             repo = replace(repo, default_branch=before.default_branch)
         yield Discovered(repo=repo, reason_code=p.reason_code, detail=p.detail)
+
+
+def _name(place: _Place) -> str:
+    """The origin, else the relative path. What lies in a work tree may have been committed there, its origin too."""
+    return (None if place.inside else _origin(place.path)) or place.slug
 
 
 def _storable(name: str) -> str:

@@ -368,6 +368,29 @@ def test_a_moved_repository_keeps_its_id(org: Path, git: Git) -> None:
     assert names(look(org, git, known)) == {"new": "git.example.invalid/team/app"}
 
 
+def test_a_repository_committed_in_another_takes_nobodys_id(org: Path, git: Git) -> None:
+    victim = "https://git.example.invalid/org/victim.git"
+    for name in ("app", "zoo"):  # one that is found before the victim, and one after
+        Repository(org / name)
+        with_origin(org / name / "ordinary", victim)
+        bare = Repository(org / name / "deep" / "evil", bare=True)
+        bare.git("remote", "add", "origin", victim)
+    (org / "submodule").mkdir()
+    (org / "submodule" / ".git").write_text("gitdir: ../app/.git\n")
+    Repository(org / "submodule" / "evil", bare=True).git("remote", "add", "origin", victim)
+    with_origin(org / "victim", victim)
+    assert names(look(org, git)) == {
+        "app": "app",
+        "app/deep/evil": "app/deep/evil",
+        "app/ordinary": "app/ordinary",
+        "submodule/evil": "submodule/evil",
+        "victim": "git.example.invalid/org/victim",
+        "zoo": "zoo",
+        "zoo/deep/evil": "zoo/deep/evil",
+        "zoo/ordinary": "zoo/ordinary",
+    }
+
+
 def test_the_configuration_of_a_repository_is_read_as_text_only(org: Path, tmp_path: Path, git: Git) -> None:
     repository = Repository(org / "app")
     (tmp_path / "included").write_text('[remote "origin"]\n\turl = https://evil.example.invalid/x.git\n')
