@@ -114,10 +114,14 @@ class Patrol:
         known = {r.repo_id: r for r in self.snapshot.repositories([s.name for s in self.sources])}
         unread: list[UsageError] = []
         roots = [Path(s.location) for s in self.sources if not is_address(s.location)]
+        # A source that is not in this run keeps its ids: their scopes are not to be closed by another clone.
+        everywhere = set(self.snapshot.table("repositories", None, ["source"]).column("source").to_pylist())
+        others = {r.repo_id: r for r in self.snapshot.repositories(sorted(everywhere - {s.name for s in self.sources}))}
         for source in self.sources:
             mine = {r.repo_id: r for r in known.values() if r.source == source.name}
+            taken = {*self.repos, *(known.keys() - mine.keys())}
             try:
-                found = discover(source, self.means.git, mine, roots)
+                found = discover(source, self.means.git, {**others, **mine}, roots, taken)
             except UsageError as e:  # one source that is not there must not take the others' night
                 unread.append(e)
                 self.unread_sources.add(source.name)
@@ -132,10 +136,9 @@ class Patrol:
                 )
                 continue
             for d in found:
-                repo = d.repo
-                if repo.repo_id in self.repos:  # another source holds a clone of the same origin
-                    repo = replace(repo, repo_id=f"{repo.repo_id}#{source.name}/{repo.slug}")
-                self.repos[repo.repo_id] = RepoState(repo=repo, found=True, reason_code=d.reason_code, detail=d.detail)
+                self.repos[d.repo.repo_id] = RepoState(
+                    repo=d.repo, found=True, reason_code=d.reason_code, detail=d.detail
+                )
         if len(unread) == len(self.sources) and not known:
             raise unread[0]
         self._add_undiscovered([r for repo_id, r in known.items() if repo_id not in self.repos])

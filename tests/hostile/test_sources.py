@@ -71,6 +71,38 @@ def test_repositories_of_a_source_that_cannot_be_read_are_missing_beside_its_gap
     assert reasons["source bad"] == {"failed source_unread"}
 
 
+def test_clones_of_one_origin_keep_their_ids_whichever_sources_a_night_reads(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("a", "b", "c")]
+    for place in places:
+        repository = Repository(place / "app")
+        repository.commit({"a.txt": place.name.encode()})
+        repository.git("remote", "add", "origin", "https://git.example.invalid/team/app.git")
+    plain = "git.example.invalid/team/app"
+    a, b, c = (str(p / "app" / ".git") for p in places)
+
+    def ids(*sources: Path) -> dict[str, str]:
+        settings = Settings(
+            home=tmp_path / "home",
+            tools_home=tmp_path / "no-tools",
+            sources=tuple({"name": p.name, "path": p} for p in sources),
+        )
+        with opened(settings) as means:
+            run = Patrol(means, settings.select([]), Options())
+            run.discover()
+            run.refresh()
+            run.plan()
+            publish_run(run)
+            return {s.repo.url: i for i, s in run.repos.items() if s.found}
+
+    expected = {a: plain, b: f"{plain}#b/app"}
+    assert ids(*places[:2]) == expected
+    assert ids(places[1]) == {b: f"{plain}#b/app"}, "the holder of the plain id is not in this run"
+    assert ids(places[2]) == {c: f"{plain}#c/app"}, "nor does a new clone take it"
+    assert ids(*reversed(places)) == {**expected, c: f"{plain}#c/app"}, "the order of sources does not matter"
+    places[0].rename(tmp_path / "away")
+    assert ids(*places) == {b: f"{plain}#b/app", c: f"{plain}#c/app"}, "a source that cannot be read"
+
+
 def test_a_plan_makes_neither_lake_nor_key(tmp_path: Path) -> None:
     Repository(tmp_path / "good" / "app").commit({"a.txt": b"a\n"})
     _, _, plan = patrol(tmp_path / "home", tmp_path / "good", plan_only=True)
