@@ -329,9 +329,11 @@ def _ids(
     here = {w.slug: w for w in wanted}
     unread = tuple(f"{w.url}/" for w in wanted if w.unread)
     for repo in known.values():
-        w = here.get(repo.slug)
+        there = here.get(repo.slug)
         # It left its place when nothing is there, or one of another origin; in a folder that is unread it may be.
-        if repo.url.startswith(unread) or (w is not None and (w.name == w.slug or _is_of(repo.repo_id, w))):
+        if repo.url.startswith(unread) or (
+            there is not None and (there.name == there.slug or _is_of(repo.repo_id, there))
+        ):
             used.add(repo.repo_id)
     for w in wanted:
         if w.slug not in ids:
