@@ -29,8 +29,9 @@ tools: $(VENV)/.ready ## install the scanners, each in an environment of its own
 demo: tools ## patrol a small organisation twice and judge the result
 	$(VENV)/bin/nightwarden demo
 
-test: tools ## run all tests
-	$(PY) -m pytest
+test: tools ## run all tests; those that start servers and kill processes one after another
+	$(PY) -m pytest -n auto --dist loadfile --ignore tests/integration
+	$(PY) -m pytest tests/integration
 
 lint: $(VENV)/.ready ## ruff, mypy strict, import-linter
 	$(VENV)/bin/ruff check .

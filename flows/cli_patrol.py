@@ -34,7 +34,11 @@ _URL = ("http://", "https://", "ssh://", "file://", "git@")
 
 ReposOption = Annotated[
     list[str] | None,
-    typer.Option("--repos", metavar="DIR|URL", help="A folder tree of git repositories, or one address. Repeatable."),
+    typer.Option(
+        "--repos",
+        metavar="DIR|URL",
+        help="A folder tree of git repositories, or one address (https, http, file) that needs no login. Repeatable.",
+    ),
 ]
 LakeOption = Annotated[Path | None, typer.Option("--lake", help="The lake's folder (or NIGHTWARDEN_LAKE).")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file (or NIGHTWARDEN_CONFIG).")]
@@ -48,7 +52,13 @@ def patrol(
     force: Annotated[bool, typer.Option("--force", help="Scan again what is known.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry failures without back-off.")] = False,
     plan: Annotated[
-        bool, typer.Option("--plan", "--dry-run", help="Print what would be scanned, and why; start nothing.")
+        bool,
+        typer.Option(
+            "--plan",
+            "--dry-run",
+            help="Print what would be scanned, and why. Mirrors are brought up to date; no tool is started and nothing "
+            "is written to the lake.",
+        ),
     ] = False,
     lake: LakeOption = None,
     config: ConfigOption = None,
@@ -139,13 +149,16 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
         stack.enter_context(chdir(stack.enter_context(TemporaryDirectory(prefix="nightwarden-"))))
         if not os.environ.get("PREFECT_API_URL"):
             stack.enter_context(_local_server(settings, out, keep=keep_server))
-        from flows import patrol as flow_module  # Prefect reads its environment when it is imported
+        from prefect import tags  # here, because Prefect reads its environment when it is imported
+
+        from flows import patrol as flow_module
 
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(flow_module.LAST, stop, out), daemon=True)
         watcher.start()
         try:
-            state = flow_module.patrol(**parameters, return_state=True)
+            with tags("nightwarden", "patrol"):
+                state = flow_module.patrol(**parameters, return_state=True)
         except Exception as e:
             raise _cut_off(e, flow_module.LAST) from e
         finally:
@@ -280,6 +293,8 @@ def _print_summary(summary: RunSummary, settings: Settings) -> None:
         f"findings: {summary.open_findings} open, {summary.opened} new, {summary.fixed} fixed",
         soft_wrap=True,
     )
+    if note := summary.sandbox_note():
+        out.print(note, soft_wrap=True)
     out.print(f"lake: {settings.lake_dir}", soft_wrap=True, markup=False)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import server as prefect_server
-from flows.cli_patrol import ConfigOption
+from flows.cli_patrol import ConfigOption, LakeOption
 from flows.settings import load
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.text import one_line
@@ -85,11 +85,11 @@ def server_status(config: ConfigOption = None) -> None:
     print(f"{server.ui_url}, pid {server.pid}" if server else "not running")
 
 
-def doctor(config: ConfigOption = None) -> None:
+def doctor(lake: LakeOption = None, config: ConfigOption = None) -> None:
     """Check this machine: Python, git, sandbox, scanners with their controls, key, lake. Exit 1 names faults."""
     from flows.diagnosis import diagnose
 
-    settings = load(config)
+    settings = load(config, lake=lake)
     out = Console(highlight=False, markup=False)
     faults = 0
     for check in diagnose(settings):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import resource
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
-from tasks.core.keys import load_or_create
+from tasks.core.keys import load_or_create, passing
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
@@ -26,10 +28,15 @@ from tasks.scanners import SCANNERS
 from tasks.scanners.limited import with_limits
 from tasks.scanners.tools import resolve
 
+#: Where Linux keeps a file system in memory.
+_MEMORY = Path("/dev/shm")  # noqa: S108
+
 
 @contextmanager
 def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
     """The means of one run, the lake locked while it lasts (``write``); a publish that was cut off is finished first.
+
+    Without ``write`` only mirrors are written: neither lake nor key is made.
 
     Raises UsageError, LakeError; a tool that is not there becomes the reason of its scans, not an error.
     """
@@ -41,8 +48,10 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             f"no sandbox works here: {box.why_not}",
             advice="Install bubblewrap, or set allow_no_sandbox = true if you accept that tools see this machine.",
         )
-    key = load_or_create(settings.key_path)
-    lake = Lake.open(settings.lake_dir, key_id=key.key_id)
+    key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
+    lake = Lake(settings.lake_dir, key.key_id)
+    if write or lake.exists:
+        lake = Lake.open(settings.lake_dir, key_id=key.key_id)
     runner = ProcessRunner(box)
     with ExitStack() as stack:
         if write:
@@ -51,7 +60,7 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
         work = settings.home / "work" / hashlib.sha256(str(settings.lake_dir).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
-        memory = stack.enter_context(_in_memory(work)) if write else None
+        memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
         git = Git(runner, timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
         scanners = tuple(_limited(s, settings.tools.get(s.name)) for s in SCANNERS)
         yield Means(
@@ -72,21 +81,41 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
 
 
 @contextmanager
-def _in_memory(work: Path) -> Iterator[Path | None]:
-    """A folder of our own in memory, where the system has such a place; emptied before and removed afterwards."""
-    name = hashlib.sha256(str(work).encode()).hexdigest()[:16]
-    place = Path("/dev/shm") / f"nightwarden-{os.getuid()}-{name}"  # noqa: S108  made exclusively, for us alone
+def _in_memory(shm: Path) -> Iterator[Path | None]:
+    """A folder of our own in memory, where the system has such a place; removed afterwards.
+
+    It is locked while we live: what a killed run left has no holder any more, and is removed by the next one.
+    """
+    stem = f"nightwarden-{os.getuid()}-"
+    fd = -1
     try:
-        # What a killed run left. Another user's folder of that name cannot be removed, and then none is made.
-        shutil.rmtree(place, ignore_errors=True)
+        for left in shm.glob(f"{stem}*"):
+            _remove_unheld(left)
+        place = shm / f"{stem}{uuid.uuid4().hex[:12]}"
         place.mkdir(mode=0o700)
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        if fd >= 0:
+            os.close(fd)
         yield None
         return
     try:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        os.close(fd)
+
+
+def _remove_unheld(place: Path) -> None:
+    with suppress(OSError):
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_uid == os.getuid():
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(place, ignore_errors=True)
+        finally:
+            os.close(fd)
 
 
 def tool_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict[str, ToolHome | str]:

@@ -95,6 +95,8 @@ LAST: dict[str, Any] = {}
 
 def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool) -> State[Any]:
     log = get_run_logger()
+    if torn := run.means.lake.spool.rejected_names:
+        log.warning("%d finished scans of a killed run were torn; they are set aside and done again", len(torn))
     found = scanning.discover(run.run_id)
     fetched = scanning.refresh(run.run_id)
     expected = scanning.plan(run.run_id)

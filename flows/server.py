@@ -218,7 +218,7 @@ def _joined(home: Path, users: int, reserved: socket.socket, *, keep: bool) -> S
             )
         server = written_down(home)
         if server is not None and not _of_use(server):
-            _end(server)
+            _end_unless_used(server, users)
             server = None
         if server is None:
             server = _start(home, reserved, keep=keep)
@@ -226,6 +226,17 @@ def _joined(home: Path, users: int, reserved: socket.socket, *, keep: bool) -> S
             server = replace(server, kept=True)
             _write_down(home, server)
         return server
+
+
+def _end_unless_used(server: Server, users: int) -> None:
+    """End a server that does not answer. Raises NightwardenError while others work with it: it may only be busy."""
+    if not try_lock(users, fcntl.LOCK_EX, within_s=STOP_TIMEOUT_S):
+        raise NightwardenError(
+            "the local Prefect server does not answer, and another command of this home uses it",
+            advice="Wait until that command is done; `nightwarden server stop` ends the server at once.",
+        )
+    _end(server)
+    try_lock(users, fcntl.LOCK_SH, within_s=STOP_TIMEOUT_S)
 
 
 def _leave(home: Path, users: int) -> None:

@@ -36,9 +36,9 @@ def publish(run_id: str) -> RunSummary:
 
 def follow(run: Patrol, futures: Sequence[PrefectConcurrentFuture[Any]], *, every_s: float) -> None:
     """Wait for the scans, keeping the progress artifact up to date."""
+    artifact = create_progress_artifact(0.0 if futures else 100.0, key="progress", description="repositories scanned")
     if not futures:
         return
-    artifact = create_progress_artifact(0.0, key="progress", description="repositories scanned")
     next_update = time.monotonic() + every_s
     # The threads' own futures: asking a Prefect future for its state asks the API.
     left = {f.wrapped_future for f in futures}

@@ -139,7 +139,6 @@ class FakeTool:
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(_observation(path) for path in flawed),
             gaps=gaps,
-            files_read=len(words),
         )
 
 

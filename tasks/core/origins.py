@@ -36,7 +36,6 @@ class Mirror:
     refs: Mapping[str, str]
     odd: Mapping[str, OddTag]
     fetched: bool
-    duration_s: float
 
     @property
     def tips(self) -> tuple[str, ...]:

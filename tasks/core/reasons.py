@@ -66,9 +66,14 @@ _ALL = (
         remedy="Name the real folder as a source of its own (`[[sources]]` or one more `--repos`), or remove the link.",
     ),
     Reason(
-        code="link_gone",
-        meaning="A link or `.git` file that was a gap is gone or leads into a source now; nothing was ever read of it.",
+        code="gap_gone",
+        meaning="A link, `.git` file or source that was a gap is gone or can be read now; it was never read itself.",
         remedy="Nothing; it is not expected again.",
+    ),
+    Reason(
+        code="source_unread",
+        meaning="A configured source could not be read or holds no repository; what it should hold is not known.",
+        remedy="Check the folder or the address and the rights of the account, or remove the source.",
     ),
     Reason(
         code="not_found",

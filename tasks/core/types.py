@@ -130,7 +130,6 @@ class Limits:
     timeout_s: float = 600.0
     memory_bytes: int = 4 * 1024**3
     stdout_bytes: int = 512 * 1024**2
-    stderr_bytes: int = 1024**2
     max_files: int = 50_000
     max_file_bytes: int = 10 * 1024**2
     max_total_bytes: int = 2 * 1024**3
@@ -249,7 +248,6 @@ class Parsed:
     gaps: tuple[Gap, ...] = ()
     reason_code: str | None = None
     detail: str = ""
-    files_read: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

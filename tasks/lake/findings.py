@@ -64,8 +64,8 @@ def transitions(
     """(rows to merge, opened, fixed).
 
     ``known`` are all rows of ``findings`` of the changed scopes, ``places`` the paths at which the results before saw
-    them. A finding closes only when its scope's new result lacks its anchor and did read every one of its paths; it
-    opens again when it is seen again. Rows that would not change are left out.
+    them. A finding closes only when its scope's new result lacks its anchor and did read every one of its paths (a
+    gap without a path may be any); it opens again when it is seen again. Rows that would not change are left out.
     """
     by_scope: dict[ScopeKey, dict[str, Mapping[str, Any]]] = {}
     for row in known:
@@ -84,6 +84,8 @@ def transitions(
             if old is None or any(fresh[k] != old[k] for k in fresh if k != "commit"):
                 out.append(fresh)
         unread = {g.path for g in change.result.gaps} if change.result is not None else set()
+        if "" in unread:
+            continue  # something was not read, and nobody knows at which paths it stands
         stood = (places or {}).get(change.before or "", {})
         for uid, old in before.items():
             paths = {old["path"], *stood.get(old["anchor_uid"], ())}

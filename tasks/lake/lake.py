@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -24,6 +25,11 @@ from tasks.lake.store import Columns, Store, Where
 
 _FORMAT = 1
 ScopeKey = tuple[str, str, str]
+#: What no folder above a table may hold: delta-rs (1.6) panics on ``[ ] ^ |``, decodes ``%xx``, reads ``\\`` as ``/``
+#: and refuses control characters; DuckDB takes ``* ?`` for patterns, which match the folders beside this one as well.
+_UNUSABLE = re.compile(r"[\[\]^|*?\\\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+#: A folder ``<column>=<value>`` above a partitioned table would be read as a value of all its rows.
+_PARTITION_LIKE = frozenset(f.name for t in TABLES.values() if t.partition for f in t.schema)
 
 
 class Lake:
@@ -40,8 +46,10 @@ class Lake:
     def open(cls, path: Path, *, key_id: str | None, create: bool = True) -> Lake:
         """Open a lake, or make it. ``key_id`` None reads only.
 
-        Raises LakeError: there is none, it belongs to another HMAC key, or a newer or older program made it.
+        Raises LakeError: there is none, it belongs to another HMAC key, a newer or older program made it, or its path
+        holds what the table format cannot cope with.
         """
+        _check_path(path)
         card = path / "lake.json"
         if not card.is_file():
             if not create or key_id is None:
@@ -69,6 +77,11 @@ class Lake:
                 advice="Set NIGHTWARDEN_KEY_FILE to the key of this lake: with another, every secret would look new.",
             )
         return cls(path, lake_key)
+
+    @property
+    def exists(self) -> bool:
+        """Whether it was made; a plan reads one that was not as an empty one."""
+        return (self.path / "lake.json").is_file()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -105,7 +118,7 @@ class Snapshot:
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
-        self.run: dict[str, Any] | None = lake.store.newest("runs")
+        self.run: dict[str, Any] | None = lake.store.newest("runs") if lake.exists else None
         self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
         #: The month of every result that a scope refers to, as far as scopes were read.
         self._parts: dict[str, str] = {}
@@ -266,6 +279,21 @@ _RESULT = tuple(f.name for f in fields(ScanResult) if f.name not in ("observatio
 def _age(row: dict[str, Any]) -> tuple[int, datetime]:
     """Newer readings of a scan name sort after older ones."""
     return int(row["parse_revision"]), row["started_at"]
+
+
+def _check_path(path: Path) -> None:
+    """Refuse a path, as given or without links, where a lake would fail or mix up its rows once it is written."""
+    for place in (path.absolute(), path.resolve()):
+        if found := _UNUSABLE.search(str(place)):
+            what = f"{found[0]!r}"
+        elif like := [p for p in place.parts if "=" in p and p.partition("=")[0] in _PARTITION_LIKE]:
+            what = f"a folder called {like[0]!r}, which reads as the value of a column"
+        else:
+            continue
+        raise LakeError(
+            f"no lake can be kept in {str(place)!r}: the path holds {what}",
+            advice=r"Choose or rename the folder: no [ ] ^ | * ? \, no %xx, no control character, no column=value.",
+        )
 
 
 def _write_card(card: Path, key_id: str) -> None:

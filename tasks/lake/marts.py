@@ -42,6 +42,9 @@ def write_marts(root: Path, snapshot: Snapshot, *, changed: Collection[str], sta
     folder = root / "findings"
     buckets = {bucket(r) for r in changed}
     if not folder.is_dir():
+        # It is the first run, or somebody removed it: whatever is known is written.
+        known = snapshot.table("findings", columns=["repo_id"]).column("repo_id").unique().to_pylist()
+        buckets |= {bucket(r) for r in known}
         # An empty file first, so that the glob works before anything was found.
         _write(folder / "empty.parquet", TABLES["findings"].schema.empty_table())
     if buckets:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,6 @@ class Published:
     opened: int
     fixed: int
     open_findings: int
-    steps: tuple[str, ...] = field(default=())
 
 
 #: Called with the name of each step just before it is taken; tests kill the process there.

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tasks.core.errors import LakeError
 from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
 from tasks.lake import zst
 from tasks.lake.findings import ScopeKey
@@ -59,8 +60,14 @@ class Spool:
             if path.name.startswith(_FAILED) != failed:
                 continue
             try:
-                yield loads(zst.read(path))
-            except (OSError, ValueError, KeyError, TypeError):
+                data = zst.read(path)
+            except OSError as e:  # it may well be whole: nothing is decided on it
+                raise LakeError(f"{path} cannot be read: {e.strerror}", advice="Mend the disk, then run again.") from e
+            except ValueError:
+                data = b""
+            try:
+                yield loads(data)
+            except (ValueError, KeyError, TypeError):
                 if not tidy:
                     continue
                 rejected = self._root / "rejected"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -129,7 +130,7 @@ class Store:
     def _located(self, name: str, log: DeltaTable, pruning: Any = None) -> list[str]:
         root = str(self.path(name).resolve()) + "/"
         uris = log.file_uris(file_pruning_predicate=pruning)
-        return [str(self.path(name) / uri.removeprefix("file://").removeprefix(root)) for uri in uris]
+        return [str(self.path(name) / unquote(uri.removeprefix("file://")).removeprefix(root)) for uri in uris]
 
     def applied(self, name: str) -> int:
         """The number of the last run whose rows this table holds; 0 when there is none."""

@@ -25,7 +25,7 @@ from tasks.core.types import (
     ToolHome,
     TreeEntry,
 )
-from tasks.patrol.look import MAX_PARTS, Base, Job, Look, chunks, judged, look_of, whole
+from tasks.patrol.look import MAX_PARTS, Base, Job, Look, chunks, judged, kept_reports, look_of, whole
 from tasks.patrol.plan import Planned
 from tasks.repos.checkout import Checkout, write_blobs
 from tasks.repos.history import blobs_between, occurrences
@@ -81,9 +81,7 @@ def finish(ctx: Scanning, job: Job, runs: Sequence[tuple[Execution, Checkout]], 
     """Join what was read with what is known; a hit counts only where a head or a tag reaches it."""
     p, base = job.planned, job.base
     unread = [*job.gaps, *gaps]
-    raws: list[tuple[RawReport, str]] = [
-        (ctx.means.lake.raw.get(sha)[0], sha) for sha in (base.raw_parts if base else ())
-    ]
+    raws: list[tuple[RawReport, str]] = list(zip(base.raws, base.raw_parts, strict=True)) if base else []
     for run, checkout in runs:
         assert run.raw is not None
         unread += run.parsed.gaps
@@ -104,12 +102,13 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Mirror) -> Look 
     """Read the kept reports with today's parser; no tool is started. None if one of them is gone."""
     row = ctx.patrol.snapshot.ledger_lookup([p.scan_name or ""]).get(p.scan_name or "")
     store = ctx.means.lake.raw
-    if row is None or not all(store.has(sha) for sha in row["raw_parts"]):
+    raws = kept_reports(store, row["raw_parts"]) if row is not None else None
+    if row is None or raws is None:
         return None
     raw_parts = tuple(row["raw_parts"])
     gaps = ctx.patrol.snapshot.gaps_of([row["result_name"]]).get(row["result_name"], ())
     try:
-        parsed = _placed(ctx, p, scanner, mirror.path, mirror.odd, [store.get(sha)[0] for sha in raw_parts], gaps)
+        parsed = _placed(ctx, p, scanner, mirror.path, mirror.odd, raws, gaps)
     except ScanGapError:
         return None  # today's parser refuses it: the tool has to look again
     return Look(parsed=parsed, raw_parts=raw_parts)
@@ -173,13 +172,15 @@ def _base(ctx: Scanning, p: Planned) -> Base | None:
     own = snapshot.ledger_lookup([state.scan_name or ""]) if state is not None else {}
     rows = [row for row in own.values() if row["config_digest"] == p.config_digest]
     for row in rows or snapshot.history_bases(p.tool, p.config_digest, p.tips):
-        if len(row["raw_parts"]) < MAX_PARTS and all(store.has(sha) for sha in row["raw_parts"]):
+        raws = kept_reports(store, row["raw_parts"]) if len(row["raw_parts"]) < MAX_PARTS else None
+        if raws is not None:
             name = row["result_name"]
             return Base(
                 result_name=name,
                 observations=(),
                 gaps=snapshot.gaps_of([name]).get(name, ()),
                 raw_parts=tuple(row["raw_parts"]),
+                raws=tuple(raws),
                 tips=tuple(row["tips"]),
             )
     return None

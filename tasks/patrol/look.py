@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from tasks.core.errors import ScanGapError
+from tasks.core.errors import LakeError, ScanGapError
 from tasks.core.origins import OddTag
 from tasks.core.ports import Scanner
-from tasks.core.types import Gap, Observation, Outcome, Parsed, Scan, ScanResult, ToolHome, TreeEntry
+from tasks.core.types import Gap, Observation, Outcome, Parsed, RawReport, Scan, ScanResult, ToolHome, TreeEntry
+from tasks.lake.raw import RawStore
 from tasks.patrol.plan import Planned
 from tasks.repos.checkout import Checkout
 from tasks.scanners.execute import Execution
@@ -38,12 +39,13 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """A completed result that a new scan extends: what it saw, and up to where."""
+    """A completed result that a new scan extends: what it saw, and up to where (unit blob: ``raws`` say it)."""
 
     result_name: str
     observations: tuple[Observation, ...]
     gaps: tuple[Gap, ...]
     raw_parts: tuple[str, ...]
+    raws: tuple[RawReport, ...] = field(default=(), repr=False)
     tips: tuple[str, ...] = ()
     commit: str = ""
 
@@ -70,6 +72,14 @@ class Job:
     def size_bytes(self) -> int:
         """Bytes to read."""
         return sum(e.size_bytes for e in self.read)
+
+
+def kept_reports(store: RawStore, shas: Iterable[str]) -> list[RawReport] | None:
+    """Kept reports in their order; None if one is gone or damaged: then the tool has to look again."""
+    try:
+        return [store.get(sha)[0] for sha in shas]
+    except LakeError:
+        return None
 
 
 def judged(observations: Iterable[Observation], gaps: Iterable[Gap], *, detail: str = "") -> Parsed:

@@ -16,7 +16,6 @@ class Standing:
     done: int
     failed: int
     running: tuple[str, ...]
-    elapsed_s: float
     left_s: float | None
 
 
@@ -25,7 +24,6 @@ class Progress:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._began = time.monotonic()
         self.start("starting", {})
 
     def start(self, phase: str, work: dict[str, float]) -> None:
@@ -62,6 +60,5 @@ class Progress:
                 done=self._done,
                 failed=self._failed,
                 running=tuple(self._running),
-                elapsed_s=time.monotonic() - self._began,
                 left_s=spent * self._left / worked if worked > 0 and self._done else None,
             )

@@ -22,8 +22,6 @@ def publish_run(patrol: Patrol) -> RunSummary:
     means = patrol.means
     closing = close_run(patrol)
     gap_rows = [s for s in closing.scans if is_gap(s)]
-    # A source that could not be read is a gap, even when nothing is known of what it holds.
-    gap_count = len(gap_rows) + len(patrol.unread_sources)
     ran = [r for r in closing.scans if r.sandbox]
     finished = datetime.now(UTC)
     outcomes = Counter(str(s.outcome) for s in closing.scans)
@@ -32,7 +30,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         "run_id": patrol.run_id,
         "started_at": patrol.started_at,
         "finished_at": finished,
-        "state": "CompletedWithGaps" if gap_count else "Completed",
+        "state": "CompletedWithGaps" if gap_rows else "Completed",
         "sources": [s.name for s in patrol.sources],
         "filters": json.dumps({"only": patrol.options.only, "tools": patrol.options.tools}),
         "config_digest": digest(*(config_digest(s, homes[s.name]) for s in means.scanners if s.name in homes)),
@@ -41,7 +39,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         "repositories": len(patrol.repos),
         "expected": len(closing.scans),
         "tools_started": len(ran),
-        "gaps": gap_count,
+        "gaps": len(gap_rows),
         "outcomes": json.dumps(dict(sorted(outcomes.items()))),
         "duration_s": (finished - patrol.started_at).total_seconds(),
         "scan_s": sum(r.duration_s for r in ran),
@@ -66,15 +64,15 @@ def publish_run(patrol: Patrol) -> RunSummary:
         repositories=len(patrol.repos),
         outcomes=dict(outcomes),
         tools_started=len(ran),
-        causes=dict(Counter(str(r.cause) for r in ran)),
-        gap_rows=gap_count,
+        gap_rows=len(gap_rows),
         gaps=group_gaps(_gap_entries(patrol, closing, gap_rows), _known_gaps(patrol)),
         coverage=coverage_of(closing.scans),
         opened=published.opened,
         fixed=published.fixed,
         open_findings=published.open_findings,
         duration_s=run["duration_s"],
-        scan_s=run["scan_s"],
+        sandbox=means.runner.sandbox.label,
+        sandbox_why=means.runner.sandbox.why_not,
     )
 
 
@@ -129,8 +127,6 @@ def _gap_entries(patrol: Patrol, closing: Closing, gap_rows: list[Scan]) -> Iter
     """(reason, tool, outcome, slug) of every unscanned scan and every unread path that counts now."""
     inherited = [s for s in gap_rows if s.outcome is Outcome.UNCHANGED and s.result_name not in patrol.results]
     unread = patrol.snapshot.gaps_of(s.result_name for s in inherited if s.result_name)
-    for name in patrol.unread_sources:
-        yield ("not_found", "discovery", "missing", f"source {name}")
     for s in gap_rows:
         if s.outcome not in (Outcome.PARTIAL, Outcome.UNCHANGED):
             yield (s.reason_code or str(s.outcome), s.tool, str(s.outcome), s.slug)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import threading
 import time
 import uuid
@@ -36,6 +37,10 @@ from tasks.patrol.sharing import Sharing
 from tasks.repos.checkout import Checkout
 from tasks.scanners.execute import Execution, execute_bisecting, run_control
 from tasks.scanners.service import ServicePool
+
+#: Ends that say nothing of the repository: whoever ends a whole group of processes meets the tools first. Such a
+#: failure is not kept for the run that finishes the work.
+_TOLD_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT})
 
 
 class Scanning:
@@ -72,9 +77,8 @@ class Scanning:
         elsewhere: list[Planned] = []
         self.patrol.progress.begin(state.repo.slug)
         try:
-            for p in state.plans:
-                if not needs_work(p):
-                    continue
+            # The longest first: the others' threads take the small ones along meanwhile.
+            for p in sorted(filter(needs_work, state.plans), key=self.patrol.scan_s, reverse=True):
                 if self._sharing.claim(p):
                     rows.append(self._scan(state, p, self._sharing))
                 else:
@@ -147,7 +151,7 @@ class Scanning:
             self.means.lake.spool.put(result)
             with self.patrol.lock:
                 self.patrol.results[p.result_name or ""] = result
-        else:
+        elif look.exit_code not in _TOLD_TO_END:
             self.means.lake.spool.put_failed(FailedScan(row=row, tried_at=self.patrol.started_at))
         with self.patrol.lock:
             self.patrol.rows[p.scope] = row

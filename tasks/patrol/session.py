@@ -90,8 +90,8 @@ class Patrol:
         self.started_at = datetime.now(UTC)
         self.progress = Progress()
         self.repos: dict[str, RepoState] = {}
-        #: Sources that could not be read in this run, with the reason.
-        self.unread_sources: dict[str, str] = {}
+        #: Sources that could not be read in this run; each stands in for the repositories it may hold.
+        self.unread_sources: set[str] = set()
         self.snapshot: Snapshot = means.lake.snapshot()
         self.spooled: dict[str, ScanResult] = means.lake.spool.load(tidy=means.writes)
         #: Scans that failed in a killed run, by scope.
@@ -114,20 +114,32 @@ class Patrol:
         known = {r.repo_id: r for r in self.snapshot.repositories([s.name for s in self.sources])}
         unread: list[UsageError] = []
         roots = [Path(s.location) for s in self.sources if not is_address(s.location)]
+        # A source that is not in this run keeps its ids: their scopes are not to be closed by another clone.
+        everywhere = set(self.snapshot.table("repositories", None, ["source"]).column("source").to_pylist())
+        others = {r.repo_id: r for r in self.snapshot.repositories(sorted(everywhere - {s.name for s in self.sources}))}
         for source in self.sources:
             mine = {r.repo_id: r for r in known.values() if r.source == source.name}
+            taken = {*self.repos, *(known.keys() - mine.keys())}
             try:
-                found = discover(source, self.means.git, mine, roots)
+                found = discover(source, self.means.git, {**others, **mine}, roots, taken)
             except UsageError as e:  # one source that is not there must not take the others' night
                 unread.append(e)
-                self.unread_sources[source.name] = e.message
+                self.unread_sources.add(source.name)
+                repo = Repo(
+                    repo_id=f"source:{source.name}",
+                    slug=f"source {source.name}",
+                    url=source.location,
+                    source=source.name,
+                )
+                self.repos[repo.repo_id] = RepoState(
+                    repo=repo, found=False, reason_code="source_unread", detail=e.message
+                )
                 continue
             for d in found:
-                repo = d.repo
-                if repo.repo_id in self.repos:  # another source holds a clone of the same origin
-                    repo = replace(repo, repo_id=f"{repo.repo_id}#{source.name}/{repo.slug}")
-                self.repos[repo.repo_id] = RepoState(repo=repo, found=True, reason_code=d.reason_code, detail=d.detail)
-        if unread and not self.repos and not known:
+                self.repos[d.repo.repo_id] = RepoState(
+                    repo=d.repo, found=True, reason_code=d.reason_code, detail=d.detail
+                )
+        if len(unread) == len(self.sources) and not known:
             raise unread[0]
         self._add_undiscovered([r for repo_id, r in known.items() if repo_id not in self.repos])
         if self.options.only:
@@ -139,8 +151,11 @@ class Patrol:
         return len(self.repos)
 
     def _add_undiscovered(self, known: list[Repo]) -> None:
-        """Expect what the last run knew and discovery no longer finds. A pointer of which nothing was ever read has
-        nothing to lose: it leaves one more row, ``link_gone``, and is forgotten."""
+        """Expect what the last run knew and discovery no longer finds.
+
+        A pointer, or what stood in for a source, of which nothing was ever read has nothing to lose: it leaves one
+        more row, ``gap_gone``, and is forgotten.
+        """
         if not known:
             return
         rows = self.snapshot.repository_rows([s.name for s in self.sources])
@@ -148,11 +163,11 @@ class Patrol:
         for repo in known:
             before = rows[repo.repo_id]["reason_code"]
             reason, detail = "not_found", "known to the last run, not discovered now"
-            if repo.repo_id not in read and before in {*POINTERS, "link_gone"}:
-                if before == "link_gone":
+            if repo.repo_id not in read and before in {*POINTERS, "source_unread", "gap_gone"}:
+                if before == "gap_gone":
                     continue
                 # Nobody looked whether it is still there.
-                reason = before if repo.source in self.unread_sources else "link_gone"
+                reason = before if repo.source in self.unread_sources else "gap_gone"
             self.repos[repo.repo_id] = RepoState(repo=repo, found=False, reason_code=reason, detail=detail)
 
     # -- refresh ----------------------------------------------------------------------------------------
@@ -355,7 +370,11 @@ class Patrol:
         own = self.failed.get(p.scope)
         if own is not None and own.row.scan_name == p.scan_name:
             return own
-        return self._failed_names.get(p.scan_name)
+        twin, state = self._failed_names.get(p.scan_name), self.states.get(p.scope)
+        if twin is None or state is None or state.failed_name != p.scan_name or state.last_attempt_at is None:
+            return twin
+        # The twin may never decide on it itself (its repository is gone): it counts here once, then comes the next try.
+        return None if state.last_attempt_at >= twin.tried_at else twin
 
     # -- small questions --------------------------------------------------------------------------------
 
@@ -376,13 +395,17 @@ class Patrol:
 
     def expected_s(self, s: RepoState) -> float:
         """Seconds that a repository's scans will take: by history, else by the pace of the tools."""
-        packs = s.mirror.path / "objects" / "pack" if s.mirror is not None else None
-        packed = sum(f.stat().st_size for f in packs.iterdir()) if packs is not None and packs.is_dir() else 0
-        return sum(
-            p.estimate_s if p.estimate_s is not None else self._scanner(p.tool).pace.seconds(p.files, packed)
-            for p in s.plans
-            if needs_work(p)
-        )
+        return sum(self.scan_s(p) for p in s.plans if needs_work(p))
+
+    def scan_s(self, p: Planned) -> float:
+        """Seconds that one scan will take."""
+        if p.estimate_s is not None:
+            return p.estimate_s
+        mirror, packed = self.repos[p.repo_id].mirror, 0
+        packs = mirror.path / "objects" / "pack" if mirror is not None else None
+        if p.unit is Unit.BLOB and packs is not None and packs.is_dir():
+            packed = sum(f.stat().st_size for f in packs.iterdir())
+        return self._scanner(p.tool).pace.seconds(p.files, packed)
 
 
 def _give_up(base: Planned, outcome: Outcome, reason_code: str, detail: str) -> Planned:
@@ -393,7 +416,7 @@ def _outcome_of(reason_code: str) -> Outcome:
     """The outcome of every scan of a repository that could not be refreshed."""
     return {
         "not_found": Outcome.MISSING,
-        "link_gone": Outcome.NOTHING_TO_READ,
+        "gap_gone": Outcome.NOTHING_TO_READ,
         "fetch_stale": Outcome.STALE,
         "empty_repository": Outcome.NOTHING_TO_READ,
     }.get(reason_code, Outcome.FAILED)

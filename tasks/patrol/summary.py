@@ -45,7 +45,6 @@ class RunSummary:
     repositories: int
     outcomes: dict[str, int]
     tools_started: int
-    causes: dict[str, int]
     gap_rows: int
     gaps: tuple[GapGroup, ...]
     coverage: dict[str, dict[str, int]]
@@ -53,14 +52,23 @@ class RunSummary:
     fixed: int
     open_findings: int
     duration_s: float
-    scan_s: float
+    sandbox: str
+    sandbox_why: str
+
+    def sandbox_note(self) -> str:
+        """What an operator must know of the sandbox in force; empty when it is the best there is."""
+        if not self.sandbox_why:
+            return ""
+        much = "tools and git saw this machine and its network" if self.sandbox == "none" else "the second choice"
+        return f"sandbox {self.sandbox.partition(':')[0]} ({much}): {one_line(self.sandbox_why, 200)}"
 
     def sentence(self) -> str:
         """One line for a state's message."""
+        note = self.sandbox_note() if self.sandbox == "none" else ""
         said = ", ".join(f"{n} {o}" for o, n in sorted(self.outcomes.items()))
         return (
             f"{self.expected} scans of {self.repositories} repositories: {said}; {self.gap_rows} with gaps; "
-            f"findings {self.open_findings} open, {self.opened} new, {self.fixed} fixed"
+            f"findings {self.open_findings} open, {self.opened} new, {self.fixed} fixed" + (f"; {note}" if note else "")
         )
 
 

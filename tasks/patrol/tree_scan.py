@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import ScanGapError
 from tasks.core.ports import Accountable, Scanner
 from tasks.core.types import Gap, Observation, Outcome, Parsed, ToolHome, TreeEntry, Unit, display_path
-from tasks.patrol.look import MAX_PARTS, Base, Job, Look, judged, look_of, whole
+from tasks.patrol.look import MAX_PARTS, Base, Job, Look, judged, kept_reports, look_of, whole
 from tasks.patrol.plan import Planned, revision_of
 from tasks.repos.checkout import Checkout, write_checkout
 from tasks.repos.trees import Tree, gaps_for, links_of, read_tree
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
     from tasks.patrol.scanning import Scanning
 
 
+#: Gaps of files that no report speaks of, and of files that a limit left out.
+_PASSED_OVER = frozenset({"crashes_tool", "unreadable_by_tool"})
+_LIMITS = frozenset({"too_many_files", "total_size"})
+
+
 def prepare(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: Path) -> Job:
     """Find the files to read. A tool of unit file reads only what differs from the scope's last result."""
     assert p.commit is not None
     tree = read_tree(ctx.means.git, mirror, p.commit)
     entries = _read_by(tree, scanner)
     unread = gaps_for(tree, scanner.reads, links_of(ctx.means.git, mirror, tree, scanner.reads))
-    base, before = _base(ctx, p, scanner, mirror)
+    base, before = _base(ctx, p, scanner, mirror, entries)
     observations, gaps = _still_standing(base, before, entries)
     return Job(
         planned=p,
@@ -78,18 +84,24 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: 
     assert p.scan_name is not None and p.commit is not None
     row = ctx.patrol.snapshot.ledger_lookup([p.scan_name]).get(p.scan_name)
     store = ctx.means.lake.raw
-    if row is None or not row["raw_parts"] or not all(store.has(sha) for sha in row["raw_parts"]):
+    if row is None or not row["raw_parts"]:
         return None
-    raws = [store.get(sha)[0] for sha in row["raw_parts"]]
+    raws = kept_reports(store, row["raw_parts"])
+    if raws is None:
+        return None
     if len(raws) > 1 and not isinstance(scanner, Accountable):
         return None
     tree = read_tree(ctx.means.git, mirror, p.commit)
     observations: list[Observation] = []
     gaps: list[Gap] = []
-    with ctx.folder(scanner, tool) as folder:
-        checkout = write_checkout(ctx.means.git, mirror, _read_by(tree, scanner).values(), folder, scanner.limits)
+    entries = _read_by(tree, scanner).values()
+    # What a report passes over only the old result knows; an older report speaks of the file as it was.
+    old = ctx.patrol.snapshot.gaps_of([row["result_name"]]).get(row["result_name"], ())
+    passed_over = {g.path: g for g in old if g.reason_code in _PASSED_OVER}
+    with ctx.folder(scanner, tool, sum(e.size_bytes for e in entries)) as folder:
+        checkout = whole(write_checkout(ctx.means.git, mirror, entries, folder, scanner.limits))
         target = ctx.target(p, folder, checkout)
-        left = dict(target.files)
+        left = {f: e for f, e in target.files.items() if display_path(e.path) not in passed_over}
         for n, raw in reversed(list(enumerate(raws))):
             mine, part = left, raw
             try:
@@ -107,12 +119,9 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: 
             observations += parsed.observations
             gaps += parsed.gaps
     unread = gaps_for(tree, scanner.reads, links_of(ctx.means.git, mirror, tree, scanner.reads))
-    # What crashed the tool was not in the report, so only the old result knows of it.
-    old = ctx.patrol.snapshot.gaps_of([row["result_name"]]).get(row["result_name"], ())
-    crashed = {g.path: g for g in old if g.reason_code == "crashes_tool"}
-    gaps = [g for g in gaps if g.path not in crashed]
+    gaps = [g for g in gaps if g.path not in passed_over]
     return Look(
-        parsed=judged(observations, (*gaps, *checkout.gaps, *unread, *crashed.values())),
+        parsed=judged(observations, (*gaps, *checkout.gaps, *unread, *passed_over.values())),
         raw_parts=tuple(row["raw_parts"]),
     )
 
@@ -121,7 +130,9 @@ def _read_by(tree: Tree, scanner: Scanner) -> dict[bytes, TreeEntry]:
     return {e.path: e for e in tree.entries if scanner.reads(e.path)}
 
 
-def _base(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> tuple[Base | None, dict[bytes, TreeEntry]]:
+def _base(
+    ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path, entries: Mapping[bytes, TreeEntry]
+) -> tuple[Base | None, dict[bytes, TreeEntry]]:
     """The scope's last result and the files it had read, if this scan may extend it.
 
     It may when the tool looks at one file at a time, configuration and reading are the same, and the commit it
@@ -135,7 +146,7 @@ def _base(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> tuple[Ba
     if state.config_digest != p.config_digest or revision_of(state.result_name) != scanner.parse_revision:
         return nothing
     row = ctx.patrol.snapshot.ledger_lookup([state.scan_name]).get(state.scan_name)
-    if row is None or len(row["raw_parts"]) >= MAX_PARTS:
+    if row is None or len(row["raw_parts"]) >= MAX_PARTS or _over_limits(entries, scanner):
         return nothing
     try:
         tree = read_tree(ctx.means.git, mirror, state.commit)
@@ -149,7 +160,15 @@ def _base(ctx: Scanning, p: Planned, scanner: Scanner, mirror: Path) -> tuple[Ba
         raw_parts=tuple(row["raw_parts"]),
         commit=state.commit,
     )
-    return base, _read_by(tree, scanner)
+    # What a limit left out of the base is read now, where the limit no longer bites.
+    limited = {g.path for g in base.gaps if g.reason_code in _LIMITS}
+    return base, {path: e for path, e in _read_by(tree, scanner).items() if display_path(path) not in limited}
+
+
+def _over_limits(entries: Mapping[bytes, TreeEntry], scanner: Scanner) -> bool:
+    """Whether a limit bites on the whole: which files it leaves out must not depend on what was read before."""
+    limits = scanner.limits
+    return len(entries) > limits.max_files or sum(e.size_bytes for e in entries.values()) > limits.max_total_bytes
 
 
 def _still_standing(

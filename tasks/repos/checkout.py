@@ -126,7 +126,7 @@ def _checkout(files: dict[str, TreeEntry], gaps: tuple[Gap, ...]) -> Checkout:
 
 def _compressed_suffix(data: bytes) -> str:
     """``.gz``, ``.tar.gz``, ``.zip`` and the like by the first bytes; empty for anything else."""
-    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return ".zip"
     for magic, suffix, opener in _COMPRESSED:
         if data.startswith(magic):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,12 +35,23 @@ class Discovered:
     detail: str = ""
 
 
-def discover(source: Source, git: Git, known: Mapping[str, Repo], roots: Iterable[Path] = ()) -> list[Discovered]:
+def discover(
+    source: Source,
+    git: Git,
+    known: Mapping[str, Repo],
+    roots: Iterable[Path] = (),
+    taken: Collection[str] = (),
+) -> list[Discovered]:
     """The repositories of one source, sorted by slug.
 
-    ``known`` are those the last run knew (by id): of several clones of one origin, the one known before under
-    its slug keeps the plain id. ``roots`` are the folders of the run's other sources: what lies below one of them is
-    found there. Raises UsageError for a folder that is not there or holds no repository.
+    ``known`` are those the last runs knew (by id), of this source and of those that are not in this run; ``taken`` are
+    ids that other sources of this run have. A place keeps the id it was known by, whatever became of the other clones
+    of its origin; a new one gets the plain id only if no other place may come back to it. ``roots`` are the folders of
+    the run's other sources: what lies below one of them is found there. Raises UsageError for a folder that is not
+    there or holds no repository.
+
+    An id is the origin, else the relative path; inside the work tree of another repository it is always the relative
+    path: a bare repository can be committed, with any origin in its configuration.
 
     No link is followed. One that leads out of all these folders to a repository, or to a folder with a repository
     one or two levels below, is found with the reason ``linked_folder``; what lies deeper is not looked for, nor
@@ -52,7 +64,9 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo], roots: Iterabl
                 advice="Remove it: process lists and the lake would show it. Patrol a local mirror instead.",
             )
         slug = normalised(source.location)
-        return [Discovered(repo=Repo(repo_id=slug, slug=slug, url=source.location, source=source.name))]
+        wanted = [_Wanted(slug=_storable(slug), name=_storable(slug), url=source.location)]
+        (repo_id,) = _ids(wanted, source, known, taken).values()
+        return [Discovered(repo=Repo(repo_id=repo_id, slug=slug, url=source.location, source=source.name))]
     root = Path(source.location)
     if not root.is_dir():
         raise UsageError(
@@ -61,19 +75,20 @@ def discover(source: Source, git: Git, known: Mapping[str, Repo], roots: Iterabl
     walked = _walk(root, _Links([root, *roots]))
     # A pointer never takes a repository's slug, and so its id.
     places = list(_distinct(sorted(walked, key=lambda p: (p.slug, p.reason_code in POINTERS, str(p.path)))))
-    if not places and not known:
+    if not places and not any(r.source == source.name for r in known.values()):
         raise UsageError(
             f"no git repository below {root}",
             advice="A repository is a folder with a .git folder, or a bare one (HEAD, objects, refs).",
         )
     covered = {str(p.path.resolve()) for p in places if p.reason_code is None}
     found = [p for p in places if p.reason_code != "linked_worktree" or not _points_into(p.pointer, p.path, covered)]
-    by_slug = {r.slug: r for r in known.values()}
-    return list(_named(found, source, by_slug))
+    return list(_named(found, source, known, taken))
 
 
 def is_address(location: str) -> bool:
     """Whether a location is an address rather than a folder."""
+    if location.startswith("/"):
+        return False
     return "://" in location or "::" in location or (not Path(location).exists() and bool(_SCP.match(location)))
 
 
@@ -101,6 +116,8 @@ class _Place:
     reason_code: str | None = None
     detail: str = ""
     pointer: str = ""
+    #: Whether it lies in the work tree of another repository, which whoever commits there can shape.
+    inside: bool = False
 
 
 class _Links:
@@ -157,9 +174,9 @@ def _listing(folder: str | Path) -> dict[str, os.DirEntry[str]]:
 
 def _walk(root: Path, links: _Links) -> Iterator[_Place]:
     """Every git directory below ``root``; with a reason, folders that cannot be read and what only points to one."""
-    todo = [root]
+    todo = [(root, False)]
     while todo:
-        folder = todo.pop()
+        folder, inside = todo.pop()
         try:
             entries = _listing(folder)
         except OSError as why:
@@ -167,29 +184,29 @@ def _walk(root: Path, links: _Links) -> Iterator[_Place]:
             yield _Place(slug=_slug(root, folder), path=folder, reason_code="fetch", detail=detail)
             continue
         if _is_git_dir(entries):
-            yield _Place(slug=_slug(root, folder), path=folder)
+            yield _Place(slug=_slug(root, folder), path=folder, inside=inside)
             continue
         if _is_git_dir(entries, through_link=True):
             yield _linked(root, folder, folder, "a git directory whose objects are a symbolic link; it is not followed")
         dot_git = entries.pop(".git", None)
-        inside = folder / ".git"
+        git_dir = folder / ".git"
         if dot_git is not None and dot_git.is_symlink():
-            if detail := links.hidden(inside):
-                yield _linked(root, folder, inside, detail)
+            if detail := links.hidden(git_dir):
+                yield _linked(root, folder, git_dir, detail)
         elif dot_git is not None:
             if dot_git.is_dir(follow_symlinks=False):
-                yield _Place(slug=_slug(root, folder), path=inside)
+                yield _Place(slug=_slug(root, folder), path=git_dir, inside=inside)
             elif dot_git.is_file(follow_symlinks=False):
                 yield _Place(
                     slug=_slug(root, folder),
-                    path=inside,
+                    path=git_dir,
                     reason_code="linked_worktree",
                     detail="a .git file; it is not followed",
-                    pointer=_head_of(inside),
+                    pointer=_head_of(git_dir),
                 )
         for name, e in entries.items():
             if _is_folder(e):
-                todo.append(folder / name)
+                todo.append((folder / name, inside or dot_git is not None))
             elif _may_link_a_folder(e) and (detail := links.hidden(folder / name)):
                 yield _linked(root, folder / name, folder / name, detail)
 
@@ -217,10 +234,10 @@ def _distinct(places: Iterable[_Place]) -> Iterator[_Place]:
     taken: set[str] = set()
     for p in places:
         slug, number = p.slug, 2
-        while slug in taken:
+        while _storable(slug) in taken:
             slug = f"{p.slug}.git" if number == 2 else f"{p.slug}.git.{number}"
             number += 1
-        taken.add(slug)
+        taken.add(_storable(slug))
         yield replace(p, slug=slug)
 
 
@@ -256,20 +273,94 @@ def _head_of(path: Path) -> str:
         return ""
 
 
-def _named(places: list[_Place], source: Source, known: Mapping[str, Repo]) -> Iterator[Discovered]:
-    """Give each place its id: origin, else relative path; a second clone of an origin gets its path appended."""
-    wanted = {p.slug: _origin(p.path) or p.slug for p in places if p.reason_code not in POINTERS}
-    holder = {name: slug for slug, name in wanted.items() if slug in known and known[slug].repo_id == name}
-    for slug, name in wanted.items():
-        holder.setdefault(name, slug)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """A place and the plain id it would have if it were alone; ``unread`` when what it holds cannot be told."""
+
+    slug: str
+    name: str
+    url: str
+    unread: bool = False
+
+
+def _named(
+    places: list[_Place], source: Source, known: Mapping[str, Repo], taken: Collection[str]
+) -> Iterator[Discovered]:
+    """Give each place its id."""
+    # What somebody may have committed, and what is only a pointer, comes after the others.
+    ranked = sorted(places, key=lambda p: (p.inside, p.reason_code in POINTERS))
+    wanted = [
+        _Wanted(
+            slug=_storable(p.slug),
+            name=_storable(_name(p)),
+            url=str(p.path),
+            unread=p.reason_code not in {None, *POINTERS},
+        )
+        for p in ranked
+    ]
+    ids = _ids(wanted, source, known, taken)
     for p in places:
-        name = wanted.get(p.slug, p.slug)
-        repo_id = name if holder.get(name, p.slug) == p.slug else f"{name}#{p.slug}"
-        repo = Repo(repo_id=_storable(repo_id), slug=_storable(p.slug), url=str(p.path), source=source.name)
-        before = known.get(p.slug)
+        slug = _storable(p.slug)
+        repo = Repo(repo_id=ids[slug], slug=slug, url=str(p.path), source=source.name)
+        before = known.get(repo.repo_id)
         if before is not None:
             repo = replace(repo, default_branch=before.default_branch)
         yield Discovered(repo=repo, reason_code=p.reason_code, detail=p.detail)
+
+
+def _ids(
+    wanted: Sequence[_Wanted], source: Source, known: Mapping[str, Repo], taken: Collection[str]
+) -> dict[str, str]:
+    """The id of each place by slug, no two alike. Scopes are named by it, so two clones must never swap theirs."""
+    used = set(taken)
+    ids: dict[str, str] = {}
+    past: dict[str, list[str]] = {}
+    for repo in known.values():
+        # A source that was renamed, or another that holds the same folder: it is the same repository.
+        past.setdefault(repo.slug if repo.source == source.name else f"url {repo.url}", []).append(repo.repo_id)
+    for w in wanted:
+        before = sorted([*past.get(w.slug, ()), *past.get(f"url {w.url}", ())], key=len)
+        kept = (i for i in before if i not in used and _is_of(i, w))
+        if (repo_id := next(kept, None)) is not None:
+            ids[w.slug] = repo_id
+            used.add(repo_id)
+    elsewhere = {*taken, *(r.repo_id for r in known.values() if r.source != source.name)}
+    used |= elsewhere
+    here = {w.slug: w for w in wanted}
+    unread = tuple(f"{w.url}/" for w in wanted if w.unread)
+    for repo in known.values():
+        there = here.get(repo.slug)
+        # It left its place when nothing is there, or one of another origin; in a folder that is unread it may be.
+        if repo.url.startswith(unread) or (
+            there is not None and (there.name == there.slug or _is_of(repo.repo_id, there))
+        ):
+            used.add(repo.repo_id)
+    for w in wanted:
+        if w.slug not in ids:
+            ids[w.slug] = next(i for i in _candidates(w, source, elsewhere) if i not in used)
+            used.add(ids[w.slug])
+    return ids
+
+
+def _is_of(repo_id: str, wanted: _Wanted) -> bool:
+    return repo_id == wanted.name or repo_id.startswith(f"{wanted.name}#")
+
+
+def _candidates(wanted: _Wanted, source: Source, elsewhere: Collection[str]) -> Iterator[str]:
+    """The plain id, else with the path, and the source if another one has the plain id."""
+    yield wanted.name
+    if wanted.name not in elsewhere:
+        yield f"{wanted.name}#{wanted.slug}"
+    yield f"{wanted.name}#{source.name}/{wanted.slug}"
+    for number in count(2):
+        yield f"{wanted.name}#{source.name}/{wanted.slug}#{number}"
+
+
+def _name(place: _Place) -> str:
+    """The origin, else the relative path. What lies in a work tree may have been committed there, its origin too."""
+    if place.inside or place.reason_code in POINTERS:
+        return place.slug
+    return _origin(place.path) or place.slug
 
 
 def _storable(name: str) -> str:

@@ -71,7 +71,7 @@ def occurrences(
     merge holds (an evil merge, or a side branch's name kept by the merge) are found against every parent.
     What ``odd`` names (``tips`` may hold those objects) stands at its path in the tagged tree, or at the tag's full
     name for a tagged blob, and at no commit: the tagged object takes its part, where no commit has the same place.
-    Order: path, then commit.
+    Order: path, then commit. More than ``max_each`` places of one blob are not kept: the oldest ones are.
     """
     wanted, odd = set(blobs), odd or {}
     if not wanted:
@@ -79,16 +79,14 @@ def occurrences(
     places: dict[str, dict[bytes, str]] = {}
     tagged = {o.oid for o in odd.values()}
     if commits := [t for t in tips if t not in tagged]:
-        _read_log(git, mirror, commits, _Raw(wanted, places))
+        _read_log(git, mirror, commits, _Raw(wanted, places, max_each))
     if trees := sorted({o.oid for o in odd.values() if o.kind == "tree"}):
-        _read_trees(git, mirror, trees, _Raw(wanted, places))
+        _read_trees(git, mirror, trees, _Raw(wanted, places, max_each))
     for name, o in odd.items():
         if o.kind == "blob" and o.oid in wanted:
             places.setdefault(o.oid, {}).setdefault(name.encode("utf-8"), o.oid)
     return {
-        blob: tuple(
-            Occurrence(path=display_path(path), commit=commit) for path, commit in sorted(there.items())[:max_each]
-        )
+        blob: tuple(Occurrence(path=display_path(path), commit=commit) for path, commit in sorted(there.items()))
         for blob, there in places.items()
     }
 
@@ -137,8 +135,9 @@ class _Raw:
     second of two trees, stands before its records.
     """
 
-    def __init__(self, wanted: set[str], places: dict[str, dict[bytes, str]]) -> None:
+    def __init__(self, wanted: set[str], places: dict[str, dict[bytes, str]], max_each: int) -> None:
         self._wanted = wanted
+        self._max_each = max_each
         self.places = places
         self._rest = b""
         self._commit = ""
@@ -152,7 +151,9 @@ class _Raw:
                 self._path_next = False
                 if self._blob is not None:
                     # Oldest first: the first commit that puts the blob at a path is the one that counts.
-                    self.places.setdefault(self._blob, {}).setdefault(field, self._commit)
+                    places = self.places.setdefault(self._blob, {})
+                    if len(places) < self._max_each:
+                        places.setdefault(field, self._commit)
                 continue
             # The first raw record follows its commit's line without a NUL between them.
             for line in field.split(b"\n"):

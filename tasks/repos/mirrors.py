@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from tasks.core.errors import ScanGapError
 from tasks.core.origins import Mirror, OddTag
@@ -49,10 +50,11 @@ class Mirrors:
     def refresh(self, repo: Repo) -> Mirror:
         """Bring the mirror up to date: one ``ls-remote``, and a fetch only if a ref moved.
 
+        A remote that is pushed to meanwhile is asked once more, to tell that from refs it does not hand over.
+
         Raises ScanGapError: ``fetch_stale`` when the remote cannot be read and a good mirror exists, else
         ``fetch``, ``fetch_timeout``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
         """
-        began = time.monotonic()
         place = self.path_of(repo.repo_id)
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.with_suffix(".lock")):
@@ -65,33 +67,19 @@ class Mirrors:
                 raise ScanGapError("empty_repository", "no head and no tag")
             fetched = before is None or before["remote"] != remote or before["url"] != repo.url
             if fetched:
-                try:
-                    self._fetch(repo, place, fresh=before is None)
-                except ScanGapError as e:
-                    if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
-                        raise _stale(e) from e
-                    raise
-                refs, odd, objects = self._local_refs(place / "git")
-                if _not_handed_over(remote, objects):
-                    head, remote = self._remote_refs(repo)  # did they move while they were fetched?
-                if lost := _not_handed_over(remote, objects):
-                    # git leaves out what a shallow remote cannot hand over whole, warns, and ends with 0.
-                    if before is None:
-                        self.forget(repo.repo_id)
-                    raise ScanGapError("incomplete", f"{len(lost)} refs were not handed over: is it a shallow clone?")
-                _write_state(place, {"url": repo.url, "remote": remote, "refs": refs, "odd": odd})
+                head, state = self._fetched(repo, place, before, head, remote)
+                _write_state(place, state)
             else:
                 assert before is not None
-                refs, odd = before["refs"], before["odd"]
+                state = before
                 with suppress(OSError):
                     os.utime(place / "state.json")  # `collect` goes by it
         return Mirror(
             path=place / "git",
-            head_ref=_head(head, refs),
-            refs=refs,
-            odd={name: OddTag(kind=kind, oid=oid) for name, (kind, oid) in odd.items()},
+            head_ref=_head(head, state["refs"]),
+            refs=state["refs"],
+            odd={name: OddTag(kind=kind, oid=oid) for name, (kind, oid) in state["odd"].items()},
             fetched=fetched,
-            duration_s=time.monotonic() - began,
         )
 
     def doubt(self, repo_id: str) -> None:
@@ -142,6 +130,32 @@ class Mirrors:
             elif name.startswith(("refs/heads/", "refs/tags/")):
                 refs[_text(name)] = oid
         return (_text(head) if head else None), refs
+
+    def _fetched(
+        self, repo: Repo, place: Path, before: Mapping[str, Any] | None, head: str | None, remote: dict[str, str]
+    ) -> tuple[str | None, dict[str, Any]]:
+        """Fetch what ``remote`` lists. Returns (what HEAD names by the newest listing, the state to be kept)."""
+        try:
+            self._fetch(repo, place, fresh=before is None)
+        except ScanGapError as e:
+            if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
+                raise _stale(e) from e
+            raise
+        refs, odd, objects = self._local_refs(place / "git")
+        if unlike := _not_handed_over(remote, objects):
+            try:
+                head, now = self._remote_refs(repo)
+            except ScanGapError as e:
+                raise _stale(e) if before is not None else e from e
+            # git leaves out what a shallow remote cannot hand over whole, warns, and ends with 0.
+            if lost := _lost(unlike, remote, now, before["remote"] if before is not None else {}, objects):
+                if before is None:
+                    self.forget(repo.repo_id)
+                raise ScanGapError("incomplete", f"{lost} refs were not handed over: is it a shallow clone?")
+            if not objects:
+                raise ScanGapError("empty_repository", "no head and no tag")
+            remote = now
+        return head, {"url": repo.url, "remote": _agreed(remote, objects), "refs": refs, "odd": odd}
 
     def _fetch(self, repo: Repo, place: Path, *, fresh: bool) -> None:
         """Fetch into the mirror, or make it. A damaged mirror is made anew once."""
@@ -250,18 +264,54 @@ def _not_handed_over(remote: Mapping[str, str], objects: Mapping[str, str]) -> l
     return [name for name, oid in remote.items() if not name.endswith("^{}") and objects.get(name) != oid]
 
 
+def _lost(
+    unlike: Iterable[str],
+    first: Mapping[str, str],
+    now: Mapping[str, str],
+    before: Mapping[str, str],
+    objects: Mapping[str, str],
+) -> int:
+    """How many of the refs that the mirror has unlike the first listing were not handed over, rather than moved.
+
+    ``now`` is a listing of after the fetch. A ref that is the same in both was there to be fetched; one that moved
+    between them was too when the mirror has it just as it was ``before``.
+    """
+    return sum(1 for n in unlike if n in now and (now[n] == first[n] or objects.get(n) == before.get(n)))
+
+
+def _agreed(remote: Mapping[str, str], objects: Mapping[str, str]) -> dict[str, str]:
+    """The listing that the mirror answers to: ``remote`` where the two agree, else what the mirror has.
+
+    A remote that moved since then differs from it, and is fetched from the next time.
+    """
+    peeled = {n: oid for n, oid in remote.items() if n.endswith("^{}")}
+    return {**objects, **{n: oid for n, oid in peeled.items() if _same(n.removesuffix("^{}"), remote, objects)}}
+
+
+def _same(name: str, remote: Mapping[str, str], objects: Mapping[str, str]) -> bool:
+    return name in objects and remote.get(name) == objects[name]
+
+
 def _access(repo: Repo) -> tuple[str, tuple[Mount, ...], bool]:
     """(address for git, what must be visible, whether the network is needed). Raises ScanGapError(protocol)."""
     if not is_address(repo.url):
         path = Path(repo.url).resolve()
-        return f"file://{path}", (Mount(source=path),), False
+        return _file_address(path), (Mount(source=path),), False
     scheme = repo.url.split("://", 1)[0] if "://" in repo.url else "ssh"
     if "::" in repo.url.split("/", 1)[0] or scheme not in PROTOCOLS or repo.url.startswith("-"):
         raise ScanGapError("protocol", f"{scheme[:20]} is not an allowed transport")
     if scheme == "file":
-        path = Path(repo.url.removeprefix("file://")).resolve()
-        return f"file://{path}", (Mount(source=path),) if path.exists() else (), False
+        told = unquote(repo.url.removeprefix("file://"), errors="surrogateescape")
+        if "\0" in told:
+            raise ScanGapError("fetch", "the address holds a null byte")
+        path = Path(told).resolve()
+        return _file_address(path), (Mount(source=path),) if path.exists() else (), False
     return repo.url, (), True
+
+
+def _file_address(path: Path) -> str:
+    """The address of a folder. Git decodes ``%xx`` in it, and nothing else."""
+    return f"file://{str(path).replace('%', '%25')}"
 
 
 def _make_empty(git_dir: Path) -> None:

@@ -11,11 +11,15 @@ from threading import Lock
 
 from tasks.core.errors import ScanGapError
 from tasks.core.types import Gap, PathFilter, TreeEntry, display_path
-from tasks.repos.git import Git
+from tasks.repos.git import Git, failure
 
 _REGULAR = ("100644", "100755", "100664")
 _SYMLINK, _SUBMODULE = "120000", "160000"
-_CACHED = 64
+_CACHED, _CACHED_FILES = 64, 500_000
+#: A hostile tree can name millions of files in a few kilobytes of objects; this is about a million.
+MAX_LISTING_BYTES = 128 * 1024**2
+#: PATH_MAX of Linux.
+_MAX_LINK_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,9 @@ def read_tree(git: Git, mirror: Path, commit: str) -> Tree:
     tree = _listed(git, mirror, commit)
     with _lock:
         _cache[key] = tree
-        while len(_cache) > _CACHED:
+        while len(_cache) > _CACHED or (
+            len(_cache) > 1 and sum(len(t.entries) for t in _cache.values()) > _CACHED_FILES
+        ):
             _cache.popitem(last=False)
     return tree
 
@@ -52,10 +58,16 @@ def read_tree(git: Git, mirror: Path, commit: str) -> Tree:
 def _listed(git: Git, mirror: Path, commit: str) -> Tree:
     """One call where all blobs are there; ``-l`` dies on the first missing one, and then sizes are asked apart."""
     listing = ["ls-tree", "-r", "-z", "--full-tree"]
-    done = git.run([*listing, "-l", commit], mirror=mirror)
+    done = git.run([*listing, "-l", commit], mirror=mirror, stdout_bytes=MAX_LISTING_BYTES)
     if done.exit_code == 0:
         return _parse(commit, done.stdout)
-    tree = _parse(commit, git.check([*listing, commit], mirror=mirror))
+    if not done.output_overflow:
+        done = git.run([*listing, commit], mirror=mirror, stdout_bytes=MAX_LISTING_BYTES)
+    if done.output_overflow:
+        raise ScanGapError("too_many_files", f"the names of the tree are more than {MAX_LISTING_BYTES // 1024**2} MB")
+    if done.exit_code != 0:
+        raise failure(done)
+    tree = _parse(commit, done.stdout)
     sizes = blob_sizes(git, mirror, sorted({e.blob for e in tree.entries}))
     return replace(tree, entries=tuple(replace(e, size_bytes=sizes.get(e.blob, -1)) for e in tree.entries))
 
@@ -128,9 +140,10 @@ def gaps_for(tree: Tree, reads: PathFilter, target: Callable[[bytes], bytes | No
 
 
 def links_of(git: Git, mirror: Path, tree: Tree, reads: PathFilter) -> Callable[[bytes], bytes | None]:
-    """The texts of the links a tool would read, fetched in one call; for ``gaps_for``."""
+    """The texts of the links a tool would read; for ``gaps_for``. What is too long for a path is no link's text."""
     from tasks.repos.checkout import read_blobs
 
-    oids = sorted({oid for path, mode, oid in tree.others if mode == _SYMLINK and reads(path)})
+    named = sorted({oid for path, mode, oid in tree.others if mode == _SYMLINK and reads(path)})
+    oids = [oid for oid, size in blob_sizes(git, mirror, named).items() if size <= _MAX_LINK_BYTES]
     texts = {oid.encode(): data for oid, data in read_blobs(git, mirror, oids).items()} if oids else {}
     return texts.get

@@ -135,7 +135,6 @@ class Bandit:
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(_observations(document["results"], inside, target, key)),
             gaps=tuple(gaps),
-            files_read=len(read),
         )
 
     @form_checked("bandit")

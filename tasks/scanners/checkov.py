@@ -154,7 +154,6 @@ class Checkov:
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(_observations(document["checks"], target)),
             gaps=tuple(gaps),
-            files_read=len(target.files) - sum(1 for g in gaps if g.blob),
         )
 
 

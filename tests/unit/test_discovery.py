@@ -24,9 +24,18 @@ def org(tmp_path: Path) -> Path:
 
 
 def look(
-    org: Path | str, git: Git, known: dict[str, Repo] | None = None, roots: tuple[Path, ...] = ()
+    org: Path | str,
+    git: Git,
+    known: dict[str, Repo] | None = None,
+    roots: tuple[Path, ...] = (),
+    taken: tuple[str, ...] = (),
+    source: str = "org",
 ) -> list[Discovered]:
-    return discover(Source(name="org", location=str(org)), git, known or {}, roots)
+    return discover(Source(name=source, location=str(org)), git, known or {}, roots, taken)
+
+
+def known_of(found: list[Discovered]) -> dict[str, Repo]:
+    return {d.repo.repo_id: d.repo for d in found}
 
 
 def reasons(found: list[Discovered]) -> dict[str, str | None]:
@@ -368,6 +377,111 @@ def test_a_moved_repository_keeps_its_id(org: Path, git: Git) -> None:
     assert names(look(org, git, known)) == {"new": "git.example.invalid/team/app"}
 
 
+APP, PLAIN = "https://git.example.invalid/team/app.git", "git.example.invalid/team/app"
+
+
+def test_clones_keep_their_ids_when_the_holder_of_the_plain_one_is_removed(org: Path, git: Git) -> None:
+    for name in ("one", "two", "three"):
+        with_origin(org / name, APP)
+    known = known_of(look(org, git))
+    expected = {"one": PLAIN, "three": f"{PLAIN}#three", "two": f"{PLAIN}#two"}
+    assert {r.slug: i for i, r in known.items()} == expected
+    (org / "one").rename(org.parent / "away")
+    assert names(look(org, git, known)) == {n: i for n, i in expected.items() if n != "one"}
+    (org.parent / "away").rename(org / "one")
+    assert names(look(org, git, known)) == expected
+
+
+def test_no_new_clone_takes_the_id_of_one_that_cannot_be_read(
+    org: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_origin(org / "deep" / "old", APP)
+    known = known_of(look(org, git))
+    with_origin(org / "another", APP)
+    listing = os.scandir
+
+    def closed(path: str | Path) -> object:
+        if str(path) == str(org / "deep"):
+            raise PermissionError(13, "Permission denied")
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert names(look(org, git, known))["another"] == f"{PLAIN}#another"
+    monkeypatch.undo()
+    (org / "deep" / "old" / ".git" / "config").unlink()  # what is there does not say whose clone it is
+    assert names(look(org, git, known))["another"] == f"{PLAIN}#another"
+
+
+def test_a_place_that_now_holds_another_clone_gives_up_its_id(org: Path, git: Git) -> None:
+    with_origin(org / "app", APP)
+    known = known_of(look(org, git))
+    (org / "app").rename(org / "app-old")
+    with_origin(org / "app", "https://git.example.invalid/team/new.git")
+    assert names(look(org, git, known)) == {"app": "git.example.invalid/team/new", "app-old": PLAIN}
+
+
+def test_a_new_clone_leaves_the_plain_id_to_a_source_that_has_it(org: Path, tmp_path: Path, git: Git) -> None:
+    with_origin(org / "app", APP)
+    other = with_origin(tmp_path / "other" / "app", APP).path.parent
+    elsewhere = known_of(look(other, git, source="other"))
+    expected = {"app": f"{PLAIN}#org/app"}
+    assert names(look(org, git, elsewhere)) == expected, "a source that is not in this run"
+    assert names(look(org, git, taken=(PLAIN,))) == expected, "a source of this run"
+    # Known by it, it keeps it: with the other source or without.
+    known = known_of(look(org, git, elsewhere))
+    assert names(look(org, git, known)) == names(look(org, git, {**known, **elsewhere})) == expected
+    assert names(look(org, git, known, taken=(PLAIN,))) == expected
+
+
+def test_no_two_places_have_one_id_whatever_they_are_called(org: Path, tmp_path: Path, git: Git) -> None:
+    for name in ("app", "b/app"):
+        with_origin(org / name, APP)
+    taken = (PLAIN, f"{PLAIN}#b/app", f"{PLAIN}#org/app")
+    assert names(look(org, git, taken=taken)) == {"app": f"{PLAIN}#org/app#2", "b/app": f"{PLAIN}#org/b/app"}
+
+
+def test_a_source_that_was_renamed_keeps_its_ids(org: Path, git: Git) -> None:
+    for name in ("one", "two"):
+        with_origin(org / name, APP)
+    known = known_of(look(org, git, source="before"))
+    assert names(look(org, git, known)) == {"one": PLAIN, "two": f"{PLAIN}#two"}
+
+
+def test_an_address_keeps_the_id_it_was_known_by(git: Git) -> None:
+    known = known_of(look(APP, git, taken=(PLAIN,)))
+    assert list(known) == [f"{PLAIN}#org/{PLAIN}"]
+    assert list(known_of(look(APP, git, known))) == list(known)
+
+
+def test_what_is_committed_takes_no_id_before_its_repository(tmp_path: Path, git: Git) -> None:
+    root = with_origin(tmp_path / "root", APP).path
+    Repository(root / PLAIN, bare=True)
+    assert names(look(root, git)) == {PLAIN: f"{PLAIN}#{PLAIN}", "root": PLAIN}
+
+
+def test_a_repository_committed_in_another_takes_nobodys_id(org: Path, git: Git) -> None:
+    victim = "https://git.example.invalid/org/victim.git"
+    for name in ("app", "zoo"):  # one that is found before the victim, and one after
+        Repository(org / name)
+        with_origin(org / name / "ordinary", victim)
+        bare = Repository(org / name / "deep" / "evil", bare=True)
+        bare.git("remote", "add", "origin", victim)
+    (org / "submodule").mkdir()
+    (org / "submodule" / ".git").write_text("gitdir: ../app/.git\n")
+    Repository(org / "submodule" / "evil", bare=True).git("remote", "add", "origin", victim)
+    with_origin(org / "victim", victim)
+    assert names(look(org, git)) == {
+        "app": "app",
+        "app/deep/evil": "app/deep/evil",
+        "app/ordinary": "app/ordinary",
+        "submodule/evil": "submodule/evil",
+        "victim": "git.example.invalid/org/victim",
+        "zoo": "zoo",
+        "zoo/deep/evil": "zoo/deep/evil",
+        "zoo/ordinary": "zoo/ordinary",
+    }
+
+
 def test_the_configuration_of_a_repository_is_read_as_text_only(org: Path, tmp_path: Path, git: Git) -> None:
     repository = Repository(org / "app")
     (tmp_path / "included").write_text('[remote "origin"]\n\turl = https://evil.example.invalid/x.git\n')
@@ -387,6 +501,14 @@ def test_a_name_that_is_not_utf8_can_be_stored(org: Path, git: Git) -> None:
     assert found.repo.slug == "caf\\xe9"
     assert found.repo.repo_id.encode("utf-8") == b"caf\\xe9"
     assert os.fsencode(found.repo.url).endswith(b"caf\xe9/.git"), "the path stays what the file system calls it"
+
+
+def test_names_that_are_stored_alike_are_two(org: Path, git: Git) -> None:
+    for name in (b"caf\xe9", b"caf\\xe9"):
+        Path(os.fsdecode(os.fsencode(org) + b"/" + name)).mkdir()
+        real_git(Path(os.fsdecode(os.fsencode(org) + b"/" + name)), "init", "--quiet", ".")
+    found = look(org, git)
+    assert len({d.repo.repo_id for d in found}) == len({d.repo.slug for d in found}) == 2
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,16 @@ def test_a_finding_on_a_path_that_was_not_read_stays_open() -> None:
     assert table.status() == {"app.py": "fixed", "lib.py": "fixed"}
 
 
+def test_nothing_closes_while_something_unread_may_stand_anywhere() -> None:
+    """A limit left blobs unread, and nobody knows their paths."""
+    table = Table()
+    table.see(change_of(result("1", FLAW, OTHER)))
+    rest = Gap(path="", reason_code="total_size", detail="5 of 9 blobs were not read")
+    assert table.see(change_of(result("2", FLAW, gaps=(rest,))))[1:] == (0, 0)
+    assert set(table.status().values()) == {"open"}
+    assert table.see(change_of(result("3", FLAW)))[1:] == (0, 1)
+
+
 def test_a_gap_opens_nothing() -> None:
     table = Table()
     table.see(change_of(result("1", FLAW)))

@@ -274,14 +274,14 @@ def test_the_log_may_be_cut_anywhere(git: Git, upstream: Repository) -> None:
     log = bytearray()
     args = ["log", "--reverse", "--raw", "-z", "-m", "--root", "--no-abbrev", "--format=commit %H", tip]
     git.check(args, mirror=upstream.git_dir, sink=log.extend)
-    whole = history._Raw(wanted, {})
+    whole = history._Raw(wanted, {}, history.MAX_EACH)
     whole.feed(bytes(log))
     assert {blob: set(p) for blob, p in whole.places.items()} == {
         upstream.blob(b"one"): {b"a", b"new\nline"},
         upstream.blob(b"two"): {b"b c", b"a"},
     }
     for size in (1, 2, 7, 41):
-        cut = history._Raw(wanted, {})
+        cut = history._Raw(wanted, {}, history.MAX_EACH)
         for start in range(0, len(log), size):
             cut.feed(bytes(log[start : start + size]))
         assert cut.places == whole.places
@@ -421,3 +421,11 @@ def test_a_random_history_with_tagged_trees_and_blobs_is_told_exactly(git: Git, 
             stood |= {(b, p) for p, b in trees[c].items()}
         found = occurrences(git, source.git_dir, tips, {b for b, _ in stood}, odd)
         assert {(b, o.path) for b, there in found.items() for o in there} == stood, (seed, tips)
+
+
+def test_of_very_many_places_the_oldest_are_kept(git: Git, upstream: Repository) -> None:
+    upstream.commit({"first": b"same"})
+    tip = upstream.commit({f"{n}": b"same" for n in range(10)})
+    blob = upstream.blob(b"same")
+    found = occurrences(git, upstream.git_dir, [tip], [blob], max_each=3)[blob]
+    assert len(found) == 3 and "first" in {o.path for o in found}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import Outcome
 from tasks.lake.schema import TABLES
+from tasks.scanners import SCANNERS
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(p for room in ("flows", "tasks", "deployments") for p in (ROOT / room).rglob("*.py"))
@@ -128,3 +130,10 @@ def test_the_readme_names_every_command() -> None:
     names = [c.name for c in app.registered_commands if c.name] + [g.name for g in app.registered_groups if g.name]
     assert names
     assert not [n for n in names if n not in readme]
+
+
+def test_every_scanner_is_held_apart_from_the_others() -> None:
+    """A new adapter that the contract forgets could import another one."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (apart,) = (c for c in contracts if c["type"] == "independence")
+    assert set(apart["modules"]) == {f"tasks.scanners.{s.name}" for s in SCANNERS}

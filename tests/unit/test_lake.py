@@ -77,6 +77,37 @@ def test_there_is_no_lake_until_a_run_makes_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", ["my läke", "a#b", "{a,b}", "100%", "it's", "team=x"])
+def test_a_lake_in_a_folder_of_any_such_name_is_published_to_and_read(tmp_path: Path, folder: str) -> None:
+    lake = Lake.open(tmp_path / folder / "lake", key_id=KEY_ID)
+    put(lake, night(1, result("one", observation("x")), result("two", observation("y"), repo_id="größe")))
+    snapshot = Lake.open(lake.path, key_id=None).snapshot()
+    assert [r["part"] for r in snapshot.table("observations").to_pylist()] == ["2026-03"] * 2
+    assert rows(snapshot, "SELECT count(*) AS n FROM findings") == [{"n": 2}]
+    assert verify(lake) == []
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["[a", "a]", "a^b", "a|b", "a*", "a?b", "a%20b", "a\\b", "a\nb", "a\x7f", "caf\udce9", "part=1", "tool=x"],
+)
+def test_a_path_that_would_fail_later_is_refused_before_anything_is_written(tmp_path: Path, folder: str) -> None:
+    for key_id in (KEY_ID, None):
+        with pytest.raises(LakeError, match="no lake can be kept") as refused:
+            Lake.open(tmp_path / folder / "lake", key_id=key_id)
+        assert "rename" in refused.value.advice
+        assert refused.value.message.isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_such_a_path_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a[1]")
+    with pytest.raises(LakeError, match="no lake can be kept"):
+        Lake.open(tmp_path / "link" / "lake", key_id=KEY_ID)
+    assert list((tmp_path / "a[1]").iterdir()) == []
+
+
 @pytest.mark.parametrize("card", [b"", b"{", b"[]", b"{}", b'{"key_id": "x", "format": "?", "schema_version": 1}'])
 def test_a_damaged_card_is_an_error_with_advice(lake: Lake, card: bytes) -> None:
     (lake.path / "lake.json").write_bytes(card)

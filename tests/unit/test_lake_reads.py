@@ -107,6 +107,15 @@ def test_an_unchanged_night_leaves_the_marts_alone(house: House) -> None:
     assert {Path(p).name for p in before if after[p] != before[p]} >= {"gaps.parquet", "freshness.parquet"}
 
 
+def test_marts_that_somebody_removed_are_written_whole(house: House) -> None:
+    findings = house.place / "lake" / "marts" / "findings"
+    before = sorted(map(repr, pq.read_table(findings).to_pylist()))
+    assert before
+    shutil.rmtree(findings)
+    house.run()
+    assert sorted(map(repr, pq.read_table(findings).to_pylist())) == before
+
+
 def test_a_night_with_one_failure_writes_what_stands(house: House) -> None:
     house.commit("fine", a="crash")
     house.run()

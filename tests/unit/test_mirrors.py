@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tests.builders import Repository
 from tests.builders import git as real_git
-from tests.mirrored import content, fingerprint
+from tests.mirrored import content, fingerprint, reason
 
 
 class NotedGit(Git):
@@ -27,10 +27,16 @@ class NotedGit(Git):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.asked: list[str] = []
+        #: What happens just before or after a subcommand is run, once each.
+        self.before: dict[str, Callable[[], object]] = {}
+        self.after: dict[str, Callable[[], object]] = {}
 
     def run(self, args: Sequence[str], **kwargs: Any) -> Completed:
         self.asked.append(args[0])
-        return super().run(args, **kwargs)
+        self.before.pop(args[0], lambda: None)()
+        done = super().run(args, **kwargs)
+        self.after.pop(args[0], lambda: None)()
+        return done
 
 
 @pytest.fixture
@@ -242,6 +248,98 @@ def test_an_address_that_changed_is_fetched_anew(mirrors: Mirrors, upstream: Rep
     moved = replace(upstream.repo(), url=str(upstream.path.rename(tmp_path / "moved") / ".git"))
     assert mirrors.refresh(moved).fetched
     assert not mirrors.refresh(moved).fetched
+
+
+# -- remotes that move while they are fetched ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_push_before_the_fetch_and_another_after_it_lose_nothing(
+    mirrors: Mirrors, upstream: Repository, git: NotedGit, known: bool
+) -> None:
+    upstream.commit({"a.txt": b"zero"})
+    if known:
+        mirrors.refresh(upstream.repo())
+        upstream.commit({"a.txt": b"one"})
+    fetched: list[str] = []
+    git.before["fetch"] = lambda: fetched.append(upstream.commit({"a.txt": b"two"}))
+    git.after["fetch"] = lambda: upstream.commit({"a.txt": b"three"})
+    mirror = mirrors.refresh(upstream.repo())
+    assert mirror.refs == {"refs/heads/main": fetched[0]}
+    assert content(mirror) == {"a.txt": "two"}
+    git.asked.clear()
+    after = mirrors.refresh(upstream.repo())
+    assert after.fetched and content(after) == {"a.txt": "three"}
+    assert not mirrors.refresh(upstream.repo()).fetched
+
+
+def test_a_remote_that_moves_back_is_fetched_again(mirrors: Mirrors, upstream: Repository, git: NotedGit) -> None:
+    first = upstream.commit({"a.txt": b"one"})
+    git.before["fetch"] = lambda: upstream.commit({"a.txt": b"two"})
+    assert content(mirrors.refresh(upstream.repo())) == {"a.txt": "two"}
+    upstream.git("reset", "--quiet", "--hard", first)
+    assert content(mirrors.refresh(upstream.repo())) == {"a.txt": "one"}
+
+
+def test_what_was_pushed_before_the_fetch_is_not_fetched_twice(
+    mirrors: Mirrors, upstream: Repository, git: NotedGit
+) -> None:
+    upstream.commit({"a.txt": b"one"})
+
+    def push() -> None:
+        upstream.commit({"a.txt": b"two"})
+        upstream.git("branch", "new")
+        upstream.git("tag", "--annotate", "--message", "v", "v1")
+
+    git.before["fetch"] = push
+    assert mirrors.refresh(upstream.repo()).fetched
+    assert not mirrors.refresh(upstream.repo()).fetched
+
+
+def test_a_branch_deleted_while_it_is_fetched_is_not_lost(
+    mirrors: Mirrors, upstream: Repository, git: NotedGit
+) -> None:
+    commit = upstream.commit({"a.txt": b"one"})
+    upstream.git("branch", "short-lived")
+    git.before["fetch"] = lambda: upstream.git("branch", "-D", "short-lived")
+    assert mirrors.refresh(upstream.repo()).refs == {"refs/heads/main": commit}
+    assert not mirrors.refresh(upstream.repo()).fetched
+
+
+def test_a_remote_that_is_emptied_while_it_is_fetched_is_empty(
+    mirrors: Mirrors, upstream: Repository, git: NotedGit
+) -> None:
+    upstream.commit({"a.txt": b"one"})
+    git.before["fetch"] = lambda: upstream.git("update-ref", "-d", "refs/heads/main")
+    for _ in range(2):
+        assert reason(mirrors, upstream.repo()) == "empty_repository"
+
+
+@pytest.mark.parametrize(("known", "told"), [(False, "fetch"), (True, "fetch_stale")])
+def test_a_remote_that_goes_away_after_it_moved_is_stale_when_it_is_known(
+    mirrors: Mirrors, upstream: Repository, git: NotedGit, known: bool, told: str
+) -> None:
+    upstream.commit({"a.txt": b"zero"})
+    if known:
+        mirrors.refresh(upstream.repo())
+        upstream.commit({"a.txt": b"one"})
+    hidden = upstream.path.with_name("hidden")
+    git.before["fetch"] = lambda: upstream.commit({"a.txt": b"two"})
+    git.after["fetch"] = lambda: upstream.path.rename(hidden)
+    assert reason(mirrors, upstream.repo()) == told
+    hidden.rename(upstream.path)
+    assert content(mirrors.refresh(upstream.repo())) == {"a.txt": "two"}
+
+
+@pytest.mark.parametrize("folder", ["a%20b", "100%", "a b", "a+b", "a?b#c", "käse", "a%2Fb", "a::b"])
+@pytest.mark.parametrize("as_address", [False, True])
+def test_a_folder_of_any_name_is_fetched_from(mirrors: Mirrors, tmp_path: Path, folder: str, as_address: bool) -> None:
+    there = Repository(tmp_path / folder / "app")
+    there.commit({"a.txt": b"one"})
+    repo = there.repo()
+    if as_address:
+        repo = replace(repo, url=f"file://{repo.url.replace('%', '%25')}")
+    assert content(mirrors.refresh(repo)) == {"a.txt": "one"}
 
 
 def test_two_refreshes_at_once_fetch_once(mirrors: Mirrors, upstream: Repository, git: NotedGit) -> None:

@@ -8,6 +8,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,10 @@ def test_a_remote_that_was_never_there_is_a_failed_fetch(mirrors: Mirrors, upstr
     gone = replace(upstream.repo(), url=str(upstream.path / "gone"))
     assert reason(mirrors, gone) == "fetch"
     assert not mirrors.path_of(gone.repo_id).exists()
+
+
+def test_an_address_with_a_null_byte_is_a_failed_fetch(mirrors: Mirrors) -> None:
+    assert reason(mirrors, Repo(repo_id="n", slug="n", url="file:///srv/a%00b", source="test")) == "fetch"
 
 
 def test_a_folder_that_is_no_repository_is_a_failed_fetch(mirrors: Mirrors, tmp_path: Path) -> None:
@@ -160,6 +165,25 @@ def test_a_remote_that_became_shallow_leaves_the_old_mirror(mirrors: Mirrors, tm
     assert content(mirror) == {"a.txt": "one"}
     shutil.rmtree(tmp_path / "served.git")
     assert reason(mirrors, repo) == "fetch_stale", "what is known is not forgotten"
+
+
+def test_a_shallow_remote_that_moves_while_it_is_fetched_is_never_taken_for_the_whole(
+    mirrors: Mirrors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = Repository(tmp_path / "origin")
+    origin.commit({"a.txt": b"one"})
+    origin.commit({"a.txt": b"two"})
+    real_git(tmp_path, "clone", "--quiet", "--bare", "--depth=1", f"file://{origin.path}", "shallow.git")
+    repo = Repo(repo_id="s", slug="s", url=str(tmp_path / "shallow.git"), source="test")
+    origin.commit({"a.txt": b"three"})
+    fetch = Mirrors._fetch
+
+    def moving(self: Mirrors, *args: Any, **kwargs: Any) -> None:
+        fetch(self, *args, **kwargs)
+        real_git(tmp_path / "shallow.git", "fetch", "--quiet", "--depth=1", f"file://{origin.path}", "+main:main")
+
+    monkeypatch.setattr(Mirrors, "_fetch", moving)
+    assert reason(mirrors, repo) == "incomplete"
 
 
 def test_objects_borrowed_from_elsewhere_are_not_followed(mirrors: Mirrors, tmp_path: Path) -> None:

@@ -186,6 +186,18 @@ def test_a_twin_does_not_try_what_failed_beside_it(house: House) -> None:
     assert attempts(house)["b-crashes"] == 1
 
 
+def test_a_twin_whose_failing_brother_is_gone_is_tried_when_it_is_due(house: House) -> None:
+    """What a killed run left of the brother is never decided on; it counts for the twin once."""
+    killed_after_the_crash(house)
+    shutil.rmtree(house.place / "org" / "b-crashes")
+    house.run(only=["b-twin"])
+    assert house.starts == ["a-fine", "b-crashes"]
+    house.harmless = frozenset({"crash"})
+    house.run(only=["b-twin"])
+    assert house.starts[-1] == "b-twin"
+    assert [r["outcome"] for r in house.rows("scopes") if r["slug"] == "b-twin"] == ["ok"]
+
+
 def test_a_failure_that_waits_learns_when_it_is_due_that_a_twin_was_scanned(house: House) -> None:
     """A fork that comes later is tried at once, and by then the tool is well."""
 

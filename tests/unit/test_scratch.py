@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.means import opened
+from flows import means
 from flows.settings import Settings
 from tasks.patrol import scratch
 
@@ -65,31 +65,40 @@ def test_a_file_is_linked_or_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "copied").samefile(tmp_path / "a")
 
 
-def test_the_place_in_memory_is_ours_alone_and_does_not_outlive_the_run(tmp_path: Path) -> None:
-    with opened(Settings(home=tmp_path / "home")) as means:
-        assert means.memory is not None
-        assert stat.S_IMODE(means.memory.stat().st_mode) == 0o700
-        (means.memory / "left by a kill").mkdir()
-        place = means.memory
-    assert not place.exists()
+@pytest.fixture
+def shm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place of the test's own in the place of the system's."""
+    place = tmp_path / "shm"
     place.mkdir()
-    (place / "left by a kill").mkdir()
-    with opened(Settings(home=tmp_path / "home")) as means:
-        assert means.memory == place and not any(place.iterdir())
+    monkeypatch.setattr(means, "_MEMORY", place)
+    return place
 
 
-def test_a_place_in_memory_that_another_holds_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def taken(*_: object, **__: object) -> None:
-        raise FileExistsError
+def test_the_place_in_memory_is_ours_alone_and_does_not_outlive_the_run(tmp_path: Path, shm: Path) -> None:
+    with means.opened(Settings(home=tmp_path / "one")) as one, means.opened(Settings(home=tmp_path / "two")) as two:
+        assert one.memory is not None and two.memory is not None
+        assert stat.S_IMODE(one.memory.stat().st_mode) == 0o700
+        assert set(shm.iterdir()) == {one.memory, two.memory}
+    assert not any(shm.iterdir())
 
-    with opened(Settings(home=tmp_path / "home")) as means:
-        place = means.memory
-    mkdir = Path.mkdir
-    monkeypatch.setattr(Path, "mkdir", lambda self, *a, **k: taken() if self == place else mkdir(self, *a, **k))
-    with opened(Settings(home=tmp_path / "home")) as means:
-        assert means.memory is None
+
+def test_what_a_killed_run_left_in_memory_is_removed_and_what_others_hold_is_not(tmp_path: Path, shm: Path) -> None:
+    left = shm / f"nightwarden-{os.getuid()}-killed"
+    (left / "checkout").mkdir(parents=True)
+    (shm / "someone-elses").mkdir()
+    (shm / f"nightwarden-{os.getuid()}-link").symlink_to(tmp_path)
+    with means.opened(Settings(home=tmp_path / "one")) as one:
+        assert not left.exists() and (shm / "someone-elses").exists() and tmp_path.exists()
+        with means.opened(Settings(home=tmp_path / "two")):
+            assert one.memory is not None and one.memory.exists()
+
+
+def test_without_a_place_in_memory_the_disk_is_used(tmp_path: Path, shm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(means, "_MEMORY", shm / "not-there")
+    with means.opened(Settings(home=tmp_path / "home")) as it:
+        assert it.memory is None
 
 
 def test_a_plan_takes_no_memory(tmp_path: Path) -> None:
-    with opened(Settings(home=tmp_path / "home"), write=False) as means:
-        assert means.memory is None
+    with means.opened(Settings(home=tmp_path / "home"), write=False) as it:
+        assert it.memory is None

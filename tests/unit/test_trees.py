@@ -120,3 +120,24 @@ def test_a_tree_that_cannot_be_read_is_incomplete(git: Git, upstream: Repository
     with pytest.raises(ScanGapError) as refused:
         read_tree(git, upstream.git_dir, commit)
     assert refused.value.reason_code in ("incomplete", "corrupt")
+
+
+def test_a_link_that_is_too_long_for_a_path_is_not_read(git: Git, upstream: Repository) -> None:
+    """Its blob may be of any size; it stays a gap."""
+    long, short = upstream.blob(b"y" * 5000), upstream.blob(b"app.py")
+    tree = upstream.raw_tree(
+        (b"100644", b"app.py", upstream.blob(b"x")), (b"120000", b"long.py", long), (b"120000", b"short.py", short)
+    )
+    found = read_tree(git, upstream.git_dir, upstream.commit_tree(tree))
+    reads = PathFilter(suffixes=(b".py",))
+    texts = links_of(git, upstream.git_dir, found, reads)
+    assert texts(long.encode()) is None and texts(short.encode()) == b"app.py"
+    assert [g.path for g in gaps_for(found, reads, texts)] == ["long.py"]
+
+
+def test_a_tree_of_too_many_names_is_a_gap(git: Git, upstream: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "MAX_LISTING_BYTES", 2000)
+    commit = upstream.commit({f"{n:030}.py": b"x" for n in range(100)})
+    with pytest.raises(ScanGapError) as told:
+        read_tree(git, upstream.git_dir, commit)
+    assert told.value.reason_code == "too_many_files"
