@@ -14,12 +14,17 @@ from tests.builders import GIT_ENVIRONMENT
 
 
 class GitServer:
-    """Serves the repositories below a folder. ``asked`` notes what each request wanted; ``answer`` forces a status."""
+    """Serves the repositories below a folder. ``asked`` notes what each request wanted; ``answer`` forces a status.
+
+    What ``mute`` lists (``refs``, ``fetch``) is never answered.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.asked: list[str] = []
         self.answer: int | None = None
+        self.mute: set[str] = set()
+        self.over = threading.Event()
         self.url = ""
 
 
@@ -38,6 +43,9 @@ def serving(root: Path) -> Iterator[GitServer]:
         def _backend(self, body: bytes) -> None:
             path, _, query = self.path.partition("?")
             server.asked.append("fetch" if b"command=fetch" in body else "refs")
+            if server.asked[-1] in server.mute:
+                server.over.wait()
+                return
             if server.answer is not None:
                 self.send_response(server.answer)
                 self.send_header("WWW-Authenticate", 'Basic realm="team"')
@@ -77,7 +85,10 @@ def serving(root: Path) -> Iterator[GitServer]:
 
     with _running(Handler) as url:
         server.url = url
-        yield server
+        try:
+            yield server
+        finally:
+            server.over.set()
 
 
 @contextmanager

@@ -16,7 +16,10 @@ def fits(memory: Path, size_bytes: int) -> bool:
     """Whether so many bytes may be written to memory: they are few, and much more is free there and on the machine."""
     if size_bytes > MEMORY_BYTES:
         return False
-    there = os.statvfs(memory)
+    try:
+        there = os.statvfs(memory)
+    except OSError:  # somebody has cleaned up there, as a system does when a user logs out
+        return False
     free = min(there.f_bavail * there.f_frsize, _available_bytes())
     return free > 4 * size_bytes + MEMORY_LEFT_BYTES
 

@@ -188,6 +188,8 @@ class Patrol:
             if e.reason_code == "cancelled":
                 raise
             state.reason_code, state.detail = e.reason_code, e.detail
+        except Exception as e:  # a fault of ours on one repository is that one's reason
+            state.reason_code, state.detail = "internal", type(e).__name__
         finally:
             self.progress.end(state.repo.slug, failed=state.reason_code is not None)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.core.errors import NightwardenError, ScanGapError
+from tasks.core.errors import ScanGapError
 from tasks.core.ports import Divisible
 from tasks.core.types import Outcome, RawReport, Scan, Target, TreeEntry, Unit
 from tasks.patrol import history_scan, tree_scan
@@ -111,7 +111,7 @@ class Sharing:
                 return None
             try:
                 looks = self._together([own, *jobs])
-            except (NightwardenError, OSError) as e:
+            except Exception as e:  # whatever it is, a neighbour may have caused it
                 if isinstance(e, ScanGapError) and e.reason_code == "cancelled":
                     raise
                 looks = {}  # each alone tells best what is wrong
@@ -157,12 +157,10 @@ class Sharing:
     def _prepared(self, state: RepoState, p: Planned) -> Job | None:
         try:
             return self._ctx.prepare(state, p)
-        except ScanGapError as e:
-            if e.reason_code == "cancelled":
+        except Exception as e:  # its own thread meets the same and says so
+            if isinstance(e, ScanGapError) and e.reason_code == "cancelled":
                 raise
-        except (NightwardenError, OSError, ValueError):
-            pass
-        return None  # its own thread meets the same and says so
+            return None
 
     def _settle(self, scope: ScopeKey, row: Scan | None) -> None:
         """Tell whoever waits for a scan; without a row it is free again, to be done alone."""

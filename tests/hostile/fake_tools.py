@@ -14,11 +14,14 @@ from pathlib import Path
 FLAW = {"bandit": b"shell=True", "checkov": b"0.0.0.0/0"}
 RULE = {"bandit": "B602", "checkov": "CKV_AWS_24"}
 SUFFIX = {"bandit": ".py", "checkov": ".tf"}
+#: Holds 75 MB for as long as it is let: for a limit of 64 MB, the least that the settings take.
+GROW = "(head -c 75000000 /dev/zero; sleep 600) | tail -c 80000000"
 
 #: What the fake bandit does for each word, in the shell. ``report`` prints a whole report.
 BANDIT: Mapping[str, str] = {
     "hang": "while :; do sleep 1; done",
     "crash": "kill -SEGV $$",
+    "grow": GROW,
     "write half": "report | head -c 90",
     "pass over": "report -not -name b.py",
     "read nothing": "report -name nothing",
@@ -53,6 +56,7 @@ esac
 CHECKOV: Mapping[str, str] = {
     "hang": "while :; do sleep 1; done",
     "crash": "kill -SEGV $$",
+    "grow": GROW,
     "leave": "exit 7",
     "leave without an error": "exit 0",
     "write half": "report | head -c 40; exit 0",

@@ -55,7 +55,7 @@ class Story:
     nights: list[Night]
 
     def next(self, binary: Path | None = None, **more: object) -> Night:
-        how = {"binary": binary or self.binary, "timeout_s": 4}
+        how = {"binary": binary or self.binary, "timeout_s": 4, "memory_mb": 64}
         self.nights.append(night(self.home, self.org, tools=[self.tool], each_tool={self.tool: how}, **more))
         return self.nights[-1]
 
@@ -120,8 +120,10 @@ def test_fake_tool_is_asked_to(told: Story, slug: str) -> None:
     every = {(told.path(s), RULE[told.tool]) for s in STEMS}
     assert first.said(slug, told.tool) == ("ok", None)
     assert first.open(slug, told.tool) == every
-    assert second.said(slug, told.tool) == (outcome, reason)
+    assert second.said(slug, told.tool) == (outcome, reason), second.scan(slug, told.tool)["detail"]
     assert second.unread(slug, told.tool) == {(told.path(s), why) for s, why in unread.items()}
+    if slug == "grow":
+        assert [g["detail"] for g in second.gaps[slug, told.tool]] == ["memory"]
     # The mended file's finding closes if, and only if, that file was read.
     read = outcome != "failed" and MENDED not in unread
     mended = {(told.path(MENDED), RULE[told.tool])} if read else set()

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ScanGapError
+from tasks.core.process import ProcessRunner
 from tasks.core.types import Repo
+from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tests.builders import Repository
 from tests.builders import git as real_git
@@ -98,3 +100,24 @@ def test_credentials_of_an_address_are_in_no_message(mirrors: Mirrors, server: G
     assert server.asked, "the server was asked"
     assert "CANARY" not in str(error)
     assert "403" in error.detail
+
+
+@pytest.mark.parametrize("wanted", ["refs", "fetch"])
+def test_a_server_that_never_answers_costs_no_more_than_the_limit(
+    runner: ProcessRunner, remote: Repository, server: GitServer, repo: Repo, tmp_path: Path, wanted: str
+) -> None:
+    hasty = Mirrors(tmp_path / "mirrors", Git(runner, timeout_s=2, config_dir=tmp_path / "git-config"))
+    patient = Mirrors(tmp_path / "mirrors", Git(runner, timeout_s=60, config_dir=tmp_path / "git-config"))
+    server.mute = {wanted}
+    error = refused(hasty, repo)
+    assert (error.reason_code, error.detail) == ("fetch_timeout", "git did not end in 2 s")
+    assert server.asked[-1] == wanted
+    server.mute = set()
+    first = patient.refresh(repo)
+    remote.commit({"a.txt": b"two"})
+    server.mute = {wanted}
+    error = refused(hasty, repo)
+    assert (error.reason_code, error.detail) == ("fetch_stale", "git did not end in 2 s")
+    assert real_git(first.path, "show", "main:a.txt") == "one", "what was mirrored stays"
+    server.mute = set()
+    assert patient.refresh(repo).fetched
