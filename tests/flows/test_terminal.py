@@ -38,9 +38,10 @@ def gap(reason: str, count: int = 1, **more: Any) -> GapGroup:
 def summary(*gaps: GapGroup, **more: Any) -> RunSummary:
     given: dict[str, Any] = {
         "run_id": "r", "expected": 9, "repositories": 3, "outcomes": {"ok": 7, "failed": 2, "stale": 0},
-        "tools_started": 8, "causes": {}, "gap_rows": len(gaps), "gaps": gaps,
+        "tools_started": 8, "gap_rows": len(gaps), "gaps": gaps,
         "coverage": {"bandit": {"ok": 3}, "kingfisher": {"ok": 4, "failed": 2}}, "opened": 5, "fixed": 4,
-        "open_findings": 11, "duration_s": 12.34, "scan_s": 3.0, **more,
+        "open_findings": 11, "duration_s": 12.34,
+        "sandbox": "bubblewrap", "sandbox_why": "", **more,
     }  # fmt: skip
     return RunSummary(**given)
 
@@ -116,6 +117,13 @@ def test_the_figures_of_the_run_and_the_place_of_its_lake_come_last(pipe: Screen
     ]
 
 
+def test_a_sandbox_that_is_not_the_best_is_told_on_one_line(pipe: Screen) -> None:
+    lines = pipe.of(summary(sandbox="none", sandbox_why=f"not allowed {EVIL}")).splitlines()
+    (line,) = [line for line in lines if line.startswith("sandbox none (tools and git saw this machine")]
+    assert "not allowed" in line
+    assert not any(e in line for e in ESCAPES)
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_no_text_of_a_repository_is_obeyed(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     calm = Screen(monkeypatch, terminal=terminal).of(summary(gap("signal", repositories=("x" * 60,))))
@@ -131,7 +139,7 @@ def test_no_text_of_a_repository_is_obeyed(monkeypatch: pytest.MonkeyPatch, term
 
 def standing(**more: Any) -> Standing:
     given: dict[str, Any] = {
-        "phase": "scan", "total": 9, "done": 1, "failed": 0, "running": (), "elapsed_s": 1.0, "left_s": None, **more,
+        "phase": "scan", "total": 9, "done": 1, "failed": 0, "running": (), "left_s": None, **more,
     }  # fmt: skip
     return Standing(**given)
 
