@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -107,6 +108,8 @@ def started(*args: str, cwd: Path, log: Path, **env: str) -> subprocess.Popen[by
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
+            # A shell without job control has its background jobs ignore Ctrl-C, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  no threads here
         )
 
 
