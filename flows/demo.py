@@ -138,11 +138,15 @@ def _day(settings: Settings, day: int, out: Console, *, verbose: bool, before: V
     seen = _rows(snapshot, f"SELECT * FROM scan_results WHERE {_NEWEST}")
     gaps = _rows(snapshot, f"SELECT * FROM gaps WHERE {_NEWEST}")
     findings = _rows(snapshot, "SELECT * FROM findings")
+    absent = _absent(scans)
+    taking = [row for row in scans if row["tool"] not in absent]
     _say(out, "  files read / findings open; ! some files unread, = unchanged, - no file for this tool")
-    out.print(_night(scans, seen))
-    read, total = sum(row["files_read"] for row in scans), sum(1 for row in scans if row["files_read"])
-    _say(out, f"  {total} of {len(scans)} scans read anything: {read} files and blobs")
-    for line in _unread(gaps, explain=day == 1):
+    out.print(_night(taking, seen))
+    read, total = sum(row["files_read"] for row in taking), sum(1 for row in taking if row["files_read"])
+    _say(out, f"  {total} of {len(taking)} scans read anything: {read} files and blobs")
+    if absent:
+        _say(out, f"  not on this machine, so no part of the demo: {', '.join(sorted(absent))}")
+    for line in _unread([gap for gap in gaps if gap["tool"] not in absent], explain=day == 1):
         _say(out, f"  not looked at: {line}")
     for line in _changes(findings, str(scans[0]["run_id"])) if day > 1 and scans else ():
         _say(out, f"  {line}")
@@ -159,6 +163,12 @@ def _day(settings: Settings, day: int, out: Console, *, verbose: bool, before: V
     )
     _tell(verdict, out)
     return verdict
+
+
+def _absent(scans: Sequence[Row]) -> set[str]:
+    """Tools that the demo does without: none of their scans was done, because they are not installed."""
+    tools = {str(row["tool"]) for row in scans} - JUDGED
+    return tools - {str(row["tool"]) for row in scans if row["reason_code"] not in ("tool_missing", "incomplete")}
 
 
 def _tell(verdict: Verdict, out: Console) -> None:

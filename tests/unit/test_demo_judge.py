@@ -280,6 +280,17 @@ def test_another_scanner_is_expected_by_the_files_it_reads():
     assert second["shop/broken", "made"]["outcome"] == "failed"
 
 
+def test_a_scanner_of_the_history_reads_every_repository_and_again_only_what_was_touched():
+    class Made:
+        name, unit, reads = "made", Unit.BLOB, PathFilter()
+
+    first = expected_scans(truth(), [Made()], [], 1)
+    second = expected_scans(truth(), [Made()], [], 2)
+    whole = set(ABOUT) - {"shop/broken"}
+    assert all(first[slug, "made"] == {"outcome": "ok"} for slug in whole)
+    assert {slug for slug in whole if second[slug, "made"]["outcome"] == "ok"} == {"shop/web", "shop/infra"}
+
+
 # -- age and repair ----------------------------------------------------------------------------------------------
 
 
@@ -315,6 +326,20 @@ def test_a_repaired_flaw_whose_finding_stays_open_is_noticed():
     night = night_of(2)
     of(night["findings"], finding_uid="uid py-sqli").update(status="open", fixed_run=None)
     assert verdict_of(night, 2).disagreements == ("py-sqli, other: its finding should be fixed now",)
+
+
+def test_a_finding_that_another_run_closed_is_not_closed_by_this_one():
+    night = night_of(2)
+    of(night["findings"], finding_uid="uid py-sqli")["fixed_run"] = "zero"
+    assert verdict_of(night, 2).disagreements == ("py-sqli, other: its finding should be fixed now",)
+
+
+def test_what_only_the_second_night_finds_has_no_age_to_keep():
+    first, night = night_of(1), night_of(2)
+    first["seen"] = [o for o in first["seen"] if o["finding_uid"] != "uid js-sqli"]
+    of(night["findings"], finding_uid="uid js-sqli")["opened_run"] = "two"
+    before = judge(truth(), {}, SCANNERS, day=1, **first)
+    assert judge(truth(), {}, SCANNERS, day=2, before=before, **night).disagreements == ()
 
 
 def test_another_cause_of_a_repair_is_noticed():
