@@ -26,7 +26,7 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 tools: $(VENV)/.ready ## install the scanners, each in an environment of its own below .tools
 	$(VENV)/bin/nightwarden tools install
 
-demo: tools ## patrol a small organisation twice and judge the result
+demo: tools ## patrol an organisation made on the spot twice and judge the result
 	$(VENV)/bin/nightwarden demo
 
 test: tools ## run all tests; those that start servers and kill processes one after another

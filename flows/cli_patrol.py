@@ -314,7 +314,7 @@ def demo(
     place = Path(tempfile.mkdtemp(prefix="nightwarden-demo-")) if keep is None else keep.expanduser().resolve()
     with told("what was made is removed" if keep is None else f"what was made stays in {place}"):
         try:
-            raise typer.Exit(play(place, verbose=verbose))
+            raise typer.Exit(play(place, verbose=verbose, keep=keep is not None))
         finally:
             if keep is None:
                 shutil.rmtree(place, ignore_errors=True)

@@ -46,9 +46,10 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
     # What the package carries beside its code: the locks, the declaration of the deployment, the demo's truth.
     carried = (
         "from deployments.register import declared; from tasks.scanners.tools import lock_text; "
-        "from tasks.patrol.demo_org import truth; "
-        "print(declared()['deployments'][0]['name'], 'bandit==' in lock_text('bandit'), bool(truth()))"
+        "from tasks.patrol.demo_judge import truth; from tasks.patrol.demo_files import day_one, day_two; "
+        "print(declared()['deployments'][0]['name'], 'bandit==' in lock_text('bandit'), bool(truth()), "
+        "sum(len(c.write) for c in (*day_one(), *day_two())))"
     )
     told = run(str(tmp_path / "venv/bin/python"), "-c", carried, cwd=empty, **home)
-    assert told.split() == ["nightly", "True", "True"]
+    assert told.split() == ["nightly", "True", "True", str(len(list((ROOT / "tasks/patrol/demo").rglob("*.txt"))))]
     assert list(empty.iterdir()) == []
