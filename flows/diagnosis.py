@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.means import tool_homes
+from flows.means import ready_homes
 from flows.settings import Settings
 from tasks.core.errors import NightwardenError
 from tasks.core.keys import load_or_create
@@ -56,7 +56,7 @@ def diagnose(settings: Settings) -> Iterator[Check]:
         yield Check(name="key", fine=False, found=e.message, remedy=e.advice)
         return
     yield Check(name="key", fine=True, found=f"{key.key_id} ({settings.key_path})")
-    homes = tool_homes(settings)
+    homes = ready_homes(settings)
     with tempfile.TemporaryDirectory(prefix="nightwarden-doctor-") as scratch:
         for scanner in SCANNERS:
             home = homes[scanner.name]

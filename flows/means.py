@@ -8,10 +8,11 @@ import os
 import resource
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
@@ -21,11 +22,14 @@ from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.core.types import Limits, ToolHome
 from tasks.lake.lake import Lake
+from tasks.patrol.rule_sources import fetch_packs, load_packs
 from tasks.patrol.session import Means
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.scanners import SCANNERS
 from tasks.scanners.limited import with_limits
+from tasks.scanners.rule_packs import Prepared, equipped, own_pack, prepare
+from tasks.scanners.semgrep import SEMGREP, Semgrep
 from tasks.scanners.tools import resolve
 
 #: Where Linux keeps a file system in memory.
@@ -62,14 +66,21 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
         memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
         git = Git(runner, timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
-        scanners = tuple(_limited(s, settings.tools.get(s.name)) for s in SCANNERS)
+        mirrors = Mirrors(settings.home / "mirrors", git)
+        tools = tool_homes(settings, runner)
+        sources = tuple(p.source() for p in settings.packs)
+        failed = fetch_packs(sources, settings.packs_dir, mirrors, git)
+        prepared = prepared_rules(settings, tools, runner, failed)
+        if prepared is not None:
+            tools = {**tools, SEMGREP.name: equipped(_installed(tools[SEMGREP.name]), prepared)}
+        scanners = tuple(_limited(_reading(s, prepared), settings.tools.get(s.name)) for s in SCANNERS)
         yield Means(
             lake=lake,
             runner=runner,
             git=git,
-            mirrors=Mirrors(settings.home / "mirrors", git),
+            mirrors=mirrors,
             scanners=scanners,
-            tools=tool_homes(settings, runner),
+            tools=tools,
             key=key,
             work=work,
             memory=memory,
@@ -77,6 +88,9 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             writes=write,
             unused_mirror_days=settings.unused_mirror_days,
             switched_off=frozenset(name for name, t in settings.tools.items() if not t.enabled),
+            packs=prepared.problems if prepared is not None else {},
+            not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
+            upgrade_s=settings.upgrade_minutes * 60,
         )
 
 
@@ -122,6 +136,48 @@ def tool_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict[
     """The home of every scanner, or why it is not there."""
     runner = runner or ProcessRunner(detect())
     return {s.name: _home(s, settings, runner) for s in SCANNERS}
+
+
+def prepared_rules(
+    settings: Settings,
+    homes: Mapping[str, ToolHome | str],
+    runner: ProcessRunner,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> Prepared | None:
+    """The rules of all packs that are here; None where semgrep is not. ``failed`` says why one could not be had."""
+    home = homes[SEMGREP.name]
+    if isinstance(home, str):
+        return None
+    packs = load_packs(tuple(p.source() for p in settings.packs), settings.packs_dir, failed)
+    return prepare([*([own_pack()] if settings.own_pack else []), *packs], home, _prepared_dir(settings), runner)
+
+
+def _prepared_dir(settings: Settings) -> Path:
+    """Rules are prepared once for all homes that share the tools, where that place may be written."""
+    return settings.tools_dir if os.access(settings.tools_dir, os.W_OK) else settings.packs_dir
+
+
+def _installed(home: ToolHome | str) -> ToolHome:
+    assert isinstance(home, ToolHome)
+    return home
+
+
+def _reading(scanner: Scanner, prepared: Prepared | None) -> Scanner:
+    """Semgrep reads the languages of the rules in force."""
+    if isinstance(scanner, Semgrep) and prepared is not None:
+        return replace(scanner, reads=prepared.reads)
+    return scanner
+
+
+def ready_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict[str, ToolHome | str]:
+    """As ``tool_homes``, semgrep with the rules of the packs that are here."""
+    runner = runner or ProcessRunner(detect())
+    homes = tool_homes(settings, runner)
+    try:
+        prepared = prepared_rules(settings, homes, runner)
+    except NightwardenError as e:
+        return {**homes, SEMGREP.name: e.message}
+    return homes if prepared is None else {**homes, SEMGREP.name: equipped(_installed(homes[SEMGREP.name]), prepared)}
 
 
 def _home(scanner: Scanner, settings: Settings, runner: ProcessRunner) -> ToolHome | str:

@@ -17,7 +17,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tasks.core.errors import UsageError
-from tasks.core.origins import Source
+from tasks.core.origins import PackSource, Source
+from tasks.scanners.rule_packs import OWN_PACK
 
 
 class SourceSettings(BaseModel):
@@ -53,6 +54,35 @@ class ToolSettings(BaseModel):
     max_files: int | None = Field(None, ge=1, description="A checkout has at most so many files (too_many_files).")
 
 
+class PackSettings(BaseModel):
+    """One rule pack of semgrep beside our own: a folder, or a git address and the commit that was looked through."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Stands before the ids of its rules.")]
+    path: Path | None = Field(None, description="A folder of YAML files with rules.")
+    url: str | None = Field(None, description="A git address: https, http or file.")
+    commit: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$")] | None = Field(
+        None, description="The whole id of the commit whose rules are used; a branch may change overnight."
+    )
+    folder: str = Field("", description="The folder of the repository that holds the rules; all of it when empty.")
+
+    def source(self) -> PackSource:
+        """The pack as the patrol knows it. Raises UsageError unless it is a path, or an address with its commit."""
+        if (self.path is None) == (self.url is None) or (self.url is not None) != (self.commit is not None):
+            raise UsageError(
+                f"rule pack {self.name!r} is neither a path nor an address with a commit",
+                advice="Give each [[packs]] entry `path`, or both `url` and `commit`.",
+            )
+        if self.name == OWN_PACK:
+            raise UsageError(
+                f"rule pack {self.name!r} has the name of our own",
+                advice="Choose another; own_pack = false switches it off.",
+            )
+        where = str(self.path.expanduser().resolve()) if self.path else str(self.url)
+        return PackSource(name=self.name, location=where, commit=self.commit, folder=self.folder.strip("/"))
+
+
 def _data_home() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "nightwarden"
@@ -71,6 +101,11 @@ class Settings(BaseModel):
     fetch_timeout_s: float = Field(900, gt=0, description="Seconds one fetch may take.")
     unused_mirror_days: float = Field(30, ge=0, description="A mirror nobody asked for so long is removed.")
     allow_no_sandbox: bool = Field(False, description="Let a deployment scan where no sandbox works.")
+    upgrade_minutes: float = Field(
+        120, ge=0, description="Minutes of tools a night for unchanged files whose tool or rules are newer; 0: none."
+    )
+    own_pack: bool = Field(True, description="Whether semgrep runs the rule pack of this project.")
+    packs: tuple[PackSettings, ...] = ()
     sources: tuple[SourceSettings, ...] = ()
     tools: dict[str, ToolSettings] = Field(default_factory=dict)
 
@@ -88,6 +123,11 @@ class Settings(BaseModel):
     def tools_dir(self) -> Path:
         """Where the scanners' environments lie."""
         return self.tools_home or self.home / "tools"
+
+    @property
+    def packs_dir(self) -> Path:
+        """Where copies of rule packs, and the rules prepared from them, lie."""
+        return self.home / "packs"
 
     @property
     def key_path(self) -> Path:

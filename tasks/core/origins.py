@@ -41,3 +41,13 @@ class Mirror:
     def tips(self) -> tuple[str, ...]:
         """The distinct objects that all heads and tags name, sorted: commits, and the blobs and trees of ``odd``."""
         return tuple(sorted({*self.refs.values(), *(o.oid for o in self.odd.values())}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackSource:
+    """Where a rule pack comes from: a folder, or (with ``commit``, whole and in hex) a git address."""
+
+    name: str
+    location: str
+    commit: str | None = None
+    folder: str = ""

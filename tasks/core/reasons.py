@@ -163,6 +163,32 @@ _ALL = (
     ),
     # paths
     Reason(
+        code="partly_parsed",
+        meaning="The tool understood only a part of the file; what it found there is kept, and nothing in the file closes.",
+        remedy="Look whether the file is valid in the version of its language; if it is, update the tool.",
+    ),
+    Reason(
+        code="rule_broken",
+        meaning="Rules of a pack do not run: a file is no YAML, an id is missing or used twice, or one does not compile.",
+        remedy="Correct what the detail names (`nightwarden tools packs` lists all of it); the others run meanwhile.",
+    ),
+    Reason(
+        code="pack_stale",
+        meaning="A rule pack could not be read or fetched; the last good copy of it is in force.",
+        remedy="Check the folder, or the address and the commit, of the pack in the configuration.",
+    ),
+    Reason(
+        code="pack_missing",
+        meaning="A rule pack could not be read or fetched and there is no earlier copy, so none of its rules ran.",
+        remedy="Check the folder, or the address and the commit, of the pack in the configuration.",
+    ),
+    Reason(
+        code="awaiting_upgrade",
+        meaning="The files are unchanged, but tool or rules are newer than the last look; the nightly budget for that "
+        "is used up, so the last look stands, and the next nights take the oldest first.",
+        remedy="Wait, or raise `upgrade_minutes` in the configuration; `--force` looks at once.",
+    ),
+    Reason(
         code="unparsable",
         meaning="The tool could not parse this file, so nothing in it was judged.",
         remedy="Correct the file, or accept the gap.",

@@ -251,8 +251,24 @@ class Parsed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule of a tool as it was in force: one row of ``rules``. None where the tool does not say."""
+
+    rule_id: str
+    title: str = ""
+    severity_tool: str | None = None
+    cwe: str | None = None
+    remedy: str | None = None
+    url: str | None = None
+    pack: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolHome:
-    """An installed tool: where it lies, what version it says it has, and the digest of its rules."""
+    """An installed tool: where it lies, what version it says it has, and the digest of its rules.
+
+    ``rules`` are its rules where it can list them (None: unknown); ``rules_file`` those it is started with, if it is.
+    """
 
     name: str
     version: str
@@ -260,6 +276,8 @@ class ToolHome:
     mounts: tuple[Mount, ...]
     rules_digest: str
     origin: str
+    rules: tuple[Rule, ...] | None = field(default=None, repr=False)
+    rules_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

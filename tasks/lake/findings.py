@@ -28,6 +28,14 @@ class Change:
     result: ScanResult | None
     before: str | None = None
     fixed_reason: str = "not_seen"
+    #: Whether tool, rules, options or parser are others than those of the result before.
+    other_tool: bool = False
+    #: Of those cases, paths whose file is the same as then (None: it could not be found out).
+    same_paths: frozenset[str] | None = frozenset()
+    #: The rules in force (None: the tool does not list them).
+    rules: frozenset[str] | None = None
+    #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay.
+    not_run: frozenset[str] = frozenset()
 
     @property
     def key(self) -> ScopeKey:
@@ -65,7 +73,8 @@ def transitions(
 
     ``known`` are all rows of ``findings`` of the changed scopes, ``places`` the paths at which the results before saw
     them. A finding closes only when its scope's new result lacks its anchor and did read every one of its paths (a
-    gap without a path may be any); it opens again when it is seen again. Rows that would not change are left out.
+    gap without a path may be any) by a tool whose rules all ran; it opens again when it is seen again.
+    ``fixed_reason`` says whether its rule or the tool may be why it is gone. Rows that would not change are left out.
     """
     by_scope: dict[ScopeKey, dict[str, Mapping[str, Any]]] = {}
     for row in known:
@@ -89,10 +98,10 @@ def transitions(
         stood = (places or {}).get(change.before or "", {})
         for uid, old in before.items():
             paths = {old["path"], *stood.get(old["anchor_uid"], ())}
-            if uid in seen or old["status"] != "open" or paths & unread:
+            if uid in seen or old["status"] != "open" or paths & unread or _did_not_run(change, old["rule_id"]):
                 continue
             fixed += 1
-            reason = change.fixed_reason if change.result is None else "not_seen"
+            reason = change.fixed_reason if change.result is None else _why_gone(change, old["rule_id"], paths)
             out.append(
                 {
                     **old,
@@ -105,6 +114,23 @@ def transitions(
                 }
             )
     return out, opened, fixed
+
+
+def _did_not_run(change: Change, rule_id: str) -> bool:
+    return change.result is not None and any(
+        rule_id.startswith(rule[:-1]) if rule.endswith("*") else rule_id == rule for rule in change.not_run
+    )
+
+
+def _why_gone(change: Change, rule_id: str, paths: set[str]) -> str:
+    """Why a finding is not seen any more: only ``not_seen`` says that the code, and nothing else, has changed."""
+    if not change.other_tool:
+        return "not_seen"
+    if change.rules is not None and rule_id not in change.rules:
+        return "rule_gone"
+    if change.same_paths is not None and paths <= change.same_paths:
+        return "tool_changed"
+    return "code_or_tool"
 
 
 def _seen(change: Change) -> dict[str, dict[str, Any]]:

@@ -266,6 +266,11 @@ class Snapshot:
         rows = self._rows("findings", {"repo_id": {s[0] for s in wanted}})
         return [r for r in rows if (r["repo_id"], r["ref"], r["tool"]) in wanted]
 
+    def has_rules(self, tool: str, tool_version: str, rules_digest: str) -> bool:
+        """Whether the rules of a tool, as they were in force with this version and digest, are known."""
+        where = {"tool": [tool], "tool_version": [tool_version], "rules_digest": [rules_digest]}
+        return bool(self.table("rules", where, ["rule_id"]).num_rows)
+
     def open_findings(self) -> int:
         """How many findings are open."""
         return int(self.table("findings", {"status": ["open"]}, ["status"]).num_rows)

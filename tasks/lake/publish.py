@@ -32,7 +32,7 @@ from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
-_ORDER = ("observations", "scan_gaps", "ledger", "repositories", "scopes", "findings", "scans", "runs")
+_ORDER = ("rules", "observations", "scan_gaps", "ledger", "repositories", "scopes", "findings", "scans", "runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class PublishBatch:
 
     run: dict[str, Any]
     repositories: Sequence[dict[str, Any]] = ()
+    #: Rows of ``rules`` without ``first_run``; what the lake has is left out.
+    rules: Sequence[dict[str, Any]] = ()
     scans: Sequence[Scan] = ()
     results: Sequence[ScanResult] = ()
     scopes: Sequence[ScopeState] = ()
@@ -112,6 +114,7 @@ def _tables(
     parts |= dict.fromkeys(fresh, part)
     scopes = [replace(s, result_part=s.result_part or parts.get(s.result_name or "")) for s in batch.scopes]
     rows: dict[str, list[dict[str, Any]]] = {
+        "rules": [{**row, "first_run": batch.run["run_id"]} for row in batch.rules],
         "observations": [],
         "scan_gaps": [],
         "ledger": [],

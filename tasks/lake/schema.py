@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 #: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TYPES: dict[str, pa.DataType] = {
     "s": pa.string(),
@@ -249,6 +249,25 @@ _ALL = (
         ),
     ),
     Table(
+        name="rules",
+        description="One rule of one tool as it was in force; written when a tool's version or rules are first used.",
+        mode="append",
+        key=("tool", "tool_version", "rules_digest", "rule_id"),
+        schema=_schema(
+            "tool s! the scanner",
+            "tool_version s! its version",
+            "rules_digest s! digest of the rules in force",
+            "rule_id s! the rule, as observations name it",
+            "title s what it says, without metavariables",
+            "severity_tool s severity as the tool gives it",
+            "cwe s the weakness, as CWE-89",
+            "remedy s what to write instead",
+            "url s what to read about it",
+            "pack s the rule pack it comes from",
+            "first_run s! the run that used it first",
+        ),
+    ),
+    Table(
         name="findings",
         description="One row a finding of one scope, as it stands now; changed only where a scope changed.",
         mode="merge",
@@ -272,7 +291,8 @@ _ALL = (
             "opened_run s! run that opened it last",
             "fixed_run s run that saw it gone",
             "fixed_at t when, UTC",
-            "fixed_reason s not_seen (its path was read without it), nothing_to_read or ref_gone",
+            "fixed_reason s not_seen (its path was read without it), nothing_to_read, ref_gone, or, where tool or rules "
+            "changed: rule_gone, tool_changed (the file is the same), code_or_tool (both changed)",
             "commit s commit of the last look that changed it",
             "fp_version i! version of the identity rules",
             "key_id s! id of the HMAC key",

@@ -6,7 +6,7 @@ completed, what it failed at, and what the ledger knows, and says what to do and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -32,6 +32,7 @@ class Action(StrEnum):
     REUSE = "reuse"  # the ledger (or a twin in this run) has the result
     REREAD = "reread"  # read the kept report again with a newer parser
     KEEP = "keep"  # nothing changed since the scope's last completed look
+    AWAIT = "await"  # the files are the same, the tool is newer, and tonight's budget for that is used up
     EMPTY = "empty"  # the tree holds nothing this tool reads
     WAIT = "wait"  # failed before; its back-off has not passed
     ADOPT = "adopt"  # it failed in a run that was killed before it could say so: this run says it
@@ -63,6 +64,8 @@ class Planned:
     reason_code: str | None = None
     detail: str = ""
     leader: bool = True
+    #: Whether the files are those of the scope's last completed look, by a tool or rules that have changed since.
+    same_files: bool = False
 
     @property
     def scope(self) -> ScopeKey:
@@ -231,6 +234,46 @@ def follow_twins(plans: Iterable[Planned]) -> list[Planned]:
             seen.add(name)
         out.append(p)
     return out
+
+
+def within_budget(
+    plans: Sequence[Planned],
+    awaiting: Callable[[Planned], ScopeState | None],
+    seconds: Callable[[Planned], float],
+    budget_s: float,
+) -> list[Planned]:
+    """Let looks that only an upgrade asks for run until their seconds reach the budget, oldest evidence first.
+
+    The first one runs however long it takes, unless the budget is nought: else a scan longer than the budget would
+    never be done. The others keep the result they have, and say that they await the upgrade.
+    """
+    waiting = [(state.evidence_at, n) for n, p in enumerate(plans) if (state := awaiting(p)) is not None]
+    spent, late = 0.0, set()
+    for _, n in sorted(waiting, key=lambda w: (w[0] is not None, w)):
+        cost = seconds(plans[n]) if plans[n].leader else 0.0
+        if budget_s <= 0 or (spent and spent + cost > budget_s):
+            late.add(n)
+        else:
+            spent += cost
+    # A twin whose leader waits would be left without a result.
+    names = {plans[n].scan_name for n in late}
+    return [
+        _late(p, awaiting(p)) if n in late or (p.scan_name in names and awaiting(p)) else p for n, p in enumerate(plans)
+    ]
+
+
+def _late(p: Planned, state: ScopeState | None) -> Planned:
+    assert state is not None
+    detail = f"looked at with {state.tool_version}" if p.cause is Cause.TOOL else "looked at with older rules"
+    return _with(
+        p,
+        Action.AWAIT,
+        p.cause,
+        state.result_name,
+        outcome=Outcome.UNCHANGED,
+        reason_code="awaiting_upgrade",
+        detail=detail,
+    )
 
 
 #: Causes for which everything is read again, whatever was read before.

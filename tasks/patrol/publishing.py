@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.core.types import Outcome, Scan, ToolHome, digest
+from tasks.core.errors import ScanGapError
+from tasks.core.types import Outcome, Scan, ScanResult, ScopeState, ToolHome, Unit, digest, display_path
 from tasks.lake.findings import Change
 from tasks.lake.publish import PublishBatch, publish
-from tasks.patrol.plan import config_digest
+from tasks.patrol.plan import config_digest, revision_of
 from tasks.patrol.rows import Closing, close_run, is_gap
 from tasks.patrol.session import Patrol, RepoState
 from tasks.patrol.summary import RunSummary, coverage_of, group_gaps
+from tasks.repos.trees import read_tree
 
 
 def publish_run(patrol: Patrol) -> RunSummary:
@@ -54,6 +57,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
             results=closing.results,
             scopes=closing.scopes,
             changes=_changes(patrol, closing),
+            rules=list(_rules(patrol, homes)),
             failures=closing.failures,
         ),
     )
@@ -78,19 +82,71 @@ def publish_run(patrol: Patrol) -> RunSummary:
 
 def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
     commits = {(s.repo_id, s.ref, s.tool): s for s in closing.scans}
-    return [
-        Change(
-            repo_id=key[0],
-            ref=key[1],
-            tool=key[2],
-            slug=commits[key].slug,
-            commit=commits[key].commit,
-            result=result,
-            before=patrol.states[key].result_name if key in patrol.states else None,
-            fixed_reason=commits[key].reason_code or "nothing_to_read",
+    changes = []
+    for key, result in closing.changed.items():
+        before, home = patrol.states.get(key), patrol.means.tools.get(key[2])
+        other = before is not None and result is not None and _other_tool(before, result)
+        known = home.rules if isinstance(home, ToolHome) else None
+        changes.append(
+            Change(
+                repo_id=key[0],
+                ref=key[1],
+                tool=key[2],
+                slug=commits[key].slug,
+                commit=commits[key].commit,
+                result=result,
+                before=before.result_name if before is not None else None,
+                fixed_reason=commits[key].reason_code or "nothing_to_read",
+                other_tool=other,
+                same_paths=_same_paths(patrol, before, result) if other and before and result else frozenset(),
+                rules=frozenset(r.rule_id for r in known) if known is not None else None,
+                not_run=patrol.means.not_run.get(key[2], frozenset()),
+            )
         )
-        for key, result in closing.changed.items()
-    ]
+    return changes
+
+
+def _other_tool(before: ScopeState, result: ScanResult) -> bool:
+    """Whether a result was made, or read, in another way than the one before it."""
+    if before.result_name is None:
+        return False
+    return before.config_digest != result.config_digest or revision_of(before.result_name) != result.parse_revision
+
+
+def _same_paths(patrol: Patrol, before: ScopeState, result: ScanResult) -> frozenset[str] | None:
+    """Paths that hold the same file in the commits of two results. None if that cannot be found out any more.
+
+    Of a history it can be found out only if no ref has moved; then every place is the same.
+    """
+    mirror = patrol.repos[result.repo_id].mirror if result.repo_id in patrol.repos else None
+    if mirror is None or before.commit is None:
+        return None
+    if result.unit is Unit.BLOB and set(before.tips) != set(result.tips):
+        return None
+    git = patrol.means.git
+    try:
+        old, new = (read_tree(git, mirror.path, commit) for commit in (before.commit, result.commit))
+    except ScanGapError:
+        return None  # a rewritten history
+    if result.unit is Unit.BLOB:
+        return frozenset(
+            o.path or ""
+            for o in patrol.snapshot.observations_of([before.result_name or ""]).get(before.result_name or "", ())
+        )
+    blobs = {e.path: e.blob for e in old.entries}
+    return frozenset(display_path(e.path) for e in new.entries if blobs.get(e.path) == e.blob)
+
+
+def _rules(patrol: Patrol, homes: Mapping[str, ToolHome]) -> Iterator[dict[str, Any]]:
+    """The rules of tools whose version or rules the lake does not know yet."""
+    seen = {(s.tool, s.tool_version, s.rules_digest) for s in patrol.states.values()}
+    for tool, home in sorted(homes.items()):
+        if not home.rules or (tool, home.version, home.rules_digest) in seen:
+            continue
+        if patrol.snapshot.has_rules(tool, home.version, home.rules_digest):
+            continue
+        for rule in home.rules:
+            yield {"tool": tool, "tool_version": home.version, "rules_digest": home.rules_digest, **asdict(rule)}
 
 
 def _repositories(patrol: Patrol, now: datetime) -> Iterator[dict[str, Any]]:

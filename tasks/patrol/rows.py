@@ -94,9 +94,19 @@ def _row(
             # A killed run finished it: the row it would have left.
             return row_of_result(p, result), result
         return _plain(patrol, p, Outcome.UNCHANGED, result=result), result
-    if p.action is Action.KEEP:
+    if p.action in (Action.KEEP, Action.AWAIT):
+        row = _plain(patrol, p, Outcome.UNCHANGED, p.reason_code, p.detail)
+        if p.action is Action.AWAIT and before is not None:
+            # The look that stands is an older tool's: the row must not say that today's has seen it.
+            row = replace(
+                row,
+                scan_name=before.scan_name,
+                tool_version=before.tool_version,
+                rules_digest=before.rules_digest,
+                config_digest=before.config_digest,
+            )
         return replace(
-            _plain(patrol, p, Outcome.UNCHANGED),
+            row,
             observations=before.observations if before else 0,
             gaps=before.gaps if before else 0,
         ), None
@@ -160,7 +170,7 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             attempts=0,
             next_attempt_at=None,
         )
-    if p.action is Action.WAIT or row.outcome is Outcome.SKIPPED:
+    if p.action in (Action.WAIT, Action.AWAIT) or row.outcome is Outcome.SKIPPED:
         return state
     if result is not None:
         home = patrol.tool(p.tool)

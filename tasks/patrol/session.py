@@ -34,14 +34,19 @@ from tasks.patrol.plan import (
     revision_of,
     tree_scan_name,
     waits,
+    within_budget,
 )
 from tasks.patrol.progress import Progress
 from tasks.repos.discovery import POINTERS, discover, is_address
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.repos.trees import read_tree, unwritten
+from tasks.scanners.semgrep import Semgrep
 
 ScopeKey = tuple[str, str, str]
+#: Beginning of the id of what stands in for a rule pack, and why one may.
+_PACK = "pack:"
+_PACK_REASONS = frozenset({"rule_broken", "pack_stale", "pack_missing"})
 #: Reasons that a mirror which was whole can only have by damage on our side.
 DAMAGED = frozenset({"corrupt", "incomplete"})
 
@@ -77,6 +82,12 @@ class Means:
     writes: bool = True
     unused_mirror_days: float = 30.0
     switched_off: frozenset[str] = frozenset()
+    #: What of rule packs does not run: pack → (reason code, detail).
+    packs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    #: Rules that should have run and did not, by tool (``tasks.lake.findings.Change.not_run``).
+    not_run: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    #: Seconds of tools that a night may give to files that are the same, but whose tool or rules are newer.
+    upgrade_s: float = 7200.0
 
 
 class Patrol:
@@ -141,6 +152,7 @@ class Patrol:
                 )
         if len(unread) == len(self.sources) and not known:
             raise unread[0]
+        self._add_packs()
         self._add_undiscovered([r for repo_id, r in known.items() if repo_id not in self.repos])
         if self.options.only:
             self.repos = {
@@ -149,6 +161,12 @@ class Patrol:
                 if any(fnmatchcase(v.repo.slug, pattern) for pattern in self.options.only)
             }
         return len(self.repos)
+
+    def _add_packs(self) -> None:
+        """Expect what of rule packs does not run: a row stands in for each pack, so that nobody takes it for clean."""
+        for name, (reason, detail) in self.means.packs.items():
+            repo = Repo(repo_id=f"{_PACK}{name}", slug=f"rule pack {name}", url="", source=self.sources[0].name)
+            self.repos[repo.repo_id] = RepoState(repo=repo, found=False, reason_code=reason, detail=detail)
 
     def _add_undiscovered(self, known: list[Repo]) -> None:
         """Expect what the last run knew and discovery no longer finds.
@@ -163,7 +181,7 @@ class Patrol:
         for repo in known:
             before = rows[repo.repo_id]["reason_code"]
             reason, detail = "not_found", "known to the last run, not discovered now"
-            if repo.repo_id not in read and before in {*POINTERS, "source_unread", "gap_gone"}:
+            if repo.repo_id not in read and before in {*POINTERS, *_PACK_REASONS, "source_unread", "gap_gone"}:
                 if before == "gap_gone":
                     continue
                 # Nobody looked whether it is still there.
@@ -229,13 +247,22 @@ class Patrol:
                 self._decided(p, done, estimates) if p.outcome is None and p.action is Action.RUN else p
                 for p in s.plans
             ]
-        flat = follow_twins(p for s in todo for p in s.plans)
+        flat = within_budget(
+            follow_twins(p for s in todo for p in s.plans), self._awaiting, self.scan_s, self.means.upgrade_s
+        )
         by_repo: dict[str, list[Planned]] = {}
         for p in flat:
             by_repo.setdefault(p.repo_id, []).append(p)
         for s in todo:
             s.plans = by_repo.get(s.repo.repo_id, [])
         return flat
+
+    def _awaiting(self, p: Planned) -> ScopeState | None:
+        """The scope of a plan that only a newer tool or newer rules ask for, and that can wait; else None."""
+        state = self.states.get(p.scope)
+        if p.cause not in (Cause.TOOL, Cause.RULES) or p.action is not Action.RUN or state is None:
+            return None
+        return state if p.same_files and state.result_name is not None and state.failed_name is None else None
 
     def _decided(self, p: Planned, done: Mapping[str, str], estimates: Estimates) -> Planned:
         failure = self.failure_of(p)
@@ -278,14 +305,19 @@ class Patrol:
 
     def _name_one(self, s: RepoState) -> None:
         try:
-            s.plans = [p for scanner in self.means.scanners for p in self._name_scans(s, scanner)]
+            s.plans = [p for scanner in self._expected(s) for p in self._name_scans(s, scanner)]
         except ScanGapError:
             raise
         except Exception as e:  # a fault of ours on one repository: its scans fail, the others go on
             s.reason_code, s.detail = "internal", type(e).__name__
-            s.plans = [p for scanner in self.means.scanners for p in self._name_scans(s, scanner)]
+            s.plans = [p for scanner in self._expected(s) for p in self._name_scans(s, scanner)]
         finally:
             self.progress.end(s.repo.slug, failed=s.reason_code is not None)
+
+    def _expected(self, s: RepoState) -> list[Scanner]:
+        """The tools that are to look at a repository; a pack concerns the one whose rules it holds."""
+        pack = s.repo.repo_id.startswith(_PACK)
+        return [scanner for scanner in self.means.scanners if not pack or isinstance(scanner, Semgrep)]
 
     def _name_scans(self, s: RepoState, scanner: Scanner) -> list[Planned]:
         """The expected scans of one repository by one tool, named where the tree can be read."""
@@ -334,7 +366,8 @@ class Patrol:
             tips, refs = s.mirror.tips, s.mirror.refs
             head = refs.get(s.mirror.head_ref or "") or max(refs.values(), default=tips[-1])
             name = history_scan_name(config, tips, s.mirror.odd)
-            return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name)
+            same = state is not None and state.scan_name is not None and set(state.tips) == set(tips)
+            return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name, same_files=same)
         commit = s.mirror.refs.get(ref)
         if commit is None:
             if ref == UNKNOWN_REF and s.mirror.head_ref is None:
@@ -363,7 +396,14 @@ class Patrol:
         entries = [e for e in tree.entries if scanner.reads(e.path)] + unwritten(tree, scanner.reads)
         if not entries:
             return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
-        return replace(base, scan_name=tree_scan_name(config, entries), files=len(entries))
+        before = self.states.get(base.scope)
+        same = (
+            before is not None
+            and before.scan_name is not None
+            and before.config_digest not in (None, config)
+            and before.scan_name == tree_scan_name(before.config_digest, entries)
+        )
+        return replace(base, scan_name=tree_scan_name(config, entries), files=len(entries), same_files=same)
 
     def failure_of(self, p: Planned) -> FailedScan | None:
         """What a killed run left of a scan of this name that failed: its own, else that of a twin."""
@@ -418,5 +458,6 @@ def _outcome_of(reason_code: str) -> Outcome:
         "not_found": Outcome.MISSING,
         "gap_gone": Outcome.NOTHING_TO_READ,
         "fetch_stale": Outcome.STALE,
+        "pack_stale": Outcome.STALE,
         "empty_repository": Outcome.NOTHING_TO_READ,
     }.get(reason_code, Outcome.FAILED)

@@ -127,7 +127,11 @@ def plan_text(patrol: Patrol) -> str:
                 more = f" and {n - MAX_NAMES} more" if n > MAX_NAMES else ""
                 lines.append(f"    {tool:<12} {n:>6}  {', '.join(sorted(names)[:MAX_NAMES])}{more}")
     rest = Counter(
-        "unchanged" if p.action in (Action.KEEP, Action.REUSE) or not p.leader else str(p.outcome)
+        "await an upgrade"
+        if p.action is Action.AWAIT
+        else "unchanged"
+        if p.action in (Action.KEEP, Action.REUSE) or not p.leader
+        else str(p.outcome)
         for p in plans
         if p not in work
     )

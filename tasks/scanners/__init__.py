@@ -6,6 +6,7 @@ from tasks.core.ports import Scanner
 from tasks.scanners.bandit import BANDIT
 from tasks.scanners.checkov import CHECKOV
 from tasks.scanners.kingfisher import KINGFISHER
+from tasks.scanners.semgrep import SEMGREP
 
 #: Every scanner, in the order in which a repository is scanned.
-SCANNERS: tuple[Scanner, ...] = (KINGFISHER, BANDIT, CHECKOV)
+SCANNERS: tuple[Scanner, ...] = (KINGFISHER, BANDIT, SEMGREP, CHECKOV)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from flows.means import tool_homes
+from flows.means import ready_homes
 from flows.settings import load
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
@@ -43,7 +43,7 @@ def runner() -> ProcessRunner:
 @pytest.fixture(scope="session")
 def tool(scanner) -> ToolHome:
     """The installed tool, or a skipped test."""
-    home = tool_homes(load())[scanner.name]
+    home = ready_homes(load())[scanner.name]
     if not isinstance(home, ToolHome):
         pytest.skip(home)
     return home

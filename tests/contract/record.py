@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flows.means import tool_homes
+from flows.means import ready_homes
 from flows.settings import load
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
@@ -23,7 +23,7 @@ from tests.contract import samples
 def record(name: str) -> None:
     """Write report.json, observations.json and gaps.json of one adapter."""
     scanner = next(s for s in SCANNERS if s.name == name)
-    home = tool_homes(load())[name]
+    home = ready_homes(load())[name]
     if not isinstance(home, ToolHome):
         raise SystemExit(home)
     with tempfile.TemporaryDirectory(prefix="nightwarden-record-") as scratch:

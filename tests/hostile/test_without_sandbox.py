@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.means import tool_homes
+from flows.means import ready_homes
 from flows.settings import load
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
@@ -32,7 +32,7 @@ CONFIGURATIONS = {
 
 
 def scanned(scanner: Scanner, target: Target, runner: ProcessRunner = NOTHING_ISOLATES) -> Parsed:
-    tool = tool_homes(load())[scanner.name]
+    tool = ready_homes(load())[scanner.name]
     service = ServicePool(runner, tool, scanner, root=target.root.parent, size=1) if scanner.long_lived else None
     try:
         return execute(scanner, tool, target, runner, samples.KEY, service).parsed
@@ -83,7 +83,7 @@ def test_no_code_of_a_checkout_is_run(scanner: Scanner, tmp_path: Path) -> None:
 def test_the_trap_works_where_somebody_is_careless(scanner: Scanner, tmp_path: Path) -> None:
     """The same tool, started by its Python from within the folder, as people do."""
     target = trapped(tmp_path / "checkout", tmp_path / "canary")
-    tool = tool_homes(load())[scanner.name]
+    tool = ready_homes(load())[scanner.name]
     python = str(tool.executable.parent / "python")
     NOTHING_ISOLATES.run(Command(argv=(python, "-m", scanner.name, "-h"), cwd=str(target.root), mounts=tool.mounts))
     assert (tmp_path / "canary").exists()
