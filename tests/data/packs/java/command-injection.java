@@ -10,6 +10,7 @@ class PingController {
     new ProcessBuilder("sh", "-c", "ping -c 1 " + request.getParameter("host")).start();
     // ok: java-command-injection
     new ProcessBuilder("ping", "-c", "1", HOSTS.get(host)).start();
+    // ruleid: java-missing-input-validation-number
     int count = Integer.parseInt(request.getParameter("count"));
     // ok: java-command-injection
     new ProcessBuilder("ping", "-c", String.valueOf(count), "localhost").start();

@@ -15,6 +15,7 @@ class AccountServlet extends HttpServlet {
     String order = COLUMNS.getOrDefault(owner, "id");
     // ok: java-sql-injection
     statement.executeQuery("SELECT id FROM account ORDER BY " + order);
+    // ruleid: java-missing-input-validation-number
     int number = Integer.parseInt(request.getParameter("number"));
     // ok: java-sql-injection
     statement.executeQuery("SELECT id FROM account LIMIT " + number);
