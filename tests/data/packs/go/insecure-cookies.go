@@ -21,3 +21,12 @@ func cookiesGin(c *gin.Context, id string) {
 	// ok: go-insecure-cookies-off
 	store.Options = &sessions.Options{Path: "/", HttpOnly: true, Secure: true}
 }
+
+func later(w http.ResponseWriter, r *http.Request, id string) {
+	// ok: go-insecure-cookies, go-insecure-cookies-off
+	cookie := &http.Cookie{Name: "session", Value: id, Secure: false, HttpOnly: true}
+	if r.TLS != nil {
+		cookie.Secure = true
+	}
+	http.SetCookie(w, cookie)
+}

@@ -16,6 +16,11 @@ func work() error {
 	if err != nil {
 		return err
 	}
+	// ok: go-swallowed-errors
+	if err != nil {
+	} else {
+		done()
+	}
 	// ruleid: go-swallowed-errors-ignored
 	file, _ := os.Open("data.txt")
 	// ruleid: go-swallowed-errors-ignored
