@@ -1,0 +1,35 @@
+package samples
+
+func work() error {
+	err := step()
+	// ruleid: go-swallowed-errors
+	if err != nil {
+	}
+	// ruleid: go-swallowed-errors
+	if err := step(); err != nil {
+	}
+	// ok: go-swallowed-errors
+	if err != nil {
+		// The next round does it again.
+	}
+	// ok: go-swallowed-errors
+	if err != nil {
+		return err
+	}
+	// ok: go-swallowed-errors
+	if err != nil {
+	} else {
+		done()
+	}
+	// ruleid: go-swallowed-errors-ignored
+	file, _ := os.Open("data.txt")
+	// ruleid: go-swallowed-errors-ignored
+	rows, _ := db.Query("SELECT id FROM account")
+	// ok: go-swallowed-errors-ignored
+	file, err = os.Open("data.txt")
+	// ok: go-swallowed-errors-ignored
+	_, _ = fmt.Println("done")
+	// ok: go-swallowed-errors-ignored
+	host, _ := os.Hostname()
+	return err
+}
