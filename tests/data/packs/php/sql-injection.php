@@ -19,5 +19,11 @@ $d = mysqli_query($link, "SELECT * FROM users WHERE id = " . (int) $id);
 $name = mysqli_real_escape_string($link, $_POST['name']);
 // ok: php-sql-injection
 $e = mysqli_query($link, "SELECT * FROM users WHERE name = '$name'");
+$column = $_GET['column'];
+if (!in_array($column, SORTED, true)) {
+    exit;
+}
+// ok: php-sql-injection
+$f = $pdo->query("SELECT * FROM users ORDER BY $column");
 // ok: php-sql-injection
 $g = $pdo->query('SELECT * FROM users ORDER BY ' . COLUMNS[$_GET['by']]);
