@@ -19,6 +19,8 @@ class SessionsController < ApplicationController
     redirect_to params[:return_to], allow_other_host: false
     # ok: ruby-open-redirect
     redirect_to URI.parse(params[:return_to]).path
+    # ok: ruby-open-redirect
+    redirect_to request.referer || root_path
     user = User.find(params[:id])
     # ok: ruby-open-redirect
     redirect_to user
