@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -334,14 +335,11 @@ def _ask(rules: Mapping[str, Any], tool: ToolHome, trial: Path, runner: ProcessR
     rules_file, target = trial / "rules" / "rules.yaml", trial / "target" / "empty.py"
     _write(rules_file, _text(rules))
     _write(target, f"{CONTROL_CALL}(1)\n")
-    python = tool.executable.parent / "python"
     options = ("--json", "--metrics=off", "--disable-version-check", "--no-git-ignore", "--oss-only")
     done = runner.run(
         Command(
             argv=(
-                str(python),
-                "-I",
-                str(tool.executable),
+                *program(tool),
                 "scan",
                 *options,
                 "--config",
@@ -350,7 +348,7 @@ def _ask(rules: Mapping[str, Any], tool: ToolHome, trial: Path, runner: ProcessR
             ),
             timeout_s=_COMPILE_TIMEOUT_S,
             mounts=(*tool.mounts, Mount(source=trial, inside="/trial")),
-            env={"PYTHONDONTWRITEBYTECODE": "1", "PATH": f"{tool.executable.parent}:/usr/bin:/bin"},
+            env=environment(tool),
         )
     )
     try:
@@ -364,6 +362,25 @@ def _ask(rules: Mapping[str, Any], tool: ToolHome, trial: Path, runner: ProcessR
             "semgrep could not be asked whether rules compile", advice="Run `nightwarden tools install --force`."
         )
     return None
+
+
+def program(tool: ToolHome) -> tuple[str, ...]:
+    """Semgrep started by the Python of its environment, isolated."""
+    return (str(tool.executable.parent / "python"), "-I", str(tool.executable))
+
+
+def environment(tool: ToolHome) -> dict[str, str]:
+    """What semgrep needs around it. It does not start without certificates, though it may not use the network."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    certificates = tool.executable.parent.parent / "lib" / version / "site-packages" / "certifi" / "cacert.pem"
+    return {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": f"{tool.executable.parent}:/usr/bin:/bin",
+        "SSL_CERT_FILE": str(certificates),
+        "SEMGREP_SETTINGS_FILE": "/tmp/semgrep-settings.yml",  # noqa: S108
+        "SEMGREP_ENABLE_VERSION_CHECK": "0",
+        "SEMGREP_SEND_METRICS": "off",
+    }
 
 
 def _complaints(errors: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -36,7 +36,7 @@ from tasks.core.types import (
     display_path,
 )
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, short, storable, string
-from tasks.scanners.rule_packs import CONTROL_CALL, CONTROL_RULE, MARK, suffixes_of
+from tasks.scanners.rule_packs import CONTROL_CALL, CONTROL_RULE, MARK, environment, program, suffixes_of
 
 _OPTIONS = (
     "--json",
@@ -96,21 +96,14 @@ class Semgrep:
 
     def command(self, tool: ToolHome, target: Target) -> Command:
         """Scan the folder with the prepared rules; no account, no cache of the user, no network."""
-        python = tool.executable.parent / "python"
         rules = (Mount(source=tool.rules_file.parent, inside="/nightwarden/rules"),) if tool.rules_file else ()
         return Command(
-            argv=(str(python), "-I", str(tool.executable), "scan", *_OPTIONS, "--config", _RULES, target.inside),
+            argv=(*program(tool), "scan", *_OPTIONS, "--config", _RULES, target.inside),
             timeout_s=self.limits.timeout_s,
             memory_bytes=self.limits.memory_bytes,
             stdout_bytes=self.limits.stdout_bytes,
             mounts=(*tool.mounts, *rules, Mount(source=target.root, inside=target.inside)),
-            env={
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PATH": f"{tool.executable.parent}:/usr/bin:/bin",
-                "SEMGREP_SETTINGS_FILE": "/tmp/semgrep-settings.yml",  # noqa: S108
-                "SEMGREP_ENABLE_VERSION_CHECK": "0",
-                "SEMGREP_SEND_METRICS": "off",
-            },
+            env=environment(tool),
         )
 
     @form_checked("semgrep")
