@@ -15,6 +15,7 @@ from tasks.importers import SARIF
 
 KEY = HmacKey(bytes(range(32)))
 SECRET = "hunter" + "2-" + "correct9Horse" * 2
+WORD = "correct" + "horse"
 
 
 def result(**more: Any) -> dict[str, Any]:
@@ -182,3 +183,20 @@ def test_other_versions_are_refused(version: Any) -> None:
     document["version"] = version
     with pytest.raises(ReportError):
         read(document)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"text": f"password = {WORD}"}, {"text": f"the api_key is {WORD}"}, {"text": "found {0}", "arguments": [WORD]}],
+)
+def test_a_value_that_looks_like_a_word_is_masked_where_it_is_named(message: dict[str, Any]) -> None:
+    found = one(result(message=message))
+    assert WORD not in found.title
+    assert "[masked]" in found.title
+
+
+def test_a_message_kept_by_id_loses_its_arguments() -> None:
+    rules = [{"id": "R1", "messageStrings": {"m": {"text": "found {0} here"}}}]
+    tool = {"driver": {"name": "T", "rules": rules}}
+    found = one(result(message={"id": "m", "arguments": [WORD]}), tool=tool)
+    assert found.title == "found [masked] here"
