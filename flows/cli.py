@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import cli_lake, cli_patrol, cli_tools
+from flows import cli_lake, cli_patrol, cli_reports, cli_tools
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.text import one_line
@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 app.command("patrol")(cli_patrol.patrol)
 app.command("demo")(cli_patrol.demo)
+app.command("import")(cli_reports.import_)
+app.add_typer(cli_reports.export_app, name="export")
 app.command("query")(cli_lake.query)
 app.command("status")(cli_lake.status)
 app.add_typer(cli_lake.app, name="lake")

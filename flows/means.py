@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
-from tasks.core.keys import load_or_create, passing
+from tasks.core.keys import HmacKey, load_or_create, passing
 from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
@@ -92,6 +92,25 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
             upgrade_s=settings.upgrade_minutes * 60,
         )
+
+
+@contextmanager
+def opened_lake(settings: Settings, *, write: bool = True) -> Iterator[tuple[Lake, HmacKey]]:
+    """The lake and its key alone, for what starts no tool; locked, and a publish that was cut off finished (``write``).
+
+    Without ``write`` nothing is made: a lake that is not there reads as an empty one. Raises UsageError, LakeError.
+    """
+    # Secret values pass through this process: no core dump of it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
+    lake = Lake(settings.lake_dir, key.key_id)
+    if write or lake.exists:
+        lake = Lake.open(settings.lake_dir, key_id=key.key_id)
+    with ExitStack() as stack:
+        if write:
+            stack.enter_context(lake.lock())
+            lake.adopt()
+        yield lake, key
 
 
 @contextmanager

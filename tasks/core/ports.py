@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from tasks.core.keys import HmacKey
+from tasks.core.reports import Reported
 from tasks.core.types import (
     Command,
     Control,
     Kind,
     Limits,
-    Observation,
     Pace,
     Parsed,
     PathFilter,
@@ -114,9 +114,24 @@ class Accountable(Divisible, Protocol):
 
 
 class Importer(Protocol):
-    """A reader of a report file made elsewhere: lossless, one observation a record."""
+    """A reader of a report file made elsewhere: lossless, one observation a record.
+
+    ``revision`` is raised when the same file gives other observations.
+    """
 
     @property
     def name(self) -> str: ...
-    def sniff(self, head: bytes) -> bool: ...
-    def parse(self, stream: BinaryIO) -> Iterator[Observation]: ...
+    @property
+    def revision(self) -> int: ...
+    def sniff(self, head: bytes) -> bool:
+        """Whether the first bytes of a file (4 KiB are enough) look like this format."""
+        ...
+
+    def parse(self, stream: BinaryIO, key: HmacKey) -> Iterator[Reported]:
+        """The records of a seekable file, each said of its tool; every tool is named at least once.
+
+        A record that cannot be read is a gap with its place. A gap with an empty path says that more than that may be
+        missing: then nothing closes. No snippet and no secret value is handed over. Raises ReportError: it is another
+        format.
+        """
+        ...

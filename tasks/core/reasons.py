@@ -161,6 +161,18 @@ _ALL = (
         meaning="Nightwarden itself failed on this scan; the others went on.",
         remedy="Report it with the detail; it is tried again.",
     ),
+    # imported reports
+    Reason(
+        code="record_invalid",
+        meaning="A record of an imported report has another form than the format says, so it was not read.",
+        remedy="Look at the record that the path names; report it to the makers of the tool that wrote it.",
+    ),
+    Reason(
+        code="report_incomplete",
+        meaning="An imported report is cut off, refers to other files, or says itself that the tool did not finish: "
+        "there may be more findings. None is closed by it.",
+        remedy="Make the report anew and import it again; `scan_gaps.detail` says what is missing.",
+    ),
     # paths
     Reason(
         code="partly_parsed",

@@ -1,1 +1,8 @@
-"""Readers of report files made elsewhere, one file for each format. Empty until the first importer."""
+"""Readers of report files that other tools made. Importers do not import each other."""
+
+from __future__ import annotations
+
+from tasks.core.ports import Importer
+from tasks.importers.sarif import SARIF
+
+IMPORTERS: tuple[Importer, ...] = (SARIF,)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tasks.core.identity import FP_VERSION, finding_uid
+from tasks.core.reports import is_finding
 from tasks.core.types import Observation, ScanResult
 
 ScopeKey = tuple[str, str, str]
@@ -138,7 +139,7 @@ def _seen(change: Change) -> dict[str, dict[str, Any]]:
     if change.result is None:
         return {}
     places: dict[str, list[Observation]] = {}
-    for o in change.result.observations:
+    for o in filter(is_finding, change.result.observations):
         places.setdefault(o.anchor_uid, []).append(o)
     rows = {}
     for anchor, observations in places.items():

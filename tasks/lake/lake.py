@@ -108,17 +108,22 @@ class Lake:
 
         return adopt(self)
 
-    def snapshot(self) -> Snapshot:
-        """The lake as of its newest whole run."""
-        return Snapshot(self)
+    def snapshot(self, run_id: str | None = None) -> Snapshot:
+        """The lake as of its newest whole run, or as of a given one. Raises LakeError: there is no such run."""
+        return Snapshot(self, run_id)
 
 
 class Snapshot:
     """Every table at the version that the newest row of ``runs`` names, whatever is being written meanwhile."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, run_id: str | None = None) -> None:
         self.lake = lake
         self.run: dict[str, Any] | None = lake.store.newest("runs") if lake.exists else None
+        if run_id is not None:
+            rows = lake.store.read("runs", None, {"run_id": [run_id]}, None).to_pylist() if lake.exists else []
+            if not rows:
+                raise LakeError("there is no run of that id", advice="`nightwarden query 'FROM runs'` lists them.")
+            self.run = rows[0]
         self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
         #: The month of every result that a scope refers to, as far as scopes were read.
         self._parts: dict[str, str] = {}

@@ -17,6 +17,7 @@ from typing import Any
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import normalise, occurrence_uid, secret_anchor
 from tasks.core.keys import HmacKey
+from tasks.core.masking import short
 from tasks.core.types import (
     Command,
     Control,
@@ -33,7 +34,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
-from tasks.scanners.masking import compact, first_json, form_checked, kept, number, short, storable, string
+from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 
 _OPTIONS = (
     "--no-validate",

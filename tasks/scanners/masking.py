@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.text import one_line
 
-_QUOTE = re.compile("['\"`]")
 _ERROR_NAME = re.compile(r"\b(?:[A-Z][a-z]+)+(?:Error|Exception|Exit|Interrupt)\b")
 #: Sentences of systems and tools that hold nothing of what was read. Everything else a tool says is dropped.
 _PHRASES = (
@@ -26,26 +24,7 @@ _PHRASES = (
     "command not found",
     "not found",
 )
-MASK = "[masked]"
 _LARGEST = 2**31 - 1
-
-
-def mask_quoted(text: str) -> str:
-    """The text with everything from the first to the last quotation mark masked (to the end, if there is but one).
-
-    What is quoted may itself hold quotation marks, so no pair of them can be trusted.
-    """
-    first = _QUOTE.search(text)
-    if first is None:
-        return short(text, 300)
-    last = max(text.rfind(mark) for mark in "'\"`")
-    rest = text[last + 1 :] if last > first.start() else ""
-    return short(text[: first.start()] + MASK + rest, 300)
-
-
-def short(text: str, limit: int) -> str:
-    """As ``one_line``, in a time that does not grow with what is cut off."""
-    return one_line(text[: limit + 1], limit)
 
 
 def told(text: str) -> str:

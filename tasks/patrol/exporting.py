@@ -1,0 +1,100 @@
+"""What is open in the lake, as of a run, made ready for a report writer: scope by scope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from tasks.core.errors import UsageError
+from tasks.core.reasons import GAP_OUTCOMES
+from tasks.core.text import one_line
+from tasks.core.types import Gap, Kind, Observation, Outcome, ScopeState, digest
+from tasks.lake.lake import Lake, Snapshot
+from tasks.report.sarif import ScopeReport, sarif_pieces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SarifLog:
+    """A log to be written. ``gaps`` says, before it is, how many of its scopes name something unread."""
+
+    pieces: Iterator[str]
+    scopes: int
+    gaps: int
+
+
+def sarif_log(lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run_id: str | None) -> SarifLog:
+    """The open findings of the chosen scopes as of a run (None: the newest).
+
+    Raises UsageError: no such run, or nothing in the lake is chosen (an empty log would read as "nothing is open").
+    """
+    snapshot = lake.snapshot(run_id)
+    if snapshot.run is None:
+        raise UsageError("the lake has no run yet", advice="Run `nightwarden patrol` or `nightwarden import` first.")
+    rows = {r["repo_id"]: r for r in snapshot.table("repositories").to_pylist()}
+    sources = sorted({r["source"] for r in rows.values()})
+    states = [s for s in snapshot.scope_states(sources).values() if _chosen(s, repos, tools)]
+    if not states:
+        raise UsageError(
+            "no repository or tool of the lake is chosen",
+            advice="`nightwarden query 'SELECT DISTINCT slug, tool FROM scopes'` lists them.",
+        )
+    states.sort(key=lambda s: (s.slug, s.repo_id, s.ref, s.tool))
+    try:
+        own = version("nightwarden")
+    except PackageNotFoundError:
+        own = ""
+    return SarifLog(
+        pieces=sarif_pieces((_scope(snapshot, s, rows[s.repo_id]) for s in states), version=own),
+        scopes=len(states),
+        gaps=sum(1 for s in states if s.gaps or str(s.outcome) in GAP_OUTCOMES or _never(s)),
+    )
+
+
+def _chosen(s: ScopeState, repos: tuple[str, ...], tools: tuple[str, ...]) -> bool:
+    return (not repos or any(fnmatchcase(s.slug, p) for p in repos)) and (not tools or s.tool in tools)
+
+
+def _never(s: ScopeState) -> bool:
+    """Whether no tool has ever read what there is to read."""
+    return s.evidence_at is None and s.outcome is not Outcome.NOTHING_TO_READ
+
+
+def _scope(snapshot: Snapshot, s: ScopeState, repo: dict[str, Any]) -> ScopeReport:
+    """One scope: its observations that are open findings, and findings that stand because their place was not read."""
+    found = {f["anchor_uid"]: f for f in snapshot.findings_of([(s.repo_id, s.ref, s.tool)]) if f["status"] == "open"}
+    names = [s.result_name] if s.result_name else []
+    seen = [o for o in snapshot.observations_of(names).get(s.result_name or "", ()) if o.anchor_uid in found]
+    there = {o.anchor_uid for o in seen}
+    left = [_standing(f) for anchor, f in found.items() if anchor not in there]
+    gaps = list(snapshot.gaps_of(names).get(s.result_name or "", ()))
+    if (str(s.outcome) in GAP_OUTCOMES and s.outcome is not Outcome.PARTIAL) or _never(s):
+        gaps.append(Gap(path="", reason_code=s.reason_code or str(s.outcome), detail=s.detail))
+    looked = s.evidence_at is not None or s.outcome is Outcome.NOTHING_TO_READ
+    assert snapshot.run is not None
+    return ScopeReport(
+        repo_id=s.repo_id,
+        slug=s.slug,
+        url=repo["url"],
+        ref=s.ref,
+        commit=s.commit or None,
+        tool=s.tool,
+        tool_version=s.tool_version,
+        looked_at=(s.evidence_at or snapshot.run["finished_at"]) if looked else None,
+        observations=(*seen, *left),
+        gaps=tuple(gaps),
+        findings={a: (f["finding_uid"], f["first_seen_at"]) for a, f in found.items()},
+    )
+
+
+def _standing(f: dict[str, Any]) -> Observation:
+    """A finding that the newest look neither saw nor ruled out."""
+    same = ("anchor_uid", "rule_id", "title", "severity_tool", "path", "line_start", "line_end", "resource")
+    return Observation(
+        **{n: f[n] for n in same},
+        occurrence_uid=digest(f["anchor_uid"], "standing"),
+        kind=Kind(f["kind"]),
+        extra={"standing": one_line("its place was not read by the newest look")},
+    )

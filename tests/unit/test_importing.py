@@ -1,0 +1,258 @@
+"""Imports in the lake: scopes of their own, what closes, what a patrol makes of them, and the way back as SARIF."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.errors import LakeError, UsageError
+from tasks.core.reports import ReportError
+from tasks.core.types import Gap, Kind, Observation, digest
+from tasks.importers import SARIF
+from tasks.lake.verify import verify
+from tasks.patrol.exporting import sarif_log
+from tasks.patrol.importing import ImportSummary, Request, import_reports, read_files
+from tasks.report.sarif import ScopeReport, sarif_pieces
+from tests.lake_rows import NIGHT
+from tests.patrols import KEY, House
+
+#: The standard's own schema; its licence keeps it out of the project.
+SCHEMA = os.environ.get("NIGHTWARDEN_SARIF_SCHEMA", "")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """An organisation of two repositories, patrolled once."""
+    house = House(tmp_path)
+    house.commit("team/app", a="flaw", b="fine")
+    house.commit("team/api", a="unread flaw", b="flaw")
+    house.run()
+    return house
+
+
+def report(*rules: str, driver: str = "Lint", **run: Any) -> dict[str, Any]:
+    results = [
+        {
+            "ruleId": rule,
+            "message": {"text": "a flaw"},
+            "locations": [{"physicalLocation": {"artifactLocation": {"uri": "a.py"}, "region": {"startLine": n + 1}}}],
+        }
+        for n, rule in enumerate(rules)
+    ]
+    return {"version": "2.1.0", "runs": [{"tool": {"driver": {"name": driver}}, "results": results, **run}]}
+
+
+def bring(house: House, document: Any, *, dry_run: bool = False, **more: Any) -> ImportSummary:
+    path = house.place / "report.sarif"
+    path.write_text(document if isinstance(document, str) else json.dumps(document), "utf-8")
+    request = Request(**{"files": (path,), "repo": "team/app", **more})
+    lake = house.lake()
+    with lake.lock():
+        return import_reports(lake, request, read_files(request.files, KEY), dry_run=dry_run)
+
+
+def status(house: House, tool: str = "import/lint") -> dict[str, str]:
+    return {f["rule_id"]: f["status"] for f in house.rows("findings") if f["tool"] == tool}
+
+
+# -- into the lake -------------------------------------------------------------------------------------------
+
+
+def test_an_import_is_a_run_with_a_scope_of_its_own(house: House) -> None:
+    before = status(house, "fake")
+    summary = bring(house, report("R1", "R2"))
+    assert (summary.opened, summary.fixed, summary.has_gaps) == (2, 0, False)
+    assert status(house) == {"R1": "open", "R2": "open"}
+    assert status(house, "fake") == before
+    assert verify(house.lake()) == []
+
+
+def test_the_same_file_again_changes_nothing(house: House) -> None:
+    bring(house, report("R1"))
+    seq = house.lake().snapshot().seq
+    summary = bring(house, report("R1"))
+    assert [t.known for t in summary.tools] == [True]
+    assert summary.run_id is None
+    assert house.lake().snapshot().seq == seq
+
+
+def test_a_newer_file_fixes_what_is_gone_and_an_older_one_opens_it_again(house: House) -> None:
+    bring(house, report("R1", "R2"))
+    summary = bring(house, report("R2"))
+    assert (summary.opened, summary.fixed) == (0, 1)
+    assert status(house) == {"R1": "fixed", "R2": "open"}
+    assert bring(house, report("R1", "R2")).opened == 1
+    assert verify(house.lake()) == []
+
+
+def test_nothing_closes_where_a_report_may_know_more(house: House) -> None:
+    bring(house, report("R1", "R2"))
+    summary = bring(house, json.dumps(report("R2", "R3"))[:-3])
+    assert summary.has_gaps
+    assert status(house) == {"R1": "open", "R2": "open", "R3": "open"}
+    assert verify(house.lake()) == []
+    assert bring(house, report("R3")).fixed == 2
+
+
+def test_a_tool_called_as_a_scanner_does_not_touch_its_scope(house: House) -> None:
+    flaws = status(house, "fake")
+    bring(house, report(driver="Fake"))
+    assert status(house, "fake") == flaws == {"F1": "open"}
+
+
+def test_a_patrol_expects_no_import_and_freshness_shows_its_age(house: House) -> None:
+    ended = "2026-01-02T03:04:05Z"
+    bring(house, report("R1", invocations=[{"executionSuccessful": True, "endTimeUtc": ended}]))
+    summary = house.run()
+    assert summary is not None
+    newest = house.lake().snapshot().run
+    assert newest is not None
+    scans = [s for s in house.rows("scans") if s["run_id"] == newest["run_id"]]
+    assert {s["tool"] for s in scans} == {"fake"}
+    assert set(summary.coverage) == {"fake"}
+    assert status(house) == {"R1": "open"}
+    (scope,) = [s for s in house.rows("scopes") if s["tool"] == "import/lint"]
+    assert scope["evidence_at"].isoformat().startswith("2026-01-02T03:04:05")
+
+
+def test_newer_evidence_of_the_same_content_is_kept(house: House) -> None:
+    for day in ("02", "03"):
+        times = [{"executionSuccessful": True, "endTimeUtc": f"2026-01-{day}T00:00:00Z"}]
+        assert bring(house, report("R1", invocations=times)).run_id is not None
+    (scope,) = [s for s in house.rows("scopes") if s["tool"] == "import/lint"]
+    assert scope["evidence_at"].day == 3
+    assert verify(house.lake()) == []
+
+
+def test_an_unknown_repository_is_an_error_with_near_names_unless_it_is_to_be_made(house: House) -> None:
+    with pytest.raises(UsageError) as e:
+        bring(house, report("R1"), repo="team/apq")
+    assert "team/app" in e.value.advice
+    bring(house, report("R1"), repo="vendor/blob", new_repo=True)
+    house.run()
+    (row,) = [r for r in house.rows("repositories") if r["slug"] == "vendor/blob"]
+    assert row["present"]
+    assert {s["slug"] for s in house.rows("scans") if s["tool"] == "fake"} == {"team/app", "team/api"}
+
+
+def test_a_look_writes_nothing(house: House) -> None:
+    seq = house.lake().snapshot().seq
+    assert bring(house, report("R1"), dry_run=True).tools[0].records == 1
+    assert house.lake().snapshot().seq == seq
+
+
+def test_a_name_for_several_tools_is_refused(house: House) -> None:
+    document = report("R1")
+    document["runs"] += report("R2", driver="Other")["runs"]
+    with pytest.raises(UsageError):
+        bring(house, document, tool="mine")
+    assert [t.tool for t in bring(house, report("R1"), tool="Mine").tools] == ["import/mine"]
+
+
+def test_what_is_no_report_names_the_file(house: House) -> None:
+    with pytest.raises(ReportError, match=r"report\.sarif"):
+        bring(house, "{}")
+    with pytest.raises(UsageError):
+        read_files([house.place], KEY)
+
+
+# -- and out of it -------------------------------------------------------------------------------------------
+
+
+@cache
+def validator() -> Any:
+    """The validator of the standard's schema; None where it is not there."""
+    if not SCHEMA:
+        return None
+    schema = json.loads(Path(SCHEMA).read_text("utf-8"))
+    return jsonschema.Draft4Validator(schema, format_checker=jsonschema.Draft4Validator.FORMAT_CHECKER)
+
+
+def written(house: House, **more: Any) -> tuple[dict[str, Any], int]:
+    log = sarif_log(house.lake(), **{"repos": (), "tools": (), "run_id": None, **more})
+    document: dict[str, Any] = json.loads("".join(log.pieces))
+    if validator() is not None:
+        validator().validate(document)
+    return document, log.gaps
+
+
+def anchors(document: dict[str, Any]) -> set[str]:
+    records = SARIF.parse(io.BytesIO(json.dumps(document).encode()), KEY)
+    return {r.item.anchor_uid for r in records if isinstance(r.item, Observation)}
+
+
+def test_a_patrols_lake_comes_back_with_the_same_names(house: House) -> None:
+    bring(house, report("R1", "R2", "R2"))
+    bring(house, report("R2"))
+    document, gaps = written(house)
+    assert anchors(document) == {f["anchor_uid"] for f in house.rows("findings") if f["status"] == "open"}
+    assert gaps == 1
+    told = {r["automationDetails"]["id"]: r["invocations"][0] for r in document["runs"]}
+    blind = [i for i in told.values() if not i["executionSuccessful"]]
+    assert [n["descriptor"]["id"] for i in blind for n in i["toolExecutionNotifications"]] == ["unparsable"]
+
+
+def test_a_scope_that_was_never_read_has_no_results(house: House) -> None:
+    house.commit("team/crash", a="crash")
+    house.run()
+    document, _ = written(house, repos=("team/crash",))
+    (run,) = document["runs"]
+    assert "results" not in run
+    assert run["invocations"][0]["executionSuccessful"] is False
+    assert run["invocations"][0]["toolExecutionNotifications"]
+
+
+def test_an_earlier_run_is_told_as_it_was(house: House) -> None:
+    first = house.lake().snapshot().run
+    assert first is not None
+    bring(house, report("R1"))
+    document, _ = written(house, run_id=first["run_id"])
+    assert {r["properties"]["tool"] for r in document["runs"]} == {"fake"}
+    with pytest.raises(LakeError):
+        written(house, run_id="none")
+    with pytest.raises(UsageError):
+        written(house, repos=("nobody/*",))
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Observation,
+            anchor_uid=TEXT.map(digest),
+            occurrence_uid=TEXT.map(digest),
+            kind=st.sampled_from(Kind),
+            rule_id=TEXT,
+            title=TEXT,
+            severity_tool=st.sampled_from([None, "HIGH", "odd", "low"]),
+            path=st.none() | TEXT,
+            line_start=st.none() | st.integers(1, 9999),
+            resource=st.none() | TEXT,
+            extra=st.sampled_from([{}, {"cwe": "CWE-79,CWE-89"}, {"suppressed": "inline"}, {"result_kind": "review"}]),
+        ),
+        max_size=8,
+    ),
+    st.lists(st.builds(Gap, path=TEXT | st.just(""), reason_code=st.just("unparsable")), max_size=2),
+    TEXT,
+)
+def test_whatever_is_observed_is_valid_and_comes_back(observed: list[Observation], gaps: list[Gap], name: str) -> None:
+    scope = ScopeReport(
+        repo_id=name, slug=name, url=f"/srv/{name}", ref=f"refs/heads/{name}", commit=None, tool="bandit",
+        tool_version="1", looked_at=NIGHT, observations=tuple(observed), gaps=tuple(gaps), findings={},
+    )  # fmt: skip
+    document = json.loads("".join(sarif_pieces([scope], version="0")))
+    if validator() is not None:
+        validator().validate(document)
+    assert anchors(document) == {o.anchor_uid for o in observed}
+    assert document["runs"][0]["invocations"][0]["executionSuccessful"] is (not gaps)
