@@ -55,11 +55,11 @@ _QUOTES = {
     ],
     **dict.fromkeys(
         ("zizmor", "hadolint", "cfn-lint"),
-        [
+        (
             lambda d, v: d["findings"][0].update(title=f"it says '{v}'"),
             lambda d, v: d["findings"][0].update(snippet=v),
             lambda d, v: d["unparsed"].append({"path": d["read"][0], "reason": f"cannot parse {v}"}),
-        ],
+        ),
     ),
 }
 #: Their programs pass no source on, so their recorded reports hold no value.
