@@ -87,9 +87,15 @@ def judge(program, root, names, report):
         done = subprocess.run(
             argv, cwd=scratch, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
+    if done.returncode < 0:
+        sys.exit(128 - done.returncode)  # killed: the caller looks for the file that does it
     if done.returncode not in OK:
-        sys.stderr.buffer.write(done.stderr[-2000:])
-        sys.exit(1)  # the caller looks for the file that does it
+        # One file that is not UTF-8 ends a whole call with an error.
+        for name in names if len(names) > 1 else ():
+            judge(program, root, [name], report)
+        if len(names) == 1:
+            report["unparsed"].append({"path": names[0], "reason": "zizmor ended with an error"})
+        return
     completed = {staged.get(p) for p in COMPLETED.findall(done.stderr.decode("utf-8", "replace"))}
     if done.stdout.strip():
         report["findings"] += [finding(entry, staged) for entry in json.loads(done.stdout)]
