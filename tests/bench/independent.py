@@ -26,9 +26,9 @@ _ABOUT = """\
 For every repository below DIR: a plain clone, `python -m bandit` on its *.py and *.pyw files, `python -m checkov.main`
 on the folder, and `kingfisher scan` on every blob that a head or tag reaches, written out by `git cat-file`;
 `zizmor`, `hadolint` and `cfn-lint` on each file that is theirs by name (cfn-lint: and holds a type `AWS::`), one call a
-file. What they report is compared, as (rule, path, line) with how often each is said, with the observations of the lake's newest
-scans. For a secret the paths are all places at which a reachable tree holds the blob, found by walking the trees, and
-the names of the tags that name it.
+file. What they report is compared, as (rule, path, line) with how often each is said, with the observations of the
+lake's newest scans. For a secret the paths are all places at which a reachable tree holds the blob, found by walking
+the trees, and the names of the tags that name it.
 """
 EVERY = (*loop.TOOLS, *loop.BY_FILE)
 _OID = re.compile(r"/([0-9a-f]{40}|[0-9a-f]{64})(?:$|[!/:|])")
