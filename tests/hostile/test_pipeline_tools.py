@@ -159,6 +159,8 @@ def test_cfn_lint_is_not_blinded(tmp_path: Path) -> None:
     told = night(tmp_path / "home", tmp_path / "org", tools=["cfn-lint"])
     assert {path for path, rule in told.open("blind", "cfn-lint") if rule == E3002} == set(files)
     assert told.said("blind", "cfn-lint") == ("ok", None)
+    # By default these are off: one that is there was switched on by the template.
+    assert not {rule for _, rule in told.open("blind", "cfn-lint") if rule.startswith("I")}
 
 
 def test_what_cfn_lint_cannot_read_is_a_gap_and_what_is_no_template_is_none(tmp_path: Path) -> None:
