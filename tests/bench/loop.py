@@ -15,33 +15,46 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOOLS = ("bandit", "checkov", "kingfisher")
+#: Not in the shell loop, which calls a tool once on a folder: hadolint and cfn-lint want the names of their files.
+BY_FILE = ("zizmor", "hadolint", "cfn-lint")
 FRAMEWORKS = ("terraform", "cloudformation", "kubernetes", "dockerfile")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
-    """Where the three programs lie below a tools folder (``nightwarden tools install`` made it)."""
+    """Where the programs lie below a tools folder (``nightwarden tools install`` made it)."""
 
     bandit: Path
     checkov: Path
     kingfisher: Path
+    zizmor: Path
+    hadolint: Path
+    cfn_lint: Path
     empty_ini: Path
 
     @classmethod
     def below(cls, home: Path) -> Programs:
         """Exits with a sentence when one is missing."""
         found: dict[str, Path] = {}
-        for name in TOOLS:
+        for name in (*TOOLS, *BY_FILE):
             manifests = sorted(home.glob(f"{name}-*/nightwarden.json"))
             if not manifests:
                 raise SystemExit(f"{home} holds no {name}: run `nightwarden tools install`, or give --tools its folder")
             found[name] = manifests[-1].parent / json.loads(manifests[-1].read_text())["executable"]
         ini = found["bandit"].parent.parent / "empty.ini"
         python = {name: found[name].parent / "python" for name in ("bandit", "checkov")}
-        return cls(**python, kingfisher=found["kingfisher"], empty_ini=ini)
+        native = {name.replace("-", "_"): found[name] for name in ("kingfisher", *BY_FILE)}
+        return cls(**python, **native, empty_ini=ini)
 
     def argv(self, tool: str, target: Path, names: Sequence[str] = ()) -> list[str]:
-        """One call of a tool on a folder, or (bandit) on the files named."""
+        """One call of a tool on a folder, or (bandit, those of ``BY_FILE``) on the files named."""
+        if tool == "zizmor":
+            options = ["--offline", "--no-config", "--no-ignores", "--collect", "all", "--format", "json-v1", "-q"]
+            return [str(self.zizmor), *options, *names]
+        if tool == "hadolint":
+            return [str(self.hadolint), "--disable-ignore-pragma", "--no-fail", "-f", "json", *names]
+        if tool == "cfn-lint":
+            return [str(self.cfn_lint), "-f", "json", "-m", "E", "W", "--", *names]
         if tool == "bandit":
             options = ["-q", "-f", "json", "--ignore-nosec", "-x", "/none", "--ini", str(self.empty_ini)]
             return [str(self.bandit), "-I", "-m", "bandit", *options, *(names or ["-r", str(target)])]

@@ -19,6 +19,10 @@ _MARKS = {
     b"checkov.main": "checkov",
     b"\0bandit\0": "bandit",
     b"kingfisher\0scan\0": "kingfisher",
+    # Nightwarden's programs around them, and the tools called plainly.
+    b"zizmor_program.py": "zizmor",
+    b"hadolint_program.py": "hadolint",
+    b"cfn_lint_program.py": "cfn-lint",
 }
 _LONG_LIVED = b"checkov_server.py"
 #: Programs that hold a scanner's command line and are not it.

@@ -65,6 +65,9 @@ _TOKENS: Mapping[str, tuple[Token, ...]] = {
         ),
     ),
     "checkov": tuple(_plain(_random_looking(f"infra {n}", 22)) for n in range(4)),
+    "zizmor": (_plain(_random_looking("registry", 22)),),
+    "hadolint": (_plain(_random_looking("image", 22)),),
+    "cfn-lint": tuple(_plain(_random_looking(f"stack {n}", 22)) for n in range(2)),
 }
 
 

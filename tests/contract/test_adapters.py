@@ -39,11 +39,17 @@ _SWITCHES = {
     "kingfisher": ({"--no-validate", "--no-update-check", "--no-ignore", "--git-history=none"}, ""),
     "bandit": ({"-I", "--ini", "--ignore-nosec", "-x"}, ""),
     "checkov": ({"-I"}, 'DOWNLOAD_EXTERNAL_MODULES="false"'),
+    "zizmor": ({"-I"}, '"--offline", "--no-config", "--no-ignores"'),
+    "hadolint": ({"-I"}, '"--disable-ignore-pragma"'),
+    "cfn-lint": ({"-I"}, "Template.get_directives = lambda self: {}"),
 }
 #: Findings that the sample's own configuration or comments try to hide.
 _HIDDEN = {
     "kingfisher": {("betterleaks.github-pat", "deploy/pull.sh")},
     "bandit": {("B105", "shop/accounts.py"), ("B602", "shop/reports.py")},
+    "zizmor": {("template-injection", ".github/workflows/ci.yml"), ("template-injection", "tools/greet/action.yml")},
+    "hadolint": {("DL3004", "Dockerfile"), ("SC2154", "web/Containerfile"), ("DL4006", "web/Containerfile")},
+    "cfn-lint": {("E3002", "stacks/store.yaml"), ("W2001", "stacks/store.yaml"), ("E3012", "stacks/queue.json")},
     "checkov": {("CKV_AWS_24", "network/main.tf"), ("CKV_K8S_16", "k8s/web.yaml"), ("CKV_AWS_3", "network/main.tf")},
 }
 

@@ -22,12 +22,14 @@ _LISTS = {
     "kingfisher": (("findings",),),
     "bandit": (("results",), ("errors",)),
     "checkov": (("report", "checks"), ("report", "unparsed")),
+    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint"), (("findings",), ("read",), ("others",), ("unparsed",))),
 }
 #: A field in which two entries can differ that are the same otherwise: (list, path in the entry, another value).
 _TWINS = {
     "kingfisher": (("findings",), ("finding", "confidence"), "low"),
     "bandit": (("errors",), ("reason",), "exception while scanning file"),
     "checkov": (("report", "checks"), ("guideline",), "https://example.invalid/guideline"),
+    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint"), (("findings",), ("severity",), "another")),
 }
 #: Where each report quotes what stands in a file.
 _QUOTES = {
@@ -51,7 +53,19 @@ _QUOTES = {
         lambda d, v: d["report"].update(log=v),
         lambda d, v: d.update(ok=False, error=f"ValueError: {v}"),
     ],
+    **dict.fromkeys(
+        ("zizmor", "hadolint", "cfn-lint"),
+        (
+            lambda d, v: d["findings"][0].update(title=f"it says '{v}'"),
+            lambda d, v: d["findings"][0].update(snippet=v),
+            lambda d, v: d["unparsed"].append({"path": d["read"][0], "reason": f"cannot parse {v}"}),
+        ),
+    ),
 }
+#: Their programs pass no source on, so their recorded reports hold no value.
+_QUOTE_NOTHING = {"checkov", "zizmor", "cfn-lint"}
+#: Those whose reports name each file once (see ``tasks.scanners.filewise``).
+_FILEWISE = {"zizmor", "hadolint", "cfn-lint"}
 
 
 def _at(document, path):
@@ -159,7 +173,7 @@ def _said(scanner, document, target):
 
 def test_no_piece_of_a_recorded_value_is_kept(scanner, target):
     document = samples.recorded(scanner.name)
-    if scanner.name != "checkov":
+    if scanner.name not in _QUOTE_NOTHING:
         _, first = samples.tokens(scanner.name).popitem()
         assert any(first in text for text in _strings(document)), "the recorded report holds no value to be masked"
     texts = _said(scanner, document, target)
@@ -367,6 +381,8 @@ def _whole(scanner, target):
             del document["metrics"][f"{samples.INSIDE}/{name}"]
     if scanner.name == "checkov":
         document["report"]["unparsed"] = []
+    if scanner.name in _FILEWISE:
+        document["unparsed"] = []
     return document, replace(target, files={n: e for n, e in target.files.items() if n not in lost})
 
 
@@ -393,6 +409,14 @@ def _less(scanner, document, target):
         for name in (*target.files, "a/file/that/we/do/not/know.tf"):
             yield _with(document, ("report", "unparsed"), [{"framework": "terraform", "path": name}])
         yield _with(document, ("ok",), False)
+    elif scanner.name in _FILEWISE:
+        for name in target.files:
+            for kind in ("read", "others"):
+                if name in document[kind]:
+                    yield _with(document, (kind, document[kind].index(name)), _REMOVE)
+            yield _with(document, ("unparsed",), [{"path": name, "reason": ""}])
+        yield _with(document, ("read",), [])
+        yield _with(document, ("read",), None)
     else:
         pytest.fail(f"say here how a report of {scanner.name} tells that it is not whole")
 
@@ -411,7 +435,7 @@ def test_report_that_tells_of_less_than_was_given_is_never_ok(scanner, target):
 def test_hit_without_a_known_place_is_no_silence(scanner, target):
     """A finding is never dropped because its place cannot be read: it stays, or a gap says so, or it is no report."""
     document = samples.recorded(scanner.name)
-    where = {"kingfisher": ("finding", "path"), "bandit": ("filename",), "checkov": ("path",)}[scanner.name]
+    where = {"kingfisher": ("finding", "path"), "bandit": ("filename",)}.get(scanner.name, ("path",))
     before = len(samples.golden(scanner.name, "observations")) + len(samples.golden(scanner.name, "gaps"))
     entry = _at(document, _LISTS[scanner.name][0])[0]
     for nowhere in ("", None, 7, "somewhere/else"):

@@ -24,6 +24,7 @@ from tests.integration.servers import nightwarden
 
 Done = CompletedProcess[str]
 EXIT_FAILED, EXIT_USAGE = 1, 2
+NAMES = sorted(s.name for s in SCANNERS)
 
 
 def configured(place: Path, *, tools: Path) -> Path:
@@ -38,10 +39,10 @@ def configured(place: Path, *, tools: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fakes of all three scanners, each in a folder of its own."""
+    """Fakes of all scanners, each in a folder of its own."""
     place = tmp_path_factory.mktemp("fakes")
     fake(place / "kingfisher", FAKE.replace("CASES", ""))
-    for name in ("bandit", "checkov"):
+    for name in (s.name for s in SCANNERS if s.name != "kingfisher"):
         fake_tool(place / name, name)
     return place
 
@@ -100,20 +101,16 @@ def test_status_shows_the_last_runs_newest_first_and_how_old_the_evidence_is(pat
     assert rows[0] == ["seq", "started_at", "seconds", "state", "expected", "gaps"]
     assert [(r[0], r[3], r[5]) for r in rows[1:3]] == [("2", "CompletedWithGaps", "1"), ("1", "Completed", "0")]
     assert rows[3] == ["tool", "scopes", "looked_at", "oldest_evidence", "newest_evidence"]
-    assert [(r[0], r[1], r[2]) for r in rows[4:]] == [
-        ("bandit", "2", "2"),
-        ("checkov", "2", "2"),
-        ("kingfisher", "2", "2"),
-    ]
+    assert [(r[0], r[1], r[2]) for r in rows[4:]] == [(tool, "2", "2") for tool in NAMES]
     assert out.splitlines()[-1] == "the newest run ended 0.0 hours ago"
 
 
 def test_status_in_forms_for_machines(patrolled: Path) -> None:
     rows = as_json(said(patrolled, "status", "--format", "json").stdout)
-    assert [r.get("seq") or r["tool"] for r in rows] == [2, 1, "bandit", "checkov", "kingfisher"]
+    assert [r.get("seq") or r["tool"] for r in rows] == [2, 1, *NAMES]
     assert rows[0]["started_at"].endswith("+00:00")
     told = as_csv(said(patrolled, "status", "--format", "csv").stdout)
-    assert [row[0] for row in told] == ["seq", "2", "1", "tool", "bandit", "checkov", "kingfisher"]
+    assert [row[0] for row in told] == ["seq", "2", "1", "tool", *NAMES]
     assert all("hours ago" not in cell for row in told for cell in row)
 
 
@@ -261,7 +258,7 @@ def test_doctor_is_content(patrolled: Path) -> None:
     done = nightwarden("doctor", "--config", "nightwarden.toml", cwd=patrolled)
     assert done.returncode == 0, done.stdout
     told = {line.split()[1]: line for line in done.stdout.splitlines()}
-    assert list(told) == ["python", "sandbox", "git", "key", "kingfisher", "bandit", "checkov", "lake"]
+    assert list(told) == ["python", "sandbox", "git", "key", *(s.name for s in SCANNERS), "lake"]
     assert all(line.startswith("ok ") for line in told.values())
     assert all("9.9.9, finds its planted flaw" in told[s.name] for s in SCANNERS)
     assert told["lake"].endswith("lake, 2 runs")
@@ -283,7 +280,7 @@ def test_doctor_names_each_fault_and_its_remedy(place: Path, tools: Path, tmp_pa
     assert "did not find its planted flaw" in faults[0]
     assert "      Run `nightwarden tools install`." in done.stdout.splitlines()
     assert done.stderr.startswith("nightwarden: 3 faults")
-    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")][-1] == "checkov"
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")][-1] == SCANNERS[-1].name
 
 
 def test_tools_list_says_what_is_there_and_what_is_not(patrolled: Path, tmp_path: Path) -> None:

@@ -89,7 +89,30 @@ CASES
 done
 """
 MISBEHAVIOUR = {"bandit": BANDIT, "checkov": CHECKOV}
-_SCRIPT = {"bandit": _BANDIT, "checkov": _CHECKOV}
+#: Tools that a program of ours starts: what their fakes look for, and the rule they name. They never misbehave.
+_FILEWISE = {
+    "zizmor": ("github.event", "template-injection"),
+    "hadolint": ("sudo", "DL3004"),
+    "cfn-lint": ("NoSuchProperty", "E3002"),
+}
+_PROGRAM = """\
+#!/bin/sh
+# Started as: python -I program.py [tool] folder; says of every file that it was read.
+for root; do :; done
+cd "$root" || exit 1
+list() { comma=; while read -r file; do printf "%s$1" "$comma" "${file#./}"; comma=,; done; }
+printf '{"others":[],"unparsed":[],"read":['
+find . -type f | sort | list '"%s"'
+printf '],"findings":['
+place='"line":1,"end_line":1,"column":1'
+grep -rlsF 'FLAW' . | sort | list '{"path":"%s","rule":"RULE","title":"t","severity":"s",'"$place}"
+printf ']}\\n'
+"""
+_SCRIPT = {
+    "bandit": _BANDIT,
+    "checkov": _CHECKOV,
+    **{tool: _PROGRAM.replace("FLAW", flaw).replace("RULE", rule) for tool, (flaw, rule) in _FILEWISE.items()},
+}
 
 
 def fake_tool(place: Path, tool: str, script: str | None = None) -> Path:
@@ -98,7 +121,7 @@ def fake_tool(place: Path, tool: str, script: str | None = None) -> Path:
     The adapters start the interpreter that lies beside the program: that is the fake, of another ``script`` if given.
     """
     place.mkdir(parents=True)
-    cases = "\n".join(f"'{word}') {what} ;;" for word, what in MISBEHAVIOUR[tool].items())
+    cases = "\n".join(f"'{word}') {what} ;;" for word, what in MISBEHAVIOUR.get(tool, {}).items())
     python = script or _SCRIPT[tool].replace("CASES", cases)
     # A tool of one's own is known by its version and its program: another script is another program.
     program = f"#!/bin/sh\n# {zlib.crc32(python.encode())}\necho '{tool} 9.9.9'\n"

@@ -24,7 +24,14 @@ from tasks.scanners.limited import with_limits
 
 Rows = dict[tuple[str, str], list[dict[str, Any]]]
 #: What in a command line tells which tool is started.
-_MARKS = {"kingfisher": "--no-validate", "bandit": "bandit", "checkov": "/nightwarden/checkov_server.py"}
+_MARKS = {
+    "kingfisher": "--no-validate",
+    "bandit": "bandit",
+    "checkov": "/nightwarden/checkov_server.py",
+    "zizmor": "/nightwarden/zizmor_program.py",
+    "hadolint": "/nightwarden/hadolint_program.py",
+    "cfn-lint": "/nightwarden/cfn_lint_program.py",
+}
 
 
 class Journal(ProcessRunner):

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.lake.lake import Lake
 from tasks.patrol import demo_org
+from tasks.scanners import SCANNERS
 from tests.integration.servers import PrefectServer, nightwarden, prefect_server, wait_for_end, worker
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
@@ -67,7 +68,7 @@ def test_artifacts(api: PrefectServer, nights: list[dict[str, Any]]) -> None:
     assert {"progress", "coverage", "gaps"} <= artifacts.keys()
     assert artifacts["progress"]["data"] == 100.0
     coverage = {row["tool"]: row for row in json.loads(artifacts["coverage"]["data"])}
-    assert coverage.keys() == {"kingfisher", "bandit", "checkov"}
+    assert coverage.keys() == {s.name for s in SCANNERS}
     gaps = json.loads(artifacts["gaps"]["data"])
     assert {"incomplete", "unparsable"} <= {row["reason"] for row in gaps}
     assert all(row["remedy"] and row["repositories"] for row in gaps)

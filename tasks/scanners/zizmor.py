@@ -1,0 +1,140 @@
+"""Pipelines: zizmor (MIT), one file at a time, all audits that need no network.
+
+Measured with 1.32.0: exit 11 to 14 with findings, 3 if nothing could be parsed, 1 on its own errors; a file that is no
+YAML or no workflow is a warning on stderr beside exit 0; obeys ``zizmor.yml``, ``# zizmor: ignore[…]`` and, in a
+folder, ``.gitignore`` unless told otherwise; ``GH_TOKEN`` makes it call out; the report quotes source. See
+``zizmor_program``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.core.masking import mask_quoted
+from tasks.scanners.masking import form_checked, string
+from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
+from tasks.core.keys import HmacKey
+from tasks.core.types import (
+    Command,
+    Control,
+    Kind,
+    Limits,
+    Mount,
+    Observation,
+    Pace,
+    Parsed,
+    PathFilter,
+    RawReport,
+    Target,
+    ToolHome,
+    Unit,
+    display_path,
+)
+from tasks.scanners import filewise
+
+PROGRAM = Path(__file__).with_name("zizmor_program.py")
+_INSIDE = "/nightwarden/zizmor_program.py"
+_CONTROL = b"""\
+on: push
+jobs:
+  control:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo "${{ github.event.head_commit.message }}"
+"""
+_CONTROL_PATH = ".github/workflows/control.yml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zizmor:
+    """The adapter; its port is ``tasks.core.ports.Scanner``."""
+
+    name: str = "zizmor"
+    kind: Kind = Kind.CODE
+    unit: Unit = Unit.FILE
+    revision: int = 1
+    parse_revision: int = 1
+    summary: str = "insecure GitHub Actions workflows, actions and Dependabot settings"
+    licence: str = "MIT"
+    # By name alone, as all filters; which of these are pipelines the path decides, and the report names the others.
+    reads: PathFilter = PathFilter(suffixes=(b".yml", b".yaml"))
+    limits: Limits = Limits(timeout_s=300, memory_bytes=2 * 1024**3, max_file_bytes=1024**2)
+    pace: Pace = Pace(start_s=0.2, file_s=0.01)
+    control: Control = field(
+        default_factory=lambda: Control(
+            files={_CONTROL_PATH: _CONTROL}, rule_id="template-injection", path=_CONTROL_PATH
+        )
+    )
+    long_lived: bool = False
+
+    def argv_label(self) -> str:
+        """The options that can change the result: our program's text."""
+        return PROGRAM.read_text("utf-8")
+
+    def command(self, tool: ToolHome, target: Target) -> Command:
+        """Our program, which starts zizmor on copies; it takes nothing from the checkout but files."""
+        return Command(
+            argv=(filewise.interpreter(tool), "-I", _INSIDE, str(tool.executable), target.inside),
+            timeout_s=self.limits.timeout_s,
+            memory_bytes=self.limits.memory_bytes,
+            stdout_bytes=self.limits.stdout_bytes,
+            mounts=(
+                *tool.mounts,
+                Mount(source=PROGRAM, inside=_INSIDE),
+                Mount(source=target.root, inside=target.inside),
+            ),
+            env={"PYTHONDONTWRITEBYTECODE": "1"},
+        )
+
+    @form_checked("zizmor")
+    def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
+        """Audits' own descriptions and places; no source is passed on."""
+        return filewise.masked(stdout, self.name, lambda f: mask_quoted(string(f["title"])))
+
+    @form_checked("zizmor")
+    def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
+        """Judge by what is accounted for: a file that could not be parsed or is not named is a gap."""
+        return filewise.judged(report, target, _observer(key))
+
+    @form_checked("zizmor")
+    def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
+        """What it said of some files, under their names in the part."""
+        return filewise.part(report, names)
+
+    @form_checked("zizmor")
+    def accounted(self, report: RawReport, target: Target) -> frozenset[str]:
+        """Files it read, could not read, or passed over as none of its kind."""
+        return filewise.accounted(report, target)
+
+
+def _observer(key: HmacKey) -> Any:
+    def observe(findings: list[dict[str, Any]], target: Target) -> Iterator[Observation]:
+        ordinals = Ordinals()
+        for f in findings:
+            entry = target.files[f["path"]]
+            path = display_path(entry.path)
+            match = filewise.lines_of(target, f["path"], f["line"], f["end_line"], most=20)
+            ordinal = ordinals.next((f["rule"], path, normalise(match)))
+            anchor = code_anchor(tool="zizmor", rule_id=f["rule"], path=path, match=match, ordinal=ordinal, key=key)
+            yield Observation(
+                anchor_uid=anchor,
+                occurrence_uid=occurrence_uid(anchor_uid=anchor, path=path, line=f["line"], blob=entry.blob),
+                kind=Kind.CODE,
+                rule_id=f["rule"],
+                title=f["title"],
+                severity_tool=f["severity"],
+                path=path,
+                line_start=f["line"] or None,
+                line_end=f["end_line"] or None,
+                blob=entry.blob,
+                url=f"https://docs.zizmor.sh/audits/#{f['rule']}",
+                extra={"confidence": f["confidence"]} if f["confidence"] else {},
+            )
+
+    return observe
+
+
+ZIZMOR = Zizmor()
