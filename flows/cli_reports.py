@@ -104,10 +104,9 @@ def export_sarif(
     What was not looked at is a notification of the run, which then says executionSuccessful = false. Exit 3 when
     there is any.
     """
-    from tasks.patrol.exporting import sarif_log
-
     from flows.cli_lake import _lake_dir
     from tasks.lake.lake import Lake
+    from tasks.patrol.exporting import sarif_log
 
     opened = Lake.open(_lake_dir(lake, config), key_id=None, create=False)
     log = sarif_log(opened, repos=tuple(repo or ()), tools=tuple(tool or ()), run_id=run)

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.core.masking import mask_quoted, short
-from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string, told
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
 from tasks.core.keys import HmacKey
+from tasks.core.masking import mask_quoted, short
 from tasks.core.types import (
     Command,
     Control,
@@ -34,6 +33,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
+from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string, told
 
 #: ``-x`` replaces bandit's list of excluded folders by a name that no checkout holds.
 _OPTIONS = ("-q", "-r", "-f", "json", "--ignore-nosec", "-x", "/nothing-is-excluded")

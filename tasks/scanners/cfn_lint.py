@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.core.masking import mask_quoted
-from tasks.scanners.masking import form_checked, storable, string
 from tasks.core.identity import Ordinals, iac_anchor, occurrence_uid
 from tasks.core.keys import HmacKey
+from tasks.core.masking import mask_quoted
 from tasks.core.types import (
     Command,
     Control,
@@ -35,6 +34,7 @@ from tasks.core.types import (
     display_path,
 )
 from tasks.scanners import filewise
+from tasks.scanners.masking import form_checked, storable, string
 
 PROGRAM = Path(__file__).with_name("cfn_lint_program.py")
 _INSIDE = "/nightwarden/cfn_lint_program.py"

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.core.masking import mask_quoted, short
-from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string, told
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import Ordinals, iac_anchor, occurrence_uid
 from tasks.core.keys import HmacKey
+from tasks.core.masking import mask_quoted, short
 from tasks.core.types import (
     Command,
     Control,
@@ -37,6 +36,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
+from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string, told
 
 SERVER = Path(__file__).with_name("checkov_server.py")
 _INSIDE = "/nightwarden/checkov_server.py"

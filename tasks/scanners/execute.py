@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.scanners.masking import told
 from tasks.core.errors import ScanGapError
 from tasks.core.keys import HmacKey
 from tasks.core.ports import Scanner
@@ -24,6 +23,7 @@ from tasks.core.types import (
     TreeEntry,
     display_path,
 )
+from tasks.scanners.masking import told
 from tasks.scanners.narrowing import Attempt, Narrowing, NotNarrowedError
 from tasks.scanners.service import ServicePool
 

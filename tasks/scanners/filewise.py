@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.core.masking import short
-from tasks.scanners.masking import compact, first_json, kept, number, storable, string, told
 from tasks.core.errors import ScanGapError
+from tasks.core.masking import short
 from tasks.core.types import Gap, Observation, Outcome, Parsed, RawReport, Target, ToolHome, display_path
+from tasks.scanners.masking import compact, first_json, kept, number, storable, string, told
 
 _LISTS = ("findings", "read", "others", "unparsed")
 _SYSTEM_PYTHON = Path("/usr/bin/python3")

@@ -14,11 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.core.masking import short
-from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import normalise, occurrence_uid, secret_anchor
 from tasks.core.keys import HmacKey
+from tasks.core.masking import short
 from tasks.core.types import (
     Command,
     Control,
@@ -35,6 +34,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
+from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 
 _OPTIONS = (
     "--no-validate",

@@ -14,11 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.core.masking import short
-from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
 from tasks.core.keys import HmacKey
+from tasks.core.masking import short
 from tasks.core.types import (
     Command,
     Control,
@@ -37,6 +36,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
+from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 from tasks.scanners.rule_packs import CONTROL_CALL, CONTROL_RULE, MARK, environment, program, suffixes_of
 
 _OPTIONS = (

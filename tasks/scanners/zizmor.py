@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.core.masking import mask_quoted
-from tasks.scanners.masking import form_checked, string
 from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
 from tasks.core.keys import HmacKey
+from tasks.core.masking import mask_quoted
 from tasks.core.types import (
     Command,
     Control,
@@ -34,6 +33,7 @@ from tasks.core.types import (
     display_path,
 )
 from tasks.scanners import filewise
+from tasks.scanners.masking import form_checked, string
 
 PROGRAM = Path(__file__).with_name("zizmor_program.py")
 _INSIDE = "/nightwarden/zizmor_program.py"
