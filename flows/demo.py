@@ -14,14 +14,16 @@ from rich.table import Table
 
 from flows import server as prefect_server
 from flows.cli_patrol import EXIT_GAPS, run
-from flows.means import tool_homes
+from flows.means import tool_homes, unused_tools
 from flows.settings import Settings, SourceSettings, ToolSettings, load
 from tasks.core.errors import NightwardenError, UsageError
+from tasks.core.ports import PlatformTool
 from tasks.core.reasons import REASONS
 from tasks.lake.lake import Lake
 from tasks.lake.views import run_query
 from tasks.patrol import demo_org
 from tasks.patrol.demo_files import ABOUT, DAY_TWO
+from tasks.scanners import SCANNERS
 
 Row = Mapping[str, Any]
 
@@ -71,12 +73,19 @@ def _settings(place: Path) -> Settings:
     settings = Settings(
         home=place / "home",
         tools_home=given.tools_dir,
-        tools={name: ToolSettings(binary=tool.binary) for name, tool in given.tools.items() if tool.binary},
+        # Its truth knows the scanners with a lock: what a platform has besides would find more.
+        tools={
+            s.name: ToolSettings(enabled=False)
+            if isinstance(s, PlatformTool)
+            else ToolSettings(binary=given.tools.get(s.name, ToolSettings()).binary)
+            for s in SCANNERS
+        },
         workers=given.workers,
         allow_no_sandbox=given.allow_no_sandbox,
         sources=(SourceSettings(name="demo", path=place / "org"),),
     )
-    missing = sorted(name for name, home in tool_homes(settings).items() if isinstance(home, str))
+    unused = unused_tools(settings)
+    missing = sorted(n for n, home in tool_homes(settings).items() if isinstance(home, str) and n not in unused)
     if missing:
         raise NightwardenError(
             f"the demo needs all scanners; not installed: {', '.join(missing)}",

@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import load_or_create, passing
-from tasks.core.ports import Scanner
+from tasks.core.ports import PlatformTool, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.core.types import Limits, ToolHome
@@ -26,7 +26,7 @@ from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.scanners import SCANNERS
 from tasks.scanners.limited import with_limits
-from tasks.scanners.tools import resolve
+from tasks.scanners.tools import on_path, resolve
 
 #: Where Linux keeps a file system in memory.
 _MEMORY = Path("/dev/shm")  # noqa: S108
@@ -76,6 +76,7 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             workers=settings.workers,
             writes=write,
             unused_mirror_days=settings.unused_mirror_days,
+            unused=unused_tools(settings),
             switched_off=frozenset(name for name, t in settings.tools.items() if not t.enabled),
         )
 
@@ -122,6 +123,16 @@ def tool_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict[
     """The home of every scanner, or why it is not there."""
     runner = runner or ProcessRunner(detect())
     return {s.name: _home(s, settings, runner) for s in SCANNERS}
+
+
+def unused_tools(settings: Settings) -> frozenset[str]:
+    """Platform tools that nobody has here or wants: neither on PATH nor named by ``binary``, or switched off."""
+    unused = set()
+    for s in SCANNERS:
+        given = settings.tools.get(s.name, ToolSettings())
+        if isinstance(s, PlatformTool) and (not given.enabled or (given.binary is None and on_path(s) is None)):
+            unused.add(s.name)
+    return frozenset(unused)
 
 
 def _home(scanner: Scanner, settings: Settings, runner: ProcessRunner) -> ToolHome | str:

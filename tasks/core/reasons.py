@@ -97,6 +97,16 @@ _ALL = (
         remedy="Run `nightwarden tools install`, or name the platform's own binary in the configuration.",
     ),
     Reason(
+        code="database_missing",
+        meaning="The tool needs a vulnerability data base, and there is none below the tools' home.",
+        remedy="Run `nightwarden tools update` where the network can be reached; scans never fetch it.",
+    ),
+    Reason(
+        code="database_old",
+        meaning="The tool's vulnerability data base is older than `database_max_age_days`: what is newer is not found.",
+        remedy="Run `nightwarden tools update`, best every night before the patrol.",
+    ),
+    Reason(
         code="switched_off",
         meaning="The tool is switched off for this repository or run.",
         remedy="Remove the exception from the configuration, or leave out `--tool`.",

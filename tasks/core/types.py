@@ -41,6 +41,8 @@ class Kind(StrEnum):
     DEPENDENCY = "dependency"
     WEB = "web"
     HOST = "host"
+    #: An entry of an inventory: known to be there, never a finding.
+    PACKAGE = "package"
 
 
 class Cause(StrEnum):
@@ -252,7 +254,11 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolHome:
-    """An installed tool: where it lies, what version it says it has, and the digest of its rules."""
+    """An installed tool: where it lies, what version it says it has, and the digest of its rules.
+
+    ``database`` is the folder of its vulnerability data base (see ``ports.UsesDatabase``), ``database_at`` when that
+    was fetched; both None when it has none. The folder is among ``mounts``, its digest in ``rules_digest``.
+    """
 
     name: str
     version: str
@@ -260,6 +266,8 @@ class ToolHome:
     mounts: tuple[Mount, ...]
     rules_digest: str
     origin: str
+    database: Path | None = None
+    database_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

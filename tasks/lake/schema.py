@@ -232,7 +232,7 @@ _ALL = (
             "anchor_uid s! identity without the repository; survives edits elsewhere",
             "occurrence_uid s! this place of it",
             "tool s! the scanner",
-            "kind s! code, secret, iac, dependency, web or host",
+            "kind s! code, secret, iac, dependency, web, host or package (an inventory: no finding)",
             "rule_id s! the tool's rule",
             "title s! what the rule says, masked",
             "severity_tool s severity as the tool gives it",

@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.keys import HmacKey
 from tasks.core.origins import Mirror, Source
-from tasks.core.ports import Scanner
+from tasks.core.ports import Scanner, UsesDatabase
 from tasks.core.process import ProcessRunner
 from tasks.core.types import Cause, FailedScan, Outcome, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.lake.lake import Lake, Snapshot
@@ -77,6 +77,8 @@ class Means:
     writes: bool = True
     unused_mirror_days: float = 30.0
     switched_off: frozenset[str] = frozenset()
+    #: Platform tools that nobody has here or wants: expected only where the lake knows scopes of them.
+    unused: frozenset[str] = frozenset()
 
 
 class Patrol:
@@ -101,6 +103,9 @@ class Patrol:
         self._known: dict[tuple[str, str], list[ScopeState]] = {}
         for state in self.states.values():
             self._known.setdefault((state.repo_id, state.tool), []).append(state)
+        known = {tool for _, _, tool in self.states} | set(options.tools)
+        #: The scanners that this run expects something of.
+        self.scanners = tuple(s for s in means.scanners if s.name not in means.unused or s.name in known)
         self.rows: dict[ScopeKey, Scan] = {}
         #: Results of this run and of a killed one before it, by the name that plans know them by.
         self.results = {result_name(r.scan_name, r.parse_revision): r for r in self.spooled.values()}
@@ -278,12 +283,12 @@ class Patrol:
 
     def _name_one(self, s: RepoState) -> None:
         try:
-            s.plans = [p for scanner in self.means.scanners for p in self._name_scans(s, scanner)]
+            s.plans = [p for scanner in self.scanners for p in self._name_scans(s, scanner)]
         except ScanGapError:
             raise
         except Exception as e:  # a fault of ours on one repository: its scans fail, the others go on
             s.reason_code, s.detail = "internal", type(e).__name__
-            s.plans = [p for scanner in self.means.scanners for p in self._name_scans(s, scanner)]
+            s.plans = [p for scanner in self.scanners for p in self._name_scans(s, scanner)]
         finally:
             self.progress.end(s.repo.slug, failed=s.reason_code is not None)
 
@@ -327,6 +332,8 @@ class Patrol:
         tool = self.means.tools[scanner.name]
         if isinstance(tool, str):
             return _give_up(base, Outcome.FAILED, "tool_missing", tool)
+        if isinstance(scanner, UsesDatabase) and tool.database is None:
+            return _give_up(base, Outcome.FAILED, "database_missing", f"{scanner.name} has no data base yet")
         assert s.mirror is not None
         config = config_digest(scanner, tool)
         state = self.states.get(base.scope)

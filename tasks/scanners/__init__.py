@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from tasks.core.ports import Scanner
 from tasks.scanners.bandit import BANDIT
+from tasks.scanners.brakeman import BRAKEMAN
 from tasks.scanners.checkov import CHECKOV
+from tasks.scanners.dependency_check import DEPENDENCY_CHECK
+from tasks.scanners.gitleaks import GITLEAKS
+from tasks.scanners.gosec import GOSEC
+from tasks.scanners.grype import GRYPE
 from tasks.scanners.kingfisher import KINGFISHER
+from tasks.scanners.osv_scanner import OSV_SCANNER
+from tasks.scanners.syft import SYFT
+from tasks.scanners.trivy import TRIVY
 
-#: Every scanner, in the order in which a repository is scanned.
-SCANNERS: tuple[Scanner, ...] = (KINGFISHER, BANDIT, CHECKOV)
+#: Every scanner, in the order in which a repository is scanned: first those with a lock, then those of the platform.
+SCANNERS: tuple[Scanner, ...] = (
+    KINGFISHER,
+    BANDIT,
+    CHECKOV,
+    GITLEAKS,
+    TRIVY,
+    OSV_SCANNER,
+    GRYPE,
+    SYFT,
+    GOSEC,
+    BRAKEMAN,
+    DEPENDENCY_CHECK,
+)
