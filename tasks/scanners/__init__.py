@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.core.ports import Scanner
+from tasks.core.ports import PlatformTool, Scanner
 from tasks.scanners.bandit import BANDIT
 from tasks.scanners.brakeman import BRAKEMAN
 from tasks.scanners.checkov import CHECKOV
@@ -29,3 +29,5 @@ SCANNERS: tuple[Scanner, ...] = (
     BRAKEMAN,
     DEPENDENCY_CHECK,
 )
+#: Those with a lock: installed by us.
+LOCKED: tuple[Scanner, ...] = tuple(s for s in SCANNERS if not isinstance(s, PlatformTool))

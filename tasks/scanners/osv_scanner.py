@@ -141,8 +141,10 @@ def _rows(package: dict[str, Any], path: str) -> list[dict[str, Any]]:
     """One row a group of advisories that are aliases. Raises KeyError, TypeError, ValueError for another form."""
     named = package["package"]
     by_id = {v["id"]: v for v in package.get("vulnerabilities") or ()}
+    groups = list(package.get("groups") or ())
+    grouped = {string(i) for g in groups for i in g["ids"]}
     rows = []
-    for group in package.get("groups") or ():
+    for group in (*groups, *({"ids": [i]} for i in by_id if i not in grouped)):
         ids = sorted(string(i) for i in group["ids"])
         first = by_id[ids[0]]
         rows.append(
@@ -158,9 +160,6 @@ def _rows(package: dict[str, Any], path: str) -> list[dict[str, Any]]:
                 cwes=(first.get("database_specific") or {}).get("cwe_ids") or (),
             )
         )
-    # Each advisory belongs to a group; one that does not would be lost.
-    if {string(i) for g in package.get("groups") or () for i in g["ids"]} != set(by_id):
-        raise ValueError("an advisory without a group")
     return rows
 
 

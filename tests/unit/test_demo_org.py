@@ -13,7 +13,7 @@ from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import Unit
 from tasks.patrol import demo_files, demo_org
-from tasks.scanners import SCANNERS
+from tasks.scanners import LOCKED
 
 DAYS = (1, 2)
 
@@ -184,7 +184,7 @@ def test_every_scan_is_expected_with_words_of_the_closed_lists(day):
     truth = demo_org.truth()["days"][str(day)]
     assert set(truth["scans"]) == set(demo_files.ABOUT)
     for tools in truth["scans"].values():
-        assert set(tools) == {s.name for s in SCANNERS}
+        assert set(tools) == {s.name for s in LOCKED}
         for scan in tools.values():
             assert scan["outcome"] in OUTCOMES
             assert scan.get("reason_code", "incomplete") in REASONS
@@ -193,7 +193,7 @@ def test_every_scan_is_expected_with_words_of_the_closed_lists(day):
 
 def test_the_first_day_reads_every_file_and_blob_there_is(orgs):
     scans = demo_org.truth()["days"]["1"]["scans"]
-    for scanner in SCANNERS:
+    for scanner in LOCKED:
         for slug in set(demo_files.ABOUT) - {"shop/broken"}:
             repo = orgs[1] / slug
             if scanner.unit is Unit.BLOB:
