@@ -285,7 +285,7 @@ def test_doctor_names_each_fault_and_its_remedy(place: Path, tools: Path, tmp_pa
     assert "did not find its planted flaw" in faults[0]
     assert "      Run `nightwarden tools install`." in done.stdout.splitlines()
     assert done.stderr.startswith("nightwarden: 3 faults")
-    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")][4] == "gitleaks"
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")][3] == "checkov"
 
 
 def test_tools_list_says_what_is_there_and_what_is_not(patrolled: Path, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from flows.settings import Settings
 from tasks.core.errors import NightwardenError
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
+from tasks.lake.lake import Lake
+from tasks.lake.views import run_query
 from tasks.scanners.databases import current, is_old, update
 from tasks.scanners.dependency_check import DEPENDENCY_CHECK
 from tasks.scanners.gitleaks import GITLEAKS
@@ -316,3 +318,16 @@ def test_programs_are_asked_for_their_version_in_their_own_way(tmp_path, put) ->
     put("gitleaks", _GITLEAKS)
     runner = ProcessRunner(detect())
     assert {resolve(s, tmp_path, {}, runner).version for s in (SYFT, GITLEAKS)} == {"9.9.9"}
+
+
+def test_an_inventory_stands_in_the_lake_without_a_finding(tmp_path, put, shop) -> None:
+    put("syft", _SYFT)
+    _night(tmp_path)
+    snapshot = Lake.open(tmp_path / "home" / "lake", key_id=None, create=False).snapshot()
+    _, rows = run_query(snapshot, "SELECT kind, purl, version, path, finding_uid FROM scan_results ORDER BY purl")
+    assert [tuple(r) for r in rows] == [
+        ("package", "pkg:pypi/flask@3.0.0", "3.0.0", "requirements.txt", None),
+        ("package", "pkg:pypi/requests@2.31.0", "2.31.0", "requirements.txt", None),
+    ]
+    _, rows = run_query(snapshot, "SELECT count(*) FROM findings")
+    assert [tuple(r) for r in rows] == [(0,)]
