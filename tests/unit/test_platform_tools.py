@@ -235,6 +235,8 @@ def test_a_failed_update_keeps_the_last_good_data_base_and_says_so(tmp_path, tri
         _update(tmp_path)
     assert current(tmp_path / "tools", "trivy") == first
     assert (first.place / "db" / "trivy.db").read_text() == "first"
+    folders = [p for p in first.place.parents[1].iterdir() if p.is_dir() and not p.is_symlink()]
+    assert folders == [first.place.parent], "what failed is left lying"
 
 
 def test_an_update_that_leaves_no_data_is_none(tmp_path, trivy) -> None:
