@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli_patrol import ConfigOption, LakeOption
-from flows.settings import load
-from tasks.core.errors import LakeError, UsageError
+from flows.settings import Settings, load
+from tasks.core.errors import LakeError, ToolMissingError, UsageError
 from tasks.core.text import one_line
 
 app = typer.Typer(help="Describe and check the lake.", no_args_is_help=True, rich_markup_mode=None)
@@ -134,10 +134,32 @@ def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatO
         "SELECT tool, count(*) AS scopes, count(evidence_at) AS looked_at, min(evidence_at) AS oldest_evidence,"
         " max(evidence_at) AS newest_evidence FROM freshness GROUP BY tool ORDER BY tool",
     )
-    emit(columns, rows, format, None)
+    kept = list(rows)
+    emit(columns, kept, format, None)
     if snapshot.run is not None and format is Format.TABLE:
         age = datetime.now(UTC) - snapshot.run["finished_at"]
         print(f"the newest run ended {age.total_seconds() / 3600:.1f} hours ago")
+        _tell_old_databases(load(config, lake=lake), {str(r[0]) for r in kept})
+
+
+def _tell_old_databases(settings: Settings, tools: set[str]) -> None:
+    """Say which of the tools that the lake knows judge by old data."""
+    from tasks.core.ports import UsesDatabase
+    from tasks.core.reasons import REASONS
+    from tasks.scanners import SCANNERS
+    from tasks.scanners.databases import current
+
+    for name in (s.name for s in SCANNERS if isinstance(s, UsesDatabase) and s.name in tools):
+        try:
+            found = current(settings.tools_dir, name)
+        except ToolMissingError as e:
+            print(f"{name}: {e.message}")
+            continue
+        days = (datetime.now(UTC) - found.updated_at).total_seconds() / 86_400 if found else 0.0
+        if found is None:
+            print(f"{name}: database_missing; {REASONS['database_missing'].remedy}")
+        elif days > settings.database_max_age_days:
+            print(f"{name}: database_old, fetched {days:.1f} days ago; {REASONS['database_old'].remedy}")
 
 
 @app.command()

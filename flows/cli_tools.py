@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from flows import server as prefect_server
 from flows.cli_patrol import ConfigOption, LakeOption
 from flows.settings import load
 from tasks.core.errors import NightwardenError, UsageError
+from tasks.core.ports import PlatformTool, UsesDatabase
 from tasks.core.text import one_line
 
 app = typer.Typer(help="The scanners: install them, list them.", no_args_is_help=True, rich_markup_mode=None)
@@ -36,14 +38,58 @@ def install(
     from tasks.scanners.tools import install as install_tool
 
     settings = load(config)
-    known = {s.name: s for s in SCANNERS}
-    unknown = sorted(set(names or []) - set(known))
-    if unknown:
-        raise UsageError(f"no scanner is called {', '.join(unknown)}", advice=f"There are: {', '.join(known)}.")
+    every = {s.name: s for s in SCANNERS}
+    _refuse_unknown(names or [], every)
+    known = {n: s for n, s in every.items() if not isinstance(s, PlatformTool)}
+    own = sorted(set(names or []) - set(known))
+    if own:
+        raise UsageError(
+            f"{', '.join(own)} cannot be installed by us",
+            advice="It is used where the platform has it on PATH, or where `tools.<name>.binary` names it.",
+        )
     runner = ProcessRunner(detect())
     for name in names or known:
         home = install_tool(known[name], settings.tools_dir, runner, force=force, progress=print)
         print(f"{name} {home.version}: ready")
+
+
+@app.command()
+def update(
+    names: Annotated[list[str] | None, typer.Argument(help="Scanners; all that use one when empty.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch the vulnerability data bases of the platform's tools. Scans never touch the network."""
+    from flows.means import tool_homes, unused_tools
+    from tasks.core.process import ProcessRunner
+    from tasks.core.sandbox import detect
+    from tasks.scanners import SCANNERS
+    from tasks.scanners.databases import update as update_database
+
+    settings = load(config)
+    known = {s.name: s for s in SCANNERS if isinstance(s, UsesDatabase)}
+    _refuse_unknown(names or [], known)
+    runner = ProcessRunner(detect())
+    homes, unused = tool_homes(settings, runner), unused_tools(settings)
+    failed = []
+    for name in names or [n for n in known if n not in unused]:
+        home = homes[name]
+        try:
+            if isinstance(home, str):
+                raise NightwardenError(f"{name}: {home}")
+            print(f"{name} {home.version}: fetching its data base", flush=True)
+            fresh = update_database(known[name], home, settings.tools_dir, runner)
+            print(f"{name}: the data base of {fresh.updated_at:%Y-%m-%d %H:%M} UTC is in force")
+        except NightwardenError as e:  # the others are fetched all the same
+            failed.append(name)
+            print(one_line(str(e), 400), file=sys.stderr)
+    if failed:
+        raise NightwardenError(f"not updated: {', '.join(failed)}", advice="Each line above says why.")
+
+
+def _refuse_unknown(names: list[str], known: Mapping[str, object]) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(f"no scanner is called {', '.join(unknown)}", advice=f"There are: {', '.join(known)}.")
 
 
 @app.command("list")

@@ -17,6 +17,7 @@ from flows.cli_patrol import EXIT_GAPS, run
 from flows.means import tool_homes
 from flows.settings import Settings, SourceSettings, ToolSettings, load
 from tasks.core.errors import NightwardenError, UsageError
+from tasks.core.ports import PlatformTool
 from tasks.core.reasons import REASONS
 from tasks.lake.lake import Lake
 from tasks.lake.views import run_query
@@ -95,7 +96,13 @@ def _settings(place: Path) -> Settings:
     settings = Settings(
         home=place / "home",
         tools_home=given.tools_dir,
-        tools={name: ToolSettings(binary=tool.binary) for name, tool in given.tools.items() if tool.binary},
+        # Its truth knows the scanners with a lock: what a platform has besides would find more.
+        tools={
+            s.name: ToolSettings(enabled=False)
+            if isinstance(s, PlatformTool)
+            else ToolSettings(binary=given.tools.get(s.name, ToolSettings()).binary)
+            for s in SCANNERS
+        },
         workers=given.workers,
         allow_no_sandbox=given.allow_no_sandbox,
         sources=(SourceSettings(name="demo", path=place / "org"),),

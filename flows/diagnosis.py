@@ -7,17 +7,21 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.means import ready_homes
-from flows.settings import Settings
+from flows.means import ready_homes, unused_tools
+from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError
 from tasks.core.keys import load_or_create
+from tasks.core.ports import UsesDatabase
 from tasks.core.process import ProcessRunner
+from tasks.core.reasons import REASONS
 from tasks.core.sandbox import detect
 from tasks.core.types import Command, ToolHome
 from tasks.lake.lake import Lake
 from tasks.scanners import SCANNERS
+from tasks.scanners.databases import is_old
 from tasks.scanners.execute import run_control
 from tasks.scanners.service import ServicePool
 
@@ -56,13 +60,25 @@ def diagnose(settings: Settings) -> Iterator[Check]:
         yield Check(name="key", fine=False, found=e.message, remedy=e.advice)
         return
     yield Check(name="key", fine=True, found=f"{key.key_id} ({settings.key_path})")
-    homes = ready_homes(settings)
+    homes, unused = ready_homes(settings), unused_tools(settings)
     with tempfile.TemporaryDirectory(prefix="nightwarden-doctor-") as scratch:
         for scanner in SCANNERS:
             home = homes[scanner.name]
+            if scanner.name in unused:
+                off = not settings.tools.get(scanner.name, ToolSettings()).enabled
+                found = "switched off" if off else str(home)
+                yield Check(name=scanner.name, fine=True, found=found)
+                continue
             if not isinstance(home, ToolHome):
                 yield Check(name=scanner.name, fine=False, found=home, remedy="Run `nightwarden tools install`.")
                 continue
+            if isinstance(scanner, UsesDatabase) and home.database is None:
+                reason = REASONS["database_missing"]
+                yield Check(name=scanner.name, fine=False, found=f"{home.version}, no data base", remedy=reason.remedy)
+                continue
+            if is_old(home, settings.database_max_age_days, datetime.now(UTC)):
+                found = f"its data base is of {home.database_at:%Y-%m-%d} (database_old)"
+                yield Check(name=scanner.name, fine=False, found=found, remedy=REASONS["database_old"].remedy)
             root = Path(scratch) / scanner.name
             root.mkdir()
             service = ServicePool(runner, home, scanner, root=root, size=1) if scanner.long_lived else None

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import HmacKey, load_or_create, passing
-from tasks.core.ports import Scanner
+from tasks.core.ports import PlatformTool, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.core.types import Limits, ToolHome
@@ -30,7 +30,7 @@ from tasks.scanners import SCANNERS
 from tasks.scanners.limited import with_limits
 from tasks.scanners.rule_packs import Prepared, equipped, own_pack, prepare
 from tasks.scanners.semgrep import SEMGREP, Semgrep
-from tasks.scanners.tools import resolve
+from tasks.scanners.tools import on_path, resolve
 
 #: Where Linux keeps a file system in memory.
 _MEMORY = Path("/dev/shm")  # noqa: S108
@@ -87,6 +87,7 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             workers=settings.workers,
             writes=write,
             unused_mirror_days=settings.unused_mirror_days,
+            unused=unused_tools(settings),
             switched_off=frozenset(name for name, t in settings.tools.items() if not t.enabled),
             packs=prepared.problems if prepared is not None else {},
             not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
@@ -197,6 +198,16 @@ def ready_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict
     except NightwardenError as e:
         return {**homes, SEMGREP.name: e.message}
     return homes if prepared is None else {**homes, SEMGREP.name: equipped(_installed(homes[SEMGREP.name]), prepared)}
+
+
+def unused_tools(settings: Settings) -> frozenset[str]:
+    """Platform tools that nobody has here or wants: neither on PATH nor named by ``binary``, or switched off."""
+    unused = set()
+    for s in SCANNERS:
+        given = settings.tools.get(s.name, ToolSettings())
+        if isinstance(s, PlatformTool) and (not given.enabled or (given.binary is None and on_path(s) is None)):
+            unused.add(s.name)
+    return frozenset(unused)
 
 
 def _home(scanner: Scanner, settings: Settings, runner: ProcessRunner) -> ToolHome | str:

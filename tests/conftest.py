@@ -9,12 +9,14 @@ import pytest
 from flows.means import tool_homes
 from flows.settings import load
 from tasks.core.types import ToolHome
+from tasks.scanners import LOCKED
 
 
 @cache
 def _missing() -> dict[str, str]:
     """The scanners that are not there, with the reason; by NIGHTWARDEN_TOOLS, else in the default home."""
-    return {name: home for name, home in tool_homes(load()).items() if not isinstance(home, ToolHome)}
+    homes, ours = tool_homes(load()), {s.name for s in LOCKED}
+    return {name: home for name, home in homes.items() if name in ours and not isinstance(home, ToolHome)}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

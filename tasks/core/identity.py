@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from tasks.core.keys import HmacKey
 from tasks.core.types import Kind, digest
@@ -55,6 +55,39 @@ def code_anchor(*, tool: str, rule_id: str, path: str, match: bytes, ordinal: in
 def iac_anchor(*, tool: str, rule_id: str, place: str, address: str, ordinal: int) -> str:
     """Anchor of an IaC observation: check + root folder or template (``place``) + resource address."""
     return digest(FP_VERSION, Kind.IAC, tool, rule_id, place, address, ordinal)
+
+
+def dependency_anchor(*, purl: str, manifest: str, advisory: str) -> str:
+    """Anchor of a vulnerable dependency: versionless purl + manifest path + advisory.
+
+    ``advisory`` is the id its alias group is known by (``alias_group``). No tool's name enters, so that two tools that
+    see the same thing name it alike; scopes keep their findings apart.
+    """
+    return digest(FP_VERSION, Kind.DEPENDENCY, versionless(purl), manifest, advisory)
+
+
+def package_anchor(*, purl: str, manifest: str) -> str:
+    """Anchor of an entry of an inventory: the purl with its version + manifest path."""
+    return digest(FP_VERSION, Kind.PACKAGE, purl, manifest)
+
+
+def versionless(purl: str) -> str:
+    """The purl without version, qualifiers and subpath (https://github.com/package-url/purl-spec).
+
+    An ``@`` that belongs to the name is ``%40`` there; some tools leave that of a scope as it is.
+    """
+    bare = purl.split("#", maxsplit=1)[0].split("?", maxsplit=1)[0]
+    head, at, _version = bare.rpartition("@")
+    return head if at and "/" in head and not head.endswith("/") else bare
+
+
+def alias_group(ids: Iterable[str]) -> str:
+    """One id for an advisory known by several: its CVE, else its GHSA, else the first by name.
+
+    ``ids`` must not be empty. A CVE that is assigned later gives another id; until alias groups keep their first id
+    (the advisories' room), that reads as one finding fixed and another opened.
+    """
+    return min(ids, key=lambda i: (not i.startswith("CVE-"), not i.startswith("GHSA-"), i))
 
 
 def secret_anchor(*, tool: str, rule_id: str, value_hmac: str) -> str:

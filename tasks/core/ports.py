@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from tasks.core.keys import HmacKey
@@ -110,6 +111,51 @@ class Accountable(Divisible, Protocol):
 
     def accounted(self, report: RawReport, target: Target) -> frozenset[str]:
         """Names of ``target`` that the report says it read or could not read. Raises ScanGapError(report_invalid)."""
+        ...
+
+
+@runtime_checkable
+class PlatformTool(Protocol):
+    """A scanner without a lock of ours: the platform's own program is used where there is one.
+
+    It is expected in a run when the program is on PATH or ``tools.<name>.binary`` names it, or when the lake knows
+    scopes of it.
+    """
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names of the program on PATH, best first."""
+        ...
+
+    @property
+    def version_args(self) -> tuple[str, ...]:
+        """What makes it print its version."""
+        ...
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Absolute patterns of what else of the system it must see in the sandbox, beside ``/usr`` and its own folder
+        (read-only; what is not there is left out)."""
+        ...
+
+
+@runtime_checkable
+class UsesDatabase(Protocol):
+    """A scanner that needs a vulnerability data base: fetched by ``nightwarden tools update``, never by a scan."""
+
+    @property
+    def database_files(self) -> tuple[str, ...]:
+        """Patterns below the folder; a data base that lacks a file for one of them is not complete."""
+        ...
+
+    @property
+    def database_links(self) -> tuple[tuple[str, str], ...]:
+        """Links that are made in the folder of a complete data base: (name, where it leads)."""
+        ...
+
+    def update_command(self, tool: ToolHome, place: Path) -> Command:
+        """The process that fills the empty folder ``place``, mounted writable at its own path, from the network.
+        Pure."""
         ...
 
 

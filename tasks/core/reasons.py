@@ -97,6 +97,16 @@ _ALL = (
         remedy="Run `nightwarden tools install`, or name the platform's own binary in the configuration.",
     ),
     Reason(
+        code="database_missing",
+        meaning="The tool needs a vulnerability data base, and there is none below the tools' home.",
+        remedy="Run `nightwarden tools update` where the network can be reached; scans never fetch it.",
+    ),
+    Reason(
+        code="database_old",
+        meaning="The tool's vulnerability data base is older than `database_max_age_days`: what is newer is not found.",
+        remedy="Run `nightwarden tools update`, best every night before the patrol.",
+    ),
+    Reason(
         code="switched_off",
         meaning="The tool is switched off for this repository or run.",
         remedy="Remove the exception from the configuration, or leave out `--tool`.",
@@ -176,12 +186,12 @@ _ALL = (
     # paths
     Reason(
         code="partly_parsed",
-        meaning="The tool understood only a part of the file; what it found there is kept, and nothing in the file closes.",
+        meaning="The tool understood only a part of the file; what it found there is kept, nothing in the file closes.",
         remedy="Look whether the file is valid in the version of its language; if it is, update the tool.",
     ),
     Reason(
         code="rule_broken",
-        meaning="Rules of a pack do not run: a file is no YAML, an id is missing or used twice, or one does not compile.",
+        meaning="Rules of a pack do not run: a file is no YAML, an id is missing or used twice, one does not compile.",
         remedy="Correct what the detail names (`nightwarden tools packs` lists all of it); the others run meanwhile.",
     ),
     Reason(

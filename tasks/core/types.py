@@ -41,6 +41,8 @@ class Kind(StrEnum):
     DEPENDENCY = "dependency"
     WEB = "web"
     HOST = "host"
+    #: An entry of an inventory: known to be there, never a finding.
+    PACKAGE = "package"
 
 
 class Cause(StrEnum):
@@ -268,6 +270,8 @@ class ToolHome:
     """An installed tool: where it lies, what version it says it has, and the digest of its rules.
 
     ``rules`` are its rules where it can list them (None: unknown); ``rules_file`` those it is started with, if it is.
+    ``database`` is the folder of its vulnerability data base (see ``ports.UsesDatabase``), ``database_at`` when that
+    was fetched; both None when it has none. The folder is among ``mounts``, its digest in ``rules_digest``.
     """
 
     name: str
@@ -278,6 +282,8 @@ class ToolHome:
     origin: str
     rules: tuple[Rule, ...] | None = field(default=None, repr=False)
     rules_file: Path | None = None
+    database: Path | None = None
+    database_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.core.identity import FP_VERSION, finding_uid
 from tasks.core.reports import is_finding
-from tasks.core.types import Observation, ScanResult
+from tasks.core.types import Kind, Observation, ScanResult
 
 ScopeKey = tuple[str, str, str]
 
@@ -140,6 +140,8 @@ def _seen(change: Change) -> dict[str, dict[str, Any]]:
         return {}
     places: dict[str, list[Observation]] = {}
     for o in filter(is_finding, change.result.observations):
+        if o.kind is Kind.PACKAGE:
+            continue  # an inventory: nothing is wrong with what is listed
         places.setdefault(o.anchor_uid, []).append(o)
     rows = {}
     for anchor, observations in places.items():

@@ -27,7 +27,7 @@ SAVED: dict[str, Saved] = {
     ),
     "top-repositories": Saved(
         description="the repositories with most open findings",
-        sql="SELECT slug, count(*) AS findings, count(*) FILTER (tool = 'kingfisher') AS secrets FROM findings"
+        sql="SELECT slug, count(*) AS findings, count(*) FILTER (kind = 'secret') AS secrets FROM findings"
         " WHERE status = 'open' GROUP BY slug ORDER BY findings DESC LIMIT 50",
     ),
     "secrets": Saved(

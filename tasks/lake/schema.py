@@ -232,7 +232,7 @@ _ALL = (
             "anchor_uid s! identity without the repository; survives edits elsewhere",
             "occurrence_uid s! this place of it",
             "tool s! the scanner",
-            "kind s! code, secret, iac, dependency, web or host",
+            "kind s! code, secret, iac, dependency, web, host or package (an inventory: no finding)",
             "rule_id s! the tool's rule",
             "title s! what the rule says, masked",
             "severity_tool s severity as the tool gives it",
@@ -291,8 +291,8 @@ _ALL = (
             "opened_run s! run that opened it last",
             "fixed_run s run that saw it gone",
             "fixed_at t when, UTC",
-            "fixed_reason s not_seen (its path was read without it), nothing_to_read, ref_gone, or, where tool or rules "
-            "changed: rule_gone, tool_changed (the file is the same), code_or_tool (both changed)",
+            "fixed_reason s not_seen (its path was read without it), nothing_to_read, ref_gone, or, where tool or "
+            "rules changed: rule_gone, tool_changed (the file is the same), code_or_tool (both changed)",
             "commit s commit of the last look that changed it",
             "fp_version i! version of the identity rules",
             "key_id s! id of the HMAC key",

@@ -55,7 +55,8 @@ _VIEWS = {
         FROM scopes""",
     "scan_results": """
         SELECT s.run_id, s.repo_id, s.slug, s.ref, s.commit AS scanned_commit, s.outcome, s.cause,
-               sha256(s.repo_id || '|' || o.anchor_uid) AS finding_uid, o.* EXCLUDE (part, scan_name)
+               CASE WHEN o.kind <> 'package' THEN sha256(s.repo_id || '|' || o.anchor_uid) END AS finding_uid,
+               o.* EXCLUDE (part, scan_name)
         FROM scans s JOIN observations o USING (result_name)""",
 }
 
@@ -65,7 +66,8 @@ VIEWS: dict[str, str] = {
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
     "gaps_now": "what is not looked at as things stand, with the age of the evidence",
     "freshness": "how old the evidence of each scope is, and when a failure is tried again",
-    "scan_results": "observations joined to every run whose scan refers to them; use it, not observations",
+    "scan_results": "observations joined to every run whose scan refers to them; use it, not observations. Entries of"
+    " an inventory (kind package) have no finding_uid",
     "reasons": "every reason code with its meaning and remedy",
     "outcomes": "every outcome with its meaning",
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.keys import HmacKey
 from tasks.core.origins import Mirror, Source
-from tasks.core.ports import Scanner
+from tasks.core.ports import Scanner, UsesDatabase
 from tasks.core.process import ProcessRunner
 from tasks.core.types import Cause, FailedScan, Outcome, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.lake.lake import Lake, Snapshot
@@ -88,6 +88,8 @@ class Means:
     not_run: Mapping[str, frozenset[str]] = field(default_factory=dict)
     #: Seconds of tools that a night may give to files that are the same, but whose tool or rules are newer.
     upgrade_s: float = 7200.0
+    #: Platform tools that nobody has here or wants: expected only where the lake knows scopes of them.
+    unused: frozenset[str] = frozenset()
 
 
 class Patrol:
@@ -112,6 +114,9 @@ class Patrol:
         self._known: dict[tuple[str, str], list[ScopeState]] = {}
         for state in self.states.values():
             self._known.setdefault((state.repo_id, state.tool), []).append(state)
+        known = {tool for _, _, tool in self.states} | set(options.tools)
+        #: The scanners that this run expects something of.
+        self.scanners = tuple(s for s in means.scanners if s.name not in means.unused or s.name in known)
         self.rows: dict[ScopeKey, Scan] = {}
         #: Results of this run and of a killed one before it, by the name that plans know them by.
         self.results = {result_name(r.scan_name, r.parse_revision): r for r in self.spooled.values()}
@@ -317,7 +322,7 @@ class Patrol:
     def _expected(self, s: RepoState) -> list[Scanner]:
         """The tools that are to look at a repository; a pack concerns the one whose rules it holds."""
         pack = s.repo.repo_id.startswith(_PACK)
-        return [scanner for scanner in self.means.scanners if not pack or isinstance(scanner, Semgrep)]
+        return [scanner for scanner in self.scanners if not pack or isinstance(scanner, Semgrep)]
 
     def _name_scans(self, s: RepoState, scanner: Scanner) -> list[Planned]:
         """The expected scans of one repository by one tool, named where the tree can be read."""
@@ -359,6 +364,8 @@ class Patrol:
         tool = self.means.tools[scanner.name]
         if isinstance(tool, str):
             return _give_up(base, Outcome.FAILED, "tool_missing", tool)
+        if isinstance(scanner, UsesDatabase) and tool.database is None:
+            return _give_up(base, Outcome.FAILED, "database_missing", f"{scanner.name} has no data base yet")
         assert s.mirror is not None
         config = config_digest(scanner, tool)
         state = self.states.get(base.scope)

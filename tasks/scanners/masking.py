@@ -45,17 +45,29 @@ def first_json(stdout: bytes, tool: str) -> dict[str, Any]:
     Raises ScanGapError: ``report_empty`` when there is no output, ``report_invalid`` when it is cut off or no JSON.
     The message never quotes the output.
     """
+    document = _first(stdout, tool)
+    if not isinstance(document, dict):
+        raise ScanGapError("report_invalid", f"{tool}: the report is no JSON object")
+    return document
+
+
+def first_list(stdout: bytes, tool: str) -> list[Any]:
+    """As ``first_json``, for a report that must be a list."""
+    document = _first(stdout, tool)
+    if not isinstance(document, list):
+        raise ScanGapError("report_invalid", f"{tool}: the report is no JSON list")
+    return document
+
+
+def _first(stdout: bytes, tool: str) -> Any:
     text = stdout.decode("utf-8", "replace").lstrip()
     if not text:
         raise ScanGapError("report_empty", f"{tool} wrote no report")
     try:
-        document, _ = json.JSONDecoder().raw_decode(text)
+        return json.JSONDecoder().raw_decode(text)[0]
     except (ValueError, RecursionError) as e:
         place = e.pos if isinstance(e, json.JSONDecodeError) else 0
         raise ScanGapError("report_invalid", f"{tool}: no JSON at character {place} of {len(text)}") from None
-    if not isinstance(document, dict):
-        raise ScanGapError("report_invalid", f"{tool}: the report is no JSON object")
-    return document
 
 
 @contextmanager

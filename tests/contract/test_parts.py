@@ -23,7 +23,7 @@ def divisible(scanner) -> Divisible:
 @pytest.fixture
 def whole(divisible, scanner, target) -> RawReport:
     """The masked report of the recorded run over the whole sample."""
-    body = scanner.mask(samples.as_output(samples.recorded(scanner.name)), b"", samples.KEY)
+    body = scanner.mask(samples.as_output(samples.recorded(scanner.name)), samples.stderr(scanner.name), samples.KEY)
     return RawReport(tool=scanner.name, tool_version="0", exit_code=0, body=body)
 
 

@@ -15,7 +15,7 @@ import pytest
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.lake.lake import Lake
 from tasks.lake.saved import SAVED
-from tasks.scanners import SCANNERS
+from tasks.scanners import LOCKED, SCANNERS
 from tests.builders import Repository
 from tests.hostile.fake_tools import FLAW, fake_tool
 from tests.hostile.nights import night
@@ -30,7 +30,7 @@ NAMES = sorted(s.name for s in SCANNERS)
 def configured(place: Path, *, tools: Path) -> Path:
     """A configuration with a home at that place and the fakes of all tools."""
     lines = [f'home = "{place / "home"}"']
-    for tool in SCANNERS:
+    for tool in LOCKED:
         lines += [f"[tools.{tool.name}]", f'binary = "{tools / tool.name / tool.name}"']
     config = place / "nightwarden.toml"
     config.write_text("\n".join(lines))
@@ -51,7 +51,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patrolled(tmp_path_factory: pytest.TempPathFactory, tools: Path) -> Path:
     """A place with a configuration and a lake of two nights; one repository makes bandit crash in the second."""
     place = tmp_path_factory.mktemp("patrolled")
-    each = {s.name: {"binary": tools / s.name / s.name} for s in SCANNERS}
+    each = {s.name: {"binary": tools / s.name / s.name} for s in LOCKED}
     shop = Repository(place / "org" / "shop")
     shop.commit({"app.py": FLAW["bandit"] + b"\n", "main.tf": b"# 0.0.0.0/0\n", "old.txt": b"fake-secret\n"})
     night(place / "home", place / "org", each_tool=each)
@@ -259,8 +259,10 @@ def test_doctor_is_content(patrolled: Path) -> None:
     assert done.returncode == 0, done.stdout
     told = {line.split()[1]: line for line in done.stdout.splitlines()}
     assert list(told) == ["python", "sandbox", "git", "key", *(s.name for s in SCANNERS), "lake"]
+    unused = [line for line in told.values() if line.endswith("not on PATH: not used")]
+    assert len(unused) == len(SCANNERS) - len(LOCKED)
     assert all(line.startswith("ok ") for line in told.values())
-    assert all("9.9.9, finds its planted flaw" in told[s.name] for s in SCANNERS)
+    assert all("9.9.9, finds its planted flaw" in told[s.name] for s in LOCKED)
     assert told["lake"].endswith("lake, 2 runs")
 
 
@@ -280,16 +282,19 @@ def test_doctor_names_each_fault_and_its_remedy(place: Path, tools: Path, tmp_pa
     assert "did not find its planted flaw" in faults[0]
     assert "      Run `nightwarden tools install`." in done.stdout.splitlines()
     assert done.stderr.startswith("nightwarden: 3 faults")
-    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")][-1] == SCANNERS[-1].name
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")][3] == "checkov"
 
 
 def test_tools_list_says_what_is_there_and_what_is_not(patrolled: Path, tmp_path: Path) -> None:
     done = nightwarden("tools", "list", "--config", "nightwarden.toml", cwd=patrolled, COLUMNS="400")
     assert done.returncode == 0
-    assert [(r[0], r[1], r[2]) for r in cells(done.stdout)[1:]] == [(s.name, "9.9.9", s.licence) for s in SCANNERS]
+    assert [(r[0], r[1], r[2]) for r in cells(done.stdout)[1:]][: len(LOCKED)] == [
+        (s.name, "9.9.9", s.licence) for s in LOCKED
+    ]
     empty = {"NIGHTWARDEN_HOME": str(tmp_path / "home"), "NIGHTWARDEN_TOOLS": str(tmp_path / "none"), "COLUMNS": "400"}
     done = nightwarden("tools", "list", cwd=tmp_path, **empty)
     assert done.returncode == 0
     rows = cells(done.stdout)[1:]
     assert [(r[0], r[1]) for r in rows] == [(s.name, "–") for s in SCANNERS]
-    assert all("not installed" in r[5] for r in rows)
+    assert ["not installed" in r[5] for r in rows] == [s in LOCKED for s in SCANNERS]
+    assert ["not on PATH: not used" in r[5] for r in rows] == [s not in LOCKED for s in SCANNERS]

@@ -8,7 +8,7 @@ import pytest
 
 from flows.settings import load
 from tasks.repos import trees
-from tasks.scanners import SCANNERS
+from tasks.scanners import LOCKED
 from tasks.scanners.tools import environment_dir
 
 
@@ -17,7 +17,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("tools") is None:
         return
     home = load().tools_dir
-    missing = [s.name for s in SCANNERS if not (environment_dir(home, s.name) / "nightwarden.json").is_file()]
+    missing = [s.name for s in LOCKED if not (environment_dir(home, s.name) / "nightwarden.json").is_file()]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)} (run `nightwarden tools install`)")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.scanners import SCANNERS
+from tasks.scanners import LOCKED
 from tests.builders import Repository, processes_with
 from tests.hostile.fake_tools import FLAW, fake_tool
 from tests.hostile.test_bad_tools import FAKE, fake
@@ -60,7 +60,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> list[Night]:
     """Two nights over three repositories, of which one has a gap and one alone changes in between."""
     place = tmp_path_factory.mktemp("patrol")
     lines = [f'home = "{place / "home"}"', "workers = 2", "[[sources]]", 'name = "org"', f'path = "{place / "org"}"']
-    for tool in SCANNERS:
+    for tool in LOCKED:
         if tool.name == "kingfisher":
             program = fake(place / "fakes" / tool.name, FAKE.replace("CASES", ""))
         else:

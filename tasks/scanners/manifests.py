@@ -1,0 +1,144 @@
+"""What scanners of dependencies share: manifests, masked rows of vulnerable packages, observations made of them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from tasks.core.identity import alias_group, dependency_anchor, occurrence_uid
+from tasks.core.masking import MASK, short
+from tasks.core.types import Gap, Kind, Observation, PathFilter, Target, display_path
+from tasks.scanners.masking import storable, string
+
+#: Lock files and manifests by their exact names, lower-cased.
+LOCKS = PathFilter(
+    names=frozenset(
+        {
+            b"package-lock.json", b"yarn.lock", b"pnpm-lock.yaml", b"requirements.txt", b"poetry.lock", b"uv.lock",
+            b"pipfile.lock", b"gemfile.lock", b"composer.lock", b"cargo.lock", b"go.mod", b"go.sum", b"pom.xml",
+            b"gradle.lockfile", b"packages.lock.json", b"pubspec.lock", b"mix.lock",
+        }
+    )
+)  # fmt: skip
+#: Named by no tool as a source of its own: it completes go.mod.
+_BESIDE = frozenset({b"go.sum"})
+#: Versions, and purls without qualifiers. Anything else in their place (an address, with a login in it) is masked.
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~^!:_-]{0,99}")
+_PURL = re.compile(r"pkg:[A-Za-z0-9.+-]{1,40}/[^\s?#\"'`\\]{1,300}")
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9:._-]{1,79}")
+_CWE = re.compile(r"(?:CWE-)?(\d{1,6})")
+_URL = re.compile(r"https?://[^\s\"'`<>@\\]{1,400}")
+
+
+def vulnerable(
+    *,
+    ids: Iterable[object],
+    rule: object,
+    title: object,
+    severity: object,
+    purl: object,
+    version: object,
+    path: object,
+    fixed: object = "",
+    url: object = None,
+    cwes: Iterable[object] = (),
+) -> dict[str, Any]:
+    """The masked row of one vulnerable package: the common form that the adapters keep.
+
+    ``ids`` are all ids of the advisory, ``path`` the manifest as the tool names it. Raises TypeError, ValueError.
+    """
+    known = sorted({_identifier(i) for i in ids})
+    if not known:
+        raise ValueError("an advisory without an id")
+    address = string(url) if url is not None else ""
+    return {
+        "ids": known,
+        "rule": _identifier(rule),
+        "title": short(storable(title), 200),
+        "severity": short(storable(severity), 20) if severity is not None else None,
+        "purl": package_url(purl),
+        "version": package_version(version),
+        "path": string(path),
+        "fixed": short(", ".join(package_version(v.strip()) for v in string(fixed).split(",") if v.strip()), 200),
+        "url": storable(address) if _URL.fullmatch(address) else None,
+        "cwe": sorted({cwe_of(c) for c in cwes}),
+    }
+
+
+def package_url(value: object) -> str:
+    """A purl without qualifiers and subpath. Raises ValueError for what is none."""
+    bare = storable(value).split("#", maxsplit=1)[0].split("?", maxsplit=1)[0]
+    if not _PURL.fullmatch(bare):
+        raise ValueError("no purl")
+    return bare
+
+
+def package_version(value: object) -> str:
+    """A version; masked when it is none, as an address of a repository may stand in its place."""
+    text = storable(value)
+    return text if _VERSION.fullmatch(text) else MASK if text else ""
+
+
+def cwe_of(value: object) -> str:
+    """``CWE-<number>`` of a text or number. Raises ValueError."""
+    match = _CWE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if match is None:
+        raise ValueError("no CWE")
+    return f"CWE-{int(match.group(1))}"
+
+
+def _identifier(value: object) -> str:
+    text = string(value)
+    if not _ID.fullmatch(text):
+        raise ValueError("no identifier")
+    return text
+
+
+def in_target(path: str, target: Target) -> str:
+    """A path as a tool names it (absolute, from the root of the checkout, or relative), as ``target.files`` has it."""
+    return path.removeprefix(target.inside.rstrip("/") + "/").lstrip("/").removeprefix("./")
+
+
+def unnamed(target: Target, named: Collection[str], expected: PathFilter = LOCKS) -> Iterator[Gap]:
+    """A gap for every manifest that the tool names nowhere: it may list nothing, or was not understood."""
+    for name, entry in target.files.items():
+        base = entry.path.rsplit(b"/", 1)[-1].lower()
+        if name not in named and expected(entry.path) and base not in _BESIDE:
+            yield Gap(
+                path=display_path(entry.path),
+                blob=entry.blob,
+                reason_code="unreadable_by_tool",
+                detail="the tool names no package of this file",
+            )
+
+
+def observations(rows: Iterable[dict[str, Any]], target: Target) -> Iterator[Observation]:
+    """One observation a masked row of ``vulnerable``."""
+    nth: Counter[str] = Counter()
+    for row in rows:
+        name = in_target(row["path"], target)
+        entry = target.files.get(name)
+        path = display_path(entry.path) if entry is not None else storable(name)
+        anchor = dependency_anchor(purl=row["purl"], manifest=path, advisory=alias_group(row["ids"]))
+        count, nth[anchor] = nth[anchor], nth[anchor] + 1
+        blob = entry.blob if entry is not None else None
+        yield Observation(
+            anchor_uid=anchor,
+            occurrence_uid=occurrence_uid(anchor_uid=anchor, path=path, line=None, blob=blob, nth=count),
+            kind=Kind.DEPENDENCY,
+            rule_id=row["rule"],
+            title=row["title"] or row["rule"],
+            severity_tool=row["severity"],
+            path=path,
+            blob=blob,
+            purl=row["purl"],
+            version=row["version"] or None,
+            url=row["url"],
+            extra={
+                "advisories": " ".join(row["ids"]),
+                **({"fixed_in": row["fixed"]} if row["fixed"] else {}),
+                **({"cwe": " ".join(row["cwe"])} if row["cwe"] else {}),
+            },
+        )

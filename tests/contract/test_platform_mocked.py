@@ -1,0 +1,165 @@
+"""What adapters of a platform's tools make of reports (mocked: written by hand in the tools' formats)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import ScanGapError
+from tasks.core.identity import alias_group, dependency_anchor, package_anchor, versionless
+from tasks.core.types import Kind, Outcome
+from tasks.scanners.dependency_check import DEPENDENCY_CHECK
+from tasks.scanners.gitleaks import GITLEAKS
+from tasks.scanners.grype import GRYPE
+from tasks.scanners.osv_scanner import ECOSYSTEMS, OSV_SCANNER
+from tasks.scanners.syft import SYFT
+from tasks.scanners.trivy import TRIVY
+from tests.contract import samples
+
+_CLUSTER = ("", "_fabricated_subset", *(f"_fabricated_internal_duplicates{x}" for x in ("", "_subset")))
+#: Reports that tools gave elsewhere, where they are at hand; not part of the project.
+_REPORTS = Path(os.environ.get("NIGHTWARDEN_REPORTS", "/nothing-is-here"))
+_OTHER_FORMS = {
+    "legacy_many_vulns.json",
+    "legacy_no_vuln.json",
+    "issue_10991.json",
+    *(f"kubernetes{x}.json" for x in _CLUSTER),
+}
+
+
+def _parsed(scanner, tmp_path, change=lambda document: document):
+    target = samples.planted(scanner, tmp_path / scanner.name)
+    return samples.judge(scanner, samples.as_output(change(samples.recorded(scanner.name))), target)
+
+
+@pytest.mark.parametrize(("said", "reason"), [(0, "nothing_scanned"), (10, "nothing_scanned"), (10**6, None)])
+def test_gitleaks_judges_by_the_bytes_it_read(tmp_path, said, reason):
+    target = samples.planted(GITLEAKS, tmp_path / "sample")
+    stdout = samples.as_output(samples.recorded("gitleaks"))
+    body = GITLEAKS.mask(stdout, f"INF scanned ~{said} bytes (x) in 1ms".encode(), samples.KEY)
+    assert samples.parse_masked(GITLEAKS, body, target).reason_code == reason
+
+
+def test_gitleaks_without_a_word_of_what_it_read_gives_no_report():
+    with pytest.raises(ScanGapError) as caught:
+        GITLEAKS.mask(b"[]", b"", samples.KEY)
+    assert caught.value.reason_code == "report_invalid"
+
+
+def test_gitleaks_that_was_interrupted_is_no_silence(tmp_path):
+    target = samples.planted(GITLEAKS, tmp_path / "sample")
+    said = b"WRN scanned ~999999 bytes (1 MB)\nWRN partial scan completed in 1ms\n"
+    parsed = samples.parse_masked(GITLEAKS, GITLEAKS.mask(b"[]", said, samples.KEY), target)
+    assert (parsed.outcome, parsed.reason_code) == (Outcome.FAILED, "tool_error")
+
+
+def test_what_gitleaks_takes_for_a_program_need_not_be_read(tmp_path):
+    target = samples.planted(GITLEAKS, tmp_path / "sample")
+    name = next(iter(target.files))
+    (target.root / name).write_bytes(b"%PDF-1.7\n" + b"x" * 100)
+    given = sum(e.size_bytes for n, e in target.files.items() if n != name)
+    body = GITLEAKS.mask(b"[]", f"scanned ~{given} bytes".encode(), samples.KEY)
+    assert samples.parse_masked(GITLEAKS, body, target).outcome is Outcome.OK
+
+
+def test_tools_name_the_same_vulnerable_package_alike(tmp_path):
+    """Each knows the advisory by another id; the alias group is one."""
+    found = {}
+    for scanner in (TRIVY, OSV_SCANNER, GRYPE, DEPENDENCY_CHECK):
+        found[scanner.name] = {
+            o.anchor_uid
+            for o in _parsed(scanner, tmp_path).observations
+            if o.purl is not None and "lodash" in o.purl and "CVE-2021-23337" in o.extra["advisories"].split()
+        }
+    assert len(found["trivy"]) == 1
+    assert len({frozenset(anchors) for anchors in found.values()}) == 1
+
+
+def test_a_newer_version_in_the_same_manifest_keeps_the_name():
+    def anchor(purl):
+        return dependency_anchor(purl=purl, manifest="package-lock.json", advisory="CVE-1-1")
+
+    assert anchor("pkg:npm/lodash@4.17.20") == anchor("pkg:npm/lodash@4.17.19?x=y#z") == anchor("pkg:npm/lodash")
+    assert anchor("pkg:npm/lodash@4.17.20") != anchor("pkg:npm/other@4.17.20")
+    assert versionless("pkg:npm/%40babel/core@7.0.0") == versionless("pkg:npm/%40babel/core") == "pkg:npm/%40babel/core"
+    assert versionless("pkg:npm/@babel/core@7.0.0") == "pkg:npm/@babel/core"
+    assert versionless("pkg:npm/@babel/core") == "pkg:npm/@babel/core"
+    assert package_anchor(purl="pkg:npm/a@1", manifest="x") != package_anchor(purl="pkg:npm/a@2", manifest="x")
+
+
+def test_alias_group_prefers_a_cve():
+    assert alias_group(["PYSEC-1", "GHSA-x", "CVE-2"]) == "CVE-2"
+    assert alias_group(["PYSEC-1", "GHSA-x"]) == "GHSA-x"
+
+
+def test_two_versions_in_one_manifest_are_two_occurrences_of_one_anchor(tmp_path):
+    def twice(document):
+        other = json.loads(json.dumps(document["matches"][0]))
+        other["artifact"].update(version="4.17.19", purl="pkg:npm/lodash@4.17.19")
+        document["matches"].append(other)
+        return document
+
+    seen = [o for o in _parsed(GRYPE, tmp_path, twice).observations if "lodash" in (o.purl or "")]
+    assert len({o.anchor_uid for o in seen}) == 1
+    assert len({o.occurrence_uid for o in seen}) == 2
+    assert {o.version for o in seen} == {"4.17.19", "4.17.20"}
+
+
+def test_an_address_in_place_of_a_version_is_masked(tmp_path):
+    value = "git+https://user:" + "QZJ" * 6 + "@host/x.git"
+
+    def changed(document):
+        document["matches"][0]["artifact"]["version"] = value
+        return document
+
+    assert all("QZJ" not in repr(o) for o in _parsed(GRYPE, tmp_path, changed).observations)
+
+
+def test_an_inventory_is_of_packages(tmp_path):
+    observations = _parsed(SYFT, tmp_path).observations
+    assert {(o.kind, o.purl, o.version, o.path) for o in observations} == {
+        (Kind.PACKAGE, "pkg:npm/lodash@4.17.20", "4.17.20", "shop/package-lock.json"),
+        (Kind.PACKAGE, "pkg:pypi/jinja2@2.4.1", "2.4.1", "requirements.txt"),
+    }
+
+
+def test_report_of_dependency_check_is_found_behind_its_log(tmp_path):
+    target = samples.planted(DEPENDENCY_CHECK, tmp_path / "sample")
+    stdout = samples.as_output(samples.recorded("dependency-check"))
+    logged = b"[INFO] Analysis Started {x}\n[WARN] something\n" + stdout
+    assert samples.judge(DEPENDENCY_CHECK, logged, target) == samples.judge(DEPENDENCY_CHECK, stdout, target)
+
+
+def test_a_failed_analyser_of_dependency_check_is_a_failure(tmp_path):
+    def changed(document):
+        document["scanInfo"]["analysisExceptions"] = [{"exception": {"message": "x"}}]
+        return document
+
+    parsed = _parsed(DEPENDENCY_CHECK, tmp_path, changed)
+    assert (parsed.outcome, parsed.reason_code) == (Outcome.FAILED, "tool_error")
+
+
+def test_list_of_ecosystems_names_a_package_of_each_that_is_read():
+    purls = [c["purl"] for c in json.loads(ECOSYSTEMS.read_text("utf-8"))["components"]]
+    assert {p.split("/")[0].removeprefix("pkg:") for p in purls} == {
+        "npm", "pypi", "golang", "cargo", "gem", "composer", "maven", "nuget", "pub", "hex",
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(not _REPORTS.is_dir(), reason="the sample reports are not here")
+@pytest.mark.parametrize(
+    ("scanner", "folder"), [(TRIVY, "trivy"), (OSV_SCANNER, "osv_scanner")], ids=["trivy", "osv-scanner"]
+)
+def test_reports_that_others_made_are_read_or_refused_with_a_reason(scanner, folder, tmp_path):
+    target = samples.planted(scanner, tmp_path / "sample")
+    for path in sorted((_REPORTS / folder).glob("*.json")):
+        reason = None
+        try:
+            reason = samples.judge(scanner, path.read_bytes(), target).reason_code
+        except ScanGapError as e:
+            reason = e.reason_code
+        # Before the second version a report is a list; that of a cluster has another form.
+        assert reason == ("report_invalid" if path.name in _OTHER_FORMS else None), path.name

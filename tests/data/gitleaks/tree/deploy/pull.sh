@@ -1,0 +1,3 @@
+#!/bin/sh
+export GITHUB_TOKEN={{TOKEN_2}} # gitleaks:allow
+git pull
