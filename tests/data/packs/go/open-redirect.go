@@ -18,3 +18,12 @@ func loginGin(c *gin.Context) {
 	// ok: go-open-redirect
 	c.Redirect(http.StatusFound, "/home")
 }
+
+func leave(w http.ResponseWriter, r *http.Request) {
+	target, err := url.Parse(r.URL.Query().Get("next"))
+	if err != nil || target.Host != "shop.example" {
+		target = &url.URL{Path: "/"}
+	}
+	// ok: go-open-redirect
+	http.Redirect(w, r, target.String(), http.StatusFound)
+}

@@ -41,4 +41,27 @@ class OwnerController {
 
   // ok: java-missing-input-validation-body
   @PostMapping("/notes") Visit note(@RequestBody String note) { return store(note); }
+
+  @GetMapping("/pages") int[] pages(@RequestParam int count) {
+    // ruleid: java-missing-input-validation-size
+    return new int[count];
+  }
+
+  @GetMapping("/dots") String dots(@RequestParam(defaultValue = "3") int count) {
+    // ruleid: java-missing-input-validation-size
+    return ".".repeat(count);
+  }
+
+  @GetMapping("/pages/bounded") int[] bounded(@RequestParam int count) {
+    if (count < 1 || count > 100) {
+      throw new IllegalArgumentException("count");
+    }
+    // ok: java-missing-input-validation-size
+    return new int[count];
+  }
+
+  @GetMapping("/pages/capped") int[] capped(@RequestParam int count) {
+    // ok: java-missing-input-validation-size
+    return new int[Math.min(count, 100)];
+  }
 }

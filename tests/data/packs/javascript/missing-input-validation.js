@@ -31,3 +31,26 @@ app.get("/search", (req, res) => {
   // ok: javascript-missing-input-validation-regex
   const four = new RegExp("^a+$").test(term);
 });
+
+app.get("/rows", (req, res) => {
+  const size = parseInt(req.query.size);
+  // ruleid: javascript-missing-input-validation-size
+  res.json(new Array(size).fill(0));
+});
+
+app.get("/padding", (req, res) => {
+  // ruleid: javascript-missing-input-validation-size
+  res.send(Buffer.alloc(Number(req.query.size)));
+});
+
+app.get("/bounded", (req, res) => {
+  const size = parseInt(req.query.size);
+  if (!(size > 0) || size > 100) return res.sendStatus(400);
+  // ok: javascript-missing-input-validation-size
+  res.json(new Array(size).fill(0));
+});
+
+app.get("/capped", (req, res) => {
+  // ok: javascript-missing-input-validation-size
+  res.json(new Array(Math.min(Number(req.query.size), 100)).fill(0));
+});

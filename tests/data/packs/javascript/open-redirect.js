@@ -23,3 +23,9 @@ app.get("/checked", (req, res) => {
   // ok: javascript-open-redirect
   res.redirect(target);
 });
+
+app.get("/named", (req, res) => {
+  const targets = { home: "/", orders: "/orders" };
+  // ok: javascript-open-redirect
+  res.redirect(targets[String(req.query.next)] ?? "/");
+});

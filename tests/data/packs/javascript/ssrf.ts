@@ -16,3 +16,10 @@ app.get("/fetch", async (req: Request, res: Response) => {
   // ok: javascript-ssrf
   await fetch(MIRRORS[req.params.mirror]);
 });
+
+app.get("/feed", async (req, res) => {
+  const feed = feeds[String(req.query.feed)] ?? feeds.news;
+  // ok: javascript-ssrf
+  const answer = await axios.get(feed);
+  res.json(answer.data);
+});

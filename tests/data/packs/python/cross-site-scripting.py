@@ -64,3 +64,17 @@ def environments(loader, **more):
     fourth = jinja2.Environment(loader=loader)
     fourth.get_template("nginx.conf")
     return first, second, third, fourth
+
+
+@app.get("/greeting")
+def greeting():
+    name = request.args.get("name", "")
+    # ruleid: python-cross-site-scripting
+    return f"<h1>Good morning, {name}</h1>"
+
+
+@app.get("/greeting/escaped")
+def greeting_escaped():
+    name = escape(request.args.get("name", ""))
+    # ok: python-cross-site-scripting
+    return f"<h1>Good morning, {name}</h1>"
