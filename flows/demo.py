@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
@@ -45,7 +46,8 @@ def play(place: Path, *, verbose: bool, keep: bool = False) -> int:
     for folder in (org, place / "home"):
         if folder.exists():
             raise UsageError(f"{folder} is there already", advice="Name an empty folder.")
-    out = Console(highlight=False)
+    # Where nobody looks at a terminal, Rich takes it for a narrow one.
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     settings = _settings(place)
     _say(out, f"An organisation of {len(ABOUT)} repositories is made in {org}")
     for slug, about in ABOUT.items():
@@ -192,7 +194,10 @@ def _night(scans: Sequence[Row], seen: Sequence[Row]) -> Table:
     found: dict[tuple[str, str], set[str]] = {}
     for o in seen:
         found.setdefault((o["slug"], o["tool"]), set()).add(o["finding_uid"])
-    table = Table("  repository", *tools, box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("  repository", min_width=max(len(slug) for slug in ABOUT) + 2, no_wrap=True)
+    for tool in tools:
+        table.add_column(tool, no_wrap=True)
     for slug in ABOUT:
         cells = (_cell(by_scope.get((slug, tool)), len(found.get((slug, tool), ()))) for tool in tools)
         table.add_row(f"  {slug}", *cells)
@@ -206,7 +211,7 @@ def _cell(row: Row | None, found: int) -> str:
     if outcome == "nothing_to_read":
         return "-"
     if outcome == "unchanged":
-        return f"= /{found}"
+        return f"=/{found}"
     if outcome not in ("ok", "partial"):
         return outcome
     return f"{row['files_read']}/{found}{'!' if outcome == 'partial' else ''}"

@@ -43,7 +43,7 @@ def test_cells_say_what_was_read_and_is_open():
         **dict.fromkeys(ABOUT, "no row"),
         "shop/web": "13/2!",
         "shop/infra": "-",
-        "shop/legacy": "= /0",
+        "shop/legacy": "=/0",
         "shop/broken": "failed",
     }
 
