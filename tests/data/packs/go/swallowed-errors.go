@@ -31,6 +31,12 @@ func work() error {
 	_, _ = fmt.Println("done")
 	// ok: go-swallowed-errors-ignored
 	host, _ := os.Hostname()
+	// ruleid: go-swallowed-errors-ignored
+	asked, _ := http.NewRequest(http.MethodGet, "https://"+host+"/state", nil)
+	// ok: go-swallowed-errors-ignored
+	fixed, _ := http.NewRequest(http.MethodGet, "https://status.example/state", nil)
+	// ok: go-swallowed-errors-ignored
+	fixed, _ := http.NewRequestWithContext(ctx, "GET", "https://status.example/state", nil)
 	return err
 }
 

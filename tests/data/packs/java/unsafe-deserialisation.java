@@ -22,6 +22,44 @@ class Reader {
     return stream.readObject();
   }
 
+  Object copied(Object value) throws Exception {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    ObjectOutputStream out = new ObjectOutputStream(bytes);
+    out.writeObject(value);
+    out.close();
+    ObjectInputStream stream = new ObjectInputStream(new ByteArrayInputStream(bytes.toByteArray()));
+    // ok: java-unsafe-deserialisation
+    return stream.readObject();
+  }
+
+  Object copiedInSteps(Object value) throws Exception {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    ObjectOutputStream out = new ObjectOutputStream(bytes);
+    out.writeObject(value);
+    ByteArrayInputStream back = new ByteArrayInputStream(bytes.toByteArray());
+    ObjectInputStream stream = new ObjectInputStream(back);
+    // ok: java-unsafe-deserialisation
+    return stream.readObject();
+  }
+
+  Object copiedByLibrary(Serializable value) {
+    // ok: java-unsafe-deserialisation
+    return SerializationUtils.deserialize(SerializationUtils.serialize(value));
+  }
+
+  Object collected(InputStream in) throws Exception {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    in.transferTo(bytes);
+    ObjectInputStream stream = new ObjectInputStream(new ByteArrayInputStream(bytes.toByteArray()));
+    // ruleid: java-unsafe-deserialisation
+    return stream.readObject();
+  }
+
+  Object fromLibrary(byte[] body) {
+    // ruleid: java-unsafe-deserialisation
+    return SerializationUtils.deserialize(body);
+  }
+
   private void readObject(ObjectInputStream stream) throws Exception {
     // ok: java-unsafe-deserialisation
     this.part = (Part) stream.readObject();

@@ -9,6 +9,8 @@ let password = "";
 // ok: javascript-hard-coded-credentials
 const secret = "change-me-before-use";
 // ok: javascript-hard-coded-credentials
+loader.ApiKey = "notsupplied";
+// ok: javascript-hard-coded-credentials
 const passwordLabel = "blue-harbour-lamp";
 
 // ruleid: javascript-hard-coded-credentials-argument

@@ -52,6 +52,30 @@ def two(path):
     # ok: python-swallowed-errors-any-exception
     except Exception:
         pass  # the folder goes anyway
+    try:
+        return int(path.name)
+    # ok: python-swallowed-errors-any-exception
+    except Exception:
+        pass
+    raise ValueError(path)
+
+
+class Held:
+    def __del__(self):
+        try:
+            self.release()
+        # ok: python-swallowed-errors-any-exception
+        except Exception:
+            pass
+
+    def close(self):
+        try:
+            self.release()
+        # ruleid: python-swallowed-errors-any-exception
+        except Exception:
+            pass
+        self.check()
+        raise ValueError(self)
 
 
 def three(mark, key, signer):

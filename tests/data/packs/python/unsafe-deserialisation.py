@@ -55,6 +55,19 @@ def receive(connection, key, path):
     return first, second, third, fourth
 
 
+def copied(url):
+    answer = requests.get(url, timeout=5)
+    # ok: python-unsafe-deserialisation-pickle-network
+    first = pickle.loads(pickle.dumps(answer))
+    session = requests.Session()
+    written = pickle.dumps(session)
+    # ok: python-unsafe-deserialisation-pickle-network
+    second = pickle.loads(written)
+    # ruleid: python-unsafe-deserialisation-pickle-network
+    third = pickle.loads(session.get(url, timeout=5).content)
+    return first, second, third
+
+
 def verified(connection, mark, expected):
     data = connection.recv(4096)
     if not hmac.compare_digest(data, expected):

@@ -40,3 +40,12 @@ def encryptor(key)
   # ruleid: ruby-unsafe-deserialisation-cookies
   ActiveSupport::MessageEncryptor.new(key, serializer: Marshal)
 end
+
+def copied
+  written = Marshal.dump(params[:filter])
+  # ok: ruby-unsafe-deserialisation
+  first = Marshal.load(written)
+  # ruleid: ruby-unsafe-deserialisation
+  second = Marshal.load(params[:filter])
+  [first, second]
+end
