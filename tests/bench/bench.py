@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +26,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 _ABOUT = """\
 loop           checkouts (plain clones) are made before, timed apart. kingfisher reads the bare history itself there:
                one call, no preparation, the cheapest plain way (it misses some blobs that Nightwarden reads).
+               semgrep gets the rules as one JSON file, which it reads six times as fast as their folder.
 start-up       a tool's time on a folder with one small file × its starts, as a share of all seconds of that tool.
 orchestration  (wall - ideal) / wall, where ideal = max(tool seconds / workers, longest single call): what the same
                tool calls on as many workers would take with nothing around them. Waiting for the last repository
@@ -80,6 +81,7 @@ def main() -> int:
     programs = loop.Programs.below(given.tools)
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         work = Path(temporary)
+        programs = replace(programs, rules=loop.as_one_file(programs.rules, work / "rules" / "rules.json"))
         sets: dict[str, Path] = {"real": given.repos.resolve()} if given.repos else {}
         if given.small:
             small_org.make(work / "small", given.small, seed=1)

@@ -1,7 +1,7 @@
 """The scanners' own programs called plainly, and a shell loop over them: what Nightwarden is measured against.
 
 Imports nothing of ``flows`` or ``tasks``: the command lines below are written a second time on purpose. Beside
-the standard library it needs git, a shell and ``xargs``.
+the standard library it needs PyYAML, git, a shell and ``xargs``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 TOOLS = ("bandit", "checkov", "kingfisher", "semgrep", "zizmor", "hadolint", "cfn-lint")
 #: These want the names of their files; the others take a folder.
@@ -35,6 +37,8 @@ class Programs:
     hadolint: Path
     cfn_lint: Path
     empty_ini: Path
+    #: What semgrep gets as its configuration.
+    rules: Path = PACK
 
     @classmethod
     def below(cls, home: Path) -> Programs:
@@ -56,7 +60,7 @@ class Programs:
             options = ["--json", "--metrics=off", "--disable-version-check", "--oss-only", "--timeout=10"]
             options += ["--timeout-threshold=3", "--jobs=2", "--max-target-bytes=0"]
             options += ["--disable-nosem", "--no-git-ignore", "--x-ignore-semgrepignore-files"]
-            return [str(self.semgrep), "scan", *options, "--config", str(PACK), str(target)]
+            return [str(self.semgrep), "scan", *options, "--config", str(self.rules), str(target)]
         if tool == "zizmor":
             options = ["--offline", "--no-config", "--no-ignores", "--collect", "all", "--format", "json-v1", "-q"]
             return [str(self.zizmor), *options, *(names or [str(target)])]
@@ -92,6 +96,14 @@ class Programs:
             "CHECKOV_RUN_SCA_PACKAGE_SCAN_V2": "false",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+
+
+def as_one_file(pack: Path, dest: Path) -> Path:
+    """The rules of a folder as one JSON file: semgrep 1.185 takes 12 s of processor time for 90 YAML files, 2 for this."""
+    rules = [rule for p in sorted(pack.rglob("*.yaml")) for rule in yaml.safe_load(p.read_text("utf-8"))["rules"]]
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    dest.write_text(json.dumps({"rules": rules}), "utf-8")
+    return dest
 
 
 def git(repo: Path, *args: str, stdin: bytes | None = None) -> bytes:
