@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 REPOS  ?=
+COMMITS ?=
 TOOLS  := $(CURDIR)/.tools
 export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -43,8 +44,9 @@ format: $(VENV)/.ready ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories
+bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one
 	$(PY) -m tests.bench.bench $(if $(REPOS),--repos $(REPOS))
+	$(if $(COMMITS),$(PY) -m tests.bench.commits --repo $(COMMITS))
 
 chaos: tools ## kill the patrol at random moments, again and again
 	NIGHTWARDEN_CHAOS=10 $(PY) -m pytest -m chaos tests/integration

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ Hits = Counter[tuple[str, str, int]]
 _ABOUT = """\
 For every repository below DIR: a plain clone, `python -m bandit` on its *.py and *.pyw files, `python -m checkov.main`
 on the folder, and `kingfisher scan` on every blob that a head or tag reaches, written out by `git cat-file`;
-`zizmor`, `hadolint` and `cfn-lint` on each file that is theirs by name (cfn-lint: and holds a type `AWS::`), one call a
-file. What they report is compared, as (rule, path, line) with how often each is said, with the observations of the
-lake's newest scans. For a secret the paths are all places at which a reachable tree holds the blob, found by walking
-the trees, and the names of the tags that name it.
+`semgrep scan` on the folder with the rules that come with Nightwarden, as they lie in theirs; `zizmor`, `hadolint` and
+`cfn-lint` on each file that is theirs by name (cfn-lint: and holds a type `AWS::`), one call a file. What they report
+is compared, as (rule, path, line) with how often each is said, with the observations of the lake's newest scans. For a
+secret the paths are all places at which a reachable tree holds the blob, found by walking the trees, and the names of
+the tags that name it. A file on which semgrep ran out of time, here or there, is compared and printed, and is no
+difference: how far it came depends on the machine.
 """
-EVERY = (*loop.TOOLS, *loop.BY_FILE)
 _OID = re.compile(r"/([0-9a-f]{40}|[0-9a-f]{64})(?:$|[!/:|])")
 
 
@@ -47,47 +48,88 @@ def main() -> int:
     parser.add_argument("--lake", type=Path, required=True, help="the lake that the patrol wrote")
     parser.add_argument("--tools", type=Path, required=True, metavar="DIR", help="the scanners' environments")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="names that hold TEXT; repeatable")
-    parser.add_argument("--tool", action="append", choices=EVERY, help="only this tool; repeatable")
+    parser.add_argument("--tool", action="append", choices=loop.TOOLS, help="only this tool; repeatable")
+    parser.add_argument("--counts", action="store_true", help="at the end, a table of counts by tool and rule")
     given = parser.parse_args()
     programs = loop.Programs.below(given.tools.resolve())
     con = lake_files.connect(given.lake)
     repos = loop.repositories(given.repos.resolve())
     repos = {s: p for s, p in repos.items() if not given.only or any(text in s for text in given.only)}
-    compared = differing = 0
     print(
         f"{'repository':<42} {'tool':<11} {'independent':>11} {'nightwarden':>11} {'only ind.':>9} {'only nw.':>8}"
         "  seconds"
     )
+    comparison = Comparison(programs, con, given.tool or loop.TOOLS)
     for slug, repo in repos.items():
+        comparison.of(slug, repo)
+    if given.counts:
+        comparison.print_counts()
+    print(
+        f"{comparison.compared} comparisons, {comparison.differing} differ; {comparison.by_the_clock} hits of files "
+        "that ran out of time stand on one side alone"
+    )
+    return 2 if not comparison.compared else 1 if comparison.differing else 0
+
+
+class Comparison:
+    """Both sides of each repository and tool, compared and printed one after another."""
+
+    def __init__(self, programs: loop.Programs, con: Any, tools: Sequence[str]) -> None:
+        self._programs, self._con, self._tools = programs, con, tools
+        self.compared = self.differing = self.by_the_clock = 0
+        self._counts: dict[tuple[str, str], list[int]] = {}
+
+    def of(self, slug: str, repo: Path) -> None:
+        """All tools on one repository."""
         if not _is_whole(repo):
-            outcomes = {r["outcome"] for r in lake_files.rows(con, "SELECT outcome FROM latest WHERE slug = ?", [slug])}
-            differing += outcomes != {"failed"}
+            sql = "SELECT outcome FROM latest WHERE slug = ?"
+            outcomes = {r["outcome"] for r in lake_files.rows(self._con, sql, [slug])}
+            self.differing += outcomes != {"failed"}
             print(f"{slug:<42} git cannot read it whole; in the lake: {', '.join(sorted(outcomes)) or 'nothing'}")
-            continue
+            return
         with tempfile.TemporaryDirectory(prefix="independent-") as temporary:
             work = Path(temporary)
             loop.checkout(repo, work / "checkout")
-            for tool in given.tool or EVERY:
-                began = time.monotonic()
-                mine, theirs = _SCANS[tool](programs, repo, work), _in_lake(con, slug, tool)
-                compared += 1
-                if theirs is None:
-                    differing += 1
-                    print(f"{slug:<42} {tool:<11} {mine.total():>11} {'no scan':>11}")
-                    continue
-                only_mine, only_theirs = mine - theirs, theirs - mine
-                differing += bool(only_mine or only_theirs)
-                print(
-                    f"{slug:<42} {tool:<11} {mine.total():>11} {theirs.total():>11} {only_mine.total():>9} "
-                    f"{only_theirs.total():>8}  {time.monotonic() - began:.1f}",
-                    flush=True,
-                )
-                explain = _explainer(con, slug, tool, work / "checkout")
-                for side, hits in (("only independent", only_mine), ("only nightwarden", only_theirs)):
-                    for hit, count in sorted(hits.items()):
-                        print(f"    {side}: {' '.join(map(str, hit))} ×{count}  {explain(hit)}")
-    print(f"{compared} comparisons, {differing} differ")
-    return 2 if not compared else 1 if differing else 0
+            for tool in self._tools:
+                self._compare(slug, repo, tool, work)
+
+    def _compare(self, slug: str, repo: Path, tool: str, work: Path) -> None:
+        began = time.monotonic()
+        late: set[str] = set()
+        mine, theirs = _SCANS[tool](self._programs, repo, work, late), _in_lake(self._con, slug, tool)
+        self.compared += 1
+        self._count(tool, mine, theirs)
+        if theirs is None:
+            self.differing += 1
+            print(f"{slug:<42} {tool:<11} {mine.total():>11} {'no scan':>11}")
+            return
+        gaps = _gaps(self._con, slug, tool)
+        late |= {path for path, reason in gaps.items() if reason == "timeout"}
+        sides = {"only independent": mine - theirs, "only nightwarden": theirs - mine}
+        self.differing += any(path not in late for hits in sides.values() for _, path, _ in hits)
+        self.by_the_clock += sum(n for hits in sides.values() for (_, path, _), n in hits.items() if path in late)
+        counts = " ".join(f"{hits.total():>{width}}" for hits, width in zip(sides.values(), (9, 8), strict=True))
+        took_s = time.monotonic() - began
+        print(f"{slug:<42} {tool:<11} {mine.total():>11} {theirs.total():>11} {counts}  {took_s:.1f}", flush=True)
+        for side, hits in sides.items():
+            for hit, count in sorted(hits.items()):
+                why = _explained(hit[1], tool, gaps, late, work / "checkout")
+                print(f"    {side}: {' '.join(map(str, hit))} ×{count}  {why}")
+
+    def _count(self, tool: str, mine: Hits, theirs: Hits | None) -> None:
+        for n, hits in enumerate((mine, theirs or Counter())):
+            for (rule, _, _), count in hits.items():
+                self._counts.setdefault((tool, rule), [0, 0])[n] += count
+
+    def print_counts(self) -> None:
+        """By tool, and within it by rule: hits of both sides, and the sum of a tool."""
+        print(f"\n{'tool':<11} {'rule':<70} {'independent':>11} {'nightwarden':>11}")
+        for tool in self._tools:
+            each = {rule: n for (named, rule), n in self._counts.items() if named == tool}
+            for rule, n in sorted(each.items(), key=lambda item: (-max(item[1]), item[0])):
+                print(f"{tool:<11} {rule:<70} {n[0]:>11} {n[1]:>11}")
+            both = [sum(n[side] for n in each.values()) for side in (0, 1)]
+            print(f"{tool:<11} {f'{len(each)} rules':<70} {both[0]:>11} {both[1]:>11}\n")
 
 
 def _is_whole(repo: Path) -> bool:
@@ -108,12 +150,10 @@ def _run(programs: loop.Programs, argv: list[str], work: Path) -> Any:
     return json.JSONDecoder().raw_decode(text)[0]
 
 
-def _bandit(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+def _bandit(programs: loop.Programs, repo: Path, work: Path, late: set[str]) -> Hits:
     """Every Python file by name, so that bandit's own walk decides nothing."""
     root = work / "checkout"
-    names = sorted(
-        str(p) for p in root.rglob("*") if p.suffix.lower() in (".py", ".pyw") and p.is_file() and ".git" not in p.parts
-    )
+    names = [str(p) for p in loop.files_for("bandit", root)]
     hits: Hits = Counter()
     for n in range(0, len(names), 500):
         report = _run(programs, programs.argv("bandit", root, names[n : n + 500]), work)
@@ -122,7 +162,7 @@ def _bandit(programs: loop.Programs, repo: Path, work: Path) -> Hits:
     return hits
 
 
-def _checkov(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+def _checkov(programs: loop.Programs, repo: Path, work: Path, late: set[str]) -> Hits:
     """One call on the whole clone; failed checks and those a comment in the repository skips."""
     root = work / "checkout"
     report = _run(programs, programs.argv("checkov", root), work)
@@ -140,7 +180,7 @@ def _shown(path: str, root: Path) -> str:
     return os.fsencode(path.removeprefix(f"{root}/").lstrip("/")).decode("utf-8", "backslashreplace")
 
 
-def _kingfisher(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+def _kingfisher(programs: loop.Programs, repo: Path, work: Path, late: set[str]) -> Hits:
     """All reachable blobs as files; a hit counts once at every path that a reachable tree gives its blob."""
     (work / "blobs").mkdir()
     blobs = set(loop.write_blobs(repo, work / "blobs"))
@@ -161,14 +201,24 @@ def _kingfisher(programs: loop.Programs, repo: Path, work: Path) -> Hits:
     return hits
 
 
-def _by_file(programs: loop.Programs, tool: str, work: Path, names: Iterable[Path]) -> Iterator[tuple[str, Any]]:
+def _semgrep(programs: loop.Programs, repo: Path, work: Path, late: set[str]) -> Hits:
+    """One call on the clone; ``late`` takes the files on which a rule ran out of time.
+
+    Before a rule's id semgrep puts the place of its file; our ids hold no dot, and the lake knows them by their pack.
+    """
+    root = work / "checkout"
+    report = _run(programs, programs.argv("semgrep", root), work)
+    late |= {_shown(e["path"], root) for e in report["errors"] if "path" in e and "imeout" in str(e["type"])}
+    found = ((r["check_id"], _shown(r["path"], root), r["start"]["line"]) for r in report["results"])
+    return Counter((f"nightwarden.{rule.rpartition('.')[2]}", path, line) for rule, path, line in found)
+
+
+def _by_file(programs: loop.Programs, tool: str, work: Path) -> Iterator[tuple[str, Any]]:
     """(path, report) of a call for each file; a tool that writes nothing could not read it."""
     root = work / "checkout"
-    for place in sorted(names):
-        if place.is_symlink() or not place.is_file() or ".git" in place.relative_to(root).parts:
-            continue
+    environment = programs.environment(work / "home")
+    for place in loop.files_for(tool, root):
         argv = programs.argv(tool, root, [str(place)])
-        environment = programs.environment(work / "home")
         done = subprocess.run(
             argv, env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
@@ -176,45 +226,28 @@ def _by_file(programs: loop.Programs, tool: str, work: Path, names: Iterable[Pat
             yield _shown(str(place), root), json.loads(done.stdout)
 
 
-def _zizmor(programs: loop.Programs, repo: Path, work: Path) -> Hits:
-    """Workflows, actions, Dependabot and pre-commit files."""
-    names = [
-        p
-        for p in (work / "checkout").rglob("*.y*ml")
-        if p.parent.parts[-2:] == (".github", "workflows")
-        or p.stem in {"action", ".pre-commit-config", ".pre-commit-hooks"}
-        or (p.parent.name, p.stem) == (".github", "dependabot")
-    ]
+def _zizmor(programs: loop.Programs, repo: Path, work: Path, late: set[str]) -> Hits:
+    """Workflows, actions, Dependabot and pre-commit files; a hit counts at its primary place."""
     hits: Hits = Counter()
-    for path, report in _by_file(programs, "zizmor", work, names):
+    for path, report in _by_file(programs, "zizmor", work):
         for r in report:
             place = next(p for p in r["locations"] if p["symbolic"]["kind"] == "Primary")
             hits[r["ident"], path, place["concrete"]["location"]["start_point"]["row"] + 1] += 1
     return hits
 
 
-def _hadolint(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+def _hadolint(programs: loop.Programs, repo: Path, work: Path, late: set[str]) -> Hits:
     """Dockerfiles and Containerfiles; one that it cannot parse is no finding but a gap."""
-    name = re.compile(r"((docker|container)file(\..+)?|.+\.(docker|container)file)", re.IGNORECASE)
-    names = [p for p in (work / "checkout").rglob("*") if name.fullmatch(p.name) and p.suffix != ".dockerignore"]
     hits: Hits = Counter()
-    for path, report in _by_file(programs, "hadolint", work, names):
+    for path, report in _by_file(programs, "hadolint", work):
         hits.update((r["code"], path, r["line"]) for r in report if r["code"] != "DL1000")
     return hits
 
 
-def _cfn_lint(programs: loop.Programs, repo: Path, work: Path) -> Hits:
+def _cfn_lint(programs: loop.Programs, repo: Path, work: Path, late: set[str]) -> Hits:
     """What a plain search takes for a template."""
-    names = [
-        p
-        for p in (work / "checkout").rglob("*")
-        if p.suffix in {".yaml", ".yml", ".json", ".template"}
-        and p.is_file()
-        and re.search(rb"(?m)^\W*(AWSTemplateFormatVersion|Resources)\b", text := p.read_bytes())
-        and b"AWS::" in text
-    ]
     hits: Hits = Counter()
-    for path, report in _by_file(programs, "cfn-lint", work, names):
+    for path, report in _by_file(programs, "cfn-lint", work):
         found = ((r["Rule"]["Id"], path, r["Location"]["Start"]["LineNumber"]) for r in report)
         hits.update(hit for hit in found if not hit[0].startswith("E000"))
     return hits
@@ -266,10 +299,11 @@ def _entries(tree: bytes, oid_bytes: int) -> Iterator[tuple[bytes, str]]:
         at = end + 1 + oid_bytes
 
 
-_SCANS = {
+_SCANS: Mapping[str, Callable[[loop.Programs, Path, Path, set[str]], Hits]] = {
     "bandit": _bandit,
     "checkov": _checkov,
     "kingfisher": _kingfisher,
+    "semgrep": _semgrep,
     "zizmor": _zizmor,
     "hadolint": _hadolint,
     "cfn-lint": _cfn_lint,
@@ -286,26 +320,26 @@ def _in_lake(con: Any, slug: str, tool: str) -> Hits | None:
     return Counter((r["rule_id"], r["path"], r["line"]) for r in lake_files.rows(con, sql, [slug, tool]))
 
 
-def _explainer(con: Any, slug: str, tool: str, root: Path) -> Any:
-    """Says of a difference what is known: a gap that the lake names, or what stands at the path."""
+def _gaps(con: Any, slug: str, tool: str) -> dict[str, str]:
+    """Paths that the newest scan says it did not read (whole), each with the reason."""
+    if not con.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = 'scan_gaps'").fetchone()[0]:
+        return {}
     sql = """SELECT g.path, g.reason_code FROM latest s JOIN scan_gaps g USING (result_name)
              WHERE s.slug = ? AND s.tool = ?"""
-    has_gaps = con.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = 'scan_gaps'").fetchone()[0]
-    gaps: Mapping[str, str] = (
-        {r["path"]: r["reason_code"] for r in lake_files.rows(con, sql, [slug, tool])} if has_gaps else {}
-    )
+    return {r["path"]: r["reason_code"] for r in lake_files.rows(con, sql, [slug, tool])}
 
-    def explain(hit: tuple[str, str, int]) -> str:
-        place = root / hit[1]
-        if hit[1] in gaps:
-            return f"(the lake names this path as unread: {gaps[hit[1]]})"
-        if tool != "kingfisher" and place.is_symlink():
-            return "(a symbolic link: nightwarden follows none and reads its target under its own name)"
-        if tool != "kingfisher" and not place.exists():
-            return "(no such file in the clone)"
-        return ""
 
-    return explain
+def _explained(path: str, tool: str, gaps: Mapping[str, str], late: set[str], root: Path) -> str:
+    """What is known of a difference: a gap that the lake names, or what stands at the path."""
+    if path in gaps:
+        return f"(the lake names this path as unread: {gaps[path]})"
+    if path in late:
+        return "(the tool called plainly ran out of time on this file)"
+    if tool != "kingfisher" and (root / path).is_symlink():
+        return "(a symbolic link: nightwarden follows none and reads its target under its own name)"
+    if tool != "kingfisher" and not (root / path).exists():
+        return "(no such file in the clone)"
+    return ""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Make an organisation of small repositories: the same bytes, dates and commit ids every time.
 
-Each repository holds 5 to 15 files in two to four commits: Python, Terraform, Kubernetes, a Dockerfile, a README,
-with a few flaws that the scanners know. The first arguments decide everything; there is no clock and no network.
+Each repository holds 6 to 16 files in two to four commits: Python, JavaScript, Terraform, CloudFormation, Kubernetes,
+a Dockerfile, a workflow, a README, with a few flaws that the scanners know. The first arguments decide everything;
+there is no clock and no network.
 """
 
 from __future__ import annotations
@@ -68,6 +69,38 @@ spec:
             privileged: {privileged}
 """
 _DOCKERFILE = "FROM python:3.{k}\nCOPY . /app\nUSER root\nCMD python /app/{name}_{n}.py\n"
+_JAVASCRIPT = """\
+const {{ exec }} = require("child_process");
+const express = require("express");
+
+const app = express();
+
+app.get("/dump/{n}", (req, res) => {{
+  exec("dump --limit {k} " + req.query.table, (error, out) => res.json({{ out, failed: Boolean(error) }}));
+}});
+
+module.exports = app;
+"""
+_WORKFLOW = """\
+on: pull_request_target
+jobs:
+  greet:
+    runs-on: ubuntu-latest
+    timeout-minutes: {k}
+    steps:
+      - run: echo "${{{{ github.event.pull_request.title }}}}"
+"""
+_CLOUDFORMATION = """\
+AWSTemplateFormatVersion: "2010-09-09"
+Parameters:
+  Unused{n}:
+    Type: String
+Resources:
+  Queue{n}:
+    Type: AWS::SQS::Queue
+    Properties:
+      DelaySeconds: {k}
+"""
 _README = "# {name}\n\nService number {k}. See `docs/`.\n"
 _ENVIRONMENT = {
     "GIT_AUTHOR_NAME": "A",
@@ -100,17 +133,20 @@ def _repository(place: Path, rng: random.Random) -> None:
 
 
 def _files(name: str, rng: random.Random) -> list[tuple[str, str]]:
-    """Path and text of 5 to 15 files, the README first."""
+    """Path and text of 6 to 16 files, the README first."""
     kinds = [
         ("src/{name}_{n}.py", _CLEAN_PYTHON),
         ("src/reports_{n}.py", _FLAWED_PYTHON),
         ("infra/part_{n}/main.tf", _TERRAFORM),
         ("deploy/web_{n}.yaml", _KUBERNETES),
         ("images/{n}/Dockerfile", _DOCKERFILE),
+        (".github/workflows/greet_{n}.yml", _WORKFLOW),
+        ("web/dump_{n}.js", _JAVASCRIPT),
+        ("infra/queue_{n}.yaml", _CLOUDFORMATION),
         ("docs/note_{n}.md", _README),
     ]
     files = [("README.md", _README.format(name=name, n=0, k=rng.randint(1, 999)))]
-    chosen = kinds[:4] + [rng.choice(kinds) for _ in range(rng.randint(0, 10))]
+    chosen = kinds[:4] + rng.sample(kinds[4:8], 1) + [rng.choice(kinds) for _ in range(rng.randint(0, 10))]
     for n, (path, text) in enumerate(chosen):
         words = {
             "name": name,
@@ -124,7 +160,7 @@ def _files(name: str, rng: random.Random) -> list[tuple[str, str]]:
         # Put together here, so that this file holds nothing a scanner would report. It was never anyone's.
         token = "gh" + "p_" + "".join(rng.choice(string.ascii_letters + string.digits) for _ in range(36))
         files.append(("deploy/release.env", f"TOKEN={token}\n"))
-    return files[:15]
+    return files[:16]
 
 
 def _git(place: Path, hour: int, *args: str) -> None:

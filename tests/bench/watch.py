@@ -23,6 +23,10 @@ _MARKS = {
     b"zizmor_program.py": "zizmor",
     b"hadolint_program.py": "hadolint",
     b"cfn_lint_program.py": "cfn-lint",
+    b"semgrep\0scan\0": "semgrep",
+    b"/zizmor\0--": "zizmor",
+    b"/hadolint\0--": "hadolint",
+    b"/cfn-lint\0-f\0": "cfn-lint",
 }
 _LONG_LIVED = b"checkov_server.py"
 #: Programs that hold a scanner's command line and are not it.
