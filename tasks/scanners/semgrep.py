@@ -145,8 +145,8 @@ class Semgrep:
         document = kept(report.body, self.name)
         if document["broken"]:
             first = document["broken"][0]
-            rule = short(string(first["rule"]), 100)
-            raise ScanGapError("rule_broken", f"{first['kind']} {rule}".strip())
+            rule, kind = short(string(first["rule"]), 100), short(string(first["kind"]), 60)
+            raise ScanGapError("rule_broken" if rule else "tool_error", f"{kind} {rule}".strip())
         inside = target.inside.rstrip("/") + "/"
         faults: dict[str, str] = {}
         for e in document["errors"]:
