@@ -4,6 +4,10 @@ A pack is a folder of YAML files of semgrep's rule syntax (https://semgrep.dev/d
 is wrong in a pack is named, and the other rules run: a file that is no YAML, a rule without an id, an id used twice,
 a rule that semgrep cannot compile. In the prepared file every rule is called ``<pack>.<id>`` (rules of our own pack
 too), and its message no longer names metavariables: semgrep would put source into it.
+
+Which files are read follows from the rules' languages. ``regex`` and ``generic`` have no files of their own, so a rule
+of theirs must say ``paths.include``, with patterns ``*.suffix`` alone (``*.blade.php`` too): those suffixes are read.
+Semgrep tells such names apart by case.
 """
 
 from __future__ import annotations
@@ -11,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +28,7 @@ from tasks.core.errors import ToolMissingError
 from tasks.core.process import ProcessRunner
 from tasks.core.text import one_line
 from tasks.core.types import Command, Mount, PathFilter, Rule, ToolHome, digest
+from tasks.scanners.tools import certificates
 
 #: The rule that finds the control's flaw whatever packs are in force, and the call it finds.
 CONTROL_CALL = "nightwarden_control_flaw"
@@ -67,6 +71,11 @@ _ALIASES = {
     "golang": "go", "rb": "ruby", "c++": "cpp", "c#": "csharp", "kt": "kotlin", "rs": "rust", "sh": "bash",
     "sol": "solidity", "tf": "terraform", "hcl": "terraform",
 }  # fmt: skip
+
+
+#: Languages of any text: their files are those that a rule's `paths.include` names.
+_TEXT = frozenset({"regex", "none", "generic"})
+_INCLUDED = re.compile(r"\*(\.[A-Za-z0-9_+-]+){1,4}")
 
 
 def suffixes_of(languages: Iterable[str]) -> tuple[bytes, ...]:
@@ -201,9 +210,11 @@ def _checked(document: Any) -> dict[str, Any] | str:
     languages = document["languages"]
     if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
         return "`languages` is no list of names"
-    unknown = [name for name in languages if _ALIASES.get(name, name) not in _SUFFIXES]
+    unknown = [name for name in languages if name not in _TEXT and _ALIASES.get(name, name) not in _SUFFIXES]
     if unknown:
         return f"language {one_line(unknown[0], 30)} is not supported here"
+    if not _TEXT.isdisjoint(languages) and not _included(document):
+        return f"language {languages[0]} needs `paths.include` with patterns like *.suffix alone"
     if not isinstance(document["message"], str):
         return "`message` is no text"
     try:
@@ -211,6 +222,25 @@ def _checked(document: Any) -> dict[str, Any] | str:
     except (TypeError, ValueError):
         return "it holds a value that is neither text, number, list nor mapping"
     return document
+
+
+def _included(rule: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """The endings of `paths.include`, lower-cased as a filter has them; none where it says anything else too."""
+    paths = rule.get("paths")
+    include = paths.get("include") if isinstance(paths, dict) else None
+    if not isinstance(include, list) or not all(isinstance(p, str) and _INCLUDED.fullmatch(p) for p in include):
+        return ()
+    return tuple(p[1:].lower().encode() for p in include)
+
+
+def _suffixes(rules: Iterable[Mapping[str, Any]]) -> tuple[bytes, ...]:
+    """Every file name ending that rules read, and Python's, which the control is written in."""
+    found = {*suffixes_of({"python"})}
+    for rule in rules:
+        found |= {*suffixes_of(name for name in rule["languages"] if name not in _TEXT)}
+        if not _TEXT.isdisjoint(rule["languages"]):
+            found |= {*_included(rule)}
+    return tuple(sorted(found))
 
 
 def _label(document: Any, place: str, number: int) -> str:
@@ -242,12 +272,11 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
     rules_file = folder / "prepared" / "rules.yaml"
     if not rules_file.is_file() or rules_file.read_text("utf-8") != text:
         _write(rules_file, text)
-    languages = {name for rule in good.values() for name in rule["languages"]} | {"python"}
     return Prepared(
         rules_file=rules_file,
         rules_digest=digest(tool.rules_digest, text),
         rules=tuple(_rules(good)),
-        reads=PathFilter(suffixes=suffixes_of(languages)),
+        reads=PathFilter(suffixes=_suffixes(good.values())),
         problems={pack.name: problem for pack in packs if (problem := _problem(pack, broken)) is not None},
         not_run=frozenset(broken) | {f"{pack.name}.*" for pack in packs if pack.faults},
     )
@@ -371,12 +400,11 @@ def program(tool: ToolHome) -> tuple[str, ...]:
 
 def environment(tool: ToolHome) -> dict[str, str]:
     """What semgrep needs around it. It does not start without certificates, though it may not use the network."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    certificates = tool.executable.parent.parent / "lib" / version / "site-packages" / "certifi" / "cacert.pem"
+    bundle = certificates(tool.executable)
     return {
         "PYTHONDONTWRITEBYTECODE": "1",
         "PATH": f"{tool.executable.parent}:/usr/bin:/bin",
-        "SSL_CERT_FILE": str(certificates),
+        **({"SSL_CERT_FILE": str(bundle)} if bundle is not None else {}),
         "SEMGREP_SETTINGS_FILE": "/tmp/semgrep-settings.yml",  # noqa: S108
         "SEMGREP_ENABLE_VERSION_CHECK": "0",
         "SEMGREP_SEND_METRICS": "off",

@@ -4,8 +4,8 @@ Measured with 1.185.0: exit 0 with findings, with rules that do not compile (the
 and for a missing path; ``.semgrepignore`` is obeyed and ``tests``, ``node_modules`` and others are passed over by
 default even without it, unless ``--x-ignore-semgrepignore-files`` is given; files above 1 MB are passed over unless
 ``--max-target-bytes=0``; a rule that runs out of time on a file, and a file parsed in part, stand only in ``errors``;
-names are told apart by case (``A.PY`` is not Python). A message may quote source by metavariables: packs are prepared
-without.
+names are told apart by case (``A.PY`` is not Python), and in a file
+whose name is not UTF-8 nothing is found. A message may quote source by metavariables: packs are prepared without.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ class Semgrep:
         document = kept(report.body, self.name)
         if document["broken"]:
             first = document["broken"][0]
-            rule = short(string(first["rule"]), 100)
-            raise ScanGapError("rule_broken", f"{first['kind']} {rule}".strip())
+            rule, kind = short(string(first["rule"]), 100), short(string(first["kind"]), 60)
+            raise ScanGapError("rule_broken" if rule else "tool_error", f"{kind} {rule}".strip())
         inside = target.inside.rstrip("/") + "/"
         faults: dict[str, str] = {}
         for e in document["errors"]:

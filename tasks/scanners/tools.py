@@ -47,6 +47,8 @@ _DISTRIBUTION = {
     "cfn-lint": "cfn-lint",
 }
 
+#: Asked for its version, semgrep asks its maker for a newer one, and waits for minutes where there is no network.
+_ASKED_QUIETLY = {"SEMGREP_ENABLE_VERSION_CHECK": "0"}
 #: Folders whose parents are no tool's own.
 _EVERYBODYS = (Path("/"), Path("/usr"), Path("/usr/local"))
 
@@ -157,7 +159,10 @@ def _own(scanner: Scanner, binary: Path, runner: ProcessRunner) -> ToolHome:
     asked: tuple[str, ...] = ("--version",)
     if isinstance(scanner, PlatformTool):
         mounts, asked = (*mounts, *_system(scanner.needs)), scanner.version_args
-    done = runner.run(Command(argv=(str(real), *asked), timeout_s=60, mounts=mounts))
+    env, bundle = dict(_ASKED_QUIETLY), certificates(real)
+    if bundle is not None:
+        env["SSL_CERT_FILE"] = str(bundle)
+    done = runner.run(Command(argv=(str(real), *asked), timeout_s=60, mounts=mounts, env=env))
     match = _VERSION.search(done.stdout.decode("utf-8", "replace") or done.stderr.decode("utf-8", "replace"))
     if done.exit_code != 0 or match is None:
         raise ToolMissingError(
@@ -184,6 +189,14 @@ def _surroundings(program: Path) -> tuple[Mount, ...]:
         return (Mount(source=place if apart else program.parent),)
     base = (place / "bin" / "python").resolve().parent.parent
     return (Mount(source=place), *(() if base.is_relative_to("/usr") else (Mount(source=base),)))
+
+
+def certificates(program: Path) -> Path | None:
+    """The certificates in the virtual environment of a program, where there are any.
+
+    The sandbox shows none of the system's, and semgrep does not even tell its version without.
+    """
+    return next(iter(sorted(program.parent.parent.glob("lib/python3*/site-packages/certifi/cacert.pem"))), None)
 
 
 def on_path(scanner: PlatformTool) -> Path | None:

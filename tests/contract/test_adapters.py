@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,10 @@ _SWITCHES = {
     "zizmor": ({"-I"}, '"--offline", "--no-config", "--no-ignores"'),
     "hadolint": ({"-I"}, '"--disable-ignore-pragma"'),
     "cfn-lint": ({"-I"}, "Template.get_directives = lambda self: {}"),
+    "semgrep": (
+        {"-I", "--disable-nosem", "--no-git-ignore", "--x-ignore-semgrepignore-files", "--metrics=off"},
+        "--disable-version-check --disable-nosem",
+    ),
     "gitleaks": ({"--ignore-gitleaks-allow", "--exit-code=77"}, ""),
     "trivy": ({"--offline-scan", "--skip-db-update", "--skip-check-update", "--disable-telemetry"}, "--ignorefile="),
     "osv-scanner": ({"--offline", "--config", "/dev/null", "--no-ignore", "--no-call-analysis=all"}, ""),
@@ -59,6 +64,13 @@ _HIDDEN = {
     "hadolint": {("DL3004", "Dockerfile"), ("SC2154", "web/Containerfile"), ("DL4006", "web/Containerfile")},
     "cfn-lint": {("E3002", "stacks/store.yaml"), ("W2001", "stacks/store.yaml"), ("E3012", "stacks/queue.json")},
     "checkov": {("CKV_AWS_24", "network/main.tf"), ("CKV_K8S_16", "k8s/web.yaml"), ("CKV_AWS_3", "network/main.tf")},
+    "semgrep": {
+        ("nightwarden.python-hard-coded-credentials", "shop/orders.py"),
+        ("nightwarden.python-sql-injection", "shop/orders.py"),
+        ("nightwarden.python-command-injection", "tests/export.py"),
+        ("nightwarden.javascript-command-injection", "node_modules/left/index.js"),
+        ("nightwarden.javascript-command-injection", "web/--exclude=web.js"),
+    },
     "gitleaks": {("github-pat", "deploy/pull.sh"), ("gitlab-pat", "config/settings.ini")},
     "trivy": {("CVE-2021-23337", "shop/package-lock.json"), ("DS-0002", "Dockerfile")},
     "osv-scanner": {("GHSA-35jh-r3h4-6jhm", "shop/package-lock.json")},
@@ -247,15 +259,17 @@ def test_command_is_an_argv_list_without_a_shell(scanner, home, away):
     assert command.stdin is None
 
 
-def test_command_sees_only_the_target_and_the_tool(scanner, home, away):
-    command = scanner.command(home, away)
+def test_command_sees_only_the_target_the_tool_and_its_rules(scanner, home, away, tmp_path):
+    rules = tmp_path / "prepared" / "rules.yaml"
+    command = scanner.command(replace(home, rules_file=rules), away)
     ours = Path(checkov.__file__).parent
     rest = [m for m in command.mounts if m not in home.mounts]
     assert Mount(source=away.root, inside=away.inside) in rest
     for mount in rest:
         assert not mount.writable
-        # Beside the target, only single files of our own.
-        assert mount.source == away.root or (mount.source.is_file() and mount.source.parent == ours)
+        # Beside the target, only single files of our own and the folder of the prepared rules.
+        single = mount.source.is_file() and mount.source.parent == ours
+        assert mount.source in {away.root, rules.parent} or single
     assert not command.network
     assert command.cwd == "/"
     assert str(away.root) not in " ".join((*command.argv, *command.env.values())), (

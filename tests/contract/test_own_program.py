@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def test_own_program_in_a_virtual_environment_finds_its_control(scanner, tool, r
         program.parent.mkdir()
         program.symlink_to(tool.executable)
     own = resolve(scanner, load().tools_dir, {scanner.name: program}, runner)
+    own = replace(own, rules_file=tool.rules_file)  # which a run gives to it
     assert own.version == tool.version
     assert own.origin == str(program)
     work = tmp_path / "checkouts" / "control"

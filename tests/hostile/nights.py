@@ -27,6 +27,7 @@ Rows = dict[tuple[str, str], list[dict[str, Any]]]
 _MARKS = {
     "kingfisher": "--no-validate",
     "bandit": "bandit",
+    "semgrep": "--x-ignore-semgrepignore-files",
     "checkov": "/nightwarden/checkov_server.py",
     "zizmor": "/nightwarden/zizmor_program.py",
     "hadolint": "/nightwarden/hadolint_program.py",

@@ -119,6 +119,14 @@ def test_no_file_names_a_package_registry_or_a_place_of_one_machine() -> None:
     assert bad == []
 
 
+def test_no_sample_is_left_out_by_a_gitignore() -> None:
+    """A sample may hold a `.gitignore` that hides the whole sample: then it must be added by force."""
+    tracked()
+    asked = ["git", "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "tests/data", "tasks/patrol/demo"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, check=True)
+    assert [n for n in done.stdout.decode().split("\0") if n and "__pycache__" not in n] == []
+
+
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
 def test_locks_pin_everything_with_hashes(lock: str) -> None:
     text = (ROOT / lock).read_text()
