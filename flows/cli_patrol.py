@@ -103,7 +103,7 @@ def _plan(settings: Settings, parameters: dict[str, Any]) -> str:
         force=parameters["force"],
         retry_failed=parameters["retry_failed"],
     )
-    with opened(settings, write=False) as means:
+    with opened(settings, write=False, asked=options.tools) as means:
         run = Patrol(means, settings.select(parameters["sources"]), options)
         run.discover()
         run.refresh()

@@ -131,8 +131,12 @@ def _same_paths(patrol: Patrol, before: ScopeState, result: ScanResult) -> froze
     if result.unit is Unit.BLOB:
         seen = patrol.snapshot.observations_of([before.result_name or ""]).get(before.result_name or "", ())
         return frozenset(o.path or "" for o in seen)
-    if result.unit is Unit.TREE and old.entries != new.entries:
-        return frozenset()  # what stands in one file may follow from another one
+    if result.unit is Unit.TREE:
+        # What stands in one file may follow from another one.
+        reads = next(s.reads for s in patrol.means.scanners if s.name == result.tool)
+        one, other = ({(e.path, e.blob) for e in tree.entries if reads(e.path)} for tree in (old, new))
+        if one != other:
+            return frozenset()
     blobs = {e.path: e.blob for e in old.entries}
     return frozenset(display_path(e.path) for e in new.entries if blobs.get(e.path) == e.blob)
 

@@ -31,6 +31,7 @@ _MARKS = {
     "zizmor": "/nightwarden/zizmor_program.py",
     "hadolint": "/nightwarden/hadolint_program.py",
     "cfn-lint": "/nightwarden/cfn_lint_program.py",
+    "semgrep": "/nightwarden/rules/rules.yaml",
 }
 
 
@@ -117,7 +118,7 @@ def night(
         **{"workers": 2, "sources": ({"name": "org", "path": org},), **settings},
     )
     options = Options(only=tuple(only), tools=tuple(tools), force=force, retry_failed=retry_failed)
-    with opened(chosen) as means:
+    with opened(chosen, asked=tools) as means:
         journal = Journal(means.runner)
         means = replace(means, runner=journal, scanners=_limited(means, stdout_bytes or {}))
         patrol = Patrol(means, chosen.select([]), options)
