@@ -25,6 +25,9 @@ _MAX_FILES = 5_000
 _ID = re.compile(r"[A-Za-z0-9._-]{1,120}")
 _TEST = re.compile(r"\.test\.ya?ml$")
 _MAX_DEPTH = 60
+#: Languages that are none: such a rule looks at the text of any file.
+_TEXTS = frozenset({"regex", "generic"})
+_SUFFIX = re.compile(r"(?:\*\*/)?\*(\.[A-Za-z0-9._+-]{1,40})")
 _SUFFIXES: dict[str, tuple[bytes, ...]] = {
     "python": (b".py", b".pyi"),
     "javascript": (b".js", b".jsx", b".cjs", b".mjs"),
@@ -59,6 +62,26 @@ _ALIASES = {
 def suffixes_of(languages: Iterable[str]) -> tuple[bytes, ...]:
     """The file name endings semgrep reads for languages. Raises KeyError for one that is not supported here."""
     return tuple(sorted({s for name in languages for s in _SUFFIXES[_ALIASES.get(name, name)]}))
+
+
+def suffixes_of_rule(rule: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """The file name endings that a rule reads. Raises ValueError saying why that cannot be told.
+
+    Rules of texts (``regex``, ``generic``) read every file; they must say by ``paths.include`` which they are about.
+    """
+    languages = rule["languages"]
+    unknown = [n for n in languages if _ALIASES.get(n, n) not in _SUFFIXES and n not in _TEXTS]
+    if unknown:
+        raise ValueError(f"language {one_line(unknown[0], 30)} is not supported here")
+    found = set(suffixes_of(n for n in languages if n not in _TEXTS))
+    if _TEXTS & set(languages):
+        paths = rule.get("paths")
+        include = paths.get("include") if isinstance(paths, dict) else None
+        named = [_SUFFIX.fullmatch(str(p)) for p in include] if isinstance(include, list) else []
+        if not named or None in named:
+            raise ValueError("a rule of texts needs `paths.include` of endings, as *.erb")
+        found |= {m.group(1).lower().encode() for m in named if m is not None}
+    return tuple(sorted(found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +222,10 @@ def _checked(document: Any) -> dict[str, Any] | str:
     languages = document["languages"]
     if not isinstance(languages, list) or not languages or not all(isinstance(name, str) for name in languages):
         return "`languages` is no list of names"
-    unknown = [name for name in languages if _ALIASES.get(name, name) not in _SUFFIXES]
-    if unknown:
-        return f"language {one_line(unknown[0], 30)} is not supported here"
+    try:
+        suffixes_of_rule(document)
+    except ValueError as e:
+        return str(e)
     if not isinstance(document["message"], str):
         return "`message` is no text"
     try:

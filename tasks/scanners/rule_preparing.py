@@ -21,7 +21,7 @@ from tasks.core.errors import ScanGapError, ToolMissingError
 from tasks.core.process import ProcessRunner
 from tasks.core.text import one_line
 from tasks.core.types import Command, Mount, PathFilter, Rule, ToolHome, digest
-from tasks.scanners.rule_packs import Pack, suffixes_of
+from tasks.scanners.rule_packs import Pack, suffixes_of, suffixes_of_rule
 
 #: The rule that finds the control's flaw whatever packs are in force, and the call it finds.
 CONTROL_CALL = "nightwarden_control_flaw"
@@ -74,7 +74,7 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
     rules_file = folder / "prepared" / "rules.yaml"
     if not rules_file.is_file() or rules_file.read_text("utf-8") != text:
         _write(rules_file, text)
-    languages = {name for rule in good.values() for name in rule["languages"]} | {"python"}
+    read = {*suffixes_of(["python"]), *(s for rule in good.values() for s in suffixes_of_rule(rule))}
     not_run = frozenset(broken) | {new for pack in packs for new in _not_run(pack)}
     faults = {pack.name: tuple(_faults(pack, broken)) for pack in packs}
     return Prepared(
@@ -82,7 +82,7 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
         # What did not run is part of it: the removal of such a rule is a change, which closes its findings.
         rules_digest=digest(tool.rules_digest, text, *sorted(not_run)),
         rules=tuple(_rules(good)),
-        reads=PathFilter(suffixes=suffixes_of(languages)),
+        reads=PathFilter(suffixes=tuple(sorted(read))),
         problems={pack.name: _problem(pack, faults[pack.name]) for pack in packs if faults[pack.name]},
         faults=faults,
         not_run=not_run,
