@@ -290,7 +290,7 @@ def _print_summary(summary: RunSummary, settings: Settings) -> None:
     out.print(table)
     out.print(
         f"{summary.repositories} repositories, {summary.tools_started} scans run, {summary.duration_s:.1f} s; "
-        f"findings: {summary.open_findings} open, {summary.opened} new, {summary.fixed} fixed",
+        f"findings: {summary.open_findings} open, {summary.opened} new, {summary.fixed} fixed{summary.awaiting_note()}",
         soft_wrap=True,
     )
     if note := summary.sandbox_note():

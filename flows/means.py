@@ -170,8 +170,9 @@ def pack_sources(settings: Settings) -> tuple[PackSource, ...]:
 
 
 def _prepared_dir(settings: Settings) -> Path:
-    """Rules are prepared once for all homes that share the tools, where that place may be written."""
-    return settings.tools_dir if os.access(settings.tools_dir, os.W_OK) else settings.packs_dir
+    """Our own rules are prepared once for all homes that share the tools, where that place may be written."""
+    shared = not settings.packs and os.access(settings.tools_dir, os.W_OK)
+    return settings.tools_dir if shared else settings.packs_dir
 
 
 def _reading(scanner: Scanner, prepared: Prepared | None) -> Scanner:

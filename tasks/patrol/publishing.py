@@ -77,6 +77,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         duration_s=run["duration_s"],
         sandbox=means.runner.sandbox.label,
         sandbox_why=means.runner.sandbox.why_not,
+        awaiting=sum(s.reason_code == "awaiting_upgrade" for s in closing.scans),
     )
 
 
