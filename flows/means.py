@@ -29,7 +29,7 @@ from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.scanners import SCANNERS
 from tasks.scanners.limited import with_limits
-from tasks.scanners.rule_packs import own_pack
+from tasks.scanners.rule_packs import OWN_PACK, own_pack
 from tasks.scanners.rule_preparing import Prepared, equipped, prepare
 from tasks.scanners.semgrep import SEMGREP, Semgrep
 from tasks.scanners.tools import on_path, resolve
@@ -167,6 +167,12 @@ def pack_sources(settings: Settings) -> tuple[PackSource, ...]:
     if twice:
         raise UsageError(f"two rule packs are called {twice[0]!r}", advice="Names stand before the ids of rules.")
     return sources
+
+
+def pack_problems(settings: Settings, prepared: Prepared | None) -> dict[str, tuple[str, ...]]:
+    """Everything of each rule pack that does not run; of a pack that is well, nothing. Empty without semgrep."""
+    names = [*([OWN_PACK] if settings.own_pack else []), *(p.name for p in settings.packs)]
+    return {name: prepared.faults.get(name, ()) for name in names} if prepared is not None else {}
 
 
 def _prepared_dir(settings: Settings) -> Path:

@@ -26,6 +26,11 @@ def bandit():
             }
 
 
+def _of_black_list(entry):
+    cwe = f"CWE-{entry['cwe']}"
+    return {"rule_id": entry["id"], "title": entry["name"], "severity_tool": entry["level"], "cwe": cwe}
+
+
 def checkov():
     """Checks of the frameworks that are scanned."""
     os.environ["LOG_LEVEL"] = "CRITICAL"

@@ -40,7 +40,7 @@ def ask(name: str, executable: Path, mounts: tuple[Mount, ...], runner: ProcessR
         if name == "kingfisher":
             listed = [{"rule_id": r["id"], "title": r["name"]} for r in listed]
         return _rules(listed)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -56,7 +56,7 @@ def kept(place: Path) -> tuple[Rule, ...] | None:
     """The list that was kept; None when there is none that can be read."""
     try:
         return _rules(json.loads((place / RULES_FILE).read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

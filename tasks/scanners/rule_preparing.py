@@ -51,6 +51,8 @@ class Prepared:
     reads: PathFilter
     problems: Mapping[str, tuple[str, str]]
     faults: Mapping[str, tuple[str, ...]]
+    #: Of each pack, the digest of its rules that run.
+    digests: Mapping[str, str]
     not_run: frozenset[str]
 
 
@@ -85,6 +87,7 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
         reads=PathFilter(suffixes=tuple(sorted(read))),
         problems={pack.name: _problem(pack, faults[pack.name]) for pack in packs if faults[pack.name]},
         faults=faults,
+        digests={p.name: digest(_text({k: v for k, v in good.items() if k in p.rules})) for p in packs},
         not_run=not_run,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -221,20 +220,6 @@ def test_a_reading_by_a_newer_parser_counts_as_another_tool(tmp_path: Path) -> N
     house.scanners = (Blind(parse_revision=2),)
     house.run()
     assert reasons(house) == {"t.txt": "tool_changed"}
-
-
-def test_where_the_old_commit_is_gone_nobody_knows_which_it_was(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.commit("a", t="flaw", u="flaw")
-    house.run()
-    house.version, house.harmless = "2", frozenset({"flaw"})
-    house.repo("a").git("checkout", "-q", "--orphan", "fresh")
-    house.commit("a", t="flaw", u="flaw", v="new")
-    house.repo("a").git("branch", "-q", "-M", "main")
-    for mirror in (tmp_path / "mirrors").glob("??/*"):
-        shutil.rmtree(mirror) if mirror.is_dir() else mirror.unlink()
-    house.run()
-    assert reasons(house) == {"t.txt": "code_or_tool", "u.txt": "code_or_tool"}
 
 
 # -- the table of rules -------------------------------------------------------------------------------------------
