@@ -113,7 +113,7 @@ def list_tools(config: ConfigOption = None) -> None:
 
 @app.command()
 def packs(config: ConfigOption = None) -> None:
-    """List the rule packs of semgrep: where each comes from, how many rules run, and all that does not. Fetches nothing."""
+    """List the rule packs of semgrep: origin, number of rules that run, and all that does not. Fetches nothing."""
     from flows.means import pack_problems, pack_sources, ready
     from tasks.core.process import ProcessRunner
     from tasks.core.sandbox import detect

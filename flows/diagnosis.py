@@ -24,6 +24,7 @@ from tasks.lake.lake import Lake
 from tasks.scanners import SCANNERS
 from tasks.scanners.databases import is_old
 from tasks.scanners.execute import run_control
+from tasks.scanners.rule_preparing import Prepared
 from tasks.scanners.service import ServicePool
 
 
@@ -63,12 +64,7 @@ def diagnose(settings: Settings) -> Iterator[Check]:
     yield Check(name="key", fine=True, found=f"{key.key_id} ({settings.key_path})")
     unused = unused_tools(settings)
     homes, prepared = ready(settings, runner)
-    for name, faults in pack_problems(settings, prepared).items():
-        if faults:
-            code, detail = prepared.problems[name] if prepared is not None else ("rule_broken", "")
-            yield Check(
-                name=f"pack {name}", fine=False, found=f"{code}: {one_line(detail, 400)}", remedy=REASONS[code].remedy
-            )
+    yield from _packs(settings, prepared)
     with tempfile.TemporaryDirectory(prefix="nightwarden-doctor-") as scratch:
         for scanner in SCANNERS:
             home = homes[scanner.name]
@@ -110,3 +106,12 @@ def diagnose(settings: Settings) -> Iterator[Check]:
         yield Check(name="lake", fine=False, found=e.message, remedy=e.advice)
         return
     yield Check(name="lake", fine=True, found=f"{settings.lake_dir}, {run['seq'] if run else 0} runs")
+
+
+def _packs(settings: Settings, prepared: Prepared | None) -> Iterator[Check]:
+    for name, faults in pack_problems(settings, prepared).items():
+        if faults:
+            code, detail = prepared.problems[name] if prepared is not None else ("rule_broken", "")
+            yield Check(
+                name=f"pack {name}", fine=False, found=f"{code}: {one_line(detail, 400)}", remedy=REASONS[code].remedy
+            )

@@ -56,10 +56,11 @@ SAVED: dict[str, Saved] = {
         " AND opened_run = (SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1) ORDER BY slug, tool, path",
     ),
     "rules": Saved(
-        description="rules of each tool as newly used, with their open findings; tools that do not list theirs are left out",
+        description="rules in force of each tool that can list them, and their open findings",
         sql="SELECT r.tool, r.tool_version, r.pack, count(DISTINCT r.rule_id) AS rules,"
         " count(DISTINCT f.rule_id) AS rules_with_findings, count(f.finding_uid) AS open_findings FROM rules r"
-        " JOIN (SELECT DISTINCT tool, tool_version, rules_digest FROM scopes) s USING (tool, tool_version, rules_digest)"
+        " JOIN (SELECT DISTINCT tool, tool_version, rules_digest FROM scopes) s"
+        " USING (tool, tool_version, rules_digest)"
         " LEFT JOIN findings f ON f.tool = r.tool AND f.rule_id = r.rule_id AND f.status = 'open'"
         " GROUP BY r.tool, r.tool_version, r.pack, r.rules_digest ORDER BY r.tool, r.tool_version, r.pack",
     ),

@@ -18,12 +18,7 @@ def bandit():
         yield {"rule_id": number, "title": about[0].strip(" *") if about else plugin.name}
     for entries in MANAGER.blacklist.values():
         for entry in entries:
-            yield {
-                "rule_id": entry["id"],
-                "title": entry["name"],
-                "severity_tool": entry["level"],
-                "cwe": f"CWE-{entry['cwe']}",
-            }
+            yield _of_black_list(entry)
 
 
 def _of_black_list(entry):
