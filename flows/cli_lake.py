@@ -119,6 +119,7 @@ def _json(value: Any) -> Any:
 
 def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
     """Show the last runs, and how old the evidence of each tool is."""
+    from tasks.core.reasons import REASONS
     from tasks.lake.lake import Lake
     from tasks.lake.views import run_query
 
@@ -138,6 +139,9 @@ def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatO
     emit(columns, kept, format, None)
     if snapshot.run is not None and format is Format.TABLE:
         age = datetime.now(UTC) - snapshot.run["finished_at"]
+        waiting = snapshot.table("scans", {"run_id": [snapshot.run["run_id"]]}, ["reason_code"]).column("reason_code")
+        if n := waiting.to_pylist().count("awaiting_upgrade"):
+            print(f"{n} scans of the newest run await an upgrade: {REASONS['awaiting_upgrade'].remedy}")
         print(f"the newest run ended {age.total_seconds() / 3600:.1f} hours ago")
         _tell_old_databases(load(config, lake=lake), {str(r[0]) for r in kept})
 

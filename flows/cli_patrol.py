@@ -103,7 +103,7 @@ def _plan(settings: Settings, parameters: dict[str, Any]) -> str:
         force=parameters["force"],
         retry_failed=parameters["retry_failed"],
     )
-    with opened(settings, write=False) as means:
+    with opened(settings, write=False, asked=options.tools) as means:
         run = Patrol(means, settings.select(parameters["sources"]), options)
         run.discover()
         run.refresh()
@@ -290,7 +290,7 @@ def _print_summary(summary: RunSummary, settings: Settings) -> None:
     out.print(table)
     out.print(
         f"{summary.repositories} repositories, {summary.tools_started} scans run, {summary.duration_s:.1f} s; "
-        f"findings: {summary.open_findings} open, {summary.opened} new, {summary.fixed} fixed",
+        f"findings: {summary.open_findings} open, {summary.opened} new, {summary.fixed} fixed{summary.awaiting_note()}",
         soft_wrap=True,
     )
     if note := summary.sandbox_note():

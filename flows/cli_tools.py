@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -108,6 +109,35 @@ def list_tools(config: ConfigOption = None) -> None:
         else:
             table.add_row(s.name, home.version, s.licence, s.unit, s.summary, home.origin)
     Console(highlight=False, markup=False).print(table)
+
+
+@app.command()
+def packs(config: ConfigOption = None) -> None:
+    """List the rule packs of semgrep: origin, number of rules that run, and all that does not. Fetches nothing."""
+    from flows.means import pack_problems, pack_sources, ready
+    from tasks.core.process import ProcessRunner
+    from tasks.core.sandbox import detect
+    from tasks.scanners.rule_packs import OWN_PACK
+
+    settings = load(config)
+    homes, prepared = ready(settings, ProcessRunner(detect()))
+    if prepared is None:
+        raise NightwardenError(f"semgrep: {homes['semgrep']}", advice="Packs are tried with it.")
+    counts = Counter(rule.pack for rule in prepared.rules)
+    origins = {OWN_PACK: "comes with this project"}
+    for s in pack_sources(settings):
+        origins[s.name] = " ".join(filter(None, (s.location, s.commit and s.commit[:12], s.folder)))
+    table = Table("pack", "rules", "digest", "from")
+    problems = pack_problems(settings, prepared)
+    for name in problems:
+        table.add_row(name, str(counts[name]), prepared.digests[name][:12], one_line(origins[name], 200))
+    out = Console(highlight=False, markup=False)
+    out.print(table)
+    for name, faults in problems.items():
+        for fault in faults:
+            out.print(f"{name}: {one_line(fault, 400)}", soft_wrap=True)
+    if n := sum(map(len, problems.values())):
+        raise NightwardenError(f"{n} faults", advice="Each line above names one; all other rules run.")
 
 
 @server_app.command("start")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.means import ready_homes, unused_tools
+from flows.means import pack_problems, ready, unused_tools
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError
 from tasks.core.keys import load_or_create
@@ -18,11 +18,13 @@ from tasks.core.ports import UsesDatabase
 from tasks.core.process import ProcessRunner
 from tasks.core.reasons import REASONS
 from tasks.core.sandbox import detect
+from tasks.core.text import one_line
 from tasks.core.types import Command, ToolHome
 from tasks.lake.lake import Lake
 from tasks.scanners import SCANNERS
 from tasks.scanners.databases import is_old
 from tasks.scanners.execute import run_control
+from tasks.scanners.rule_preparing import Prepared
 from tasks.scanners.service import ServicePool
 
 
@@ -60,7 +62,9 @@ def diagnose(settings: Settings) -> Iterator[Check]:
         yield Check(name="key", fine=False, found=e.message, remedy=e.advice)
         return
     yield Check(name="key", fine=True, found=f"{key.key_id} ({settings.key_path})")
-    homes, unused = ready_homes(settings), unused_tools(settings)
+    unused = unused_tools(settings)
+    homes, prepared = ready(settings, runner)
+    yield from _packs(settings, prepared)
     with tempfile.TemporaryDirectory(prefix="nightwarden-doctor-") as scratch:
         for scanner in SCANNERS:
             home = homes[scanner.name]
@@ -102,3 +106,12 @@ def diagnose(settings: Settings) -> Iterator[Check]:
         yield Check(name="lake", fine=False, found=e.message, remedy=e.advice)
         return
     yield Check(name="lake", fine=True, found=f"{settings.lake_dir}, {run['seq'] if run else 0} runs")
+
+
+def _packs(settings: Settings, prepared: Prepared | None) -> Iterator[Check]:
+    for name, faults in pack_problems(settings, prepared).items():
+        if faults:
+            code, detail = prepared.problems[name] if prepared is not None else ("rule_broken", "")
+            yield Check(
+                name=f"pack {name}", fine=False, found=f"{code}: {one_line(detail, 400)}", remedy=REASONS[code].remedy
+            )

@@ -8,15 +8,16 @@ import os
 import resource
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import HmacKey, load_or_create, passing
+from tasks.core.origins import PackSource
 from tasks.core.ports import PlatformTool, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
@@ -28,7 +29,8 @@ from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.scanners import SCANNERS
 from tasks.scanners.limited import with_limits
-from tasks.scanners.rule_packs import Prepared, equipped, own_pack, prepare
+from tasks.scanners.rule_packs import OWN_PACK, own_pack
+from tasks.scanners.rule_preparing import Prepared, equipped, prepare
 from tasks.scanners.semgrep import SEMGREP, Semgrep
 from tasks.scanners.tools import on_path, resolve
 
@@ -37,15 +39,17 @@ _MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 @contextmanager
-def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
+def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = ()) -> Iterator[Means]:
     """The means of one run, the lake locked while it lasts (``write``); a publish that was cut off is finished first.
 
-    Without ``write`` only mirrors are written: neither lake nor key is made.
+    Without ``write`` only mirrors and packs are written: neither lake nor key is made. ``asked`` are the scanners of
+    the run, all when empty: rule packs are fetched and prepared only where semgrep is used.
 
     Raises UsageError, LakeError; a tool that is not there becomes the reason of its scans, not an error.
     """
     # Secret values pass through this process: no core dump of it or of what it starts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    pack_sources(settings)  # one that is configured wrongly is told whether it is used or not
     box = detect()
     if box.backend == "none" and os.environ.get("NIGHTWARDEN_DEPLOYED") and not settings.allow_no_sandbox:
         raise UsageError(
@@ -67,12 +71,10 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
         memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
         git = Git(runner, timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
         mirrors = Mirrors(settings.home / "mirrors", git)
-        tools = tool_homes(settings, runner)
-        sources = tuple(p.source() for p in settings.packs)
-        failed = fetch_packs(sources, settings.packs_dir, mirrors, git)
-        prepared = prepared_rules(settings, tools, runner, failed)
-        if prepared is not None:
-            tools = {**tools, SEMGREP.name: equipped(_installed(tools[SEMGREP.name]), prepared)}
+        tools, packs_dir = tool_homes(settings, runner), settings.packs_dir
+        prepared = None
+        if _used(settings, asked):
+            tools, prepared = _with_rules(settings, tools, runner, lambda p: fetch_packs(p, packs_dir, mirrors, git))
         scanners = tuple(_limited(_reading(s, prepared), settings.tools.get(s.name)) for s in SCANNERS)
         yield Means(
             lake=lake,
@@ -89,7 +91,7 @@ def opened(settings: Settings, *, write: bool = True) -> Iterator[Means]:
             unused_mirror_days=settings.unused_mirror_days,
             unused=unused_tools(settings),
             switched_off=frozenset(name for name, t in settings.tools.items() if not t.enabled),
-            packs=prepared.problems if prepared is not None else {},
+            packs=prepared.problems if prepared is not None else None,
             not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
             upgrade_s=settings.upgrade_minutes * 60,
         )
@@ -158,28 +160,25 @@ def tool_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict[
     return {s.name: _home(s, settings, runner) for s in SCANNERS}
 
 
-def prepared_rules(
-    settings: Settings,
-    homes: Mapping[str, ToolHome | str],
-    runner: ProcessRunner,
-    failed: Mapping[str, str] = MappingProxyType({}),
-) -> Prepared | None:
-    """The rules of all packs that are here; None where semgrep is not. ``failed`` says why one could not be had."""
-    home = homes[SEMGREP.name]
-    if isinstance(home, str):
-        return None
-    packs = load_packs(tuple(p.source() for p in settings.packs), settings.packs_dir, failed)
-    return prepare([*([own_pack()] if settings.own_pack else []), *packs], home, _prepared_dir(settings), runner)
+def pack_sources(settings: Settings) -> tuple[PackSource, ...]:
+    """The user's rule packs. Raises UsageError for one that is configured wrongly, or two of one name."""
+    sources = tuple(p.source() for p in settings.packs)
+    twice = [name for name, n in Counter(s.name for s in sources).items() if n > 1]
+    if twice:
+        raise UsageError(f"two rule packs are called {twice[0]!r}", advice="Names stand before the ids of rules.")
+    return sources
+
+
+def pack_problems(settings: Settings, prepared: Prepared | None) -> dict[str, tuple[str, ...]]:
+    """Everything of each rule pack that does not run; of a pack that is well, nothing. Empty without semgrep."""
+    names = [*([OWN_PACK] if settings.own_pack else []), *(p.name for p in settings.packs)]
+    return {name: prepared.faults.get(name, ()) for name in names} if prepared is not None else {}
 
 
 def _prepared_dir(settings: Settings) -> Path:
-    """Rules are prepared once for all homes that share the tools, where that place may be written."""
-    return settings.tools_dir if os.access(settings.tools_dir, os.W_OK) else settings.packs_dir
-
-
-def _installed(home: ToolHome | str) -> ToolHome:
-    assert isinstance(home, ToolHome)
-    return home
+    """Our own rules are prepared once for all homes that share the tools, where that place may be written."""
+    shared = not settings.packs and os.access(settings.tools_dir, os.W_OK)
+    return settings.tools_dir if shared else settings.packs_dir
 
 
 def _reading(scanner: Scanner, prepared: Prepared | None) -> Scanner:
@@ -192,12 +191,41 @@ def _reading(scanner: Scanner, prepared: Prepared | None) -> Scanner:
 def ready_homes(settings: Settings, runner: ProcessRunner | None = None) -> dict[str, ToolHome | str]:
     """As ``tool_homes``, semgrep with the rules of the packs that are here."""
     runner = runner or ProcessRunner(detect())
-    homes = tool_homes(settings, runner)
+    return ready(settings, runner)[0]
+
+
+def ready(settings: Settings, runner: ProcessRunner) -> tuple[dict[str, ToolHome | str], Prepared | None]:
+    """As ``ready_homes``, with the rules; None where semgrep is not, or cannot be asked. Nothing is fetched."""
+    return _with_rules(settings, tool_homes(settings, runner), runner)
+
+
+def _used(settings: Settings, asked: Collection[str]) -> bool:
+    return settings.tools.get(SEMGREP.name, ToolSettings()).enabled and (not asked or SEMGREP.name in asked)
+
+
+def _with_rules(
+    settings: Settings,
+    homes: Mapping[str, ToolHome | str],
+    runner: ProcessRunner,
+    fetch: Callable[[tuple[PackSource, ...]], dict[str, str]] = lambda _: {},
+) -> tuple[dict[str, ToolHome | str], Prepared | None]:
+    """The homes, semgrep's with the rules in force; why not, where they cannot be prepared.
+
+    Raises ScanGapError(cancelled), and UsageError for a pack that is configured wrongly.
+    """
+    home = homes[SEMGREP.name]
+    if isinstance(home, str):
+        return dict(homes), None
+    sources = pack_sources(settings)
+    packs = load_packs(sources, settings.packs_dir, fetch(sources))
+    own = [own_pack()] if settings.own_pack else []
     try:
-        prepared = prepared_rules(settings, homes, runner)
-    except NightwardenError as e:
-        return {**homes, SEMGREP.name: e.message}
-    return homes if prepared is None else {**homes, SEMGREP.name: equipped(_installed(homes[SEMGREP.name]), prepared)}
+        prepared = prepare([*own, *packs], home, _prepared_dir(settings), runner)
+    except ToolMissingError as e:
+        return {**homes, SEMGREP.name: e.message}, None
+    except OSError as e:
+        return {**homes, SEMGREP.name: f"its rules could not be written: {e.strerror}"}, None
+    return {**homes, SEMGREP.name: equipped(home, prepared)}, prepared
 
 
 def unused_tools(settings: Settings) -> frozenset[str]:

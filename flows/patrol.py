@@ -72,7 +72,7 @@ def patrol(
     """
     settings = current()
     options = Options(only=tuple(only), tools=tuple(str(t) for t in tools), force=force, retry_failed=retry_failed)
-    with opened(settings, write=not plan_only) as means:
+    with opened(settings, write=not plan_only, asked=options.tools) as means:
         run = Patrol(means, settings.select(sources), options)
         work = Scanning(run)
         ACTIVE[run.run_id] = work

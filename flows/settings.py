@@ -67,6 +67,13 @@ class PackSettings(BaseModel):
     )
     folder: str = Field("", description="The folder of the repository that holds the rules; all of it when empty.")
 
+    @field_validator("folder")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        if value.startswith("/") or ".." in value.split("/"):
+            raise ValueError("it must lie inside the repository")
+        return value.strip("/")
+
     def source(self) -> PackSource:
         """The pack as the patrol knows it. Raises UsageError unless it is a path, or an address with its commit."""
         if (self.path is None) == (self.url is None) or (self.url is not None) != (self.commit is not None):
@@ -80,7 +87,7 @@ class PackSettings(BaseModel):
                 advice="Choose another; own_pack = false switches it off.",
             )
         where = str(self.path.expanduser().resolve()) if self.path else str(self.url)
-        return PackSource(name=self.name, location=where, commit=self.commit, folder=self.folder.strip("/"))
+        return PackSource(name=self.name, location=where, commit=self.commit, folder=self.folder)
 
 
 def _data_home() -> Path:

@@ -32,6 +32,7 @@ from tasks.core.types import (
     Parsed,
     PathFilter,
     RawReport,
+    Rule,
     Target,
     ToolHome,
     Unit,
@@ -90,6 +91,8 @@ class FakeRunner(ProcessRunner):
             self.starts.append(cmd.argv[1])
         root = cmd.mounts[0].source
         words = {str(p.relative_to(root)): p.read_text().split() for p in sorted(root.rglob("*.txt"))}
+        if cmd.argv[1] != "control":
+            words = {path: [w for w in found if w not in self.harmless] for path, found in words.items()}
         CLOCK.now_s += SECONDS_A_FILE * len(words) if cmd.argv[1] != "control" else 0.0
         said = {w for found in words.values() for w in found} - self.harmless
         return Completed(
@@ -155,6 +158,10 @@ def _observation(path: str) -> Observation:
     )
 
 
+def _listed(rules: tuple[str, ...] | None) -> tuple[Rule, ...] | None:
+    return tuple(Rule(rule_id=r, title=f"about {r}") for r in rules) if rules is not None else None
+
+
 @dataclass
 class House:
     """An organisation and a home; each ``run`` is a process of its own as far as memory goes."""
@@ -162,6 +169,14 @@ class House:
     place: Path
     scanners: tuple[FakeTool, ...] = (FakeTool(),)
     version: str = "1"
+    #: Digest of the tool's rules, and their ids (None: it does not list them).
+    rules_digest: str = "r"
+    rules: tuple[str, ...] | None = None
+    #: Rules that should have run and did not, and what of rule packs does not run.
+    not_run: frozenset[str] = frozenset()
+    packs: dict[str, tuple[str, str]] | None = None
+    #: Seconds of the night for upgrades.
+    upgrade_s: float = 7200.0
     #: Words that the tool no longer minds.
     harmless: frozenset[str] = frozenset()
     #: Repositories the tool was started on, by all runs.
@@ -194,14 +209,16 @@ class House:
             git = Git(runner, timeout_s=60, config_dir=self.place / "git")
             homes = {
                 s.name: ToolHome(
-                    name=s.name, version=self.version, executable=Path("/fake"), mounts=(), rules_digest="r",
-                    origin="test",
+                    name=s.name, version=self.version, executable=Path("/fake"), mounts=(),
+                    rules_digest=self.rules_digest, origin="test", rules=_listed(self.rules),
                 )
                 for s in self.scanners
             }  # fmt: skip
             means = Means(
                 lake=lake, runner=runner, git=git, mirrors=Mirrors(self.place / "mirrors", git),
                 scanners=self.scanners, tools=homes, key=KEY, work=self.place / "work", workers=2,
+                packs=self.packs, not_run=dict.fromkeys([s.name for s in self.scanners], self.not_run),
+                upgrade_s=self.upgrade_s,
             )  # fmt: skip
             run = Patrol(means, [Source(name="org", location=str(self.place / "org"))], options)
             if at is not None:

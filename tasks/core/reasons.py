@@ -191,7 +191,8 @@ _ALL = (
     ),
     Reason(
         code="rule_broken",
-        meaning="Rules of a pack do not run: a file is no YAML, an id is missing or used twice, one does not compile.",
+        meaning="Rules of a pack do not run: a file is no YAML, an id is missing or used twice, one does not compile, "
+        "or the pack holds none. Their findings stay open.",
         remedy="Correct what the detail names (`nightwarden tools packs` lists all of it); the others run meanwhile.",
     ),
     Reason(

@@ -98,7 +98,7 @@ def transitions(
             continue  # something was not read, and nobody knows at which paths it stands
         stood = (places or {}).get(change.before or "", {})
         for uid, old in before.items():
-            paths = {old["path"], *stood.get(old["anchor_uid"], ())}
+            paths: set[str | None] = {old["path"], *stood.get(old["anchor_uid"], ())}
             if uid in seen or old["status"] != "open" or paths & unread or _did_not_run(change, old["rule_id"]):
                 continue
             fixed += 1
@@ -123,13 +123,13 @@ def _did_not_run(change: Change, rule_id: str) -> bool:
     )
 
 
-def _why_gone(change: Change, rule_id: str, paths: set[str]) -> str:
+def _why_gone(change: Change, rule_id: str, paths: set[str | None]) -> str:
     """Why a finding is not seen any more: only ``not_seen`` says that the code, and nothing else, has changed."""
-    if not change.other_tool:
-        return "not_seen"
     if change.rules is not None and rule_id not in change.rules:
         return "rule_gone"
-    if change.same_paths is not None and paths <= change.same_paths:
+    if not change.other_tool:
+        return "not_seen"
+    if change.same_paths is not None and {path or "" for path in paths} <= change.same_paths:
         return "tool_changed"
     return "code_or_tool"
 

@@ -55,6 +55,20 @@ SAVED: dict[str, Saved] = {
         sql="SELECT slug, tool, rule_id, title, path, line_start FROM findings WHERE status = 'open'"
         " AND opened_run = (SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1) ORDER BY slug, tool, path",
     ),
+    "rules": Saved(
+        description="rules in force of each tool that can list them, and their open findings",
+        sql="SELECT r.tool, r.tool_version, r.pack, count(DISTINCT r.rule_id) AS rules,"
+        " count(DISTINCT f.rule_id) AS rules_with_findings, count(f.finding_uid) AS open_findings FROM rules r"
+        " JOIN (SELECT DISTINCT tool, tool_version, rules_digest FROM scopes) s"
+        " USING (tool, tool_version, rules_digest)"
+        " LEFT JOIN findings f ON f.tool = r.tool AND f.rule_id = r.rule_id AND f.status = 'open'"
+        " GROUP BY r.tool, r.tool_version, r.pack, r.rules_digest ORDER BY r.tool, r.tool_version, r.pack",
+    ),
+    "fixed-by-tools": Saved(
+        description="findings that vanished because a rule or a tool changed, or may have",
+        sql="SELECT slug, tool, rule_id, path, fixed_reason, fixed_at FROM findings WHERE status = 'fixed'"
+        " AND fixed_reason IN ('rule_gone', 'tool_changed', 'code_or_tool') ORDER BY fixed_at DESC, slug, tool, path",
+    ),
     "slowest": Saved(
         description="the scans that took longest",
         sql="SELECT slug, tool, cause, round(duration_s, 2) AS seconds, peak_rss_bytes // 1048576 AS peak_mb,"

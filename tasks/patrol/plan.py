@@ -245,21 +245,26 @@ def within_budget(
     """Let looks that only an upgrade asks for run until their seconds reach the budget, oldest evidence first.
 
     The first one runs however long it takes, unless the budget is nought: else a scan longer than the budget would
-    never be done. The others keep the result they have, and say that they await the upgrade.
+    never be done. The others keep the result they have, and say that they await the upgrade. Twins wait together, and
+    only if each of them can: one look serves them all.
     """
-    waiting = [(state.evidence_at, n) for n, p in enumerate(plans) if (state := awaiting(p)) is not None]
+    looks: dict[str, list[Planned]] = {}
+    for p in plans:
+        if p.action is Action.RUN and p.scan_name is not None:
+            looks.setdefault(p.scan_name, []).append(p)
+    waiting = []
+    for name, twins in looks.items():
+        states = [state for p in twins if (state := awaiting(p)) is not None]
+        if len(states) == len(twins):
+            waiting.append((min((s.evidence_at for s in states if s.evidence_at is not None), default=None), name))
     spent, late = 0.0, set()
-    for _, n in sorted(waiting, key=lambda w: (w[0] is not None, w)):
-        cost = seconds(plans[n]) if plans[n].leader else 0.0
+    for _, name in sorted(waiting, key=lambda w: (w[0] is not None, w)):
+        cost = sum(seconds(p) for p in looks[name] if p.leader)
         if budget_s <= 0 or (spent and spent + cost > budget_s):
-            late.add(n)
+            late.add(name)
         else:
             spent += cost
-    # A twin whose leader waits would be left without a result.
-    names = {plans[n].scan_name for n in late}
-    return [
-        _late(p, awaiting(p)) if n in late or (p.scan_name in names and awaiting(p)) else p for n, p in enumerate(plans)
-    ]
+    return [_late(p, awaiting(p)) if p.action is Action.RUN and p.scan_name in late else p for p in plans]
 
 
 def _late(p: Planned, state: ScopeState | None) -> Planned:

@@ -57,7 +57,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
             results=closing.results,
             scopes=closing.scopes,
             changes=_changes(patrol, closing),
-            rules=list(_rules(patrol, homes)),
+            rules=list(_rules(patrol, closing, homes)),
             failures=closing.failures,
         ),
     )
@@ -77,6 +77,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         duration_s=run["duration_s"],
         sandbox=means.runner.sandbox.label,
         sandbox_why=means.runner.sandbox.why_not,
+        awaiting=sum(s.reason_code == "awaiting_upgrade" for s in closing.scans),
     )
 
 
@@ -129,19 +130,30 @@ def _same_paths(patrol: Patrol, before: ScopeState, result: ScanResult) -> froze
     except ScanGapError:
         return None  # a rewritten history
     if result.unit is Unit.BLOB:
-        return frozenset(
-            o.path or ""
-            for o in patrol.snapshot.observations_of([before.result_name or ""]).get(before.result_name or "", ())
-        )
+        seen = patrol.snapshot.observations_of([before.result_name or ""]).get(before.result_name or "", ())
+        return frozenset(o.path or "" for o in seen)
+    if result.unit is Unit.TREE:
+        # What stands in one file may follow from another one.
+        reads = next(s.reads for s in patrol.means.scanners if s.name == result.tool)
+        one, other = ({(e.path, e.blob) for e in tree.entries if reads(e.path)} for tree in (old, new))
+        if one != other:
+            return frozenset()
     blobs = {e.path: e.blob for e in old.entries}
     return frozenset(display_path(e.path) for e in new.entries if blobs.get(e.path) == e.blob)
 
 
-def _rules(patrol: Patrol, homes: Mapping[str, ToolHome]) -> Iterator[dict[str, Any]]:
-    """The rules of tools whose version or rules the lake does not know yet."""
+def _rules(patrol: Patrol, closing: Closing, homes: Mapping[str, ToolHome]) -> Iterator[dict[str, Any]]:
+    """The rules of tools of this run whose version or rules the lake does not know yet.
+
+    A night in which a tool did nothing, and that begins with the version it ends with, need not ask the lake.
+    """
     seen = {(s.tool, s.tool_version, s.rules_digest) for s in patrol.states.values()}
+    used = {s.tool for s in closing.scans if s.outcome is not Outcome.SKIPPED}
+    made = {r.tool for r in closing.results}
     for tool, home in sorted(homes.items()):
-        if not home.rules or (tool, home.version, home.rules_digest) in seen:
+        if not home.rules or tool not in used:
+            continue
+        if (tool, home.version, home.rules_digest) in seen and tool not in made:
             continue
         if patrol.snapshot.has_rules(tool, home.version, home.rules_digest):
             continue
@@ -151,7 +163,7 @@ def _rules(patrol: Patrol, homes: Mapping[str, ToolHome]) -> Iterator[dict[str, 
 
 def _repositories(patrol: Patrol, now: datetime) -> Iterator[dict[str, Any]]:
     """Rows of ``repositories`` that differ from what the lake has."""
-    known = patrol.snapshot.repository_rows([s.name for s in patrol.sources])
+    known = patrol.snapshot.repository_rows(patrol.known_sources)
     for repo_id, state in patrol.repos.items():
         old = known.get(repo_id)
         row = _repository(state, old, now)

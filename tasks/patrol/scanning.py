@@ -30,9 +30,10 @@ from tasks.core.types import (
 )
 from tasks.patrol import history_scan, tree_scan
 from tasks.patrol.look import Job, Look, reader, result_of, row_of
+from tasks.patrol.naming import DAMAGED
 from tasks.patrol.plan import Action, Planned, needs_work
 from tasks.patrol.scratch import fits, link_or_copy
-from tasks.patrol.session import DAMAGED, Patrol, RepoState
+from tasks.patrol.session import Patrol, RepoState
 from tasks.patrol.sharing import Sharing
 from tasks.repos.checkout import Checkout
 from tasks.scanners.execute import Execution, execute_bisecting, run_control

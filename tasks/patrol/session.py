@@ -14,25 +14,21 @@ from pathlib import Path
 from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.keys import HmacKey
 from tasks.core.origins import Mirror, Source
-from tasks.core.ports import Scanner, UsesDatabase
+from tasks.core.ports import Scanner
 from tasks.core.process import ProcessRunner
-from tasks.core.types import Cause, FailedScan, Outcome, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
+from tasks.core.types import Cause, FailedScan, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.lake.lake import Lake, Snapshot
+from tasks.patrol.naming import PACK, name_scans
 from tasks.patrol.plan import (
-    ALL_REFS,
-    UNKNOWN_REF,
     Action,
     Estimates,
     Options,
     Planned,
-    config_digest,
     decide,
     follow_twins,
-    history_scan_name,
     needs_work,
     result_name,
     revision_of,
-    tree_scan_name,
     waits,
     within_budget,
 )
@@ -40,15 +36,12 @@ from tasks.patrol.progress import Progress
 from tasks.repos.discovery import POINTERS, discover, is_address
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
-from tasks.repos.trees import read_tree, unwritten
 from tasks.scanners.semgrep import Semgrep
 
 ScopeKey = tuple[str, str, str]
-#: Beginning of the id of what stands in for a rule pack, and why one may.
-_PACK = "pack:"
+#: The source of what stands in for rule packs: no configuration can name it, and every run knows it.
+PACK_SOURCE = "(packs)"
 _PACK_REASONS = frozenset({"rule_broken", "pack_stale", "pack_missing"})
-#: Reasons that a mirror which was whole can only have by damage on our side.
-DAMAGED = frozenset({"corrupt", "incomplete"})
 
 
 @dataclass(slots=True)
@@ -82,8 +75,8 @@ class Means:
     writes: bool = True
     unused_mirror_days: float = 30.0
     switched_off: frozenset[str] = frozenset()
-    #: What of rule packs does not run: pack → (reason code, detail).
-    packs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    #: What of rule packs does not run: pack → (reason code, detail). None: nobody looked, the tool is not used.
+    packs: Mapping[str, tuple[str, str]] | None = None
     #: Rules that should have run and did not, by tool (``tasks.lake.findings.Change.not_run``).
     not_run: Mapping[str, frozenset[str]] = field(default_factory=dict)
     #: Seconds of tools that a night may give to files that are the same, but whose tool or rules are newer.
@@ -110,10 +103,12 @@ class Patrol:
         #: Scans that failed in a killed run, by scope.
         self.failed: dict[ScopeKey, FailedScan] = means.lake.spool.load_failed(tidy=means.writes)
         self._failed_names = {f.row.scan_name: f for f in self.failed.values()}
-        self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states([s.name for s in self.sources])
-        self._known: dict[tuple[str, str], list[ScopeState]] = {}
+        #: Sources of the run, as the lake knows them.
+        self.known_sources = (*(s.name for s in self.sources), PACK_SOURCE)
+        self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states(self.known_sources)
+        self.known: dict[tuple[str, str], list[ScopeState]] = {}
         for state in self.states.values():
-            self._known.setdefault((state.repo_id, state.tool), []).append(state)
+            self.known.setdefault((state.repo_id, state.tool), []).append(state)
         known = {tool for _, _, tool in self.states} | set(options.tools)
         #: The scanners that this run expects something of.
         self.scanners = tuple(s for s in means.scanners if s.name not in means.unused or s.name in known)
@@ -127,7 +122,7 @@ class Patrol:
 
     def discover(self) -> int:
         """Find the repositories of the sources and add those the last run knew. Returns how many are expected."""
-        known = {r.repo_id: r for r in self.snapshot.repositories([s.name for s in self.sources])}
+        known = {r.repo_id: r for r in self.snapshot.repositories(self.known_sources)}
         unread: list[UsageError] = []
         roots = [Path(s.location) for s in self.sources if not is_address(s.location)]
         # A source that is not in this run keeps its ids: their scopes are not to be closed by another clone.
@@ -155,7 +150,7 @@ class Patrol:
                 self.repos[d.repo.repo_id] = RepoState(
                     repo=d.repo, found=True, reason_code=d.reason_code, detail=d.detail
                 )
-        if len(unread) == len(self.sources) and not known:
+        if len(unread) == len(self.sources) and all(r.source == PACK_SOURCE for r in known.values()):
             raise unread[0]
         self._add_packs()
         self._add_undiscovered([r for repo_id, r in known.items() if repo_id not in self.repos])
@@ -163,14 +158,14 @@ class Patrol:
             self.repos = {
                 k: v
                 for k, v in self.repos.items()
-                if any(fnmatchcase(v.repo.slug, pattern) for pattern in self.options.only)
+                if k.startswith(PACK) or any(fnmatchcase(v.repo.slug, pattern) for pattern in self.options.only)
             }
         return len(self.repos)
 
     def _add_packs(self) -> None:
         """Expect what of rule packs does not run: a row stands in for each pack, so that nobody takes it for clean."""
-        for name, (reason, detail) in self.means.packs.items():
-            repo = Repo(repo_id=f"{_PACK}{name}", slug=f"rule pack {name}", url="", source=self.sources[0].name)
+        for name, (reason, detail) in (self.means.packs or {}).items():
+            repo = Repo(repo_id=f"{PACK}{name}", slug=f"rule pack {name}", url="", source=PACK_SOURCE)
             self.repos[repo.repo_id] = RepoState(repo=repo, found=False, reason_code=reason, detail=detail)
 
     def _add_undiscovered(self, known: list[Repo]) -> None:
@@ -181,7 +176,7 @@ class Patrol:
         """
         if not known:
             return
-        rows = self.snapshot.repository_rows([s.name for s in self.sources])
+        rows = self.snapshot.repository_rows(self.known_sources)
         read = {s.repo_id for s in self.states.values() if s.evidence_at is not None}
         for repo in known:
             before = rows[repo.repo_id]["reason_code"]
@@ -189,8 +184,9 @@ class Patrol:
             if repo.repo_id not in read and before in {*POINTERS, *_PACK_REASONS, "source_unread", "gap_gone"}:
                 if before == "gap_gone":
                     continue
+                unlooked = {*self.unread_sources, *(() if self.means.packs is not None else (PACK_SOURCE,))}
                 # Nobody looked whether it is still there.
-                reason = before if repo.source in self.unread_sources else "gap_gone"
+                reason = before if repo.source in unlooked else "gap_gone"
             self.repos[repo.repo_id] = RepoState(repo=repo, found=False, reason_code=reason, detail=detail)
 
     # -- refresh ----------------------------------------------------------------------------------------
@@ -310,107 +306,19 @@ class Patrol:
 
     def _name_one(self, s: RepoState) -> None:
         try:
-            s.plans = [p for scanner in self._expected(s) for p in self._name_scans(s, scanner)]
+            s.plans = [p for scanner in self._expected(s) for p in name_scans(self, s, scanner)]
         except ScanGapError:
             raise
         except Exception as e:  # a fault of ours on one repository: its scans fail, the others go on
             s.reason_code, s.detail = "internal", type(e).__name__
-            s.plans = [p for scanner in self._expected(s) for p in self._name_scans(s, scanner)]
+            s.plans = [p for scanner in self._expected(s) for p in name_scans(self, s, scanner)]
         finally:
             self.progress.end(s.repo.slug, failed=s.reason_code is not None)
 
     def _expected(self, s: RepoState) -> list[Scanner]:
         """The tools that are to look at a repository; a pack concerns the one whose rules it holds."""
-        pack = s.repo.repo_id.startswith(_PACK)
+        pack = s.repo.repo_id.startswith(PACK)
         return [scanner for scanner in self.scanners if not pack or isinstance(scanner, Semgrep)]
-
-    def _name_scans(self, s: RepoState, scanner: Scanner) -> list[Planned]:
-        """The expected scans of one repository by one tool, named where the tree can be read."""
-        repo, known = s.repo, self._known.get((s.repo.repo_id, scanner.name), [])
-        head = s.mirror.head_ref if s.mirror else None
-        if scanner.unit is Unit.BLOB:
-            refs = [ALL_REFS]
-        else:
-            refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"})
-            if head is not None:
-                refs = sorted({head, *refs})
-            elif s.mirror is not None:
-                # There are refs, but no default branch: that is a gap, whatever becomes of those known before.
-                refs = sorted({UNKNOWN_REF, *refs})
-            refs = refs or [repo.default_branch or UNKNOWN_REF]
-        return [self._name_scan(s, scanner, ref) for ref in refs]
-
-    def _name_scan(self, s: RepoState, scanner: Scanner, ref: str) -> Planned:
-        base = Planned(
-            repo_id=s.repo.repo_id,
-            slug=s.repo.slug,
-            ref=ref,
-            tool=scanner.name,
-            unit=scanner.unit,
-            action=Action.RUN,
-            cause=Cause.NONE,
-        )
-        if s.reason_code is not None:
-            outcome = _outcome_of(s.reason_code)
-            before = self.states.get(base.scope)
-            if s.reason_code == "empty_repository" and before is not None and before.result_name is not None:
-                # It held commits when it was last read: an accident until somebody says otherwise.
-                outcome = Outcome.FAILED
-            return _give_up(base, outcome, s.reason_code, s.detail)
-        if self.options.tools and scanner.name not in self.options.tools:
-            return _give_up(base, Outcome.SKIPPED, "switched_off", "not among the tools asked for")
-        if scanner.name in self.means.switched_off:
-            return _give_up(base, Outcome.SKIPPED, "switched_off", "switched off in the configuration")
-        tool = self.means.tools[scanner.name]
-        if isinstance(tool, str):
-            return _give_up(base, Outcome.FAILED, "tool_missing", tool)
-        if isinstance(scanner, UsesDatabase) and tool.database is None:
-            return _give_up(base, Outcome.FAILED, "database_missing", f"{scanner.name} has no data base yet")
-        assert s.mirror is not None
-        config = config_digest(scanner, tool)
-        state = self.states.get(base.scope)
-        if scanner.unit is Unit.BLOB:
-            tips, refs = s.mirror.tips, s.mirror.refs
-            head = refs.get(s.mirror.head_ref or "") or max(refs.values(), default=tips[-1])
-            name = history_scan_name(config, tips, s.mirror.odd)
-            same = state is not None and state.scan_name is not None and set(state.tips) == set(tips)
-            return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name, same_files=same)
-        commit = s.mirror.refs.get(ref)
-        if commit is None:
-            if ref == UNKNOWN_REF and s.mirror.head_ref is None:
-                return _give_up(base, Outcome.FAILED, "no_default_branch", "HEAD names no existing branch")
-            return replace(_give_up(base, Outcome.NOTHING_TO_READ, "ref_gone", f"{ref} is gone"), action=Action.EMPTY)
-        base = replace(base, commit=commit, config_digest=config)
-        if state is not None and state.commit == commit and state.config_digest == config and not state.failed_name:
-            # Same commit, same configuration: the tree need not be read to know the name.
-            if state.scan_name is None and state.outcome is Outcome.NOTHING_TO_READ:
-                return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
-            if state.scan_name is not None:
-                return replace(base, scan_name=state.scan_name)
-        return self._name_tree(s, scanner, base, config)
-
-    def _name_tree(self, s: RepoState, scanner: Scanner, base: Planned, config: str) -> Planned:
-        """Name a scan of unit tree or file by the files of its commit."""
-        assert s.mirror is not None
-        assert base.commit is not None
-        try:
-            tree = read_tree(self.means.git, s.mirror.path, base.commit)
-        except ScanGapError as e:
-            if e.reason_code in DAMAGED:
-                self.means.mirrors.doubt(s.repo.repo_id)
-            return _give_up(base, Outcome.FAILED, e.reason_code, e.detail)
-        # Links it would read and submodules are gaps of the result, so they are part of its name.
-        entries = [e for e in tree.entries if scanner.reads(e.path)] + unwritten(tree, scanner.reads)
-        if not entries:
-            return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
-        before = self.states.get(base.scope)
-        same = (
-            before is not None
-            and before.scan_name is not None
-            and before.config_digest not in (None, config)
-            and before.scan_name == tree_scan_name(before.config_digest, entries)
-        )
-        return replace(base, scan_name=tree_scan_name(config, entries), files=len(entries), same_files=same)
 
     def failure_of(self, p: Planned) -> FailedScan | None:
         """What a killed run left of a scan of this name that failed: its own, else that of a twin."""
@@ -453,18 +361,3 @@ class Patrol:
         if p.unit is Unit.BLOB and packs is not None and packs.is_dir():
             packed = sum(f.stat().st_size for f in packs.iterdir())
         return self._scanner(p.tool).pace.seconds(p.files, packed)
-
-
-def _give_up(base: Planned, outcome: Outcome, reason_code: str, detail: str) -> Planned:
-    return replace(base, action=Action.GIVE_UP, outcome=outcome, reason_code=reason_code, detail=detail)
-
-
-def _outcome_of(reason_code: str) -> Outcome:
-    """The outcome of every scan of a repository that could not be refreshed."""
-    return {
-        "not_found": Outcome.MISSING,
-        "gap_gone": Outcome.NOTHING_TO_READ,
-        "fetch_stale": Outcome.STALE,
-        "pack_stale": Outcome.STALE,
-        "empty_repository": Outcome.NOTHING_TO_READ,
-    }.get(reason_code, Outcome.FAILED)

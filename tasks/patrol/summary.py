@@ -54,6 +54,8 @@ class RunSummary:
     duration_s: float
     sandbox: str
     sandbox_why: str
+    #: Scans of unchanged files that wait for a look by a newer tool or newer rules; no gaps.
+    awaiting: int = 0
 
     def sandbox_note(self) -> str:
         """What an operator must know of the sandbox in force; empty when it is the best there is."""
@@ -68,8 +70,14 @@ class RunSummary:
         said = ", ".join(f"{n} {o}" for o, n in sorted(self.outcomes.items()))
         return (
             f"{self.expected} scans of {self.repositories} repositories: {said}; {self.gap_rows} with gaps; "
-            f"findings {self.open_findings} open, {self.opened} new, {self.fixed} fixed" + (f"; {note}" if note else "")
+            f"findings {self.open_findings} open, {self.opened} new, {self.fixed} fixed"
+            + self.awaiting_note()
+            + (f"; {note}" if note else "")
         )
+
+    def awaiting_note(self) -> str:
+        """How many scans await an upgrade, to be added to a line; empty when none does."""
+        return f"; {self.awaiting} await an upgrade (upgrade_minutes)" if self.awaiting else ""
 
 
 def group_gaps(

@@ -37,7 +37,8 @@ from tasks.core.types import (
     display_path,
 )
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
-from tasks.scanners.rule_packs import CONTROL_CALL, CONTROL_RULE, MARK, environment, program, suffixes_of
+from tasks.scanners.rule_packs import suffixes_of
+from tasks.scanners.rule_preparing import CONTROL_CALL, CONTROL_RULE, MARK, environment, program
 
 _OPTIONS = (
     "--json",

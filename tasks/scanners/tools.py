@@ -15,6 +15,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tasks.core.ports import PlatformTool, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.types import Command, Mount, ToolHome, digest
 from tasks.scanners.databases import with_database
+from tasks.scanners.rule_lists import ask, can_list, keep, kept
 
 _MANIFEST = "nightwarden.json"
 _PIP_TIMEOUT_S = 1800
@@ -74,7 +76,7 @@ def install(scanner: Scanner, home: Path, runner: ProcessRunner, *, force: bool,
     name = scanner.name
     place = environment_dir(home, name)
     if (place / _MANIFEST).is_file() and not force:
-        return _read(scanner, place)
+        return _listed(scanner, place, runner, progress)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     progress(f"{name}: making an environment")
@@ -103,7 +105,21 @@ def install(scanner: Scanner, home: Path, runner: ProcessRunner, *, force: bool,
     for old in home.glob(f"{name}-????????????"):
         if old != place:
             shutil.rmtree(old, ignore_errors=True)
-    return _read(scanner, place)
+    return _listed(scanner, place, runner, progress)
+
+
+def _listed(scanner: Scanner, place: Path, runner: ProcessRunner, progress: Say) -> ToolHome:
+    """The home, its rules asked for where they are not known yet. A place that may only be read stays as it is."""
+    home = _read(scanner, place)
+    if home.rules is not None or not can_list(scanner.name) or not os.access(place, os.W_OK):
+        return home
+    progress(f"{scanner.name}: listing its rules")
+    rules = ask(scanner.name, home.executable, home.mounts, runner)
+    if rules is None:
+        progress(f"{scanner.name}: it did not list its rules; they stay unknown")
+        return home
+    keep(place, rules)
+    return replace(home, rules=rules)
 
 
 def resolve(scanner: Scanner, home: Path, overrides: Mapping[str, Path], runner: ProcessRunner) -> ToolHome:
@@ -146,6 +162,7 @@ def _read(scanner: Scanner, place: Path) -> ToolHome:
         mounts=tuple(mounts),
         rules_digest=rules,
         origin="installed from its lock",
+        rules=kept(place),
     )
 
 

@@ -118,7 +118,7 @@ def night(
         **{"workers": 2, "sources": ({"name": "org", "path": org},), **settings},
     )
     options = Options(only=tuple(only), tools=tuple(tools), force=force, retry_failed=retry_failed)
-    with opened(chosen) as means:
+    with opened(chosen, asked=tools) as means:
         journal = Journal(means.runner)
         means = replace(means, runner=journal, scanners=_limited(means, stdout_bytes or {}))
         patrol = Patrol(means, chosen.select([]), options)

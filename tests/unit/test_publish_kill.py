@@ -20,12 +20,12 @@ from tasks.lake.publish import PublishBatch, adopt, publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tasks.lake.views import connect
-from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, scan_of
+from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row, scan_of
 
 #: The steps of a publish, in their order; the first test holds the list to the code.
 STEPS = (
-    "prepare", "observations", "scan_gaps", "ledger", "repositories", "scopes", "findings", "scans", "runs", "marts",
-    "spool", "end",
+    "prepare", "rules", "observations", "scan_gaps", "ledger", "repositories", "scopes", "findings", "scans", "runs",
+    "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.
@@ -54,7 +54,8 @@ def second_night() -> PublishBatch:
     new = result("new", observation("new"), observation("new too", "z.py"), repo_id="team/new")
     web = scan_of(result("web", repo_id="team/web"), outcome=Outcome.UNCHANGED, cause=Cause.NONE)
     failures = [(FAILED.repo_id, FAILED.ref, FAILED.tool)]
-    return night(2, app, new, scans=[scan_of(app), scan_of(new), web], failures=failures)
+    fresh = [rule_row(tool_version="1.9.1")]
+    return night(2, app, new, scans=[scan_of(app), scan_of(new), web], failures=failures, rules=fresh)
 
 
 def third_night() -> PublishBatch:

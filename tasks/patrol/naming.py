@@ -1,0 +1,143 @@
+"""The names of the expected scans: what each repository and tool would read, and why where that cannot be told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tasks.core.errors import ScanGapError
+from tasks.core.ports import Scanner, UsesDatabase
+from tasks.core.types import Cause, Outcome, Unit
+from tasks.patrol.plan import (
+    ALL_REFS,
+    UNKNOWN_REF,
+    Action,
+    Planned,
+    config_digest,
+    history_scan_name,
+    tree_scan_name,
+)
+from tasks.repos.trees import read_tree, unwritten
+
+if TYPE_CHECKING:
+    from tasks.patrol.session import Patrol, RepoState
+
+#: Reasons that a mirror which was whole can only have by damage on our side.
+DAMAGED = frozenset({"corrupt", "incomplete"})
+#: Beginning of the id of what stands in for a rule pack.
+PACK = "pack:"
+
+
+def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
+    """The expected scans of one repository by one tool, named where the tree can be read."""
+    repo, known = s.repo, patrol.known.get((s.repo.repo_id, scanner.name), [])
+    head = s.mirror.head_ref if s.mirror else None
+    if scanner.unit is Unit.BLOB:
+        refs = [ALL_REFS]
+    else:
+        refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"})
+        if head is not None:
+            refs = sorted({head, *refs})
+        elif s.mirror is not None:
+            # There are refs, but no default branch: that is a gap, whatever becomes of those known before.
+            refs = sorted({UNKNOWN_REF, *refs})
+        refs = refs or [repo.default_branch or UNKNOWN_REF]
+    return [_name_scan(patrol, s, scanner, ref) for ref in refs]
+
+
+def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Planned:
+    base = Planned(
+        repo_id=s.repo.repo_id,
+        slug=s.repo.slug,
+        ref=ref,
+        tool=scanner.name,
+        unit=scanner.unit,
+        action=Action.RUN,
+        cause=Cause.NONE,
+    )
+    if s.repo.repo_id.startswith(PACK) and (idle := _idle(patrol, scanner, base)) is not None:
+        return idle
+    if s.reason_code is not None:
+        outcome = _outcome_of(s.reason_code)
+        before = patrol.states.get(base.scope)
+        if s.reason_code == "empty_repository" and before is not None and before.result_name is not None:
+            # It held commits when it was last read: an accident until somebody says otherwise.
+            outcome = Outcome.FAILED
+        return _give_up(base, outcome, s.reason_code, s.detail)
+    if (idle := _idle(patrol, scanner, base)) is not None:
+        return idle
+    tool = patrol.tool(scanner.name)
+    if isinstance(scanner, UsesDatabase) and tool.database is None:
+        return _give_up(base, Outcome.FAILED, "database_missing", f"{scanner.name} has no data base yet")
+    assert s.mirror is not None
+    config = config_digest(scanner, tool)
+    state = patrol.states.get(base.scope)
+    if scanner.unit is Unit.BLOB:
+        tips, refs = s.mirror.tips, s.mirror.refs
+        head = refs.get(s.mirror.head_ref or "") or max(refs.values(), default=tips[-1])
+        name = history_scan_name(config, tips, s.mirror.odd)
+        same = state is not None and state.scan_name is not None and set(state.tips) == set(tips)
+        return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name, same_files=same)
+    commit = s.mirror.refs.get(ref)
+    if commit is None:
+        if ref == UNKNOWN_REF and s.mirror.head_ref is None:
+            return _give_up(base, Outcome.FAILED, "no_default_branch", "HEAD names no existing branch")
+        return replace(_give_up(base, Outcome.NOTHING_TO_READ, "ref_gone", f"{ref} is gone"), action=Action.EMPTY)
+    base = replace(base, commit=commit, config_digest=config)
+    if state is not None and state.commit == commit and state.config_digest == config and not state.failed_name:
+        # Same commit, same configuration: the tree need not be read to know the name.
+        if state.scan_name is None and state.outcome is Outcome.NOTHING_TO_READ:
+            return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
+        if state.scan_name is not None:
+            return replace(base, scan_name=state.scan_name)
+    return _name_tree(patrol, s, scanner, base, config)
+
+
+def _idle(patrol: Patrol, scanner: Scanner, base: Planned) -> Planned | None:
+    """Why a tool does not work in this run; None if it does."""
+    if patrol.options.tools and scanner.name not in patrol.options.tools:
+        return _give_up(base, Outcome.SKIPPED, "switched_off", "not among the tools asked for")
+    if scanner.name in patrol.means.switched_off:
+        return _give_up(base, Outcome.SKIPPED, "switched_off", "switched off in the configuration")
+    tool = patrol.means.tools[scanner.name]
+    return _give_up(base, Outcome.FAILED, "tool_missing", tool) if isinstance(tool, str) else None
+
+
+def _name_tree(patrol: Patrol, s: RepoState, scanner: Scanner, base: Planned, config: str) -> Planned:
+    """Name a scan of unit tree or file by the files of its commit."""
+    assert s.mirror is not None
+    assert base.commit is not None
+    try:
+        tree = read_tree(patrol.means.git, s.mirror.path, base.commit)
+    except ScanGapError as e:
+        if e.reason_code in DAMAGED:
+            patrol.means.mirrors.doubt(s.repo.repo_id)
+        return _give_up(base, Outcome.FAILED, e.reason_code, e.detail)
+    # Links it would read and submodules are gaps of the result, so they are part of its name.
+    entries = [e for e in tree.entries if scanner.reads(e.path)] + unwritten(tree, scanner.reads)
+    if not entries:
+        return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
+    before = patrol.states.get(base.scope)
+    # Rules of another language read other files; of the commit that was looked at they are the same all the same.
+    same = (
+        before is not None
+        and before.scan_name is not None
+        and before.config_digest not in (None, config)
+        and (before.commit == base.commit or before.scan_name == tree_scan_name(before.config_digest or "", entries))
+    )
+    return replace(base, scan_name=tree_scan_name(config, entries), files=len(entries), same_files=same)
+
+
+def _give_up(base: Planned, outcome: Outcome, reason_code: str, detail: str) -> Planned:
+    return replace(base, action=Action.GIVE_UP, outcome=outcome, reason_code=reason_code, detail=detail)
+
+
+def _outcome_of(reason_code: str) -> Outcome:
+    """The outcome of every scan of a repository that could not be refreshed."""
+    return {
+        "not_found": Outcome.MISSING,
+        "gap_gone": Outcome.NOTHING_TO_READ,
+        "fetch_stale": Outcome.STALE,
+        "pack_stale": Outcome.STALE,
+        "empty_repository": Outcome.NOTHING_TO_READ,
+    }.get(reason_code, Outcome.FAILED)
