@@ -1,0 +1,63 @@
+"""Two nights of real scanners of unit file, each reading what changed, say what one look at the end says."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.lake.lake import Lake
+from tests.builders import Repository
+from tests.hostile.nights import Night, copied, night
+
+pytestmark = pytest.mark.tools
+
+TOOLS = ("bandit", "semgrep")
+NAMES = ("app.py", "deep/er/app.py", "tests/t.py", "UPPER.PY", "web/a.js", "web/b.js")
+FLAWED = b"import os\nfrom flask import request\n\n\ndef f():\n    os.system('ls ' + request.args['x'])\n"
+JAVASCRIPT = b"const { exec } = require('child_process');\nfunction f(req, res) { exec('ls ' + req.query.folder); }\n"
+#: Findings, findings moved down, several of one text, nothing, and two that cannot be read to their end.
+PYTHON = (FLAWED, b"\n\n# moved\n" + FLAWED, FLAWED + FLAWED, b"x = 1\n", b"def f(:\n  = (\n", FLAWED + b"x = ) = (\n")
+SCRIPTS = (JAVASCRIPT, b"\n" + JAVASCRIPT, b"let x = 1;\n", JAVASCRIPT + b"function ( { const = ) (; }\n")
+
+
+def _tree(rnd: random.Random) -> dict[str, bytes]:
+    return {n: rnd.choice(SCRIPTS if n.endswith(".js") else PYTHON) for n in NAMES if rnd.random() < 0.7}
+
+
+def _rows(home: Path, told: Night, slug: str, tool: str) -> tuple[set[tuple[Any, ...]], set[tuple[str, str]]]:
+    """What the newest result says (a finding in a file that no longer parses stays open beside it), and its gaps."""
+    name = told.scopes[slug, tool][0]["result_name"]
+    seen = Lake.open(home / "lake", key_id=None, create=False).snapshot().observations_of([name]).get(name, ())
+    found = {(o.occurrence_uid, o.path, o.rule_id, o.line_start, o.title) for o in seen}
+    assert len(found) == len(seen)
+    return found, told.unread(slug, tool)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_real_tools_say_the_same_after_two_nights_as_after_one(tmp_path: Path, seed: int) -> None:
+    rnd, org, home = random.Random(seed), tmp_path / "org", tmp_path / "home"
+    slugs = [f"r{n}" for n in range(4)]
+    repos = {slug: (Repository(org / slug), list[dict[str, bytes]]()) for slug in slugs}
+    last = None
+    for _ in range(2):
+        for slug, (repo, trees) in repos.items():
+            tree = {name: b"# " + slug.encode() + b"\n" + text for name, text in _tree(rnd).items()}
+            # Comments of JavaScript begin otherwise.
+            tree = {n: t.replace(b"# ", b"// ", 1) if n.endswith(".js") else t for n, t in tree.items()}
+            gone = dict.fromkeys((trees[-1] if trees else {}).keys() - tree.keys())
+            repo.commit({**tree, **gone})
+            trees.append(tree)
+        last = night(home, org, tools=TOOLS)
+    assert last is not None
+    (tmp_path / "once").mkdir()
+    copied(home / "keys", tmp_path / "once" / "keys")
+    once = night(tmp_path / "once", org, tools=TOOLS)
+    for slug in slugs:
+        for tool in TOOLS:
+            assert _rows(home, last, slug, tool) == _rows(tmp_path / "once", once, slug, tool), (slug, tool)
+    extended = [last.scan(s, t)["files_read"] < once.scan(s, t)["files_read"] for s in slugs for t in TOOLS]
+    assert any(extended), "every night read everything: this test compares a look with itself"
+    assert any(once.unread(s, t) for s in slugs for t in TOOLS), "there is no gap to compare"
