@@ -132,7 +132,7 @@ def test_an_undisturbed_publish_leaves_nothing_behind(calm: Content) -> None:
     assert (calm["pending"], calm["spool"]) == ([], [])
     assert {n: len(rows) for n, rows in calm["tables"].items()} == {
         "runs": 2, "repositories": 3, "ledger": 4, "scopes": 3, "scans": 5, "scan_gaps": 1, "observations": 5,
-        "findings": 4,
+        "findings": 4, "rules": 2,
     }  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def test_finishing_may_itself_be_killed_at_every_step(place: Path, calm: Content
 
 def test_a_publish_killed_while_it_prepared_never_was(place: Path, calm: Content) -> None:
     before = content(place)
-    interrupted(place, "observations")
+    interrupted(place, "rules")
     (pending,) = (place / "_pending").iterdir()
     (pending / "COMMIT").rename(pending / "commit.tmp")
     (pending / "scans.parquet").unlink()
