@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
-from flows.means import prepared_rules, tool_homes
+from flows.means import ready
 from flows.settings import Settings, load
 from tasks.core.process import ProcessRunner
 from tasks.core.types import RawReport, Target, ToolHome, TreeEntry
-from tasks.scanners.rule_packs import OWN_PACK, Prepared, equipped, own_pack
+from tasks.scanners.rule_packs import OWN_PACK, own_pack
+from tasks.scanners.rule_preparing import Prepared
 from tasks.scanners.semgrep import SEMGREP
 from tests.contract import samples
 
@@ -107,11 +108,10 @@ def _settings() -> Settings:
 @pytest.fixture(scope="module")
 def prepared(runner: ProcessRunner) -> tuple[ToolHome, Prepared]:
     """The installed semgrep with the pack that comes with the project."""
-    homes = tool_homes(_settings(), runner)
+    homes, prepared = ready(_settings(), runner)
     home = homes[SEMGREP.name]
-    ready = prepared_rules(_settings(), homes, runner)
-    assert isinstance(home, ToolHome) and ready is not None
-    return equipped(home, ready), ready
+    assert isinstance(home, ToolHome) and prepared is not None
+    return home, prepared
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from tasks.scanners.rule_preparing import CONTROL_CALL, CONTROL_RULE, MARK
+
 #: What a file must hold for the fake to report something in it, by tool; the control checkouts hold it too.
 FLAW = {"bandit": b"shell=True", "checkov": b"0.0.0.0/0"}
 RULE = {"bandit": "B602", "checkov": "CKV_AWS_24"}
@@ -95,6 +97,24 @@ _FILEWISE = {
     "hadolint": ("sudo", "DL3004"),
     "cfn-lint": ("NoSuchProperty", "E3002"),
 }
+#: Fake semgrep finds the flaw of the control alone, in the repositories too, and never misbehaves.
+_SEMGREP = """\
+#!/bin/sh
+# Started as: python -I semgrep scan (options) --config rules.yaml folder; says of every file that it was scanned.
+for root; do :; done
+printf '{"results":['
+comma=
+for file in $(grep -rlsF 'CALL(' "$root" | sort); do
+  line=$(grep -nF 'CALL(' "$file" | head -n 1 | cut -d: -f1)
+  printf '%s{"check_id":"nightwarden.rules.RULE","path":"%s",' "$comma" "$file"
+  printf '"start":{"line":%s,"col":1},"end":{"line":%s,"col":2},' "$line" "$line"
+  printf '"extra":{"message":"a flaw","severity":"INFO","metadata":{}}}'
+  comma=,
+done
+printf '],"errors":[],"paths":{"scanned":['
+find "$root" -type f | sort | { comma=; while read -r file; do printf '%s"%s"' "$comma" "$file"; comma=,; done; }
+printf ']}}\\n'
+"""
 _PROGRAM = """\
 #!/bin/sh
 # Started as: python -I program.py [tool] folder; says of every file that it was read.
@@ -111,6 +131,7 @@ printf ']}\\n'
 _SCRIPT = {
     "bandit": _BANDIT,
     "checkov": _CHECKOV,
+    "semgrep": _SEMGREP.replace("CALL", CONTROL_CALL).replace("RULE", MARK + CONTROL_RULE),
     **{tool: _PROGRAM.replace("FLAW", flaw).replace("RULE", rule) for tool, (flaw, rule) in _FILEWISE.items()},
 }
 

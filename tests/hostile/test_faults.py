@@ -15,6 +15,7 @@ import pytest
 from tasks.core.keys import HmacKey
 from tasks.core.origins import Mirror
 from tasks.core.types import Parsed, RawReport, Repo, Target
+from tasks.patrol import naming as names
 from tasks.patrol import session, tree_scan
 from tasks.patrol.scanning import Scanning
 from tasks.repos.mirrors import Mirrors
@@ -73,8 +74,8 @@ def refreshing(patch: pytest.MonkeyPatch, house: House) -> str:
 
 
 def naming(patch: pytest.MonkeyPatch, house: House) -> str:
-    real, commit = session.read_tree, house.repo(BAD).git("rev-parse", "HEAD")
-    patch.setattr(session, "read_tree", lambda git, path, of: fault() if of == commit else real(git, path, of))
+    real, commit = names.read_tree, house.repo(BAD).git("rev-parse", "HEAD")
+    patch.setattr(names, "read_tree", lambda git, path, of: fault() if of == commit else real(git, path, of))
     return "OursError"
 
 
