@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -16,8 +17,9 @@ from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.lake.lake import Lake
 from tasks.lake.saved import SAVED
 from tasks.scanners import LOCKED, SCANNERS
+from tasks.scanners.rule_preparing import CONTROL_CALL, CONTROL_RULE
 from tests.builders import Repository
-from tests.hostile.fake_tools import FLAW, fake_tool
+from tests.hostile.fake_tools import FLAW, SCRIPT, fake_tool
 from tests.hostile.nights import night
 from tests.hostile.test_bad_tools import FAKE, fake
 from tests.integration.servers import nightwarden
@@ -39,23 +41,30 @@ def configured(place: Path, *, tools: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fakes of all scanners with a lock, each in a folder of its own."""
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Fakes of all scanners with a lock, each in a folder of its own; nothing is installed or prepared elsewhere."""
     place = tmp_path_factory.mktemp("fakes")
     fake(place / "kingfisher", FAKE.replace("CASES", ""))
     for name in (s.name for s in LOCKED if s.name != "kingfisher"):
         fake_tool(place / name, name)
-    return place
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTWARDEN_TOOLS", str(place / "none"))
+        yield place
 
 
 @pytest.fixture(scope="module")
 def patrolled(tmp_path_factory: pytest.TempPathFactory, tools: Path) -> Path:
-    """A place with a configuration and a lake of two nights; one repository makes bandit crash in the second."""
+    """A place with a configuration and a lake of two nights; one repository makes bandit crash in the second.
+
+    Between them hadolint is replaced by one that finds less.
+    """
     place = tmp_path_factory.mktemp("patrolled")
     each = {s.name: {"binary": tools / s.name / s.name} for s in LOCKED}
+    stricter = fake_tool(place / "stricter", "hadolint", SCRIPT["hadolint"].replace("sudo", "FROM"))
     shop = Repository(place / "org" / "shop")
     shop.commit({"app.py": FLAW["bandit"] + b"\n", "main.tf": b"# 0.0.0.0/0\n", "old.txt": b"fake-secret\n"})
-    night(place / "home", place / "org", each_tool=each)
+    shop.commit({"Dockerfile": b"FROM debian:12\n", "call.py": f"{CONTROL_CALL}(1)\n".encode()})
+    night(place / "home", place / "org", each_tool={**each, "hadolint": {"binary": stricter}})
     Repository(place / "org" / "api").commit({"=app.py": FLAW["bandit"] + b"\n# api\n"})
     shop.commit({"bad.py": b"# misbehave: crash\n"})
     night(place / "home", place / "org", each_tool=each)
@@ -123,13 +132,14 @@ TOLD = [
     ("shop", "bandit", "B602", "app.py"),
     ("shop", "checkov", "CKV_AWS_24", "main.tf"),
     ("shop", "kingfisher", "fake.1", "old.txt"),
+    ("shop", "semgrep", CONTROL_RULE, "call.py"),
 ]
 
 
 def test_query_as_a_table_as_csv_and_as_json(patrolled: Path) -> None:
     out = said(patrolled, "query", FINDINGS).stdout
     assert [tuple(row) for row in cells(out)] == [("slug", "tool", "rule_id", "path"), *TOLD]
-    assert out.splitlines()[-1] == "4 rows"
+    assert out.splitlines()[-1] == f"{len(TOLD)} rows"
     rows = as_csv(said(patrolled, "query", FINDINGS, "--format", "csv").stdout)
     assert rows[0] == ["slug", "tool", "rule_id", "path"]
     assert rows[1][3] == "'=app.py", "a spreadsheet does not take it for a formula"
@@ -169,13 +179,15 @@ def test_saved_queries_are_listed_with_what_they_answer(tmp_path: Path) -> None:
 SAVED_ROWS: dict[str, dict[str, Any]] = {
     "open-findings": {"tool": "bandit", "findings": 2, "repositories": 2},
     "top-rules": {"tool": "bandit", "rule_id": "B602", "findings": 2, "repositories": 2},
-    "top-repositories": {"slug": "shop", "findings": 3, "secrets": 1},
+    "top-repositories": {"slug": "shop", "findings": 4, "secrets": 1},
     "secrets": {"slug": "shop", "rule_id": "fake.1", "path": "old.txt"},
     "gaps": {"reason_code": "signal", "tool": "bandit", "count": 1, "remedy": REASONS["signal"].remedy},
     "coverage": {"tool": "bandit", "outcome": "failed", "scans": 1},
     "stale": {"slug": "shop", "tool": "bandit", "outcome": "failed", "reason_code": "signal"},
     "new": {"slug": "api", "tool": "bandit", "rule_id": "B602", "path": "=app.py"},
-    "slowest": {"slug": "shop", "tool": "checkov", "cause": "new", "files_read": 1},
+    "rules": {"tool": "semgrep", "tool_version": "9.9.9", "rules": 1, "rules_with_findings": 1, "open_findings": 1},
+    "fixed-by-tools": {"slug": "shop", "tool": "hadolint", "path": "Dockerfile", "fixed_reason": "tool_changed"},
+    "slowest": {"slug": "shop", "tool": "checkov", "cause": "new", "files_read": 2},
 }
 
 
@@ -283,7 +295,9 @@ def test_doctor_names_each_fault_and_its_remedy(place: Path, tools: Path, tmp_pa
     assert "did not find its planted flaw" in faults[0]
     assert "      Run `nightwarden tools install`." in done.stdout.splitlines()
     assert done.stderr.startswith("nightwarden: 3 faults")
-    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")][3] == "checkov"
+    fine = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")]
+    others = [s.name for s in SCANNERS if s.name not in ("kingfisher", "bandit")]
+    assert fine == ["python", "sandbox", "git", "key", *others]
 
 
 def test_tools_list_says_what_is_there_and_what_is_not(patrolled: Path, tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ place='"line":1,"end_line":1,"column":1'
 grep -rlsF 'FLAW' . | sort | list '{"path":"%s","rule":"RULE","title":"t","severity":"s",'"$place}"
 printf ']}\\n'
 """
-_SCRIPT = {
+#: What each fake does, in the shell.
+SCRIPT = {
     "bandit": _BANDIT,
     "checkov": _CHECKOV,
     "semgrep": _SEMGREP.replace("CALL", CONTROL_CALL).replace("RULE", MARK + CONTROL_RULE),
@@ -143,7 +144,7 @@ def fake_tool(place: Path, tool: str, script: str | None = None) -> Path:
     """
     place.mkdir(parents=True)
     cases = "\n".join(f"'{word}') {what} ;;" for word, what in MISBEHAVIOUR.get(tool, {}).items())
-    python = script or _SCRIPT[tool].replace("CASES", cases)
+    python = script or SCRIPT[tool].replace("CASES", cases)
     # A tool of one's own is known by its version and its program: another script is another program.
     program = f"#!/bin/sh\n# {zlib.crc32(python.encode())}\necho '{tool} 9.9.9'\n"
     for name, text in ((tool, program), ("python", python)):

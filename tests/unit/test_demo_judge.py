@@ -9,7 +9,7 @@ from tasks.core.types import PathFilter, Unit
 from tasks.patrol.demo_files import ABOUT
 from tasks.patrol.demo_judge import declared, entries, judge_seen, truth
 from tasks.patrol.demo_night import expected_scans, judge
-from tasks.scanners import SCANNERS
+from tasks.scanners import LOCKED
 
 DAYS = (1, 2)
 
@@ -159,7 +159,7 @@ def night_of(day):
             "files_read": 1,
             **{"files_read" if k == "read" else k: v for k, v in want.items() if k not in ("slug", "tool")},
         }
-        for (slug, tool), want in expected_scans(truth(), SCANNERS, gaps, day).items()
+        for (slug, tool), want in expected_scans(truth(), LOCKED, gaps, day).items()
     ]
     flaws = [e for e in entries(truth(), day) if not e.twin]
     findings = [
@@ -181,8 +181,8 @@ def night_of(day):
 
 
 def verdict_of(night, day):
-    before = judge(truth(), {}, SCANNERS, day=1, **night_of(1)) if day == 2 else None
-    return judge(truth(), {}, SCANNERS, day=day, before=before, **night)
+    before = judge(truth(), {}, LOCKED, day=1, **night_of(1)) if day == 2 else None
+    return judge(truth(), {}, LOCKED, day=day, before=before, **night)
 
 
 def of(rows, **wanted):
@@ -222,7 +222,7 @@ def test_any_other_outcome_is_noticed(day):
 
 def test_a_run_that_left_no_rows_disagrees():
     empty = {"scans": [], "seen": [], "gaps": [], "findings": []}
-    assert len(verdict_of(empty, 1).disagreements) >= len(ABOUT) * len(SCANNERS)
+    assert len(verdict_of(empty, 1).disagreements) >= len(ABOUT) * len(LOCKED)
 
 
 def test_the_broken_repository_fails_for_its_own_reason():
@@ -247,10 +247,10 @@ def test_a_scanner_that_may_leave_a_gap_may_end_partial():
     night = night_of(1)
     changed = copy.deepcopy(truth())
     changed["gaps"][0].update(tools=[], may=["bandit"])
-    assert judge(changed, {}, SCANNERS, day=1, **night).agrees
+    assert judge(changed, {}, LOCKED, day=1, **night).agrees
     night["gaps"] = []
     of(night["scans"], slug="shop/web", tool="bandit")["outcome"] = "ok"
-    assert judge(changed, {}, SCANNERS, day=1, **night).agrees
+    assert judge(changed, {}, LOCKED, day=1, **night).agrees
 
 
 def test_tools_of_the_machine_may_take_part():
@@ -265,7 +265,7 @@ def test_tools_of_the_machine_may_take_part():
 def test_fewer_scanners_are_judged_alone():
     night = night_of(1)
     night["scans"] = [r for r in night["scans"] if r["tool"] == "bandit"]
-    assert judge(truth(), {}, [s for s in SCANNERS if s.name == "bandit"], day=1, **night).agrees
+    assert judge(truth(), {}, [s for s in LOCKED if s.name == "bandit"], day=1, **night).agrees
 
 
 def test_another_scanner_is_expected_by_the_files_it_reads():
@@ -338,8 +338,8 @@ def test_what_only_the_second_night_finds_has_no_age_to_keep():
     first, night = night_of(1), night_of(2)
     first["seen"] = [o for o in first["seen"] if o["finding_uid"] != "uid js-sqli"]
     of(night["findings"], finding_uid="uid js-sqli")["opened_run"] = "two"
-    before = judge(truth(), {}, SCANNERS, day=1, **first)
-    assert judge(truth(), {}, SCANNERS, day=2, before=before, **night).disagreements == ()
+    before = judge(truth(), {}, LOCKED, day=1, **first)
+    assert judge(truth(), {}, LOCKED, day=2, before=before, **night).disagreements == ()
 
 
 def test_another_cause_of_a_repair_is_noticed():
@@ -357,5 +357,5 @@ def test_a_seen_flaw_without_an_open_finding_is_noticed():
 def test_judging_changes_neither_the_rows_nor_the_truth():
     night, written = night_of(2), truth()
     before = copy.deepcopy((night, written))
-    judge(written, declared(), SCANNERS, day=2, **night)
+    judge(written, declared(), LOCKED, day=2, **night)
     assert (night, written) == before
