@@ -12,6 +12,7 @@ import pytest
 
 from flows import means
 from tasks.lake.lake import Lake
+from tasks.scanners.rule_packs import own_pack
 from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
 
@@ -52,7 +53,7 @@ def test_real_tools_say_the_same_after_two_nights_as_after_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     # Other rules mean that all is read anew: whoever edits the pack meanwhile does not spoil this.
-    monkeypatch.setattr(means, "own_pack", cache(means.own_pack))
+    monkeypatch.setattr(means, "own_pack", cache(own_pack))
     rnd, org, home = random.Random(seed), tmp_path / "org", tmp_path / "home"
     slugs = [f"r{n}" for n in range(4)]
     repos = {slug: (Repository(org / slug), list[dict[str, bytes]]()) for slug in slugs}
