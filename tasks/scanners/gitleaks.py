@@ -10,13 +10,11 @@ another "application" are passed over without a word.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import normalise, occurrence_uid, secret_anchor
 from tasks.core.keys import HmacKey
 from tasks.core.masking import short
 from tasks.core.types import (
@@ -25,7 +23,6 @@ from tasks.core.types import (
     Kind,
     Limits,
     Mount,
-    Observation,
     Outcome,
     Pace,
     Parsed,
@@ -35,6 +32,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
+from tasks.scanners import history_secrets
 from tasks.scanners.masking import compact, first_list, form_checked, kept, number, storable, string
 
 #: Exit code when there are leaks; 1 is left to errors.
@@ -49,18 +47,10 @@ _OPTIONS = (
     "--no-banner",
     "--no-color",
 )
-_OID = re.compile(r"(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})(?:$|[.!/:|])")
 _SCANNED = re.compile(rb"scanned ~(\d{1,18}) bytes")
 _PARTIAL = re.compile(rb"partial scan completed")
 #: Beginnings of text that it takes for an "application" and passes over.
 _APPLICATION = (b"%PDF", b"{\\rtf", b"%!PS")
-
-
-def _control() -> Control:
-    # Put together here, so that no scanner finds a secret in this file. The value was never anyone's.
-    token = "gh" + "p_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5"
-    body = f"deploy_token = {token}\n".encode()
-    return Control(files={"ab/" + "ab" * 20: body}, rule_id="", path="ab" * 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +65,9 @@ class Gitleaks:
     summary: str = "secrets in the whole history of all heads and tags"
     licence: str = "MIT"
     reads: PathFilter = PathFilter()
-    limits: Limits = Limits(
-        timeout_s=1800,
-        memory_bytes=6 * 1024**3,
-        max_files=5_000_000,
-        max_file_bytes=50 * 1024**2,
-        max_total_bytes=64 * 1024**3,
-    )
+    limits: Limits = history_secrets.LIMITS
     pace: Pace = Pace(start_s=0.3, megabyte_s=0.5)
-    control: Control = field(default_factory=_control)
+    control: Control = field(default_factory=history_secrets.control)
     long_lived: bool = False
     programs: tuple[str, ...] = ("gitleaks",)
     version_args: tuple[str, ...] = ("version",)
@@ -114,7 +98,7 @@ class Gitleaks:
         hits = [_hit(n, entry, key) for n, entry in enumerate(found)]
         return compact(
             {
-                "hits": sorted(hits, key=lambda h: (h["blob"], h["line"], h["rule"], h["value_hmac"], compact(h))),
+                "hits": history_secrets.ordered(hits),
                 "bytes_scanned": int(scanned.group(1)),
                 "partial": _PARTIAL.search(stderr) is not None,
             }
@@ -125,11 +109,14 @@ class Gitleaks:
         """One observation a hit and place; a blob without a place is not reachable and does not count."""
         document = kept(report.body, self.name)
         if document["partial"]:
-            return _failed("tool_error", "gitleaks says that its scan is partial")
+            return history_secrets.failed("tool_error", "gitleaks says that its scan is partial")
         given, read = _text_bytes(target), document["bytes_scanned"]
         if not isinstance(read, int) or read < given:
-            return _failed("nothing_scanned", f"given {given} bytes of text, read {number(read)}")
-        return Parsed(outcome=Outcome.OK, observations=tuple(_observations(document["hits"], target)))
+            return history_secrets.failed("nothing_scanned", f"given {given} bytes of text, read {number(read)}")
+        return Parsed(
+            outcome=Outcome.OK,
+            observations=tuple(history_secrets.observations(document["hits"], target, tool=self.name)),
+        )
 
     @form_checked("gitleaks")
     def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
@@ -144,18 +131,10 @@ class Gitleaks:
 
 def _hit(n: int, entry: dict[str, Any], key: HmacKey) -> dict[str, Any]:
     """What is kept of one hit. Raises KeyError, TypeError, ValueError when it has another form."""
-    value = string(entry["Secret"]).encode("utf-8", "surrogatepass")
-    path = string(entry["File"])
-    match = _OID.search(path)
-    if match is None:
-        # It would look like a hit in a blob that no commit holds, and be dropped.
-        raise ScanGapError("report_invalid", f"gitleaks: finding {n} names no blob")
     return {
         "rule": short(storable(entry["RuleID"]), 200),
-        # A private key stays the same one when its lines are indented or end in CRLF.
-        "value_hmac": key.name(normalise(value), purpose="secret"),
-        "blob": match.group(1),
-        "in_archive": match.end(1) != len(path),
+        "value_hmac": history_secrets.value_hmac(entry["Secret"], key),
+        **history_secrets.place(string(entry["File"]), "gitleaks", n),
         "line": number(entry["StartLine"]),
         "end_line": number(entry["EndLine"]),
     }
@@ -171,41 +150,6 @@ def _text_bytes(target: Target) -> int:
         if b"\0" not in head and not head.startswith(_APPLICATION):
             total += entry.size_bytes
     return total
-
-
-def _failed(reason_code: str, detail: str) -> Parsed:
-    return Parsed(outcome=Outcome.FAILED, reason_code=reason_code, detail=detail)
-
-
-def _observations(hits: list[dict[str, Any]], target: Target) -> Iterator[Observation]:
-    nth: Counter[tuple[object, ...]] = Counter()
-    for hit in hits:
-        blob = hit["blob"]
-        anchor = secret_anchor(tool="gitleaks", rule_id=hit["rule"], value_hmac=hit["value_hmac"])
-        same = (anchor, blob, hit["line"])
-        count, nth[same] = nth[same], nth[same] + 1
-        places: list[tuple[str | None, str | None]] = [(None, None)]
-        if target.occurrences is not None:
-            places = [(o.path, o.commit) for o in target.occurrences.get(blob, ())]
-        for path, commit in places:
-            yield Observation(
-                anchor_uid=anchor,
-                occurrence_uid=occurrence_uid(
-                    anchor_uid=anchor, path=path or "", line=hit["line"], blob=blob, nth=count
-                ),
-                kind=Kind.SECRET,
-                rule_id=hit["rule"],
-                title=hit["rule"],
-                path=path,
-                line_start=hit["line"] or None,
-                line_end=hit["end_line"] or None,
-                blob=blob,
-                commit=commit,
-                extra={
-                    "value_hmac": hit["value_hmac"],
-                    **({"in_archive": "true"} if hit["in_archive"] else {}),
-                },
-            )
 
 
 GITLEAKS = Gitleaks()

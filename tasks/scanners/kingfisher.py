@@ -8,14 +8,11 @@ unreachable blobs: it is not used.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import normalise, occurrence_uid, secret_anchor
 from tasks.core.keys import HmacKey
 from tasks.core.masking import short
 from tasks.core.types import (
@@ -24,7 +21,6 @@ from tasks.core.types import (
     Kind,
     Limits,
     Mount,
-    Observation,
     Outcome,
     Pace,
     Parsed,
@@ -34,6 +30,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
+from tasks.scanners import history_secrets
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 
 _OPTIONS = (
@@ -48,14 +45,6 @@ _OPTIONS = (
 )
 #: Exit code when there are findings.
 _FINDINGS = 200
-_OID = re.compile(r"(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})(?:$|[.!/:|])")
-
-
-def _control() -> Control:
-    # Put together here, so that no scanner finds a secret in this file. The value was never anyone's.
-    token = "gh" + "p_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5"
-    body = f"deploy_token = {token}\n".encode()
-    return Control(files={"ab/" + "ab" * 20: body}, rule_id="", path="ab" * 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +59,9 @@ class Kingfisher:
     summary: str = "secrets in the whole history of all heads and tags"
     licence: str = "Apache-2.0"
     reads: PathFilter = PathFilter()
-    limits: Limits = Limits(
-        timeout_s=1800,
-        memory_bytes=6 * 1024**3,
-        max_files=5_000_000,
-        max_file_bytes=50 * 1024**2,
-        max_total_bytes=64 * 1024**3,
-    )
+    limits: Limits = history_secrets.LIMITS
     pace: Pace = Pace(start_s=0.5, megabyte_s=0.1)
-    control: Control = field(default_factory=_control)
+    control: Control = field(default_factory=history_secrets.control)
     long_lived: bool = False
 
     def argv_label(self) -> str:
@@ -107,19 +90,12 @@ class Kingfisher:
         hits: list[dict[str, Any]] = []
         for entry in found:
             rule, hit = entry["rule"], entry["finding"]
-            value = string(hit["snippet"]).encode("utf-8", "surrogatepass")
-            match = _OID.search(string(hit["path"]))
-            if match is None:
-                # It would look like a hit in a blob that no commit holds, and be dropped.
-                raise ScanGapError("report_invalid", f"kingfisher: finding {len(hits)} names no blob")
             hits.append(
                 {
                     "rule": short(storable(rule["id"]), 200),
                     "name": short(storable(rule.get("name", rule["id"])), 100),
-                    # A private key stays the same one when its lines are indented or end in CRLF.
-                    "value_hmac": key.name(normalise(value), purpose="secret"),
-                    "blob": match.group(1),
-                    "in_archive": match.end(1) != len(hit["path"]),
+                    "value_hmac": history_secrets.value_hmac(hit["snippet"], key),
+                    **history_secrets.place(string(hit["path"]), self.name, len(hits)),
                     "line": number(hit.get("line") or 0),
                     "confidence": short(storable(hit.get("confidence", "")), 20),
                 }
@@ -128,7 +104,7 @@ class Kingfisher:
         audit = (report.get("audit") or {}).get("summary") or {}
         return compact(
             {
-                "hits": sorted(hits, key=lambda h: (h["blob"], h["line"], h["rule"], h["value_hmac"], compact(h))),
+                "hits": history_secrets.ordered(hits),
                 "counters": counters,
                 "scan_failed": audit.get("scan_failed", 0),
                 "scan_partial": audit.get("scan_partial", 0),
@@ -141,16 +117,16 @@ class Kingfisher:
         document = kept(report.body, self.name)
         counters = document["counters"]
         if document["scan_failed"] or document["scan_partial"]:
-            return _failed("tool_error", "kingfisher says that its scan failed or is partial")
+            return history_secrets.failed("tool_error", "kingfisher says that its scan failed or is partial")
         # An archive counts as its members, which may be none; every other file must have been counted.
         given = sum(1 for name in target.files if "." not in name.rsplit("/", 1)[-1])
         if not number(counters["rules_applied"] or 0):
-            return _failed("tool_error", "kingfisher applied no rule")
+            return history_secrets.failed("tool_error", "kingfisher applied no rule")
         if number(counters["blobs_scanned"] or 0) < given:
-            return _failed("nothing_scanned", f"given {given} files, read {counters['blobs_scanned']}")
+            return history_secrets.failed("nothing_scanned", f"given {given} files, read {counters['blobs_scanned']}")
         return Parsed(
             outcome=Outcome.OK,
-            observations=tuple(_observations(document["hits"], target)),
+            observations=tuple(history_secrets.observations(document["hits"], target, tool=self.name)),
         )
 
     @form_checked("kingfisher")
@@ -162,43 +138,6 @@ class Kingfisher:
         counters = {**document["counters"], "blobs_scanned": len(names)}
         body = compact({**document, "hits": hits, "counters": counters})
         return replace(report, body=body, exit_code=_FINDINGS if hits else 0)
-
-
-def _failed(reason_code: str, detail: str) -> Parsed:
-    return Parsed(outcome=Outcome.FAILED, reason_code=reason_code, detail=detail)
-
-
-def _observations(hits: list[dict[str, Any]], target: Target) -> Iterator[Observation]:
-    nth: Counter[tuple[object, ...]] = Counter()
-    for hit in hits:
-        blob = hit["blob"]
-        anchor = secret_anchor(tool="kingfisher", rule_id=hit["rule"], value_hmac=hit["value_hmac"])
-        same = (anchor, blob, hit["line"])
-        number, nth[same] = nth[same], nth[same] + 1
-        if target.occurrences is None:
-            places: list[tuple[str | None, str | None]] = [(None, None)]
-        else:
-            places = [(o.path, o.commit) for o in target.occurrences.get(blob, ())]
-        for path, commit in places:
-            yield Observation(
-                anchor_uid=anchor,
-                occurrence_uid=occurrence_uid(
-                    anchor_uid=anchor, path=path or "", line=hit["line"], blob=blob, nth=number
-                ),
-                kind=Kind.SECRET,
-                rule_id=hit["rule"],
-                title=hit["name"],
-                path=path,
-                line_start=hit["line"] or None,
-                line_end=hit["line"] or None,
-                blob=blob,
-                commit=commit,
-                extra={
-                    "value_hmac": hit["value_hmac"],
-                    "confidence": hit["confidence"],
-                    **({"in_archive": "true"} if hit["in_archive"] else {}),
-                },
-            )
 
 
 KINGFISHER = Kingfisher()
