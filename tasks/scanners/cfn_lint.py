@@ -22,7 +22,6 @@ from tasks.core.types import (
     Control,
     Kind,
     Limits,
-    Mount,
     Observation,
     Pace,
     Parsed,
@@ -78,18 +77,7 @@ class CfnLint:
 
     def command(self, tool: ToolHome, target: Target) -> Command:
         """Our program, in cfn-lint's own Python."""
-        return Command(
-            argv=(filewise.interpreter(tool), "-I", _INSIDE, target.inside),
-            timeout_s=self.limits.timeout_s,
-            memory_bytes=self.limits.memory_bytes,
-            stdout_bytes=self.limits.stdout_bytes,
-            mounts=(
-                *tool.mounts,
-                Mount(source=PROGRAM, inside=_INSIDE),
-                Mount(source=target.root, inside=target.inside),
-            ),
-            env={"PYTHONDONTWRITEBYTECODE": "1"},
-        )
+        return filewise.command(tool, target, self.limits, program=PROGRAM, inside=_INSIDE)
 
     @form_checked("cfn-lint")
     def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:

@@ -12,8 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
+from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
+from tasks.core.keys import HmacKey
 from tasks.core.masking import short
-from tasks.core.types import Gap, Observation, Outcome, Parsed, RawReport, Target, ToolHome, display_path
+from tasks.core.types import (
+    Command,
+    Gap,
+    Kind,
+    Limits,
+    Mount,
+    Observation,
+    Outcome,
+    Parsed,
+    RawReport,
+    Target,
+    ToolHome,
+    display_path,
+)
 from tasks.scanners.masking import compact, first_json, kept, number, storable, string, told
 
 _LISTS = ("findings", "read", "others", "unparsed")
@@ -25,6 +40,23 @@ def interpreter(tool: ToolHome) -> str:
     beside = tool.executable.parent / "python"
     alone = tool.executable.exists() and not beside.exists()
     return str(_SYSTEM_PYTHON if alone and _SYSTEM_PYTHON.exists() else beside)
+
+
+def command(
+    tool: ToolHome, target: Target, limits: Limits, *, program: Path, inside: str, started: tuple[str, ...] = ()
+) -> Command:
+    """Our ``program``, seen at ``inside``, over the checkout; ``started`` is what it is told to start.
+
+    It takes nothing from the checkout but files.
+    """
+    return Command(
+        argv=(interpreter(tool), "-I", inside, *started, target.inside),
+        timeout_s=limits.timeout_s,
+        memory_bytes=limits.memory_bytes,
+        stdout_bytes=limits.stdout_bytes,
+        mounts=(*tool.mounts, Mount(source=program, inside=inside), Mount(source=target.root, inside=target.inside)),
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+    )
 
 
 def masked(
@@ -74,9 +106,39 @@ def body(found: list[dict[str, Any]], read: list[str], others: list[str], unpars
     )
 
 
-def judged(
-    report: RawReport, target: Target, observe: Callable[[list[dict[str, Any]], Target], Iterator[Observation]]
-) -> Parsed:
+Observer = Callable[[list[dict[str, Any]], Target], Iterator[Observation]]
+
+
+def code_observer(tool: str, key: HmacKey, *, url: Callable[[str], str], most: int) -> Observer:
+    """Findings about code, named by the lines they are about (``lines_of`` with ``most``). ``url`` is told the rule."""
+
+    def observe(findings: list[dict[str, Any]], target: Target) -> Iterator[Observation]:
+        ordinals = Ordinals()
+        for f in findings:
+            entry = target.files[f["path"]]
+            path = display_path(entry.path)
+            match = lines_of(target, f["path"], f["line"], f["end_line"], most=most)
+            ordinal = ordinals.next((f["rule"], path, normalise(match)))
+            anchor = code_anchor(tool=tool, rule_id=f["rule"], path=path, match=match, ordinal=ordinal, key=key)
+            yield Observation(
+                anchor_uid=anchor,
+                occurrence_uid=occurrence_uid(anchor_uid=anchor, path=path, line=f["line"], blob=entry.blob),
+                kind=Kind.CODE,
+                rule_id=f["rule"],
+                title=f["title"],
+                severity_tool=f["severity"],
+                path=path,
+                line_start=f["line"] or None,
+                line_end=f["end_line"] or None,
+                blob=entry.blob,
+                url=url(f["rule"]),
+                extra={"confidence": f["confidence"]} if f["confidence"] else {},
+            )
+
+    return observe
+
+
+def judged(report: RawReport, target: Target, observe: Observer) -> Parsed:
     """Each file that is neither read nor of another kind is a gap, and so is a finding in a file we do not know."""
     document = kept(report.body, report.tool)
     unparsed = {string(e["path"]): string(e["reason"]) for e in document["unparsed"]}

@@ -8,12 +8,10 @@ folder, ``.gitignore`` unless told otherwise; ``GH_TOKEN`` makes it call out; th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted
 from tasks.core.types import (
@@ -21,8 +19,6 @@ from tasks.core.types import (
     Control,
     Kind,
     Limits,
-    Mount,
-    Observation,
     Pace,
     Parsed,
     PathFilter,
@@ -30,7 +26,6 @@ from tasks.core.types import (
     Target,
     ToolHome,
     Unit,
-    display_path,
 )
 from tasks.scanners import filewise
 from tasks.scanners.masking import form_checked, string
@@ -76,17 +71,8 @@ class Zizmor:
 
     def command(self, tool: ToolHome, target: Target) -> Command:
         """Our program, which starts zizmor on copies; it takes nothing from the checkout but files."""
-        return Command(
-            argv=(filewise.interpreter(tool), "-I", _INSIDE, str(tool.executable), target.inside),
-            timeout_s=self.limits.timeout_s,
-            memory_bytes=self.limits.memory_bytes,
-            stdout_bytes=self.limits.stdout_bytes,
-            mounts=(
-                *tool.mounts,
-                Mount(source=PROGRAM, inside=_INSIDE),
-                Mount(source=target.root, inside=target.inside),
-            ),
-            env={"PYTHONDONTWRITEBYTECODE": "1"},
+        return filewise.command(
+            tool, target, self.limits, program=PROGRAM, inside=_INSIDE, started=(str(tool.executable),)
         )
 
     @form_checked("zizmor")
@@ -97,7 +83,7 @@ class Zizmor:
     @form_checked("zizmor")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
         """Judge by what is accounted for: a file that could not be parsed or is not named is a gap."""
-        return filewise.judged(report, target, _observer(key))
+        return filewise.judged(report, target, filewise.code_observer(self.name, key, url=_url, most=20))
 
     @form_checked("zizmor")
     def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
@@ -110,31 +96,8 @@ class Zizmor:
         return filewise.accounted(report, target)
 
 
-def _observer(key: HmacKey) -> Any:
-    def observe(findings: list[dict[str, Any]], target: Target) -> Iterator[Observation]:
-        ordinals = Ordinals()
-        for f in findings:
-            entry = target.files[f["path"]]
-            path = display_path(entry.path)
-            match = filewise.lines_of(target, f["path"], f["line"], f["end_line"], most=20)
-            ordinal = ordinals.next((f["rule"], path, normalise(match)))
-            anchor = code_anchor(tool="zizmor", rule_id=f["rule"], path=path, match=match, ordinal=ordinal, key=key)
-            yield Observation(
-                anchor_uid=anchor,
-                occurrence_uid=occurrence_uid(anchor_uid=anchor, path=path, line=f["line"], blob=entry.blob),
-                kind=Kind.CODE,
-                rule_id=f["rule"],
-                title=f["title"],
-                severity_tool=f["severity"],
-                path=path,
-                line_start=f["line"] or None,
-                line_end=f["end_line"] or None,
-                blob=entry.blob,
-                url=f"https://docs.zizmor.sh/audits/#{f['rule']}",
-                extra={"confidence": f["confidence"]} if f["confidence"] else {},
-            )
-
-    return observe
+def _url(audit: str) -> str:
+    return f"https://docs.zizmor.sh/audits/#{audit}"
 
 
 ZIZMOR = Zizmor()
