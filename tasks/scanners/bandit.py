@@ -33,6 +33,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
+from tasks.scanners import listed
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string, told
 
 #: ``-x`` replaces bandit's list of excluded folders by a name that no checkout holds.
@@ -109,7 +110,7 @@ class Bandit:
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
         """Judge by what bandit says it read: a file in neither ``metrics`` nor ``errors`` is a gap."""
         document = kept(report.body, self.name)
-        inside = target.inside.rstrip("/") + "/"
+        inside = listed.beginning(target)
         unreadable = {e["path"].removeprefix(inside): e["reason"] for e in document["errors"]}
         read = {p.removeprefix(inside) for p in document["files"]} - set(unreadable)
         gaps = []
@@ -131,20 +132,13 @@ class Bandit:
     def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
         """What it said of some files, under their names in the part."""
         document = kept(report.body, self.name)
-        inside = target.inside.rstrip("/") + "/"
-        named = {inside + name: inside + other for name, other in names.items()}
-        found = [{**r, "path": named[r["path"]]} for r in document["results"] if r["path"] in named]
-        bad = [{**e, "path": named[e["path"]]} for e in document["errors"] if e["path"] in named]
-        read = [named[path] for path in document["files"] if path in named]
+        found, bad, read = listed.renamed(document, target, names)
         return replace(report, body=_body(found, bad, read), exit_code=1 if found else 0)
 
     @form_checked("bandit")
     def accounted(self, report: RawReport, target: Target) -> frozenset[str]:
         """Files it read, and those it names as errors."""
-        document = kept(report.body, self.name)
-        inside = target.inside.rstrip("/") + "/"
-        paths = {*document["files"], *(e["path"] for e in document["errors"])}
-        return frozenset(p.removeprefix(inside) for p in paths) & target.files.keys()
+        return listed.accounted(kept(report.body, self.name), target)
 
 
 def _body(found: list[dict[str, Any]], bad: list[dict[str, Any]], read: list[str]) -> bytes:

@@ -10,7 +10,7 @@ for behind the log. It names every file that it took for a dependency.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
-from tasks.scanners.manifests import in_target, observations, unnamed, vulnerable
+from tasks.scanners.manifests import in_target, lock_file_control, observations, unnamed, vulnerable
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 
 _OPTIONS = (
@@ -61,13 +61,6 @@ _READS = PathFilter(
 )
 #: Of these it names each one that it read.
 _NAMED = PathFilter(names=frozenset({b"package-lock.json", b"composer.lock", b"poetry.lock"}))
-#: Known to be vulnerable for years: CVE-2021-23337, GHSA-35jh-r3h4-6jhm.
-_CONTROL = b"""\
-{"name": "control", "version": "1.0.0", "lockfileVersion": 2, "requires": true,
- "packages": {"": {"name": "control", "version": "1.0.0", "dependencies": {"lodash": "4.17.20"}},
-  "node_modules/lodash": {"version": "4.17.20", "resolved": "", "integrity": ""}},
- "dependencies": {"lodash": {"version": "4.17.20"}}}
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +77,7 @@ class DependencyCheck:
     reads: PathFilter = _READS
     limits: Limits = Limits(timeout_s=900, memory_bytes=4 * 1024**3, max_file_bytes=100 * 1024**2)
     pace: Pace = Pace(start_s=15.0, file_s=0.1)
-    control: Control = field(
-        default_factory=lambda: Control(
-            files={"package-lock.json": _CONTROL}, rule_id="CVE-2021-23337", path="package-lock.json"
-        )
-    )
+    control: Control = lock_file_control("CVE-2021-23337")
     long_lived: bool = False
     programs: tuple[str, ...] = ("dependency-check", "dependency-check.sh")
     version_args: tuple[str, ...] = ("--version",)

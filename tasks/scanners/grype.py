@@ -8,7 +8,7 @@ vulnerable: a manifest that it could not read is silence. syft, which reads as g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
-from tasks.scanners.manifests import LOCKS, observations, vulnerable
+from tasks.scanners.manifests import LIMITS, LOCKS, lock_file_control, observations, vulnerable
 from tasks.scanners.masking import compact, first_json, form_checked, kept, string
 
 _OPTIONS = ("--from=dir", "--output=json", "--quiet")
@@ -39,13 +39,6 @@ _ENVIRONMENT = {
     "GRYPE_DB_VALIDATE_AGE": "false",
     "GRYPE_DB_REQUIRE_UPDATE_CHECK": "false",
 }
-#: Known to be vulnerable for years: CVE-2021-23337, GHSA-35jh-r3h4-6jhm.
-_CONTROL = b"""\
-{"name": "control", "version": "1.0.0", "lockfileVersion": 2, "requires": true,
- "packages": {"": {"name": "control", "version": "1.0.0", "dependencies": {"lodash": "4.17.20"}},
-  "node_modules/lodash": {"version": "4.17.20", "resolved": "", "integrity": ""}},
- "dependencies": {"lodash": {"version": "4.17.20"}}}
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +53,9 @@ class Grype:
     summary: str = "vulnerable dependencies in lock files and manifests"
     licence: str = "Apache-2.0"
     reads: PathFilter = LOCKS
-    limits: Limits = Limits(timeout_s=900, memory_bytes=4 * 1024**3, max_file_bytes=20 * 1024**2)
+    limits: Limits = LIMITS
     pace: Pace = Pace(start_s=1.0, file_s=0.02)
-    control: Control = field(
-        default_factory=lambda: Control(
-            files={"package-lock.json": _CONTROL}, rule_id="GHSA-35jh-r3h4-6jhm", path="package-lock.json"
-        )
-    )
+    control: Control = lock_file_control("GHSA-35jh-r3h4-6jhm")
     long_lived: bool = False
     programs: tuple[str, ...] = ("grype",)
     version_args: tuple[str, ...] = ("version",)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.core.identity import alias_group, dependency_anchor, occurrence_uid
 from tasks.core.masking import MASK, short
-from tasks.core.types import Gap, Kind, Observation, PathFilter, Target, display_path
+from tasks.core.types import Control, Gap, Kind, Limits, Observation, PathFilter, Target, display_path
 from tasks.scanners.masking import storable, string
 
 #: Lock files and manifests by their exact names, lower-cased.
@@ -22,6 +22,14 @@ LOCKS = PathFilter(
         }
     )
 )  # fmt: skip
+#: Reading manifests asks for little but a large lock file.
+LIMITS = Limits(timeout_s=900, memory_bytes=4 * 1024**3, max_file_bytes=20 * 1024**2)
+_VULNERABLE = b"""\
+{"name": "control", "version": "1.0.0", "lockfileVersion": 2, "requires": true,
+ "packages": {"": {"name": "control", "version": "1.0.0", "dependencies": {"lodash": "4.17.20"}},
+  "node_modules/lodash": {"version": "4.17.20", "resolved": "", "integrity": ""}},
+ "dependencies": {"lodash": {"version": "4.17.20"}}}
+"""
 #: Named by no tool as a source of its own: it completes go.mod.
 _BESIDE = frozenset({b"go.sum"})
 #: Versions, and purls without qualifiers. Anything else in their place (an address, with a login in it) is masked.
@@ -30,6 +38,14 @@ _PURL = re.compile(r"pkg:[A-Za-z0-9.+-]{1,40}/[^\s?#\"'`\\]{1,300}")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9:._-]{1,79}")
 _CWE = re.compile(r"(?:CWE-)?(\d{1,6})")
 _URL = re.compile(r"https?://[^\s\"'`<>@\\]{1,400}")
+
+
+def lock_file_control(rule_id: str) -> Control:
+    """A lock file that has been known to be vulnerable for years: CVE-2021-23337, which is GHSA-35jh-r3h4-6jhm.
+
+    ``rule_id`` is the one of these by which a tool names it.
+    """
+    return Control(files={"package-lock.json": _VULNERABLE}, rule_id=rule_id, path="package-lock.json")
 
 
 def vulnerable(

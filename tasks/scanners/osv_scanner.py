@@ -8,7 +8,7 @@ a file for each ecosystem, fetched for those that a scan finds: an update theref
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
-from tasks.scanners.manifests import LOCKS, in_target, observations, unnamed, vulnerable
+from tasks.scanners.manifests import LIMITS, LOCKS, in_target, lock_file_control, observations, unnamed, vulnerable
 from tasks.scanners.masking import compact, first_json, form_checked, kept, storable, string
 
 _OPTIONS = (
@@ -53,13 +53,6 @@ _PURL_TYPE = {
     "npm": "npm", "PyPI": "pypi", "Go": "golang", "crates.io": "cargo", "RubyGems": "gem", "Packagist": "composer",
     "Maven": "maven", "NuGet": "nuget", "Pub": "pub", "Hex": "hex", "ConanCenter": "conan", "SwiftURL": "swift",
 }  # fmt: skip
-#: Known to be vulnerable for years: CVE-2021-23337, GHSA-35jh-r3h4-6jhm.
-_CONTROL = b"""\
-{"name": "control", "version": "1.0.0", "lockfileVersion": 2, "requires": true,
- "packages": {"": {"name": "control", "version": "1.0.0", "dependencies": {"lodash": "4.17.20"}},
-  "node_modules/lodash": {"version": "4.17.20", "resolved": "", "integrity": ""}},
- "dependencies": {"lodash": {"version": "4.17.20"}}}
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +67,9 @@ class OsvScanner:
     summary: str = "vulnerable dependencies in lock files and manifests"
     licence: str = "Apache-2.0"
     reads: PathFilter = LOCKS
-    limits: Limits = Limits(timeout_s=900, memory_bytes=4 * 1024**3, max_file_bytes=20 * 1024**2)
+    limits: Limits = LIMITS
     pace: Pace = Pace(start_s=1.0, file_s=0.02)
-    control: Control = field(
-        default_factory=lambda: Control(
-            files={"package-lock.json": _CONTROL}, rule_id="GHSA-35jh-r3h4-6jhm", path="package-lock.json"
-        )
-    )
+    control: Control = lock_file_control("GHSA-35jh-r3h4-6jhm")
     long_lived: bool = False
     programs: tuple[str, ...] = ("osv-scanner",)
     version_args: tuple[str, ...] = ("--version",)

@@ -36,6 +36,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
+from tasks.scanners import listed
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 from tasks.scanners.rule_packs import suffixes_of
 from tasks.scanners.rule_preparing import CONTROL_CALL, CONTROL_RULE, MARK, environment, program
@@ -148,7 +149,7 @@ class Semgrep:
             first = document["broken"][0]
             rule, kind = short(string(first["rule"]), 100), short(string(first["kind"]), 60)
             raise ScanGapError("rule_broken" if rule else "tool_error", f"{kind} {rule}".strip())
-        inside = target.inside.rstrip("/") + "/"
+        inside = listed.beginning(target)
         faults: dict[str, str] = {}
         for e in document["errors"]:
             reason = _REASONS.get(string(e["kind"]), "unreadable_by_tool")
@@ -175,20 +176,13 @@ class Semgrep:
     def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
         """What it said of some files, under their names in the part."""
         document = kept(report.body, self.name)
-        inside = target.inside.rstrip("/") + "/"
-        named = {inside + name: inside + other for name, other in names.items()}
-        found = [{**r, "path": named[r["path"]]} for r in document["results"] if r["path"] in named]
-        bad = [{**e, "path": named[e["path"]]} for e in document["errors"] if e["path"] in named]
-        read = [named[path] for path in document["files"] if path in named]
+        found, bad, read = listed.renamed(document, target, names)
         return replace(report, body=_body(found, bad, document["broken"], read), exit_code=0)
 
     @form_checked("semgrep")
     def accounted(self, report: RawReport, target: Target) -> frozenset[str]:
         """Files it scanned, and those it names as errors."""
-        document = kept(report.body, self.name)
-        inside = target.inside.rstrip("/") + "/"
-        paths = {*document["files"], *(e["path"] for e in document["errors"])}
-        return frozenset(p.removeprefix(inside) for p in paths) & target.files.keys()
+        return listed.accounted(kept(report.body, self.name), target)
 
 
 def _rule(check_id: str) -> str:

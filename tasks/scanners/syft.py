@@ -32,7 +32,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
-from tasks.scanners.manifests import LOCKS, in_target, package_url, package_version, unnamed
+from tasks.scanners.manifests import LIMITS, LOCKS, in_target, package_url, package_version, unnamed
 from tasks.scanners.masking import compact, first_json, form_checked, kept, storable, string
 
 _OPTIONS = ("--from=dir", "--output=syft-json", "--quiet")
@@ -52,7 +52,7 @@ class Syft:
     summary: str = "an inventory of the packages that lock files and manifests name"
     licence: str = "Apache-2.0"
     reads: PathFilter = LOCKS
-    limits: Limits = Limits(timeout_s=900, memory_bytes=4 * 1024**3, max_file_bytes=20 * 1024**2)
+    limits: Limits = LIMITS
     pace: Pace = Pace(start_s=1.0, file_s=0.02)
     control: Control = field(
         default_factory=lambda: Control(
