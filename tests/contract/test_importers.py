@@ -19,11 +19,11 @@ from tasks.core.reasons import REASONS
 from tasks.core.reports import Reported, ReportError, tool_name
 from tasks.core.types import Gap, Observation
 from tasks.importers import IMPORTERS
+from tests.contract.samples import REAL_REPORTS
 
 DATA = Path(__file__).parents[1] / "data"
 KEY = HmacKey(bytes(range(32)))
-#: A folder of real reports with ``expected.tsv`` beside the importers' folders; not part of the project.
-REAL = os.environ.get("NIGHTWARDEN_REPORTS", "")
+EXPECTED = REAL_REPORTS / "expected.tsv"
 
 pytestmark = pytest.mark.parametrize("importer", IMPORTERS, ids=lambda i: i.name)
 
@@ -95,12 +95,12 @@ def test_a_byte_changed_anywhere_never_ends_in_another_error(importer):
                     read(importer, data[:at] + byte + data[at + 1 :])
 
 
-@pytest.mark.skipif(not REAL, reason="NIGHTWARDEN_REPORTS names no folder of real reports")
+@pytest.mark.skipif(not EXPECTED.is_file(), reason="NIGHTWARDEN_REPORTS names no folder of real reports")
 def test_real_reports_give_as_many_records_as_they_hold(importer):
-    rows = [line.split("\t") for line in (Path(REAL) / "expected.tsv").read_text("utf-8").splitlines()]
+    rows = [line.split("\t") for line in EXPECTED.read_text("utf-8").splitlines()]
     mine = [(r[1], int(r[2])) for r in rows if r[0] == importer.name]
     assert mine
     for name, count in mine:
-        with (Path(REAL) / importer.name / name).open("rb") as f:
+        with (REAL_REPORTS / importer.name / name).open("rb") as f:
             records = list(importer.parse(f, KEY))
         assert (name, len(told(records, Observation)), told(records, Gap)) == (name, count, [])

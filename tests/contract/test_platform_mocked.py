@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +18,6 @@ from tasks.scanners.trivy import TRIVY
 from tests.contract import samples
 
 _CLUSTER = ("", "_fabricated_subset", *(f"_fabricated_internal_duplicates{x}" for x in ("", "_subset")))
-#: Reports that tools gave elsewhere, where they are at hand; not part of the project.
-_REPORTS = Path(os.environ.get("NIGHTWARDEN_REPORTS", "/nothing-is-here"))
 _OTHER_FORMS = {
     "legacy_many_vulns.json",
     "legacy_no_vuln.json",
@@ -149,13 +145,13 @@ def test_list_of_ecosystems_names_a_package_of_each_that_is_read():
     }  # fmt: skip
 
 
-@pytest.mark.skipif(not _REPORTS.is_dir(), reason="the sample reports are not here")
+@pytest.mark.skipif(not samples.REAL_REPORTS.is_dir(), reason="the sample reports are not here")
 @pytest.mark.parametrize(
     ("scanner", "folder"), [(TRIVY, "trivy"), (OSV_SCANNER, "osv_scanner")], ids=["trivy", "osv-scanner"]
 )
 def test_reports_that_others_made_are_read_or_refused_with_a_reason(scanner, folder, tmp_path):
     target = samples.planted(scanner, tmp_path / "sample")
-    for path in sorted((_REPORTS / folder).glob("*.json")):
+    for path in sorted((samples.REAL_REPORTS / folder).glob("*.json")):
         reason = None
         try:
             reason = samples.judge(scanner, path.read_bytes(), target).reason_code
