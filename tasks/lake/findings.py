@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -69,8 +70,8 @@ def places_of(results: Mapping[str, Iterable[Observation]]) -> Places:
 
 def transitions(
     known: Iterable[Mapping[str, Any]], changes: Iterable[Change], moment: Moment, places: Places | None = None
-) -> tuple[list[dict[str, Any]], int, int]:
-    """(rows to merge, opened, fixed).
+) -> Iterator[dict[str, Any]]:
+    """The rows to merge, made one by one: a result may hold millions.
 
     ``known`` are all rows of ``findings`` of the changed scopes, ``places`` the paths at which the results before saw
     them. A finding closes only when its scope's new result lacks its anchor and did read every one of its paths (a
@@ -80,19 +81,15 @@ def transitions(
     by_scope: dict[ScopeKey, dict[str, Mapping[str, Any]]] = {}
     for row in known:
         by_scope.setdefault((row["repo_id"], row["ref"], row["tool"]), {})[row["finding_uid"]] = row
-    out: list[dict[str, Any]] = []
-    opened = fixed = 0
     for change in changes:
         before = by_scope.get(change.key, {})
         seen = _seen(change)
-        for uid, row in seen.items():
+        for uid, observations in seen.items():
             old = before.get(uid)
-            is_new = old is None or old["status"] != "open"
+            row = _row(change, uid, observations)
             fresh = _merged(old, row, moment) if old is not None else _opened(row, moment)
-            if is_new:
-                opened += 1
             if old is None or any(fresh[k] != old[k] for k in fresh if k != "commit"):
-                out.append(fresh)
+                yield fresh
         unread = {g.path for g in change.result.gaps} if change.result is not None else set()
         if "" in unread:
             continue  # something was not read, and nobody knows at which paths it stands
@@ -101,20 +98,24 @@ def transitions(
             paths: set[str | None] = {old["path"], *stood.get(old["anchor_uid"], ())}
             if uid in seen or old["status"] != "open" or paths & unread or _did_not_run(change, old["rule_id"]):
                 continue
-            fixed += 1
             reason = change.fixed_reason if change.result is None else _why_gone(change, old["rule_id"], paths)
-            out.append(
-                {
-                    **old,
-                    "status": "fixed",
-                    "fixed_run": moment.run_id,
-                    "fixed_at": moment.at,
-                    "fixed_reason": reason,
-                    "commit": change.commit,
-                    "slug": change.slug,
-                }
-            )
-    return out, opened, fixed
+            yield {
+                **old,
+                "status": "fixed",
+                "fixed_run": moment.run_id,
+                "fixed_at": moment.at,
+                "fixed_reason": reason,
+                "commit": change.commit,
+                "slug": change.slug,
+            }
+
+
+def counted(rows: Iterable[dict[str, Any]], run_id: str, tally: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The rows of ``transitions`` as they are; those this run ``opened`` and ``fixed`` are counted on the way."""
+    for row in rows:
+        tally["opened"] += row["opened_run"] == run_id and row["status"] == "open"
+        tally["fixed"] += row["fixed_run"] == run_id
+        yield row
 
 
 def _did_not_run(change: Change, rule_id: str) -> bool:
@@ -134,38 +135,36 @@ def _why_gone(change: Change, rule_id: str, paths: set[str | None]) -> str:
     return "code_or_tool"
 
 
-def _seen(change: Change) -> dict[str, dict[str, Any]]:
-    """The findings of a result: one an anchor, described by its first place."""
-    if change.result is None:
-        return {}
-    places: dict[str, list[Observation]] = {}
-    for o in filter(is_finding, change.result.observations):
-        if o.kind is Kind.PACKAGE:
-            continue  # an inventory: nothing is wrong with what is listed
-        places.setdefault(o.anchor_uid, []).append(o)
-    rows = {}
-    for anchor, observations in places.items():
-        first = min(observations, key=lambda o: (o.path or "", o.line_start or 0, o.occurrence_uid))
-        uid = finding_uid(repo_id=change.repo_id, anchor_uid=anchor)
-        rows[uid] = {
-            "finding_uid": uid,
-            "repo_id": change.repo_id,
-            "ref": change.ref,
-            "tool": change.tool,
-            "slug": change.slug,
-            "anchor_uid": anchor,
-            "kind": str(first.kind),
-            "rule_id": first.rule_id,
-            "title": first.title,
-            "severity_tool": first.severity_tool,
-            "path": first.path,
-            "line_start": first.line_start,
-            "line_end": first.line_end,
-            "resource": first.resource,
-            "occurrences": len(observations),
-            "commit": change.commit,
-        }
-    return rows
+def _seen(change: Change) -> dict[str, list[Observation]]:
+    """The findings of a result: the places of each, by its id."""
+    seen: dict[str, list[Observation]] = {}
+    for o in filter(is_finding, change.result.observations if change.result is not None else ()):
+        if o.kind is not Kind.PACKAGE:  # an inventory: nothing is wrong with what is listed
+            seen.setdefault(finding_uid(repo_id=change.repo_id, anchor_uid=o.anchor_uid), []).append(o)
+    return seen
+
+
+def _row(change: Change, uid: str, observations: Sequence[Observation]) -> dict[str, Any]:
+    """One finding, described by its first place."""
+    first = min(observations, key=lambda o: (o.path or "", o.line_start or 0, o.occurrence_uid))
+    return {
+        "finding_uid": uid,
+        "repo_id": change.repo_id,
+        "ref": change.ref,
+        "tool": change.tool,
+        "slug": change.slug,
+        "anchor_uid": first.anchor_uid,
+        "kind": str(first.kind),
+        "rule_id": first.rule_id,
+        "title": first.title,
+        "severity_tool": first.severity_tool,
+        "path": first.path,
+        "line_start": first.line_start,
+        "line_end": first.line_end,
+        "resource": first.resource,
+        "occurrences": len(observations),
+        "commit": change.commit,
+    }
 
 
 def _opened(row: Mapping[str, Any], moment: Moment) -> dict[str, Any]:

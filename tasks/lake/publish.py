@@ -9,10 +9,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,13 +26,15 @@ import pyarrow.parquet as pq
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
-from tasks.lake.findings import Change, Moment, ScopeKey, places_of, transitions
+from tasks.lake.findings import Change, Moment, ScopeKey, counted, places_of, transitions
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 
+#: Rows made, written and read at a time: one result may hold millions.
+_BATCH = 20_000
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
 _ORDER = ("rules", "observations", "scan_gaps", "ledger", "repositories", "scopes", "findings", "scans", "runs")
 
@@ -74,22 +78,26 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     # Only where something was not read it matters at which places a finding stood.
     partial = [c.before for c in batch.changes if c.before and c.result is not None and c.result.gaps]
     places = places_of(snapshot.observations_of(partial))
-    found, opened, fixed = transitions(known, batch.changes, moment, places)
+    tally = Counter[str]()
+    found = counted(transitions(known, batch.changes, moment, places), moment.run_id, tally)
     tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
+    watch("prepare")
+    folder = _prepare(lake, seq, tables)
     run = {
         **batch.run,
         "seq": seq,
-        "findings_opened": opened,
-        "findings_fixed": fixed,
+        "findings_opened": tally["opened"],
+        "findings_fixed": tally["fixed"],
         "key_id": lake.key_id,
         "fp_version": FP_VERSION,
         "schema_version": SCHEMA_VERSION,
     }
-    watch("prepare")
     spooled = [*(r.result_name for r in batch.results), *(failed_name(scope) for scope in batch.failures)]
-    pending = _prepare(lake, seq, tables, run, spooled)
-    _apply(lake, pending, watch)
-    return Published(seq=seq, opened=opened, fixed=fixed, open_findings=lake.snapshot().open_findings())
+    _commit(folder, seq, run, spooled)
+    _apply(lake, folder, watch)
+    return Published(
+        seq=seq, opened=tally["opened"], fixed=tally["fixed"], open_findings=lake.snapshot().open_findings()
+    )
 
 
 def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
@@ -105,41 +113,48 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
 
 
 def _tables(
-    lake: Lake, snapshot: Snapshot, batch: PublishBatch, findings: list[dict[str, Any]], part: str
-) -> dict[str, pa.Table]:
+    lake: Lake, snapshot: Snapshot, batch: PublishBatch, findings: Iterable[dict[str, Any]], part: str
+) -> dict[str, Iterable[dict[str, Any]]]:
+    """The rows of each table, made when they are asked for."""
     made = {r.result_name: r for r in batch.results}
     moved = {s.result_name for s in batch.scopes if s.result_name and not s.result_part}
     parts = snapshot.parts_of(made.keys() | moved)
-    fresh = {n: r for n, r in made.items() if n not in parts}
+    fresh = {n: r for n, r in sorted(made.items()) if n not in parts}
     parts |= dict.fromkeys(fresh, part)
     scopes = [replace(s, result_part=s.result_part or parts.get(s.result_name or "")) for s in batch.scopes]
-    rows: dict[str, list[dict[str, Any]]] = {
-        "rules": [{**row, "first_run": batch.run["run_id"]} for row in batch.rules],
-        "observations": [],
-        "scan_gaps": [],
-        "ledger": [],
-        "repositories": list(batch.repositories),
-        "scopes": [_row(s, TABLES["scopes"].schema) for s in scopes],
-        "findings": findings,
-        "scans": [{**_row(s, TABLES["scans"].schema), "run_id": batch.run["run_id"]} for s in batch.scans],
-    }
-    for name, result in sorted(fresh.items()):
-        base = {"result_name": name, "scan_name": result.scan_name, "part": part, "tool": result.tool}
-        rows["ledger"].append(
+    return {
+        "rules": ({**row, "first_run": batch.run["run_id"]} for row in batch.rules),
+        "observations": _observations(fresh, part),
+        "scan_gaps": (
+            {**_row(g, TABLES["scan_gaps"].schema), **_base(r, part)} for r in fresh.values() for g in r.gaps
+        ),
+        "ledger": (
             {
-                **_row(result, TABLES["ledger"].schema),
+                **_row(r, TABLES["ledger"].schema),
                 "part": part,
-                "observations": len(result.observations),
-                "gaps": len(result.gaps),
+                "observations": len(r.observations),
+                "gaps": len(r.gaps),
                 "key_id": lake.key_id,
             }
-        )
-        rows["observations"] += [
-            {**_row(o, TABLES["observations"].schema), **base, "extra": json.dumps(dict(o.extra), sort_keys=True)}
-            for o in result.observations
-        ]
-        rows["scan_gaps"] += [{**_row(g, TABLES["scan_gaps"].schema), **base} for g in result.gaps]
-    return {name: to_arrow(TABLES[name], r) for name, r in rows.items()}
+            for r in fresh.values()
+        ),
+        "repositories": batch.repositories,
+        "scopes": (_row(s, TABLES["scopes"].schema) for s in scopes),
+        "findings": findings,
+        "scans": ({**_row(s, TABLES["scans"].schema), "run_id": batch.run["run_id"]} for s in batch.scans),
+    }
+
+
+def _observations(results: Mapping[str, ScanResult], part: str) -> Iterator[dict[str, Any]]:
+    schema = TABLES["observations"].schema
+    for result in results.values():
+        base = _base(result, part)
+        for o in result.observations:
+            yield {**_row(o, schema), **base, "extra": json.dumps(dict(o.extra), sort_keys=True)}
+
+
+def _base(result: ScanResult, part: str) -> dict[str, Any]:
+    return {"result_name": result.result_name, "scan_name": result.scan_name, "part": part, "tool": result.tool}
 
 
 def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
@@ -147,15 +162,24 @@ def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
     return {n: getattr(item, n) for n in schema.names if hasattr(item, n)}
 
 
-def _prepare(lake: Lake, seq: int, tables: dict[str, pa.Table], run: dict[str, Any], spooled: list[str]) -> Path:
+def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]]) -> Path:
+    """Write all rows of all tables; without ``COMMIT`` they are nothing yet."""
     folder = lake.path / "_pending" / f"{seq:012d}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name, table in tables.items():
+    for name, rows in tables.items():
         with (folder / f"{name}.parquet").open("wb") as f:
-            pq.write_table(table, f, compression="zstd")
+            with pq.ParquetWriter(f, TABLES[name].schema, compression="zstd") as writer:
+                left = iter(rows)
+                while chunk := list(itertools.islice(left, _BATCH)):
+                    writer.write_table(to_arrow(TABLES[name], chunk))
             f.flush()
             os.fsync(f.fileno())
+    return folder
+
+
+def _commit(folder: Path, seq: int, run: dict[str, Any], spooled: list[str]) -> None:
+    """From here on the publish is finished by whoever comes next."""
     told = {"seq": seq, "run": {k: v.isoformat() if isinstance(v, datetime) else v for k, v in run.items()}}
     tmp = folder / "commit.tmp"
     with tmp.open("w", encoding="utf-8") as out:
@@ -163,7 +187,6 @@ def _prepare(lake: Lake, seq: int, tables: dict[str, pa.Table], run: dict[str, A
         out.flush()
         os.fsync(out.fileno())
     tmp.replace(folder / "COMMIT")
-    return folder
 
 
 def _commit_of(folder: Path) -> dict[str, Any]:
@@ -178,11 +201,13 @@ def _commit_of(folder: Path) -> dict[str, Any]:
 def _apply(lake: Lake, folder: Path, watch: Watcher) -> None:
     told = _commit_of(folder)
     seq, run = int(told["seq"]), dict(told["run"])
-    written: dict[str, pa.Table] = {}
     for name in _ORDER[:-1]:
         watch(name)
-        written[name] = pq.read_table(folder / f"{name}.parquet", schema=TABLES[name].schema)
-        lake.store.apply(TABLES[name], written[name], seq)
+        with pq.ParquetFile(folder / f"{name}.parquet") as written:
+            if written.metadata.num_rows:
+                batches = written.iter_batches(batch_size=_BATCH)
+                reader = pa.RecordBatchReader.from_batches(TABLES[name].schema, batches)
+                lake.store.apply(TABLES[name], reader, seq)
     watch("runs")
     for column in ("started_at", "finished_at"):
         run[column] = datetime.fromisoformat(run[column])
@@ -192,9 +217,9 @@ def _apply(lake: Lake, folder: Path, watch: Watcher) -> None:
     write_marts(
         lake.path / "marts",
         lake.snapshot(),
-        changed=set(written["findings"].column("repo_id").to_pylist()),
+        changed=set(pq.read_table(folder / "findings.parquet", columns=["repo_id"])["repo_id"].unique().to_pylist()),
         # Scopes say what stands: with them change the gaps and the evidence.
-        standing=written["scopes"].num_rows > 0,
+        standing=pq.read_metadata(folder / "scopes.parquet").num_rows > 0,
     )
     watch("spool")
     lake.spool.remove(told["spooled"])

@@ -137,9 +137,12 @@ class Store:
         version: int | None = self.open(name).transaction_version(_APP)
         return version or 0
 
-    def apply(self, table: Table, rows: pa.Table, seq: int) -> bool:
-        """Append or merge the rows of run ``seq`` unless the table holds them already. Returns whether it wrote."""
-        if rows.num_rows == 0 or self.applied(table.name) >= seq:
+    def apply(self, table: Table, rows: pa.Table | pa.RecordBatchReader, seq: int) -> bool:
+        """Append or merge the rows of run ``seq`` unless the table holds them already. Returns whether it wrote.
+
+        A reader is written batch by batch; it must have rows.
+        """
+        if (isinstance(rows, pa.Table) and rows.num_rows == 0) or self.applied(table.name) >= seq:
             return False
         properties = CommitProperties(app_transactions=[Transaction(_APP, seq)])
         if table.mode == "append":

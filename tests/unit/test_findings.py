@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.core.identity import FP_VERSION, finding_uid
 from tasks.core.types import Gap, Kind
-from tasks.lake.findings import Change, Moment, places_of, transitions
+from tasks.lake.findings import Change, Moment, Places, counted, places_of, transitions
 from tasks.lake.schema import TABLES
 from tests.lake_rows import KEY_ID, NIGHT, change_of, observation, result
 
@@ -22,6 +23,15 @@ Rows = dict[tuple[str, str, str], dict[str, Any]]
 
 def moment(number: int) -> Moment:
     return Moment(run_id=f"run-{number}", at=NIGHT + timedelta(days=number), key_id=KEY_ID)
+
+
+def written(
+    known: Iterable[Mapping[str, Any]], changes: Iterable[Change], now: Moment, places: Places | None = None
+) -> tuple[list[dict[str, Any]], int, int]:
+    """(rows written, opened, fixed)."""
+    tally = Counter[str]()
+    rows = list(counted(transitions(known, changes, now, places), now.run_id, tally))
+    return rows, tally["opened"], tally["fixed"]
 
 
 class Table:
@@ -36,7 +46,7 @@ class Table:
         self.night += 1
         keys = {c.key for c in changes}
         known = [r for r in self.rows.values() if (r["repo_id"], r["ref"], r["tool"]) in keys]
-        rows, opened, fixed = transitions(known, changes, moment(self.night))
+        rows, opened, fixed = written(known, changes, moment(self.night))
         for row in rows:
             self.rows[row["finding_uid"], row["ref"], row["tool"]] = row
         return rows, opened, fixed
@@ -234,9 +244,9 @@ def test_an_unchanged_scope_is_not_looked_at() -> None:
     table = Table()
     table.see(change_of(result("1", FLAW)))
     known = list(table.rows.values())
-    assert transitions(known, [], moment(2)) == ([], 0, 0)
+    assert written(known, [], moment(2)) == ([], 0, 0)
     foreign = change_of(result("2", repo_id="team/other"))
-    assert transitions(known, [foreign], moment(2)) == ([], 0, 0), "rows of other scopes are left alone"
+    assert written(known, [foreign], moment(2)) == ([], 0, 0), "rows of other scopes are left alone"
 
 
 def test_one_anchor_at_many_places_is_one_finding_described_by_the_first() -> None:
@@ -282,10 +292,10 @@ def test_any_history_of_nights(nights: list[tuple[frozenset[str], frozenset[str]
 def test_a_finding_of_several_places_stays_open_while_one_of_them_is_unread() -> None:
     first, second = observation("flaw", "a.py", 3), observation("flaw", "b.py", 7)
     before = result("1", first, second)
-    (known, _, _) = transitions([], [change_of(before)], moment(1))
+    (known, _, _) = written([], [change_of(before)], moment(1))
     blind = result("2", gaps=(Gap(path="b.py", reason_code="unparsable"),))
     change = replace(change_of(blind), before=before.result_name)
     places = places_of({before.result_name: before.observations})
-    assert transitions(known, [change], moment(2), places) == ([], 0, 0)
-    _, opened, fixed = transitions(known, [replace(change, result=result("3"))], moment(2), places)
+    assert written(known, [change], moment(2), places) == ([], 0, 0)
+    _, opened, fixed = written(known, [replace(change, result=result("3"))], moment(2), places)
     assert (opened, fixed) == (0, 1)
