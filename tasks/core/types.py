@@ -343,24 +343,26 @@ class PathFilter:
     """Which files a tool reads, by name only, so that it can be asked of a git tree without a checkout.
 
     ``suffixes`` are matched on the lower-cased name, ``names`` on the whole lower-cased base name, and
-    ``prefixes`` on its beginning (``dockerfile.`` matches ``Dockerfile.web``). Bytes, because git's names are.
+    ``prefixes`` on its beginning (``dockerfile.`` matches ``Dockerfile.web``). With ``folder`` (lower case) suffixes
+    count only for files directly in a folder that ends so, at any depth. Bytes, because git's names are.
     """
 
     suffixes: tuple[bytes, ...] = ()
     names: frozenset[bytes] = frozenset()
     prefixes: tuple[bytes, ...] = ()
+    folder: bytes = b""
 
     def __call__(self, path: bytes) -> bool:
-        base = path.rsplit(b"/", 1)[-1].lower()
+        place, _, base = path.lower().rpartition(b"/")
         return (
             base in self.names
-            or (bool(self.suffixes) and base.endswith(self.suffixes))
+            or (bool(self.suffixes) and base.endswith(self.suffixes) and (b"/" + place).endswith(self.folder))
             or (bool(self.prefixes) and base.startswith(self.prefixes))
         )
 
     def label(self) -> str:
         """The form that enters a scan name."""
-        return repr((sorted(self.suffixes), sorted(self.names), sorted(self.prefixes)))
+        return repr((sorted(self.suffixes), sorted(self.names), sorted(self.prefixes), self.folder))
 
 
 def tree_digest(entries: Iterable[TreeEntry]) -> str:

@@ -3,7 +3,8 @@
 Measured with 1.58.0: exit a bit mask (2 errors, 4 warnings, 8 informational); one missing file loses the report of all
 others; what cannot be parsed is E0000, also an alias bomb (over 250,000 nodes); obeys ``.cfnlintrc`` where it is
 started and ``Metadata: cfn-lint: config`` of the template and of each resource; messages quote values, numbers without
-quotation marks; 0.7 s of start-up, 0.35 s and more a template. See ``cfn_lint_program``.
+quotation marks; 0.7 s of start-up, 0.35 s and more a template. See ``cfn_lint_program``, which stays for one checkout
+after another.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.core.errors import ScanGapError
 from tasks.core.identity import Ordinals, iac_anchor, occurrence_uid
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted
@@ -33,7 +35,7 @@ from tasks.core.types import (
     display_path,
 )
 from tasks.scanners import filewise
-from tasks.scanners.masking import form_checked, storable, string
+from tasks.scanners.masking import first_json, form_checked, storable, string, told
 
 PROGRAM = Path(__file__).with_name("cfn_lint_program.py")
 _INSIDE = "/nightwarden/cfn_lint_program.py"
@@ -62,26 +64,30 @@ class CfnLint:
     licence: str = "MIT-0"
     # By name alone; which of these are templates their content decides, and the report names the others.
     reads: PathFilter = PathFilter(suffixes=(b".yaml", b".yml", b".json", b".template"))
-    limits: Limits = Limits(timeout_s=900, memory_bytes=3 * 1024**3, max_file_bytes=5 * 1024**2)
-    pace: Pace = Pace(start_s=0.3, file_s=0.2)
+    # What is larger than a template can be is read only to be told as no template: no gap for every great JSON file.
+    limits: Limits = Limits(timeout_s=900, memory_bytes=3 * 1024**3, max_file_bytes=50 * 1024**2)
+    pace: Pace = Pace(start_s=0.1, file_s=0.2)
     control: Control = field(
         default_factory=lambda: Control(
             files={"control/bucket.yaml": _CONTROL}, rule_id="E3002", path="control/bucket.yaml"
         )
     )
-    long_lived: bool = False
+    long_lived: bool = True
 
     def argv_label(self) -> str:
         """The options that can change the result: our program's text."""
         return PROGRAM.read_text("utf-8")
 
     def command(self, tool: ToolHome, target: Target) -> Command:
-        """Our program, in cfn-lint's own Python."""
+        """Our program, in cfn-lint's own Python, for all checkouts below ``target.root``."""
         return filewise.command(tool, target, self.limits, program=PROGRAM, inside=_INSIDE)
 
     @form_checked("cfn-lint")
     def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
         """Rules' own descriptions, places and addresses; messages are not passed on."""
+        answer = first_json(stdout, self.name)
+        if answer.get("ok") is False:
+            raise ScanGapError("tool_error", f"cfn-lint: {told(str(answer.get('error', '')))}")
         return filewise.masked(stdout, self.name, _title, step=lambda k: _plain(k, key))
 
     @form_checked("cfn-lint")

@@ -1,9 +1,12 @@
-"""Run inside the sandbox, by cfn-lint's own Python: lint every CloudFormation template of a folder.
+"""Run inside the sandbox, by cfn-lint's own Python: one JSON line in for each checkout, one JSON line out.
 
-``python cfn_lint_program.py FOLDER`` prints one JSON object (see ``filewise``), which holds no text of a template: what
-is said of a finding is the rule's own description, because messages quote values. cfn-lint is used as a library: a
-template's metadata can name checks to leave out, regions and parameter files, on the command line ``-m`` overrules only
-the first, and ``regions: [nowhere]`` ends the whole call.
+``python cfn_lint_program.py FOLDER``, below which all checkouts lie. Request: ``{"root": "/nightwarden/checkouts/x"}``.
+Answer: a report (see ``filewise``), which holds no text of a template, because what is said of a finding is the rule's
+own description, or ``{"ok": false, "error": "<type>"}``. cfn-lint is loaded once, when the first template is met; each
+checkout is judged by a child process, so that nothing is carried over.
+
+cfn-lint is used as a library: a template's metadata can name checks to leave out, regions and parameter files, on the
+command line ``-m`` overrules only the first, and ``regions: [nowhere]`` ends the whole call.
 """
 
 import json
@@ -13,25 +16,48 @@ import sys
 
 OPTIONS = ["--mandatory-checks", "E", "W", "--regions", "us-east-1"]
 SUFFIXES = (".yaml", ".yml", ".json", ".template")
-#: No template is larger: CloudFormation takes one megabyte.
-HEAD_BYTES = 5 * 1024 * 1024
-ESCAPE = re.compile(r"\\(?:u00|x)([0-7][0-9a-fA-F])")
-VERSION = re.compile(r"""AWSTemplateFormatVersion["']?\s*:""")
-RESOURCES = re.compile(r"""\bResources["']?\s*:""")
-TYPE = re.compile(r"""\bType["']?\s*:\s*["']?(?:AWS|Custom|Alexa)::""")
+#: CloudFormation takes templates of up to one megabyte ("Template body size in an object" among its quotas).
+LARGEST_BYTES = 5 * 1024 * 1024
+#: In YAML and JSON "\u0041WS::S3::Bucket" is as good a type as without it, and a string may go on in the next line.
+ESCAPE = re.compile(r"\\(?:U000000|u00|x)([0-7][0-9a-fA-F])|\\\r?\n[ \t]*")
+TYPE = re.compile(r"[0-9A-Za-z]::[0-9A-Za-z]")
 #: Nothing else was judged after these: cannot be read, cannot be transformed, a rule that crashed, bad configuration.
 UNJUDGED = {"E0000", "E0001", "E0002", "E0003"}
 
 
+def encoding_of(head):
+    """By the byte order mark, or by the zero bytes of a first ASCII character."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" in head[:2]:
+        return "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
+    return "utf-8"
+
+
 def looks_like_template(path):
-    """By content, without a parser. Most YAML and JSON is something else, which is no gap but no template."""
+    """By words, without a parser: whether it is worth one. Most YAML and JSON is something else, which is no gap."""
+    if os.path.getsize(path) > LARGEST_BYTES:
+        return False
     with open(path, "rb") as f:
-        head = f.read(HEAD_BYTES)
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = head.decode(encoding, "replace")
-    if "\\" in text:  # "\u0041WS::S3::Bucket" is as good a type
-        text = ESCAPE.sub(lambda m: chr(int(m.group(1), 16)), text)
-    return bool(VERSION.search(text) or (RESOURCES.search(text) and TYPE.search(text)))
+        body = f.read()
+    text = body.decode(encoding_of(body), "replace")
+    if "\\" in text:
+        text = ESCAPE.sub(lambda m: chr(int(m.group(1), 16)) if m.group(1) else "", text)
+    return "AWSTemplateFormatVersion" in text or ("Resources" in text and TYPE.search(text) is not None)
+
+
+def is_template(document):
+    """Whether the document as a whole is one; a text that only quotes one is not."""
+    if not isinstance(document, dict):
+        return False
+    if "AWSTemplateFormatVersion" in document:
+        return True
+    resources = document.get("Resources")
+    if not isinstance(resources, dict):
+        return False
+    return "Transform" in document or any(
+        isinstance(r, dict) and "::" in str(r.get("Type", "")) for r in resources.values()
+    )
 
 
 def files_below(root):
@@ -67,11 +93,9 @@ class Linter:
         self.run = run_template_by_file_path
 
     def is_template(self, path):
-        """Whether the document as a whole is one; a text that only quotes one is not."""
+        """What cannot be read is one, as far as anyone knows."""
         document, errors = self.decode(path)
-        return bool(errors) or (
-            isinstance(document, dict) and ("Resources" in document or "AWSTemplateFormatVersion" in document)
-        )
+        return bool(errors) or is_template(document)
 
     def judge(self, path):
         """(findings, reason why it could not be judged whole or None)."""
@@ -95,17 +119,9 @@ class Linter:
         return found, reason
 
 
-def main():
-    """Everything below the folder."""
-    root = sys.argv[1]
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print
-    report = {"findings": [], "read": [], "others": [], "unparsed": []}
-    mine = []
-    for name in files_below(root):
-        wanted = name.lower().endswith(SUFFIXES) and looks_like_template(os.path.join(root, name))
-        (mine if wanted else report["others"]).append(name)
-    linter = Linter() if mine else None
+def report_of(linter, root, mine, others):
+    """What there is to say of the files of a checkout; ``mine`` are those that look like templates."""
+    report = {"findings": [], "read": [], "others": list(others), "unparsed": []}
     for name in mine:
         path = os.path.join(root, name)
         try:
@@ -122,8 +138,54 @@ def main():
             report["read"].append(name)
         else:
             report["unparsed"].append({"path": name, "reason": reason})
-    answers.write(json.dumps(report))
+    return report
+
+
+def say(answers, answer):
+    """One line."""
+    answers.write(json.dumps(answer) + "\n")
     answers.flush()
+
+
+def judged_by_a_child(answers, linter, root, mine, others):
+    """The child's last act is its answer; if it does not come to it, its parent says so."""
+    child = os.fork()
+    if child == 0:
+        try:
+            say(answers, report_of(linter, root, mine, others))
+        except BaseException as e:
+            sys.stderr.write(type(e).__name__)
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != 0:
+        say(answers, {"ok": False, "error": "Killed" if code < 0 else "the child ended with an error"})
+
+
+def main():
+    """Serve until the input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print
+    linter = None
+    for line in sys.stdin:
+        root = json.loads(line)["root"]
+        mine, others = [], []
+        try:
+            if not os.path.isdir(root):
+                raise FileNotFoundError  # nothing would be found in it, and that would be the answer
+            for name in files_below(root):
+                wanted = name.lower().endswith(SUFFIXES) and looks_like_template(os.path.join(root, name))
+                (mine if wanted else others).append(name)
+            if mine and linter is None:
+                linter = Linter()
+        except Exception as e:
+            say(answers, {"ok": False, "error": type(e).__name__})
+            continue
+        if mine:
+            judged_by_a_child(answers, linter, root, mine, others)
+        else:
+            say(answers, report_of(None, root, [], others))
 
 
 if __name__ == "__main__":

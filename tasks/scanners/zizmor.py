@@ -54,8 +54,15 @@ class Zizmor:
     parse_revision: int = 1
     summary: str = "insecure GitHub Actions workflows, actions and Dependabot settings"
     licence: str = "MIT"
-    # By name alone, as all filters; which of these are pipelines the path decides, and the report names the others.
-    reads: PathFilter = PathFilter(suffixes=(b".yml", b".yaml"))
+    reads: PathFilter = PathFilter(
+        suffixes=(b".yml", b".yaml"),
+        folder=b"/.github/workflows",
+        names=frozenset(
+            stem + suffix
+            for stem in (b"action", b"dependabot", b".pre-commit-config", b".pre-commit-hooks")
+            for suffix in (b".yml", b".yaml")
+        ),
+    )
     limits: Limits = Limits(timeout_s=300, memory_bytes=2 * 1024**3, max_file_bytes=1024**2)
     pace: Pace = Pace(start_s=0.2, file_s=0.01)
     control: Control = field(

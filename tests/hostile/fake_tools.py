@@ -128,12 +128,32 @@ place='"line":1,"end_line":1,"column":1'
 grep -rlsF 'FLAW' . | sort | list '{"path":"%s","rule":"RULE","title":"t","severity":"s",'"$place}"
 printf ']}\\n'
 """
+#: The same, for one checkout after another.
+_SERVED = (
+    """\
+#!/bin/sh
+# Started as: python -I program.py folder; a line of JSON asks for a checkout.
+answer() {
+"""
+    + _PROGRAM.partition("for root; do :; done\n")[2]
+    + """\
+}
+while read -r request; do
+  root=${request#*'"root": "'}
+  root=${root%%'"'*}
+  (answer)
+done
+"""
+)
 #: What each fake does, in the shell.
 SCRIPT = {
     "bandit": _BANDIT,
     "checkov": _CHECKOV,
     "semgrep": _SEMGREP.replace("CALL", CONTROL_CALL).replace("RULE", MARK + CONTROL_RULE),
-    **{tool: _PROGRAM.replace("FLAW", flaw).replace("RULE", rule) for tool, (flaw, rule) in _FILEWISE.items()},
+    **{
+        tool: (_SERVED if tool == "cfn-lint" else _PROGRAM).replace("FLAW", flaw).replace("RULE", rule)
+        for tool, (flaw, rule) in _FILEWISE.items()
+    },
 }
 
 

@@ -66,13 +66,14 @@ def test_what_zizmor_cannot_read_is_a_gap(tmp_path: Path) -> None:
         **{f".github/workflows/binary{n}.yml": b"\0\xff\xfe%d" % n for n in range(5)},
         ".github/workflows/huge.yml": OPEN + b"# filling\n" * 120_000,
         "values.yaml": b"no: [pipeline\n",
+        "openapi.yaml": b"# filling\n" * 120_000,
     }
     Repository(tmp_path / "org" / "odd").commit(files)
     told = night(tmp_path / "home", tmp_path / "org", tools=["zizmor"])
     unread = dict(told.unread("odd", "zizmor"))
     read = {".github/workflows/good.yml", ".github/workflows/bomb.yml"}
     assert {path for path, rule in told.open("odd", "zizmor") if rule == INJECTION} == read
-    assert set(unread) == set(files) - {*read, "values.yaml"}
+    assert set(unread) == set(files) - {*read, "values.yaml", "openapi.yaml"}
     assert {unread.pop(".github/workflows/huge.yml")} != {"unparsable"} == set(unread.values())
 
 
@@ -149,6 +150,17 @@ def test_cfn_lint_is_not_blinded(tmp_path: Path) -> None:
     trap = b"import os\nos._exit(77)\n"
     escaped = b'{"Resources": {"B": {"Type": "\\u0041WS::S3::Bucket", "Properties": {"NoSuchProperty": 1}}}}\n'
     files = {f"t/{n}.yaml": TEMPLATE.replace(b"CONFIG", config) for n, config in enumerate(CONFIGS)}
+    # No version, and a type that no plain search for ``Type: AWS::`` finds.
+    bare = b"Resources:\n  B:\n    Type: TYPE\n    Properties: {NoSuchProperty: 1}\n"
+    types = (
+        b">-\n      AWS::S3::Bucket",
+        b"# x\n      AWS::S3::Bucket",
+        b"&t AWS::S3::Bucket",
+        b"!!str AWS::S3::Bucket",
+    )
+    files |= {f"bare/{n}.yaml": bare.replace(b"TYPE", written) for n, written in enumerate(types)}
+    files["bare/key.yaml"] = bare.replace(b"TYPE", b"AWS::S3::Bucket").replace(b"Resources", b'"\\U00000052esources"')
+    files["bare/broken.yaml"] = bare.replace(b"TYPE", b'"A\\\n      WS::S3::Bucket"')
     files |= {"escaped.json": escaped, "t/[a-z]*.TEMPLATE": TEMPLATE.replace(b"CONFIG", b"")}
     files |= {".hidden/new\nline.yml": TEMPLATE.replace(b"CONFIG", b"regions: [x]")}
     rc = b"ignore_checks: [E, W, I]\nignore_templates: ['**']\nappend_rules: [rules]\n"
@@ -172,6 +184,7 @@ def test_what_cfn_lint_cannot_read_is_a_gap_and_what_is_no_template_is_none(tmp_
         "broken.yaml": b"AWSTemplateFormatVersion: [\n",
         "bomb.yaml": bomb,
         "deep.json": b'{"AWSTemplateFormatVersion": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        "wide.json": b'{"Resources": {"A": {"Type": "AWS::SNS::Topic"}}}'.decode().encode("utf-16-le"),
         "twice.json": b'{"Resources": {"A": {"Type": "AWS::SNS::Topic"}, "A": {"Type": "AWS::SNS::Topic"}}}',
     }
     others = {
@@ -179,6 +192,8 @@ def test_what_cfn_lint_cannot_read_is_a_gap_and_what_is_no_template_is_none(tmp_
         "pod.yaml": b"kind: Pod\n",
         "quoting.yaml": b"text: |\n  Resources:\n    A: {Type: AWS::SNS::Topic}\n",
         "package.json": b'{"name": "x"}',
+        "rules.yaml": b"Resources: {limits: {text: 'std::string'}}\n",
+        "places.json": b'{"AWSTemplateFormatVersion": [' + b'"x",' * 1_500_000 + b'"x"]}',
     }
     Repository(tmp_path / "org" / "odd").commit({**files, **others})
     told = night(tmp_path / "home", tmp_path / "org", tools=["cfn-lint"])
