@@ -85,9 +85,13 @@ class Scanning:
                 else:
                     elsewhere.append(p)
             for p in elsewhere:
-                future = self._sharing.taken(p)
-                row = future.result() if future is not None else None
-                rows.append(row if row is not None else self._scan(state, p, self._sharing))
+                row: Scan | None = None
+                while row is None:
+                    future = self._sharing.taken(p)
+                    row = future.result() if future is not None else None
+                    if row is None and self._sharing.claim(p):  # else somebody has taken it along once more
+                        row = self._scan(state, p, self._sharing)
+                rows.append(row)
         finally:
             bad = any(r.outcome in (Outcome.FAILED, Outcome.TIMEOUT) for r in rows)
             self.patrol.progress.end(state.repo.slug, failed=bad)

@@ -37,6 +37,8 @@ MAX_BYTES = 64 * 1024**2
 MAX_FILES = 10_000
 #: Seconds a call may take: it is short if all is well, and if not, each scan has its own limit.
 TIMEOUT_S = 120.0
+#: What it should take by the tool's rough pace: one that is killed was for nothing.
+MAX_SECONDS = TIMEOUT_S / 2
 #: Weight of a file beside its bytes when the seconds of a call are divided among its scans.
 _FILE_BYTES = 4096
 
@@ -137,22 +139,34 @@ class Sharing:
         jobs: list[Job] = []
         size, files = own.size_bytes, len(own.read)
         try:
-            for state, p in chosen:
-                job = self._prepared(state, p)
+            for n, (state, p) in enumerate(chosen):
+                job = self.ready(p) or self._prepared(state, p)
                 if job is None:
                     continue
-                fits = size + job.size_bytes <= MAX_BYTES and files + len(job.read) <= MAX_FILES
-                if fits and job.read and _is_small(job):
-                    jobs.append(job)
-                    size, files = size + job.size_bytes, files + len(job.read)
-                else:
+                if not job.read or not _is_small(job):
                     with self._lock:
                         self._ready[p.scope] = job
                     self._settle(p.scope, None)
+                    continue
+                size, files = size + job.size_bytes, files + len(job.read)
+                if not _fits(own, size, files):
+                    self._put_back(chosen[n:], job)
+                    del chosen[n:]  # from here on they are another's
+                    break
+                jobs.append(job)
             yield jobs
         finally:
             for _, p in chosen:
                 self._settle(p.scope, None)
+
+    def _put_back(self, chosen: Sequence[tuple[RepoState, Planned]], ready: Job) -> None:
+        """For the next call; the first of them is ``ready``."""
+        with self._lock:
+            for state, p in chosen:
+                self._waiting.setdefault(p.tool, {})[p.scope] = (state, p)
+            self._ready[chosen[0][1].scope] = ready
+        for _, p in chosen:
+            self._settle(p.scope, None)
 
     def _prepared(self, state: RepoState, p: Planned) -> Job | None:
         try:
@@ -254,6 +268,12 @@ class Sharing:
             files |= {there: checkout.files[name] for there, name in names.items()}
             parts.append(_Written(job=job, root=root, checkout=checkout, names=names))
         return folder, files, parts
+
+
+def _fits(own: Job, size_bytes: int, files: int) -> bool:
+    """Whether a call may take so much, by size and by the tool's rough pace."""
+    seconds = own.scanner.pace.seconds(files, size_bytes)
+    return size_bytes <= MAX_BYTES and files <= MAX_FILES and seconds <= MAX_SECONDS
 
 
 def _is_small(job: Job) -> bool:

@@ -85,7 +85,7 @@ class Semgrep:
         suffixes=suffixes_of(("python", "javascript", "typescript", "java", "go", "ruby", "php"))
     )
     limits: Limits = Limits(timeout_s=1800, memory_bytes=6 * 1024**3, max_file_bytes=5 * 1024**2)
-    pace: Pace = Pace(start_s=2.5, file_s=0.05)
+    pace: Pace = Pace(start_s=2.5, file_s=0.1)
     control: Control = field(
         default_factory=lambda: Control(
             files={"control.py": f"{CONTROL_CALL}(1)\n".encode()}, rule_id=CONTROL_RULE, path="control.py"

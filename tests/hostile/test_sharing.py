@@ -8,6 +8,7 @@ import pytest
 
 from tasks.lake.lake import Lake
 from tasks.patrol import sharing
+from tasks.scanners.bandit import BANDIT
 from tests.builders import Repository
 from tests.hostile.fake_tools import FLAW, RULE, fake_tool
 from tests.hostile.nights import Night, night
@@ -106,3 +107,13 @@ def test_a_file_that_blinds_a_shared_call_blinds_only_its_own_scan(tmp_path: Pat
         assert told.said(slug, "bandit") == ("partial" if bad else "ok", None)
         assert told.open(slug, "bandit") == {("a.py", RULE["bandit"])}
         assert told.unread(slug, "bandit") == ({("a.py", "unreadable_by_tool")} if bad else set())
+
+
+def test_a_call_takes_no_more_along_than_it_has_time_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    org, how = tmp_path / "org", {"bandit": {"binary": fake_tool(tmp_path / "b", "bandit")}}
+    for slug in SLUGS:
+        Repository(org / slug).commit({"a.py": FLAW["bandit"] + b"\n# " + slug.encode() + b"\n"})
+    monkeypatch.setattr(sharing, "MAX_SECONDS", BANDIT.pace.seconds(3, 0) + 0.001)
+    told = night(tmp_path / "home", org, tools=["bandit"], each_tool=how, workers=1)
+    assert told.starts.count("bandit") == 1 + len(SLUGS) // 3, "the control, and three repositories a call"
+    assert all(told.open(slug, "bandit") for slug in SLUGS)
