@@ -19,7 +19,7 @@ MAX_NAMES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapGroup:
-    """One reason and tool: how many scans or paths, in which repositories, and what to do."""
+    """One reason: how many scans or paths of which tool or tools, in which repositories, and what to do."""
 
     reason_code: str
     tool: str
@@ -85,6 +85,7 @@ def group_gaps(
 ) -> tuple[GapGroup, ...]:
     """Group (reason_code, tool, outcome, slug) entries; new (reason, tool) pairs first, then by count.
 
+    Tools that tell the same of the same repositories share a group: a repository that cannot be read is one line.
     ``known`` are the pairs of the run before; None when there was none, and then nothing counts as new.
     """
     count: Counter[tuple[str, str]] = Counter()
@@ -94,17 +95,21 @@ def group_gaps(
         count[reason, tool] += 1
         outcome.setdefault((reason, tool), what)
         names[reason, tool][slug] = None
+    alike: defaultdict[tuple[str, str, int, bool, frozenset[str]], list[str]] = defaultdict(list)
+    for (reason, tool), n in count.items():
+        is_new = known is not None and (reason, tool) not in known
+        alike[reason, outcome[reason, tool], n, is_new, frozenset(names[reason, tool])].append(tool)
     groups = [
         GapGroup(
             reason_code=reason,
-            tool=tool,
-            outcome=outcome[reason, tool],
-            count=n,
-            repositories=tuple(sorted(names[reason, tool])[:MAX_NAMES]),
-            repository_count=len(names[reason, tool]),
-            is_new=known is not None and (reason, tool) not in known,
+            tool=", ".join(sorted(tools)),
+            outcome=what,
+            count=n * len(tools),
+            repositories=tuple(sorted(slugs)[:MAX_NAMES]),
+            repository_count=len(slugs),
+            is_new=is_new,
         )
-        for (reason, tool), n in count.items()
+        for (reason, what, n, is_new, slugs), tools in alike.items()
     ]
     return tuple(sorted(groups, key=lambda g: (not g.is_new, -g.count, g.reason_code, g.tool)))
 

@@ -96,6 +96,18 @@ def test_new_gaps_are_marked_and_come_first(pipe: Screen) -> None:
     assert " signal " in rows[0]
 
 
+def test_tools_that_tell_the_same_of_the_same_repositories_share_a_line(pipe: Screen) -> None:
+    broken = [("corrupt", tool, "failed", slug) for tool in ("zizmor", "bandit", "checkov") for slug in "ab"]
+    own = [("corrupt", "semgrep", "failed", "a"), ("timeout", "bandit", "timeout", "a")]
+    groups = group_gaps([*broken, *own], frozenset({("corrupt", "checkov")}))
+    assert [(g.reason_code, g.tool, g.count, g.repositories, g.is_new) for g in groups] == [
+        ("corrupt", "bandit, zizmor", 4, ("a", "b"), True),
+        ("corrupt", "semgrep", 1, ("a",), True),
+        ("timeout", "bandit", 1, ("a",), True),
+        ("corrupt", "checkov", 2, ("a", "b"), False),
+    ]
+
+
 def test_no_gap_is_said_in_so_many_words(pipe: Screen) -> None:
     said = pipe.of(summary())
     assert said.index("Everything expected was looked at.") < said.index("Coverage")
