@@ -60,7 +60,7 @@ def plan_artifact(text: str) -> None:
 
 
 def artifacts(summary: RunSummary) -> None:
-    """Coverage (a row a tool) and gaps (a row a reason and tool, new ones first)."""
+    """Coverage (a row a tool) and gaps (a row a reason, new ones first)."""
     coverage = [{"tool": tool, **{o: counts.get(o, 0) for o in OUTCOMES}} for tool, counts in summary.coverage.items()]
     create_table_artifact(coverage, key="coverage", description=for_artifact(summary.sentence(), 500))
     rows = [
@@ -68,7 +68,6 @@ def artifacts(summary: RunSummary) -> None:
             "new": "new" if g.is_new else "",
             "outcome": g.outcome,
             "reason": g.reason_code,
-            "tool": g.tool,
             "count": g.count,
             "repositories": for_artifact(", ".join(g.repositories), 300)
             + (
@@ -76,6 +75,7 @@ def artifacts(summary: RunSummary) -> None:
                 if g.repository_count > len(g.repositories)
                 else ""
             ),
+            "tool": g.tool,
             "remedy": g.remedy,
         }
         for g in summary.gaps[:MAX_ROWS]

@@ -264,7 +264,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[list[dict[str, An
 Tables = dict[str, tuple[list[dict[str, Any]], str]]
 
 
-def test_the_gaps_artifact_has_a_row_a_reason_and_tool(tables: Tables) -> None:
+def test_the_gaps_artifact_has_a_row_a_reason(tables: Tables) -> None:
     publish.artifacts(summary(gap("signal", 8, repositories=("a", "b"), repository_count=7, is_new=True)))
     rows, description = tables["gaps"]
     assert rows == [
