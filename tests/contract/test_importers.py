@@ -28,6 +28,13 @@ EXPECTED = REAL_REPORTS / "expected.tsv"
 pytestmark = pytest.mark.parametrize("importer", IMPORTERS, ids=lambda i: i.name)
 
 
+#: Paths of the gaps that real reports must give: their tools say of themselves what they did not read.
+GAPS = {
+    ("sarif", "appendix_k4.sarif"): ["", " src/crypto/hash.cpp"],
+    ("sarif", "issue_10191.json"): [""],
+}
+
+
 def read(importer: ports.Importer, data: bytes) -> list[Reported]:
     return list(importer.parse(io.BytesIO(data), KEY))
 
@@ -103,4 +110,5 @@ def test_real_reports_give_as_many_records_as_they_hold(importer):
     for name, count in mine:
         with (REAL_REPORTS / importer.name / name).open("rb") as f:
             records = list(importer.parse(f, KEY))
-        assert (name, len(told(records, Observation)), told(records, Gap)) == (name, count, [])
+        gaps = sorted(g["path"] for g in told(records, Gap))
+        assert (name, len(told(records, Observation)), gaps) == (name, count, GAPS.get((importer.name, name), []))

@@ -103,6 +103,19 @@ def test_nothing_closes_where_a_report_may_know_more(house: House) -> None:
     assert bring(house, report("R3")).fixed == 2
 
 
+def test_nothing_closes_at_a_path_that_the_tool_says_it_could_not_read(house: House) -> None:
+    first = report("R1", "R2")
+    first["runs"][0]["results"][1]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] = "b.py"
+    bring(house, first)
+    place = {"physicalLocation": {"artifactLocation": {"uri": "a.py"}}}
+    notice = {"level": "error", "message": {"text": "could not parse a.py"}, "locations": [place]}
+    invocations = [{"executionSuccessful": True, "toolExecutionNotifications": [notice]}]
+    summary = bring(house, report(invocations=invocations))
+    assert (summary.fixed, summary.has_gaps) == (1, True)
+    assert status(house) == {"R1": "open", "R2": "fixed"}
+    assert verify(house.lake()) == []
+
+
 def test_a_tool_called_as_a_scanner_does_not_touch_its_scope(house: House) -> None:
     flaws = status(house, "fake")
     bring(house, report(driver="Fake"))
