@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from tasks.core.keys import HmacKey
 from tasks.core.masking import MASK, mask_message, short
-from tasks.core.reports import Reported, ReportedTool, ReportError, tool_name
+from tasks.core.reports import RecordNames, Reported, ReportedTool, ReportError, tool_name
 from tasks.core.types import Gap, Kind, Observation
 from tasks.importers.json_stream import BrokenError, Mark, Path, Want, walk
 from tasks.importers.sarif_names import OWN_ANCHOR, OWN_OCCURRENCE, Naming
@@ -81,8 +81,10 @@ class Sarif:
         text = head.replace(b"\0", b"").lower()
         return text.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and (b"sarif" in text or b'"runs"' in text)
 
-    def parse(self, stream: BinaryIO, key: HmacKey) -> Iterator[Reported]:
+    def parse(self, stream: BinaryIO, key: HmacKey, names: RecordNames | None = None) -> Iterator[Reported]:
         """As ``tasks.core.ports.Importer``: one observation a result, whatever its kind."""
+        names = names or RecordNames()
+        names.next_file()
         start = stream.tell()
         runs, missing = _context(stream)
         stream.seek(start)
@@ -92,7 +94,7 @@ class Sarif:
                 yield Reported(tool=run.tool, item=Gap(path="", reason_code="report_incomplete", detail=detail))
             for gap in _noticed(run):
                 yield Reported(tool=run.tool, item=gap)
-        yield from _results(stream, runs, key)
+        yield from _results(stream, runs, Naming(key, names))
         if missing:
             for run in {r.tool.name: r for r in runs.values()}.values():
                 yield Reported(tool=run.tool, item=Gap(path="", reason_code="report_incomplete", detail=missing))
@@ -213,8 +215,7 @@ def _wanted_results(at: Path) -> Want:
     return Want.SKIP
 
 
-def _results(stream: BinaryIO, runs: dict[int, _Run], key: HmacKey) -> Iterator[Reported]:
-    naming = Naming(key)
+def _results(stream: BinaryIO, runs: dict[int, _Run], naming: Naming) -> Iterator[Reported]:
     unread: dict[str, int] = {}
     by_tool = {run.tool.name: run.tool for run in runs.values()}
     try:
@@ -223,7 +224,9 @@ def _results(stream: BinaryIO, runs: dict[int, _Run], key: HmacKey) -> Iterator[
                 continue
             run = runs[at[1]]
             try:
-                yield Reported(tool=run.tool, item=_observation(run, value, naming))
+                yield Reported(
+                    tool=run.tool, item=naming.names.numbered(run.tool.name, _observation(run, value, naming))
+                )
             except (TypeError, ValueError, OverflowError, RecursionError) as e:
                 count = unread[run.tool.name] = unread.get(run.tool.name, 0) + 1
                 if count <= _MAX_GAPS:

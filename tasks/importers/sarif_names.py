@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tasks.core.identity import FP_VERSION, normalise, occurrence_uid
+from tasks.core.identity import FP_VERSION, normalise
 from tasks.core.keys import HmacKey
+from tasks.core.reports import RecordNames
 from tasks.core.types import Kind, digest
 from tasks.importers.sarif_rules import as_object
 
@@ -21,33 +22,26 @@ _NUMBERS = re.compile(rb"\d+")
 
 
 class Naming:
-    """Anchors of a file's results, and which of them are the same."""
+    """Anchors of a file's results; ``names`` are shared by all files of a call."""
 
-    def __init__(self, key: HmacKey) -> None:
+    def __init__(self, key: HmacKey, names: RecordNames) -> None:
         self._key = key
-        self._places: dict[bytes, dict[bytes, int]] = {}
-        self._times: dict[tuple[str, str], int] = {}
+        self.names = names
 
     def keyed(self, text: str) -> str:
         """A name for a text that may be source."""
         return self._key.name(text.encode("utf-8", "surrogateescape"), purpose="report-text")
 
     def of(self, tool: str, rule_id: str, at: tuple[Any, ...], said: str, result: dict[str, Any]) -> tuple[str, str]:
-        """(anchor, occurrence). The same result twice is two occurrences of one anchor."""
+        """(anchor, occurrence), the latter not yet told from that of an equal result."""
         own = as_object(result.get("partialFingerprints"))
         anchor, occurrence = own.get(OWN_ANCHOR), own.get(OWN_OCCURRENCE)
         if not (isinstance(anchor, str) and _UID.match(anchor)):
             basis = digest(tool, rule_id, *at[:3], self.keyed(_steady(result) or _folded(said)))
-            here = bytes.fromhex(digest(*at))[:12]
-            places = self._places.setdefault(bytes.fromhex(basis)[:16], {})
-            anchor = digest(FP_VERSION, Kind.CODE, basis, places.setdefault(here, len(places)))
+            anchor = digest(FP_VERSION, Kind.CODE, basis, self.names.ordinal(basis, digest(*at)))
             occurrence = None
         if not (isinstance(occurrence, str) and _UID.match(occurrence)):
             occurrence = digest(anchor, *at)
-        nth = self._times.get((tool, occurrence), 0)
-        self._times[tool, occurrence] = nth + 1
-        if nth:
-            occurrence = occurrence_uid(anchor_uid=occurrence, path="", line=None, blob=None, nth=nth)
         return anchor, occurrence
 
 

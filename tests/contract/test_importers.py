@@ -16,7 +16,7 @@ import pytest
 from tasks.core import ports
 from tasks.core.keys import HmacKey
 from tasks.core.reasons import REASONS
-from tasks.core.reports import Reported, ReportError, tool_name
+from tasks.core.reports import RecordNames, Reported, ReportError, tool_name
 from tasks.core.types import Gap, Observation
 from tasks.importers import IMPORTERS
 from tests.contract.samples import REAL_REPORTS
@@ -49,7 +49,7 @@ def told(records: list[Reported], kind: type) -> list[dict[str, Any]]:
 
 def test_satisfies_the_port(importer):
     assert importer.revision >= 1
-    assert list(inspect.signature(importer.parse).parameters) == ["stream", "key"]
+    assert list(inspect.signature(importer.parse).parameters) == ["stream", "key", "names"]
     assert tool_name(importer.name) == importer.name
 
 
@@ -72,6 +72,15 @@ def test_reads_its_samples_as_expected(importer):
 def test_the_same_file_gives_the_same_names(importer):
     for path in samples(importer):
         assert read(importer, path.read_bytes()) == read(importer, path.read_bytes())
+
+
+def test_two_files_of_a_call_share_their_names_and_one_has_no_uid_twice(importer):
+    for path in samples(importer):
+        names = RecordNames()
+        first, second = (list(importer.parse(io.BytesIO(path.read_bytes()), KEY, names)) for _ in range(2))
+        assert first == second == read(importer, path.read_bytes())
+        uids = [(r.tool.name, r.item.occurrence_uid) for r in first if isinstance(r.item, Observation)]
+        assert len(uids) == len(set(uids))
 
 
 def test_anything_else_is_refused_with_advice(importer):

@@ -60,6 +60,21 @@ def bring(house: House, document: Any, *, dry_run: bool = False, **more: Any) ->
         return import_reports(lake, request, read_files(request.files, KEY), dry_run=dry_run)
 
 
+def bring_all(house: House, *documents: Any) -> ImportSummary:
+    """All of them in one call."""
+    files = tuple(house.place / f"report{n}.sarif" for n in range(len(documents)))
+    for path, document in zip(files, documents, strict=True):
+        path.write_text(json.dumps(document), "utf-8")
+    return bring(house, documents[0], files=files)
+
+
+def moved(document: dict[str, Any], *lines: int) -> dict[str, Any]:
+    """The report with its results at other lines."""
+    for result, line in zip(document["runs"][0]["results"], lines, strict=True):
+        result["locations"][0]["physicalLocation"]["region"] = {"startLine": line}
+    return document
+
+
 def status(house: House, tool: str = "import/lint") -> dict[str, str]:
     return {f["rule_id"]: f["status"] for f in house.rows("findings") if f["tool"] == tool}
 
@@ -83,6 +98,37 @@ def test_the_same_file_again_changes_nothing(house: House) -> None:
     assert [t.known for t in summary.tools] == [True]
     assert summary.run_id is None
     assert house.lake().snapshot().seq == seq
+
+
+def test_the_same_file_twice_in_a_call_is_said_once(house: House) -> None:
+    twins = moved(report("R1", "R1", "R2"), 1, 1, 2)
+    (tool,) = bring_all(house, twins, twins).tools
+    assert (tool.records, tool.repeated) == (3, 3)
+    assert verify(house.lake()) == []
+    assert [t.known for t in bring(house, twins).tools] == [True]
+
+
+def test_files_that_overlap_add_up(house: House) -> None:
+    (tool,) = bring_all(house, moved(report("R1", "R2"), 3, 7), moved(report("R2", "R3"), 7, 9)).tools
+    assert (tool.records, tool.repeated) == (3, 1)
+    assert status(house) == {"R1": "open", "R2": "open", "R3": "open"}
+    assert verify(house.lake()) == []
+
+
+def test_equal_results_at_two_lines_are_two_findings_in_two_files_as_in_one(house: House) -> None:
+    assert bring_all(house, moved(report("R1"), 3), moved(report("R1"), 50)).opened == 2
+    anchors = {f["anchor_uid"] for f in house.rows("findings") if f["tool"] == "import/lint"}
+    assert verify(house.lake()) == []
+    bring(house, moved(report("R1", "R1"), 3, 50))
+    assert {f["anchor_uid"] for f in house.rows("findings") if f["tool"] == "import/lint"} == anchors
+
+
+def test_results_that_differ_in_a_column_are_no_repetition(house: House) -> None:
+    plain, grave = report("R1"), report("R1")
+    grave["runs"][0]["results"][0]["level"] = "error"
+    (tool,) = bring_all(house, plain, grave, plain).tools
+    assert (tool.records, tool.repeated) == (2, 1)
+    assert verify(house.lake()) == []
 
 
 def test_a_newer_file_fixes_what_is_gone_and_an_older_one_opens_it_again(house: House) -> None:
