@@ -1,8 +1,8 @@
 """Import of report files into the lake: one scope ``import/<tool>`` a tool, of its own.
 
 What one import reads of a tool is all that this tool says of the repository and ref: several files or runs of one tool
-add up, a record that several files hold counts once, and what an earlier import had and this one lacks is fixed. A scanner's own scope is never touched. No patrol
-expects an imported scope; its age is in the view ``freshness``.
+add up, a record that several files hold counts once, and what an earlier import had and this one lacks is fixed. A
+scanner's own scope is never touched. No patrol expects an imported scope; its age is in the view ``freshness``.
 """
 
 from __future__ import annotations
@@ -311,11 +311,18 @@ def _batch(
                 commit=result.commit or None,
                 result=result,
                 before=before.result_name if before else None,
+                other_tool=before is not None and _differs(before, result),
+                same_paths=None,  # a report does not say which files it read
             )
             for before, result in work
             if before is None or before.result_name != result.result_name
         ],
     )
+
+
+def _differs(before: ScopeState, result: ScanResult) -> bool:
+    """Whether another version of the tool or another revision of the importer speaks."""
+    return (before.rules_digest, before.config_digest) != (result.rules_digest, result.config_digest)
 
 
 def _scan(before: ScopeState | None, result: ScanResult, row: dict[str, Any]) -> Scan:

@@ -140,6 +140,20 @@ def test_a_newer_file_fixes_what_is_gone_and_an_older_one_opens_it_again(house: 
     assert verify(house.lake()) == []
 
 
+def test_what_is_gone_with_another_version_of_the_tool_may_not_be_fixed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(version: str, *rules: str) -> dict[str, str]:
+        bring(house, report(*rules, tool={"driver": {"name": "Lint", "version": version}}))
+        return {f["rule_id"]: f["fixed_reason"] for f in house.rows("findings") if f["fixed_reason"]}
+
+    gone("1", "R1", "R2", "R3", "R4")
+    assert gone("1", "R2", "R3", "R4") == {"R1": "not_seen"}
+    assert gone("2", "R3", "R4")["R2"] == "code_or_tool"
+    monkeypatch.setattr(type(SARIF), "revision", SARIF.revision + 1)
+    assert gone("2", "R4")["R3"] == "code_or_tool"
+
+
 def test_nothing_closes_where_a_report_may_know_more(house: House) -> None:
     bring(house, report("R1", "R2"))
     summary = bring(house, json.dumps(report("R2", "R3"))[:-3])
