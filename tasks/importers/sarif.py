@@ -22,7 +22,7 @@ from tasks.importers.json_stream import BrokenError, Mark, Path, Want, walk
 from tasks.importers.sarif_names import OWN_ANCHOR, OWN_OCCURRENCE, Naming
 from tasks.importers.sarif_notices import ended, notice_gaps
 from tasks.importers.sarif_places import Bases, Place, lines
-from tasks.importers.sarif_rules import Rules, as_list, as_object, cwes, level, secretive, text_of
+from tasks.importers.sarif_rules import Rules, as_list, as_object, cwes, level, secretive, text_of, words_of
 
 _COMMIT = re.compile(r"^[0-9a-fA-F]{40}(?:[0-9a-fA-F]{24})?$")
 _PLACEHOLDER = re.compile(r"\{\d+\}")
@@ -263,9 +263,7 @@ def _observation(run: _Run, result: Any, naming: Naming) -> Observation:
     found = cwes(result, rule)
     said = _message(run, result, rule)
     quiet = secretive(rule_id, rule, found)
-    title = text_of(rule.get("shortDescription")) or ("" if quiet else mask_message(said))
-    name = rule.get("name")
-    title = title or (name if isinstance(name, str) else "") or rule_id
+    title = words_of(rule, rule_id) or ("" if quiet else mask_message(said)) or rule_id
     rule_id = _clean(rule_id, 200)
     where = (_clean(place.path, _PATH) if place.path is not None else "", _clean(place.outside or "", _LONG))
     at = (*where, logical, first, last, json.dumps(physical.get("region"), sort_keys=True, default=str))

@@ -123,6 +123,22 @@ def test_no_value_is_handed_over(document: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "title"),
+    [
+        ({"shortDescription": {"text": "Short."}, "fullDescription": {"text": "Full."}, "name": "N"}, "Short."),
+        ({"fullDescription": {"text": "A rule\n of 1.5 words. And more."}, "name": "N"}, "A rule of 1.5 words."),
+        ({"fullDescription": {"text": " "}, "name": "NoEval"}, "NoEval"),
+        ({"fullDescription": {"text": "x" * 5000}}, "x" * 299 + "…"),
+        ({"name": "R1"}, f"found {WORD}"),
+        ({"name": 3, "shortDescription": 3}, f"found {WORD}"),
+    ],
+)
+def test_a_message_is_the_title_only_where_the_rule_has_no_words(rule: dict[str, Any], title: str) -> None:
+    tool = {"driver": {"name": "T", "rules": [{"id": "R1", **rule}]}}
+    assert one(result(message={"text": f"found {WORD}"}), tool=tool).title == title
+
+
+@pytest.mark.parametrize(
     "odd",
     [
         3, None, [], "x", {"ruleId": 4}, {"ruleId": "R", "locations": 3}, {"ruleId": "R", "locations": [3]},
