@@ -106,11 +106,13 @@ def export_sarif(
     there is any.
     """
     from flows.cli_lake import _lake_dir
+    from flows.means import key_if_there
     from tasks.lake.lake import Lake
     from tasks.patrol.exporting import sarif_log
 
     opened = Lake.open(_lake_dir(lake, config), key_id=None, create=False)
-    log = sarif_log(opened, repos=tuple(repo or ()), tools=tuple(tool or ()), run_id=run)
+    key = key_if_there(load(config, lake=lake))
+    log = sarif_log(opened, repos=tuple(repo or ()), tools=tuple(tool or ()), run_id=run, key=key)
     if output is None:
         for piece in log.pieces:
             sys.stdout.write(piece)

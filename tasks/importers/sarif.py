@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from tasks.core.keys import HmacKey
@@ -19,7 +19,7 @@ from tasks.core.masking import MASK, mask_message, short
 from tasks.core.reports import RecordNames, Reported, ReportedTool, ReportError, tool_name
 from tasks.core.types import Gap, Kind, Observation
 from tasks.importers.json_stream import BrokenError, Mark, Path, Want, walk
-from tasks.importers.sarif_names import OWN_ANCHOR, OWN_OCCURRENCE, Naming
+from tasks.importers.sarif_names import OWN, Naming
 from tasks.importers.sarif_notices import ended, notice_gaps
 from tasks.importers.sarif_places import Bases, Place, lines
 from tasks.importers.sarif_rules import Rules, as_list, as_object, cwes, level, secretive, text_of, words_of
@@ -269,6 +269,10 @@ def _observation(run: _Run, result: Any, naming: Naming) -> Observation:
     at = (*where, logical, first, last, json.dumps(physical.get("region"), sort_keys=True, default=str))
     anchor, occurrence = naming.of(run.tool.name, rule_id, at, said, result)
     help_uri = rule.get("helpUri")
+    extra = _extra(result, rule, place, found, naming)
+    ours = naming.come_home(result)
+    if ours is not None:
+        return replace(ours, extra={**extra, **ours.extra})
     return Observation(
         anchor_uid=anchor,
         occurrence_uid=occurrence,
@@ -281,7 +285,7 @@ def _observation(run: _Run, result: Any, naming: Naming) -> Observation:
         line_end=last,
         resource=logical or None,
         url=_clean(help_uri, _LONG) if isinstance(help_uri, str) and help_uri.startswith("http") else None,
-        extra=_extra(result, rule, place, found, naming),
+        extra=extra,
     )
 
 
@@ -314,7 +318,7 @@ def _extra(result: dict[str, Any], rule: Any, place: Place, found: list[str], na
         _clean(k, 80): naming.keyed(v)[:32]
         for part in ("fingerprints", "partialFingerprints")
         for k, v in as_object(result.get(part)).items()
-        if isinstance(v, str) and k not in (OWN_ANCHOR, OWN_OCCURRENCE)
+        if isinstance(v, str) and k not in OWN
     }
     if prints:
         extra["fingerprints"] = json.dumps(prints, sort_keys=True)

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tasks.core.errors import UsageError
+from tasks.core.keys import HmacKey
 from tasks.core.reasons import GAP_OUTCOMES
 from tasks.core.text import one_line
 from tasks.core.types import Gap, Kind, Observation, Outcome, ScopeState, digest
@@ -25,8 +26,10 @@ class SarifLog:
     gaps: int
 
 
-def sarif_log(lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run_id: str | None) -> SarifLog:
-    """The open findings of the chosen scopes as of a run (None: the newest).
+def sarif_log(
+    lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run_id: str | None, key: HmacKey | None = None
+) -> SarifLog:
+    """The open findings of the chosen scopes as of a run (None: the newest), sealed with ``key`` if it is the lake's.
 
     Raises UsageError: no such run, or nothing in the lake is chosen (an empty log would read as "nothing is open").
     """
@@ -42,12 +45,14 @@ def sarif_log(lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run
             advice="`nightwarden query 'SELECT DISTINCT slug, tool FROM scopes'` lists them.",
         )
     states.sort(key=lambda s: (s.slug, s.repo_id, s.ref, s.tool))
+    if key is not None and key.key_id != lake.key_id:
+        key = None  # what another key masked is not ours to vouch for
     try:
         own = version("nightwarden")
     except PackageNotFoundError:
         own = ""
     return SarifLog(
-        pieces=sarif_pieces((_scope(snapshot, s, rows[s.repo_id]) for s in states), version=own),
+        pieces=sarif_pieces((_scope(snapshot, s, rows[s.repo_id]) for s in states), version=own, key=key),
         scopes=len(states),
         gaps=sum(1 for s in states if s.gaps or str(s.outcome) in GAP_OUTCOMES or _never(s)),
     )

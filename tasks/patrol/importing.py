@@ -25,6 +25,7 @@ from tasks.core.errors import UsageError
 from tasks.core.keys import HmacKey
 from tasks.core.ports import Importer
 from tasks.core.reports import RecordNames, Reported, ReportedTool, ReportError, tool_name
+from tasks.core.sealing import written
 from tasks.core.text import one_line
 from tasks.core.types import Cause, Gap, Kind, Observation, Outcome, Scan, ScanResult, ScopeState, Unit, digest
 from tasks.importers import IMPORTERS
@@ -369,8 +370,8 @@ def _newer(a: ReportedTool, b: ReportedTool) -> ReportedTool:
 
 def _form(o: Observation) -> bytes:
     """An observation as it enters the name of a result."""
-    told = [o.anchor_uid, o.occurrence_uid, o.rule_id, o.title, o.severity_tool, o.path, o.line_start, o.line_end]
-    return json.dumps([*told, o.resource, o.url, sorted(o.extra.items())]).encode() + b"\n"
+    told = [o.anchor_uid, o.occurrence_uid, o.rule_id, sorted(written(o).items())]
+    return json.dumps(told, sort_keys=True).encode() + b"\n"
 
 
 # -- files -----------------------------------------------------------------------------------------------------
