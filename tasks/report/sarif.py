@@ -211,7 +211,7 @@ def _invocation(s: ScopeReport) -> dict[str, Any]:
 def _notification(gap: Gap) -> dict[str, Any]:
     what = gap.path or "the scan as a whole"
     note: dict[str, Any] = {
-        "level": "error",
+        "level": "note" if gap.reason_code == "switched_off" else "error",
         "descriptor": {"id": gap.reason_code},
         "message": {"text": f"not read: {what}: {gap.reason_code}{f' ({gap.detail})' if gap.detail else ''}"},
     }
