@@ -60,7 +60,8 @@ def _tell(summary: ImportSummary, *, dry_run: bool) -> None:
     out = Console(highlight=False, markup=False, soft_wrap=True)
     for t in summary.tools:
         state = "known already, nothing changed" if t.known else "would be written" if dry_run else "written"
-        out.print(f"{one_line(summary.slug)} {one_line(summary.ref)} {t.tool}: {t.records} records, {state}")
+        twice = f" ({t.repeated} more stand in several files)" if t.repeated else ""
+        out.print(f"{one_line(summary.slug)} {one_line(summary.ref)} {t.tool}: {t.records} records{twice}, {state}")
         for gap in t.gaps[:_MAX_GAPS_SHOWN]:
             out.print(f"  not read: {one_line(gap.path) or 'the report as a whole'}: {gap.reason_code}, {gap.detail}")
         if len(t.gaps) > _MAX_GAPS_SHOWN:
@@ -105,11 +106,13 @@ def export_sarif(
     there is any.
     """
     from flows.cli_lake import _lake_dir
+    from flows.means import key_if_there
     from tasks.lake.lake import Lake
     from tasks.patrol.exporting import sarif_log
 
     opened = Lake.open(_lake_dir(lake, config), key_id=None, create=False)
-    log = sarif_log(opened, repos=tuple(repo or ()), tools=tuple(tool or ()), run_id=run)
+    key = key_if_there(load(config, lake=lake))
+    log = sarif_log(opened, repos=tuple(repo or ()), tools=tuple(tool or ()), run_id=run, key=key)
     if output is None:
         for piece in log.pieces:
             sys.stdout.write(piece)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
-from tasks.core.keys import HmacKey, load_or_create, passing
+from tasks.core.keys import HmacKey, load_if_there, load_or_create, passing
 from tasks.core.origins import PackSource
 from tasks.core.ports import PlatformTool, Scanner
 from tasks.core.process import ProcessRunner
@@ -95,6 +95,12 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
             upgrade_s=settings.upgrade_minutes * 60,
         )
+
+
+def key_if_there(settings: Settings) -> HmacKey | None:
+    """The key, for what may be done without it and never makes one. Raises UsageError: others may read it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return load_if_there(settings.key_path)
 
 
 @contextmanager

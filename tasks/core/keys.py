@@ -44,6 +44,11 @@ def passing() -> HmacKey:
     return HmacKey(secrets.token_bytes(_KEY_BYTES))
 
 
+def load_if_there(path: Path) -> HmacKey | None:
+    """The key of the file; None when there is none, or none that this user may read. Raises UsageError as below."""
+    return load_or_create(path) if os.access(path, os.R_OK) else None
+
+
 def load_or_create(path: Path) -> HmacKey:
     """Read the key file, or make it (mode 0600, exclusive, flushed) when there is none.
 

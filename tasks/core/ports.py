@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from tasks.core.keys import HmacKey
-from tasks.core.reports import Reported
+from tasks.core.reports import RecordNames, Reported
 from tasks.core.types import (
     Command,
     Control,
@@ -173,8 +173,11 @@ class Importer(Protocol):
         """Whether the first bytes of a file (4 KiB are enough) look like this format."""
         ...
 
-    def parse(self, stream: BinaryIO, key: HmacKey) -> Iterator[Reported]:
+    def parse(self, stream: BinaryIO, key: HmacKey, names: RecordNames | None = None) -> Iterator[Reported]:
         """The records of a seekable file, each said of its tool; every tool is named at least once.
+
+        ``names`` is one for all files of a call (None: the file is alone); no two records of a tool in a file have one
+        ``occurrence_uid``.
 
         A record that cannot be read is a gap with its place. A gap with an empty path says that more than that may be
         missing: then nothing closes. No snippet and no secret value is handed over. Raises ReportError: it is another

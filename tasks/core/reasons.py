@@ -179,8 +179,8 @@ _ALL = (
     ),
     Reason(
         code="report_incomplete",
-        meaning="An imported report is cut off, refers to other files, or says itself that the tool did not finish: "
-        "there may be more findings. None is closed by it.",
+        meaning="An imported report is cut off, refers to other files, or says itself that the tool did not finish "
+        "or, where there is a path, had trouble there: there may be more findings. None of that place is closed by it.",
         remedy="Make the report anew and import it again; `scan_gaps.detail` says what is missing.",
     ),
     # paths

@@ -3,36 +3,28 @@
 A file is read twice: results may stand before the rules and artifacts they refer to. Identity: rule, place, logical
 location and the steadiest thing a result offers (a fingerprint of a known kind, else its message without white space
 and numbers), keyed, and an ordinal among equal ones. What a result quotes is not kept: no snippet, no message
-arguments, no message at all where the rule is about secrets.
+arguments, no message at all where the rule is about secrets. What our own export sealed comes back as it was.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
-from tasks.core.identity import FP_VERSION, normalise, occurrence_uid
 from tasks.core.keys import HmacKey
 from tasks.core.masking import MASK, mask_message, short
-from tasks.core.reports import Reported, ReportedTool, ReportError, tool_name
-from tasks.core.types import Gap, Kind, Observation, digest
+from tasks.core.reports import RecordNames, Reported, ReportedTool, ReportError, tool_name
+from tasks.core.types import Gap, Kind, Observation
 from tasks.importers.json_stream import BrokenError, Mark, Path, Want, walk
+from tasks.importers.sarif_names import OWN, Naming
+from tasks.importers.sarif_notices import ended, notice_gaps
 from tasks.importers.sarif_places import Bases, Place, lines
-from tasks.importers.sarif_rules import Rules, as_list, as_object, cwes, level, secretive, text_of
+from tasks.importers.sarif_rules import Rules, as_list, as_object, cwes, level, secretive, text_of, words_of
 
-#: Fingerprints that stay when lines move, by name without its version (§3.27.16, §3.27.17), best first. Others, as the
-#: hash of a whole file or a column, change with every edit.
-_STEADY = ("primarylocationlinehash", "matchbasedid", "contexthash", "scanprimarylocationhash", "contextregionhash")
-#: What our own export writes: a result that comes home keeps its name.
-OWN_ANCHOR, OWN_OCCURRENCE = "nightwardenAnchor/v1", "nightwardenOccurrence/v1"
-_HASH = re.compile(r"^[0-9A-Fa-f]{8,}(?:[:_-]\d+)?$")
-_UID = re.compile(r"^[0-9a-f]{64}$")
 _COMMIT = re.compile(r"^[0-9a-fA-F]{40}(?:[0-9a-fA-F]{24})?$")
-_NUMBERS = re.compile(rb"\d+")
 _PLACEHOLDER = re.compile(r"\{\d+\}")
 _RUN_PARTS = frozenset(
     {"tool", "originalUriBaseIds", "versionControlProvenance", "invocations", "externalPropertyFileReferences"}
@@ -40,6 +32,7 @@ _RUN_PARTS = frozenset(
 _ADVICE = "A SARIF 2.1.0 file is wanted: an object with `version` and `runs`. Have the tool write that version."
 _MAX_GAPS = 1000
 _LONG = 500
+_PATH = 4000
 
 
 @dataclass(slots=True)
@@ -68,7 +61,7 @@ class _Run:
             name=tool_name(name if isinstance(name, str) else ""),
             version=short(next((v for v in said if isinstance(v, str)), ""), 100),
             commit=commit.lower() if isinstance(commit, str) and _COMMIT.match(commit) else None,
-            looked_at=_ended(self.parts.get("invocations")),
+            looked_at=ended(self.parts.get("invocations")),
         )
 
     # slots of what ``prepare`` makes
@@ -81,15 +74,17 @@ class Sarif:
     """The importer."""
 
     name = "sarif"
-    revision = 1
+    revision = 2
 
     def sniff(self, head: bytes) -> bool:
         """Whether the beginning of a file looks like SARIF in UTF-8 or UTF-16."""
         text = head.replace(b"\0", b"").lower()
         return text.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and (b"sarif" in text or b'"runs"' in text)
 
-    def parse(self, stream: BinaryIO, key: HmacKey) -> Iterator[Reported]:
+    def parse(self, stream: BinaryIO, key: HmacKey, names: RecordNames | None = None) -> Iterator[Reported]:
         """As ``tasks.core.ports.Importer``: one observation a result, whatever its kind."""
+        names = names or RecordNames()
+        names.next_file()
         start = stream.tell()
         runs, missing = _context(stream)
         stream.seek(start)
@@ -97,7 +92,9 @@ class Sarif:
             yield Reported(tool=run.tool)
             for detail in _holes(run):
                 yield Reported(tool=run.tool, item=Gap(path="", reason_code="report_incomplete", detail=detail))
-        yield from _results(stream, runs, key)
+            for gap in _noticed(run):
+                yield Reported(tool=run.tool, item=gap)
+        yield from _results(stream, runs, Naming(key, names))
         if missing:
             for run in {r.tool.name: r for r in runs.values()}.values():
                 yield Reported(tool=run.tool, item=Gap(path="", reason_code="report_incomplete", detail=missing))
@@ -193,19 +190,17 @@ def _holes(run: _Run) -> Iterator[str]:
             break
 
 
-def _ended(invocations: Any) -> datetime | None:
-    """The newest end (else start) of an invocation, UTC; what lies in the future is not believed."""
-    found = []
-    for invocation in map(as_object, as_list(invocations)):
-        said = invocation.get("endTimeUtc", invocation.get("startTimeUtc"))
-        try:
-            at = datetime.fromisoformat(str(said))
-            at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-        except (ValueError, OverflowError):
-            continue
-        if at <= datetime.now(UTC):
-            found.append(at)
-    return max(found, default=None)
+def _noticed(run: _Run) -> Iterator[Gap]:
+    """What the tool itself says that it could not read or do."""
+
+    def path_of(location: Mapping[str, Any]) -> str | None:
+        artifact = _artifact(run, dict(location))
+        path = run.bases.place(artifact).path
+        folder = path == "." or str(artifact.get("uri", "")).endswith("/")
+        return None if path is None or folder else _clean(path, _PATH)
+
+    driver = as_object(run.rules.tool.get("driver"))
+    return notice_gaps(run.parts.get("invocations"), driver, f"runs[{run.index}]", path_of)
 
 
 # -- results -------------------------------------------------------------------------------------------------
@@ -220,8 +215,7 @@ def _wanted_results(at: Path) -> Want:
     return Want.SKIP
 
 
-def _results(stream: BinaryIO, runs: dict[int, _Run], key: HmacKey) -> Iterator[Reported]:
-    naming = _Naming(key)
+def _results(stream: BinaryIO, runs: dict[int, _Run], naming: Naming) -> Iterator[Reported]:
     unread: dict[str, int] = {}
     by_tool = {run.tool.name: run.tool for run in runs.values()}
     try:
@@ -230,7 +224,9 @@ def _results(stream: BinaryIO, runs: dict[int, _Run], key: HmacKey) -> Iterator[
                 continue
             run = runs[at[1]]
             try:
-                yield Reported(tool=run.tool, item=_observation(run, value, naming))
+                yield Reported(
+                    tool=run.tool, item=naming.names.numbered(run.tool.name, _observation(run, value, naming))
+                )
             except (TypeError, ValueError, OverflowError, RecursionError) as e:
                 count = unread[run.tool.name] = unread.get(run.tool.name, 0) + 1
                 if count <= _MAX_GAPS:
@@ -254,7 +250,7 @@ def _why(error: Exception, value: Any) -> str:
     return f"{words} has another form" if words.isidentifier() else "it has another form"
 
 
-def _observation(run: _Run, result: Any, naming: _Naming) -> Observation:
+def _observation(run: _Run, result: Any, naming: Naming) -> Observation:
     """One result. Raises TypeError or ValueError, naming the part, when it has another form."""
     if not isinstance(result, dict):
         raise TypeError("result")
@@ -267,14 +263,16 @@ def _observation(run: _Run, result: Any, naming: _Naming) -> Observation:
     found = cwes(result, rule)
     said = _message(run, result, rule)
     quiet = secretive(rule_id, rule, found)
-    title = text_of(rule.get("shortDescription")) or ("" if quiet else mask_message(said))
-    name = rule.get("name")
-    title = title or (name if isinstance(name, str) else "") or rule_id
+    title = words_of(rule, rule_id) or ("" if quiet else mask_message(said)) or rule_id
     rule_id = _clean(rule_id, 200)
-    where = (_clean(place.path, 4000) if place.path is not None else "", _clean(place.outside or "", _LONG))
+    where = (_clean(place.path, _PATH) if place.path is not None else "", _clean(place.outside or "", _LONG))
     at = (*where, logical, first, last, json.dumps(physical.get("region"), sort_keys=True, default=str))
     anchor, occurrence = naming.of(run.tool.name, rule_id, at, said, result)
     help_uri = rule.get("helpUri")
+    extra = _extra(result, rule, place, found, naming)
+    ours = naming.come_home(result)
+    if ours is not None:
+        return replace(ours, extra={**extra, **ours.extra})
     return Observation(
         anchor_uid=anchor,
         occurrence_uid=occurrence,
@@ -287,11 +285,11 @@ def _observation(run: _Run, result: Any, naming: _Naming) -> Observation:
         line_end=last,
         resource=logical or None,
         url=_clean(help_uri, _LONG) if isinstance(help_uri, str) and help_uri.startswith("http") else None,
-        extra=_extra(result, rule, place, found, naming),
+        extra=extra,
     )
 
 
-def _extra(result: dict[str, Any], rule: Any, place: Place, found: list[str], naming: _Naming) -> dict[str, str]:
+def _extra(result: dict[str, Any], rule: Any, place: Place, found: list[str], naming: Naming) -> dict[str, str]:
     """What has no column of its own; text of the report only in short, known forms."""
     extra = {"importer": "sarif"}
     if found:
@@ -320,7 +318,7 @@ def _extra(result: dict[str, Any], rule: Any, place: Place, found: list[str], na
         _clean(k, 80): naming.keyed(v)[:32]
         for part in ("fingerprints", "partialFingerprints")
         for k, v in as_object(result.get(part)).items()
-        if isinstance(v, str) and k not in (OWN_ANCHOR, OWN_OCCURRENCE)
+        if isinstance(v, str) and k not in OWN
     }
     if prints:
         extra["fingerprints"] = json.dumps(prints, sort_keys=True)
@@ -386,54 +384,6 @@ def _message(run: _Run, result: dict[str, Any], rule: Any) -> str:
         return ""
     plain = _string(text, "message")
     return _PLACEHOLDER.sub(MASK, plain) if message.get("arguments") else plain
-
-
-class _Naming:
-    """Anchors of a file's results, and which of them are the same."""
-
-    def __init__(self, key: HmacKey) -> None:
-        self._key = key
-        self._places: dict[bytes, dict[bytes, int]] = {}
-        self._times: dict[tuple[str, str], int] = {}
-
-    def keyed(self, text: str) -> str:
-        """A name for a text that may be source."""
-        return self._key.name(text.encode("utf-8", "surrogateescape"), purpose="report-text")
-
-    def of(self, tool: str, rule_id: str, at: tuple[Any, ...], said: str, result: dict[str, Any]) -> tuple[str, str]:
-        """(anchor, occurrence). The same result twice is two occurrences of one anchor."""
-        own = as_object(result.get("partialFingerprints"))
-        anchor, occurrence = own.get(OWN_ANCHOR), own.get(OWN_OCCURRENCE)
-        if not (isinstance(anchor, str) and _UID.match(anchor)):
-            basis = digest(tool, rule_id, *at[:3], self.keyed(_steady(result) or _folded(said)))
-            here = bytes.fromhex(digest(*at))[:12]
-            places = self._places.setdefault(bytes.fromhex(basis)[:16], {})
-            anchor = digest(FP_VERSION, Kind.CODE, basis, places.setdefault(here, len(places)))
-            occurrence = None
-        if not (isinstance(occurrence, str) and _UID.match(occurrence)):
-            occurrence = digest(anchor, *at)
-        nth = self._times.get((tool, occurrence), 0)
-        self._times[tool, occurrence] = nth + 1
-        if nth:
-            occurrence = occurrence_uid(anchor_uid=occurrence, path="", line=None, blob=None, nth=nth)
-        return anchor, occurrence
-
-
-def _steady(result: dict[str, Any]) -> str:
-    """The best fingerprint of a known kind that looks like a hash (some tools write a sentence there), or ""."""
-    best: tuple[int, str] | None = None
-    for part in ("fingerprints", "partialFingerprints"):
-        for name, value in as_object(result.get(part)).items():
-            plain = name.partition("/")[0].lower()
-            if plain in _STEADY and isinstance(value, str) and _HASH.match(value):
-                candidate = (_STEADY.index(plain), f"{plain}={value}")
-                best = min(best, candidate) if best else candidate
-    return best[1] if best else ""
-
-
-def _folded(said: str) -> str:
-    """A message without what moves when lines do: white space and numbers."""
-    return _NUMBERS.sub(b"#", normalise(said.encode("utf-8", "surrogateescape"))).decode("utf-8", "surrogateescape")
 
 
 def _string(value: Any, what: str) -> str:

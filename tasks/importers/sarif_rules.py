@@ -10,6 +10,8 @@ from typing import Any
 _CWE = re.compile(r"(?i)\bcwe[-_/: ]{0,2}0*([1-9]\d{0,4})\b")
 #: Rules about values that must not be read: of them only what the rule itself says is kept.
 _SECRETIVE = re.compile(r"(?i)secret|passw|passphrase|credential|token|api.?key|private.?key|hard.?coded|\bleak")
+_SENTENCE = re.compile(r"(?<=[.!?]) ")
+_LONG = 2000
 _SECRET_CWES = frozenset({"CWE-259", "CWE-321", "CWE-522", "CWE-798"})
 
 JsonObject = Mapping[str, Any]
@@ -29,6 +31,15 @@ def text_of(value: Any) -> str:
     """The text of a message or multiformatMessageString."""
     text = as_object(value).get("text")
     return text if isinstance(text, str) else ""
+
+
+def words_of(rule: JsonObject, rule_id: str) -> str:
+    """What a rule says of itself: its short description, else the first sentence of the full one, else a name that is
+    not its id; "" when it has no words."""
+    full = " ".join(text_of(rule.get("fullDescription"))[:_LONG].split())
+    name = rule.get("name")
+    said = (text_of(rule.get("shortDescription")), _SENTENCE.split(full, maxsplit=1)[0], name)
+    return next((s for s in said if isinstance(s, str) and s.strip() and s != rule_id), "")
 
 
 @dataclass(slots=True)

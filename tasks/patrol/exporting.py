@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tasks.core.errors import UsageError
+from tasks.core.keys import HmacKey
 from tasks.core.reasons import GAP_OUTCOMES
-from tasks.core.text import one_line
 from tasks.core.types import Gap, Kind, Observation, Outcome, ScopeState, digest
 from tasks.lake.lake import Lake, Snapshot
+from tasks.patrol.naming import PACK
 from tasks.report.sarif import ScopeReport, sarif_pieces
 
 
@@ -25,8 +26,10 @@ class SarifLog:
     gaps: int
 
 
-def sarif_log(lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run_id: str | None) -> SarifLog:
-    """The open findings of the chosen scopes as of a run (None: the newest).
+def sarif_log(
+    lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run_id: str | None, key: HmacKey | None = None
+) -> SarifLog:
+    """The open findings of the chosen scopes as of a run (None: the newest), sealed with ``key`` if it is the lake's.
 
     Raises UsageError: no such run, or nothing in the lake is chosen (an empty log would read as "nothing is open").
     """
@@ -35,21 +38,25 @@ def sarif_log(lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run
         raise UsageError("the lake has no run yet", advice="Run `nightwarden patrol` or `nightwarden import` first.")
     rows = {r["repo_id"]: r for r in snapshot.table("repositories").to_pylist()}
     sources = sorted({r["source"] for r in rows.values()})
-    states = [s for s in snapshot.scope_states(sources).values() if _chosen(s, repos, tools)]
+    known = snapshot.scope_states(sources).values()
+    packs = _faulty_packs(known)
+    states = [s for s in known if _chosen(s, repos, tools)]
     if not states:
         raise UsageError(
             "no repository or tool of the lake is chosen",
             advice="`nightwarden query 'SELECT DISTINCT slug, tool FROM scopes'` lists them.",
         )
     states.sort(key=lambda s: (s.slug, s.repo_id, s.ref, s.tool))
+    if key is not None and key.key_id != lake.key_id:
+        key = None  # what another key masked is not ours to vouch for
     try:
         own = version("nightwarden")
     except PackageNotFoundError:
         own = ""
     return SarifLog(
-        pieces=sarif_pieces((_scope(snapshot, s, rows[s.repo_id]) for s in states), version=own),
+        pieces=sarif_pieces((_scope(snapshot, s, rows[s.repo_id], packs) for s in states), version=own, key=key),
         scopes=len(states),
-        gaps=sum(1 for s in states if s.gaps or str(s.outcome) in GAP_OUTCOMES or _never(s)),
+        gaps=sum(1 for s in states if s.gaps or str(s.outcome) in GAP_OUTCOMES or _never(s) or s.tool in packs),
     )
 
 
@@ -57,21 +64,34 @@ def _chosen(s: ScopeState, repos: tuple[str, ...], tools: tuple[str, ...]) -> bo
     return (not repos or any(fnmatchcase(s.slug, p) for p in repos)) and (not tools or s.tool in tools)
 
 
+def _faulty_packs(states: Iterable[ScopeState]) -> dict[str, tuple[Gap, ...]]:
+    """By tool, the rule packs of which something does not run: no scan of that tool is whole (as for ``--only``, they
+    count whichever repositories are chosen)."""
+    found: dict[str, tuple[Gap, ...]] = {}
+    for s in sorted(states, key=lambda s: s.slug):
+        if s.repo_id.startswith(PACK) and str(s.outcome) in GAP_OUTCOMES:
+            gap = Gap(path="", reason_code=s.reason_code or "rule_broken", detail=f"{s.slug}: {s.detail}")
+            found[s.tool] = (*found.get(s.tool, ()), gap)
+    return found
+
+
 def _never(s: ScopeState) -> bool:
-    """Whether no tool has ever read what there is to read."""
-    return s.evidence_at is None and s.outcome is not Outcome.NOTHING_TO_READ
+    """Whether no tool has ever read what there is to read, and not because it is switched off."""
+    return s.evidence_at is None and s.outcome not in (Outcome.NOTHING_TO_READ, Outcome.SKIPPED)
 
 
-def _scope(snapshot: Snapshot, s: ScopeState, repo: dict[str, Any]) -> ScopeReport:
-    """One scope: its observations that are open findings, and findings that stand because their place was not read."""
+def _scope(snapshot: Snapshot, s: ScopeState, repo: dict[str, Any], packs: dict[str, tuple[Gap, ...]]) -> ScopeReport:
+    """One scope: its observations that are open findings, and findings that the newest look did not rule out."""
     found = {f["anchor_uid"]: f for f in snapshot.findings_of([(s.repo_id, s.ref, s.tool)]) if f["status"] == "open"}
     names = [s.result_name] if s.result_name else []
     seen = [o for o in snapshot.observations_of(names).get(s.result_name or "", ()) if o.anchor_uid in found]
     there = {o.anchor_uid for o in seen}
-    left = [_standing(f) for anchor, f in found.items() if anchor not in there]
     gaps = list(snapshot.gaps_of(names).get(s.result_name or "", ()))
-    if (str(s.outcome) in GAP_OUTCOMES and s.outcome is not Outcome.PARTIAL) or _never(s):
-        gaps.append(Gap(path="", reason_code=s.reason_code or str(s.outcome), detail=s.detail))
+    unread = {g.path for g in gaps}
+    left = [_standing(f, _why_kept(f, unread, s.tool in packs)) for anchor, f in found.items() if anchor not in there]
+    gaps += _of_the_whole(s)
+    if not s.repo_id.startswith(PACK):
+        gaps += packs.get(s.tool, ())
     looked = s.evidence_at is not None or s.outcome is Outcome.NOTHING_TO_READ
     assert snapshot.run is not None
     return ScopeReport(
@@ -89,12 +109,30 @@ def _scope(snapshot: Snapshot, s: ScopeState, repo: dict[str, Any]) -> ScopeRepo
     )
 
 
-def _standing(f: dict[str, Any]) -> Observation:
+def _of_the_whole(s: ScopeState) -> list[Gap]:
+    """Why the scope as a whole was not read."""
+    if s.evidence_at is None and s.outcome is Outcome.SKIPPED:
+        return [Gap(path="", reason_code="switched_off", detail=s.detail)]
+    if (str(s.outcome) in GAP_OUTCOMES and s.outcome is not Outcome.PARTIAL) or _never(s):
+        return [Gap(path="", reason_code=s.reason_code or str(s.outcome), detail=s.detail)]
+    return []
+
+
+def _why_kept(f: dict[str, Any], unread: set[str], rules_failed: bool) -> str:
+    """Why a finding stands that the newest look did not see."""
+    if unread & {"", f["path"]}:
+        return "its place was not read by the newest look"
+    if rules_failed:
+        return "not all rules ran in the newest look"
+    return "one of its places was not read by the newest look, or its rule did not run"
+
+
+def _standing(f: dict[str, Any], why: str) -> Observation:
     """A finding that the newest look neither saw nor ruled out."""
     same = ("anchor_uid", "rule_id", "title", "severity_tool", "path", "line_start", "line_end", "resource")
     return Observation(
         **{n: f[n] for n in same},
         occurrence_uid=digest(f["anchor_uid"], "standing"),
         kind=Kind(f["kind"]),
-        extra={"standing": one_line("its place was not read by the newest look")},
+        extra={"standing": why},
     )

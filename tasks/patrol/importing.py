@@ -1,8 +1,8 @@
 """Import of report files into the lake: one scope ``import/<tool>`` a tool, of its own.
 
 What one import reads of a tool is all that this tool says of the repository and ref: several files or runs of one tool
-add up, and what an earlier import had and this one lacks is fixed. A scanner's own scope is never touched. No patrol
-expects an imported scope; its age is in the view ``freshness``.
+add up, a record that several files hold counts once, and what an earlier import had and this one lacks is fixed. A
+scanner's own scope is never touched. No patrol expects an imported scope; its age is in the view ``freshness``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import Any, BinaryIO, cast
 from tasks.core.errors import UsageError
 from tasks.core.keys import HmacKey
 from tasks.core.ports import Importer
-from tasks.core.reports import Reported, ReportedTool, ReportError, tool_name
+from tasks.core.reports import RecordNames, Reported, ReportedTool, ReportError, tool_name
+from tasks.core.sealing import written
 from tasks.core.text import one_line
 from tasks.core.types import Cause, Gap, Kind, Observation, Outcome, Scan, ScanResult, ScopeState, Unit, digest
 from tasks.importers import IMPORTERS
@@ -54,10 +55,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolImport:
-    """What became of one tool's records. ``known`` says that the scope holds exactly this already."""
+    """What became of one tool's records. ``known`` says that the scope holds exactly this already; ``repeated`` are
+    records beside ``records`` that stand in several of the files."""
 
     tool: str
     records: int
+    repeated: int
     gaps: tuple[Gap, ...]
     known: bool
 
@@ -81,13 +84,18 @@ class ImportSummary:
 
 @dataclass(slots=True)
 class ToolReport:
-    """What the files say of one tool; ``content`` digests it in the order of the files."""
+    """What the files say of one tool; ``content`` digests it in the order of the files.
+
+    ``repeated`` counts records that an earlier file holds already, the same in every column: they are left out.
+    """
 
     tool: ReportedTool
     importer: Importer
     observations: list[Observation] = field(default_factory=list)
     gaps: dict[tuple[str, str], Gap] = field(default_factory=dict)
     content: Any = field(default_factory=hashlib.sha256)
+    repeated: int = 0
+    uids: set[str] = field(default_factory=set)
 
     def add(self, record: Reported) -> None:
         """One more record."""
@@ -98,7 +106,10 @@ class ToolReport:
             if old is not None and item.detail not in old.detail:
                 item = replace(item, detail=one_line(f"{old.detail}; {item.detail}", 1000))
             self.gaps[item.path, item.reason_code] = item
+        elif item is not None and item.occurrence_uid in self.uids:
+            self.repeated += 1
         elif item is not None:
+            self.uids.add(item.occurrence_uid)
             self.content.update(_form(item))
             self.observations.append(item)
 
@@ -117,12 +128,13 @@ def read_files(files: Iterable[Path], key: HmacKey, watch: Watcher = lambda _don
     sizes = [_size(p) for p in paths]
     total, before = 2 * sum(sizes), 0
     reports: dict[str, ToolReport] = {}
+    names = RecordNames()
     for path, size in zip(paths, sizes, strict=True):
         with _opened(path) as raw:
             importer = importer_of(raw, path)
             counted = cast(BinaryIO, io.BufferedReader(_Counted(raw, before, total, watch), 1 << 20))
             try:
-                for record in importer.parse(counted, key):
+                for record in importer.parse(counted, key, names):
                     report = reports.get(record.tool.name)
                     if report is None:
                         report = reports[record.tool.name] = ToolReport(tool=record.tool, importer=importer)
@@ -162,7 +174,8 @@ def import_reports(lake: Lake, request: Request, reports: dict[str, ToolReport],
         before = states.get((row["repo_id"], ref, tool))
         result = _result(report, tool, row, ref, began)
         known = before is not None and _holds(before, result, report.tool.looked_at)
-        told.append(ToolImport(tool=tool, records=len(result.observations), gaps=result.gaps, known=known))
+        count = len(result.observations)
+        told.append(ToolImport(tool=tool, records=count, repeated=report.repeated, gaps=result.gaps, known=known))
         if not known:
             work.append((before, result))
     summary = ImportSummary(slug=row["slug"], ref=ref, run_id=None, tools=tuple(told))
@@ -299,11 +312,18 @@ def _batch(
                 commit=result.commit or None,
                 result=result,
                 before=before.result_name if before else None,
+                other_tool=before is not None and _differs(before, result),
+                same_paths=None,  # a report does not say which files it read
             )
             for before, result in work
             if before is None or before.result_name != result.result_name
         ],
     )
+
+
+def _differs(before: ScopeState, result: ScanResult) -> bool:
+    """Whether another version of the tool or another revision of the importer speaks."""
+    return (before.rules_digest, before.config_digest) != (result.rules_digest, result.config_digest)
 
 
 def _scan(before: ScopeState | None, result: ScanResult, row: dict[str, Any]) -> Scan:
@@ -350,8 +370,8 @@ def _newer(a: ReportedTool, b: ReportedTool) -> ReportedTool:
 
 def _form(o: Observation) -> bytes:
     """An observation as it enters the name of a result."""
-    told = [o.anchor_uid, o.occurrence_uid, o.rule_id, o.title, o.severity_tool, o.path, o.line_start, o.line_end]
-    return json.dumps([*told, o.resource, o.url, sorted(o.extra.items())]).encode() + b"\n"
+    told = [o.anchor_uid, o.occurrence_uid, o.rule_id, sorted(written(o).items())]
+    return json.dumps(told, sort_keys=True).encode() + b"\n"
 
 
 # -- files -----------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """SARIF 2.1.0 as a stream: one run for each (repository, ref, tool), never more than one in memory.
 
-Levels come from the tool's own severity by ``LEVELS``; the exact word stays in ``properties.severity_tool``. What was
-not read is a notification of the run's invocation, which then says ``executionSuccessful: false``. A scope that was
-never read has no ``results`` at all: by the standard (§3.14.23) an empty array would mean that nothing was found.
+Levels come from the tool's own severity by ``LEVELS``; the exact word stays in ``properties.severity_tool``, beside all
+other columns of the observation. What was not read is a notification of the run's invocation, which then says
+``executionSuccessful: false``. A scope that was never read has no ``results`` at all: by the standard (§3.14.23) an
+empty array would mean that nothing was found.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from tasks.core.keys import HmacKey
+from tasks.core.sealing import sealed, written
 from tasks.core.types import Gap, Observation
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -36,7 +39,9 @@ LEVELS = {
 }
 _CWE = re.compile(r"CWE-(\d+)")
 _ROOT = "SRCROOT"
-_URI = re.compile(r"^https?://[\x21-\x7e]+$")
+#: An absolute address (RFC 3986): brackets only around an address of IPv6, a percent sign only before two hex digits.
+_PART = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
+_URI = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:(?://(?:[^/@\[\]]*@)?\[[0-9A-Fa-f:.]+\](?=[:/?#]|$))?{_PART}(?:#{_PART})?")
 _KINDS = frozenset({"notApplicable", "pass", "fail", "review", "open", "informational"})
 _BASELINES = frozenset({"new", "unchanged", "updated"})
 
@@ -60,11 +65,12 @@ class ScopeReport:
     findings: dict[str, tuple[str, datetime]]
 
 
-def sarif_pieces(scopes: Iterable[ScopeReport], *, version: str) -> Iterator[str]:
-    """The log in pieces of text; ``version`` is that of this program."""
+def sarif_pieces(scopes: Iterable[ScopeReport], *, version: str, key: HmacKey | None = None) -> Iterator[str]:
+    """The log in pieces of text; ``version`` is that of this program. With the lake's ``key`` each result bears a seal
+    by which an import knows it for ours."""
     yield f'{{"$schema":{json.dumps(SCHEMA_URI)},"version":"2.1.0","properties":{_json({"exporter": version})},"runs":['
     for n, scope in enumerate(scopes):
-        yield f"{',' if n else ''}\n{_json(_run(scope))}"
+        yield f"{',' if n else ''}\n{_json(_run(scope, key))}"
     yield "]}"
 
 
@@ -72,7 +78,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
 
 
-def _run(s: ScopeReport) -> dict[str, Any]:
+def _run(s: ScopeReport, key: HmacKey | None) -> dict[str, Any]:
     ordered = sorted(
         s.observations, key=lambda o: (o.path or "", o.line_start or 0, o.rule_id, o.anchor_uid, o.occurrence_uid)
     )
@@ -86,31 +92,41 @@ def _run(s: ScopeReport) -> dict[str, Any]:
     cwes = sorted({c for o in ordered for c in _cwes(o)}, key=int)
     if cwes:
         driver["supportedTaxonomies"] = [{"name": "CWE", "index": 0}]
-    provenance: dict[str, Any] = {"repositoryUri": _uri(s.url), "mappedTo": {"uriBaseId": _ROOT}}
-    if s.commit:
-        provenance["revisionId"] = s.commit
-    if s.ref.startswith("refs/heads/"):
-        provenance["branch"] = s.ref.removeprefix("refs/heads/")
     run: dict[str, Any] = {
         "tool": {"driver": driver},
         "automationDetails": {"id": f"nightwarden/{s.slug}/{s.ref}/{s.tool}/"},
-        "versionControlProvenance": [provenance],
         "originalUriBaseIds": {_ROOT: {"description": {"text": "The root of the repository."}}},
         "invocations": [_invocation(s)],
         "columnKind": "unicodeCodePoints",
         "properties": {"repo_id": s.repo_id, "slug": s.slug, "ref": s.ref, "tool": s.tool},
     }
+    provenance = _provenance(s)
+    if provenance:
+        run["versionControlProvenance"] = [provenance]
     if cwes:
         run["taxonomies"] = [{"name": "CWE", "organization": "MITRE", "taxa": [{"id": c} for c in cwes]}]
     if s.looked_at is not None:
         taxa = {c: n for n, c in enumerate(cwes)}
-        run["results"] = [_result(o, s, index, taxa) for o in ordered]
+        run["results"] = [_result(o, s, index, taxa, key) for o in ordered]
     return run
+
+
+def _provenance(s: ScopeReport) -> dict[str, Any]:
+    """Where the code comes from; empty where there is no address, as of a rule pack: the standard wants one."""
+    uri = _uri(s.url)
+    if not _URI.fullmatch(uri):
+        return {}
+    provenance: dict[str, Any] = {"repositoryUri": uri, "mappedTo": {"uriBaseId": _ROOT}}
+    if s.commit:
+        provenance["revisionId"] = s.commit
+    if s.ref.startswith("refs/heads/"):
+        provenance["branch"] = s.ref.removeprefix("refs/heads/")
+    return provenance
 
 
 def _rule(o: Observation) -> dict[str, Any]:
     rule: dict[str, Any] = {"id": o.rule_id, "shortDescription": {"text": o.title}}
-    if o.url and _URI.match(o.url):
+    if o.url and o.url.startswith(("https://", "http://")) and _URI.fullmatch(o.url):
         rule["helpUri"] = o.url
     tags = [f"external/cwe/cwe-{int(c):03}" for c in _cwes(o)]
     if tags:
@@ -122,18 +138,20 @@ def _cwes(o: Observation) -> list[str]:
     return [str(int(c)) for c in _CWE.findall(o.extra.get("cwe", ""))]
 
 
-def _result(o: Observation, s: ScopeReport, index: dict[str, int], taxa: dict[str, int]) -> dict[str, Any]:
+def _result(
+    o: Observation, s: ScopeReport, index: dict[str, int], taxa: dict[str, int], key: HmacKey | None
+) -> dict[str, Any]:
     kind = o.extra.get("result_kind", "fail")
     kind = kind if kind in _KINDS else "fail"
     level = LEVELS.get((o.severity_tool or "").lower(), "warning") if kind == "fail" else "none"
-    properties: dict[str, Any] = {"kind": str(o.kind), "severity_tool": o.severity_tool, "facts": dict(o.extra)}
+    properties = written(o)
     prints = {"nightwardenAnchor/v1": o.anchor_uid, "nightwardenOccurrence/v1": o.occurrence_uid}
+    if key is not None:
+        prints["nightwardenSeal/v1"] = sealed(o, key)
     if o.anchor_uid in s.findings:
         uid, first_seen = s.findings[o.anchor_uid]
         prints["nightwardenFinding/v1"] = uid
         properties["first_seen_at"] = first_seen.isoformat()
-    if o.commit:
-        properties["commit"] = o.commit
     result: dict[str, Any] = {
         "ruleId": o.rule_id,
         "ruleIndex": index[o.rule_id],
@@ -193,7 +211,7 @@ def _invocation(s: ScopeReport) -> dict[str, Any]:
 def _notification(gap: Gap) -> dict[str, Any]:
     what = gap.path or "the scan as a whole"
     note: dict[str, Any] = {
-        "level": "error",
+        "level": "note" if gap.reason_code == "switched_off" else "error",
         "descriptor": {"id": gap.reason_code},
         "message": {"text": f"not read: {what}: {gap.reason_code}{f' ({gap.detail})' if gap.detail else ''}"},
     }

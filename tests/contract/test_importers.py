@@ -16,7 +16,7 @@ import pytest
 from tasks.core import ports
 from tasks.core.keys import HmacKey
 from tasks.core.reasons import REASONS
-from tasks.core.reports import Reported, ReportError, tool_name
+from tasks.core.reports import RecordNames, Reported, ReportError, tool_name
 from tasks.core.types import Gap, Observation
 from tasks.importers import IMPORTERS
 from tests.contract.samples import REAL_REPORTS
@@ -26,6 +26,13 @@ KEY = HmacKey(bytes(range(32)))
 EXPECTED = REAL_REPORTS / "expected.tsv"
 
 pytestmark = pytest.mark.parametrize("importer", IMPORTERS, ids=lambda i: i.name)
+
+
+#: Paths of the gaps that real reports must give: their tools say of themselves what they did not read.
+GAPS = {
+    ("sarif", "appendix_k4.sarif"): ["", " src/crypto/hash.cpp"],
+    ("sarif", "issue_10191.json"): [""],
+}
 
 
 def read(importer: ports.Importer, data: bytes) -> list[Reported]:
@@ -42,7 +49,7 @@ def told(records: list[Reported], kind: type) -> list[dict[str, Any]]:
 
 def test_satisfies_the_port(importer):
     assert importer.revision >= 1
-    assert list(inspect.signature(importer.parse).parameters) == ["stream", "key"]
+    assert list(inspect.signature(importer.parse).parameters) == ["stream", "key", "names"]
     assert tool_name(importer.name) == importer.name
 
 
@@ -65,6 +72,15 @@ def test_reads_its_samples_as_expected(importer):
 def test_the_same_file_gives_the_same_names(importer):
     for path in samples(importer):
         assert read(importer, path.read_bytes()) == read(importer, path.read_bytes())
+
+
+def test_two_files_of_a_call_share_their_names_and_one_has_no_uid_twice(importer):
+    for path in samples(importer):
+        names = RecordNames()
+        first, second = (list(importer.parse(io.BytesIO(path.read_bytes()), KEY, names)) for _ in range(2))
+        assert first == second == read(importer, path.read_bytes())
+        uids = [(r.tool.name, r.item.occurrence_uid) for r in first if isinstance(r.item, Observation)]
+        assert len(uids) == len(set(uids))
 
 
 def test_anything_else_is_refused_with_advice(importer):
@@ -103,4 +119,5 @@ def test_real_reports_give_as_many_records_as_they_hold(importer):
     for name, count in mine:
         with (REAL_REPORTS / importer.name / name).open("rb") as f:
             records = list(importer.parse(f, KEY))
-        assert (name, len(told(records, Observation)), told(records, Gap)) == (name, count, [])
+        gaps = sorted(g["path"] for g in told(records, Gap))
+        assert (name, len(told(records, Observation)), gaps) == (name, count, GAPS.get((importer.name, name), []))

@@ -46,6 +46,14 @@ def test_a_look_makes_neither_lake_nor_key(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"clean.sarif"}
 
 
+def test_an_export_needs_no_key_and_makes_none(tmp_path: Path) -> None:
+    call(tmp_path, "import", clean(tmp_path), "--repo", "shop", "--new-repo")
+    (tmp_path / "home").rename(tmp_path / "away")
+    code, out, _ = call(tmp_path, "export", "sarif")
+    assert (code, "nightwardenSeal" in out) == (0, False)
+    assert not list((tmp_path / "home").rglob("*key*"))
+
+
 def test_an_export_is_written_whole_and_says_by_its_exit_what_was_not_read(tmp_path: Path) -> None:
     call(tmp_path, "import", clean(tmp_path), "--repo", "shop", "--new-repo")
     target = tmp_path / "out.sarif"
@@ -53,6 +61,7 @@ def test_an_export_is_written_whole_and_says_by_its_exit_what_was_not_read(tmp_p
     assert code == 0, out
     (run,) = json.loads(target.read_text("utf-8"))["runs"]
     assert sorted(r["ruleId"] for r in run["results"]) == ["W1", "W1", "X9"]
+    assert all("nightwardenSeal/v1" in r["partialFingerprints"] for r in run["results"])
     assert not list(tmp_path.glob(".*.part"))
     call(tmp_path, "import", str(SAMPLE), "--repo", "shop")
     code, out, _ = call(tmp_path, "export", "sarif")

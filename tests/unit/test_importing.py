@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-import os
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tasks.core.errors import LakeError, UsageError
+from tasks.core.keys import HmacKey
 from tasks.core.reports import ReportError
-from tasks.core.types import Gap, Kind, Observation, digest
+from tasks.core.types import Observation
 from tasks.importers import SARIF
 from tasks.lake.verify import verify
 from tasks.patrol.exporting import sarif_log
 from tasks.patrol.importing import ImportSummary, Request, import_reports, read_files
-from tasks.report.sarif import ScopeReport, sarif_pieces
-from tests.lake_rows import NIGHT
 from tests.patrols import KEY, House
-
-#: The standard's own schema; its licence keeps it out of the project.
-SCHEMA = os.environ.get("NIGHTWARDEN_SARIF_SCHEMA", "")
+from tests.sarif_shape import faults, validate
 
 
 @pytest.fixture
@@ -60,6 +52,21 @@ def bring(house: House, document: Any, *, dry_run: bool = False, **more: Any) ->
         return import_reports(lake, request, read_files(request.files, KEY), dry_run=dry_run)
 
 
+def bring_all(house: House, *documents: Any) -> ImportSummary:
+    """All of them in one call."""
+    files = tuple(house.place / f"report{n}.sarif" for n in range(len(documents)))
+    for path, document in zip(files, documents, strict=True):
+        path.write_text(json.dumps(document), "utf-8")
+    return bring(house, documents[0], files=files)
+
+
+def moved(document: dict[str, Any], *lines: int) -> dict[str, Any]:
+    """The report with its results at other lines."""
+    for result, line in zip(document["runs"][0]["results"], lines, strict=True):
+        result["locations"][0]["physicalLocation"]["region"] = {"startLine": line}
+    return document
+
+
 def status(house: House, tool: str = "import/lint") -> dict[str, str]:
     return {f["rule_id"]: f["status"] for f in house.rows("findings") if f["tool"] == tool}
 
@@ -85,6 +92,37 @@ def test_the_same_file_again_changes_nothing(house: House) -> None:
     assert house.lake().snapshot().seq == seq
 
 
+def test_the_same_file_twice_in_a_call_is_said_once(house: House) -> None:
+    twins = moved(report("R1", "R1", "R2"), 1, 1, 2)
+    (tool,) = bring_all(house, twins, twins).tools
+    assert (tool.records, tool.repeated) == (3, 3)
+    assert verify(house.lake()) == []
+    assert [t.known for t in bring(house, twins).tools] == [True]
+
+
+def test_files_that_overlap_add_up(house: House) -> None:
+    (tool,) = bring_all(house, moved(report("R1", "R2"), 3, 7), moved(report("R2", "R3"), 7, 9)).tools
+    assert (tool.records, tool.repeated) == (3, 1)
+    assert status(house) == {"R1": "open", "R2": "open", "R3": "open"}
+    assert verify(house.lake()) == []
+
+
+def test_equal_results_at_two_lines_are_two_findings_in_two_files_as_in_one(house: House) -> None:
+    assert bring_all(house, moved(report("R1"), 3), moved(report("R1"), 50)).opened == 2
+    anchors = {f["anchor_uid"] for f in house.rows("findings") if f["tool"] == "import/lint"}
+    assert verify(house.lake()) == []
+    bring(house, moved(report("R1", "R1"), 3, 50))
+    assert {f["anchor_uid"] for f in house.rows("findings") if f["tool"] == "import/lint"} == anchors
+
+
+def test_results_that_differ_in_a_column_are_no_repetition(house: House) -> None:
+    plain, grave = report("R1"), report("R1")
+    grave["runs"][0]["results"][0]["level"] = "error"
+    (tool,) = bring_all(house, plain, grave, plain).tools
+    assert (tool.records, tool.repeated) == (2, 1)
+    assert verify(house.lake()) == []
+
+
 def test_a_newer_file_fixes_what_is_gone_and_an_older_one_opens_it_again(house: House) -> None:
     bring(house, report("R1", "R2"))
     summary = bring(house, report("R2"))
@@ -94,6 +132,20 @@ def test_a_newer_file_fixes_what_is_gone_and_an_older_one_opens_it_again(house: 
     assert verify(house.lake()) == []
 
 
+def test_what_is_gone_with_another_version_of_the_tool_may_not_be_fixed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(version: str, *rules: str) -> dict[str, str]:
+        bring(house, report(*rules, tool={"driver": {"name": "Lint", "version": version}}))
+        return {f["rule_id"]: f["fixed_reason"] for f in house.rows("findings") if f["fixed_reason"]}
+
+    gone("1", "R1", "R2", "R3", "R4")
+    assert gone("1", "R2", "R3", "R4") == {"R1": "not_seen"}
+    assert gone("2", "R3", "R4")["R2"] == "code_or_tool"
+    monkeypatch.setattr(type(SARIF), "revision", SARIF.revision + 1)
+    assert gone("2", "R4")["R3"] == "code_or_tool"
+
+
 def test_nothing_closes_where_a_report_may_know_more(house: House) -> None:
     bring(house, report("R1", "R2"))
     summary = bring(house, json.dumps(report("R2", "R3"))[:-3])
@@ -101,6 +153,19 @@ def test_nothing_closes_where_a_report_may_know_more(house: House) -> None:
     assert status(house) == {"R1": "open", "R2": "open", "R3": "open"}
     assert verify(house.lake()) == []
     assert bring(house, report("R3")).fixed == 2
+
+
+def test_nothing_closes_at_a_path_that_the_tool_says_it_could_not_read(house: House) -> None:
+    first = report("R1", "R2")
+    first["runs"][0]["results"][1]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] = "b.py"
+    bring(house, first)
+    place = {"physicalLocation": {"artifactLocation": {"uri": "a.py"}}}
+    notice = {"level": "error", "message": {"text": "could not parse a.py"}, "locations": [place]}
+    invocations = [{"executionSuccessful": True, "toolExecutionNotifications": [notice]}]
+    summary = bring(house, report(invocations=invocations))
+    assert (summary.fixed, summary.has_gaps) == (1, True)
+    assert status(house) == {"R1": "open", "R2": "fixed"}
+    assert verify(house.lake()) == []
 
 
 def test_a_tool_called_as_a_scanner_does_not_touch_its_scope(house: House) -> None:
@@ -168,20 +233,11 @@ def test_what_is_no_report_names_the_file(house: House) -> None:
 # -- and out of it -------------------------------------------------------------------------------------------
 
 
-@cache
-def validator() -> Any:
-    """The validator of the standard's schema; None where it is not there."""
-    if not SCHEMA:
-        return None
-    schema = json.loads(Path(SCHEMA).read_text("utf-8"))
-    return jsonschema.Draft4Validator(schema, format_checker=jsonschema.Draft4Validator.FORMAT_CHECKER)
-
-
 def written(house: House, **more: Any) -> tuple[dict[str, Any], int]:
-    log = sarif_log(house.lake(), **{"repos": (), "tools": (), "run_id": None, **more})
+    log = sarif_log(house.lake(), **{"repos": (), "tools": (), "run_id": None, "key": KEY, **more})
     document: dict[str, Any] = json.loads("".join(log.pieces))
-    if validator() is not None:
-        validator().validate(document)
+    assert faults(document) == []
+    validate(document)
     return document, log.gaps
 
 
@@ -199,6 +255,32 @@ def test_a_patrols_lake_comes_back_with_the_same_names(house: House) -> None:
     told = {r["automationDetails"]["id"]: r["invocations"][0] for r in document["runs"]}
     blind = [i for i in told.values() if not i["executionSuccessful"]]
     assert [n["descriptor"]["id"] for i in blind for n in i["toolExecutionNotifications"]] == ["unparsable"]
+
+
+def test_findings_come_home_as_they_went(house: House) -> None:
+    told = {"id": "R2", "shortDescription": {"text": "Don't 'quote'"}, "helpUri": "https://h.example/r2"}
+    document = report("R1", "R2", tool={"driver": {"name": "Lint", "version": "1", "rules": [told]}})
+    logical = [{"fullyQualifiedName": "shop.pay"}]
+    document["runs"][0]["results"][1]["locations"][0]["logicalLocations"] = logical
+    bring(house, document)
+    columns = (
+        "anchor_uid", "kind", "rule_id", "title", "severity_tool", "path", "line_start", "line_end", "resource", "tool",
+    )  # fmt: skip
+
+    def open_in(slug: str) -> list[tuple[Any, ...]]:
+        rows = [f for f in house.rows("findings") if f["slug"] == slug and f["status"] == "open"]
+        return sorted(tuple(f[c].removeprefix("import/") if c == "tool" else f[c] for c in columns) for f in rows)
+
+    bring(house, written(house, repos=("team/app",))[0], repo="vendor/copy", new_repo=True)
+    assert len(open_in("team/app")) == 3
+    assert open_in("vendor/copy") == open_in("team/app")
+    assert verify(house.lake()) == []
+
+
+def test_another_key_seals_nothing(house: House) -> None:
+    document, _ = written(house, key=HmacKey(bytes(range(1, 33))))
+    assert "Seal" not in json.dumps(document)
+    assert "nightwardenSeal/v1" in json.dumps(written(house)[0])
 
 
 def test_a_scope_that_was_never_read_has_no_results(house: House) -> None:
@@ -221,38 +303,3 @@ def test_an_earlier_run_is_told_as_it_was(house: House) -> None:
         written(house, run_id="none")
     with pytest.raises(UsageError):
         written(house, repos=("nobody/*",))
-
-
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
-
-
-@given(
-    st.lists(
-        st.builds(
-            Observation,
-            anchor_uid=TEXT.map(digest),
-            occurrence_uid=TEXT.map(digest),
-            kind=st.sampled_from(Kind),
-            rule_id=TEXT,
-            title=TEXT,
-            severity_tool=st.sampled_from([None, "HIGH", "odd", "low"]),
-            path=st.none() | TEXT,
-            line_start=st.none() | st.integers(1, 9999),
-            resource=st.none() | TEXT,
-            extra=st.sampled_from([{}, {"cwe": "CWE-79,CWE-89"}, {"suppressed": "inline"}, {"result_kind": "review"}]),
-        ),
-        max_size=8,
-    ),
-    st.lists(st.builds(Gap, path=TEXT | st.just(""), reason_code=st.just("unparsable")), max_size=2),
-    TEXT,
-)
-def test_whatever_is_observed_is_valid_and_comes_back(observed: list[Observation], gaps: list[Gap], name: str) -> None:
-    scope = ScopeReport(
-        repo_id=name, slug=name, url=f"/srv/{name}", ref=f"refs/heads/{name}", commit=None, tool="bandit",
-        tool_version="1", looked_at=NIGHT, observations=tuple(observed), gaps=tuple(gaps), findings={},
-    )  # fmt: skip
-    document = json.loads("".join(sarif_pieces([scope], version="0")))
-    if validator() is not None:
-        validator().validate(document)
-    assert anchors(document) == {o.anchor_uid for o in observed}
-    assert document["runs"][0]["invocations"][0]["executionSuccessful"] is (not gaps)

@@ -123,6 +123,22 @@ def test_no_value_is_handed_over(document: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "title"),
+    [
+        ({"shortDescription": {"text": "Short."}, "fullDescription": {"text": "Full."}, "name": "N"}, "Short."),
+        ({"fullDescription": {"text": "A rule\n of 1.5 words. And more."}, "name": "N"}, "A rule of 1.5 words."),
+        ({"fullDescription": {"text": " "}, "name": "NoEval"}, "NoEval"),
+        ({"fullDescription": {"text": "x" * 5000}}, "x" * 299 + "…"),
+        ({"name": "R1"}, f"found {WORD}"),
+        ({"name": 3, "shortDescription": 3}, f"found {WORD}"),
+    ],
+)
+def test_a_message_is_the_title_only_where_the_rule_has_no_words(rule: dict[str, Any], title: str) -> None:
+    tool = {"driver": {"name": "T", "rules": [{"id": "R1", **rule}]}}
+    assert one(result(message={"text": f"found {WORD}"}), tool=tool).title == title
+
+
+@pytest.mark.parametrize(
     "odd",
     [
         3, None, [], "x", {"ruleId": 4}, {"ruleId": "R", "locations": 3}, {"ruleId": "R", "locations": [3]},
@@ -200,3 +216,63 @@ def test_a_message_kept_by_id_loses_its_arguments() -> None:
     tool = {"driver": {"name": "T", "rules": rules}}
     found = one(result(message={"id": "m", "arguments": [WORD]}), tool=tool)
     assert found.title == "found [masked] here"
+
+
+def notice(level: str | None = "error", *uris: str, **more: Any) -> dict[str, Any]:
+    places = [{"physicalLocation": {"artifactLocation": {"uri": uri}}} for uri in uris]
+    levels = {} if level is None else {"level": level}
+    return {"message": {"text": f"could not parse: {SECRET}"}, **levels, "locations": places, **more}
+
+
+def noticed(*notices: Any, part: str = "toolExecutionNotifications", **run: Any) -> list[str]:
+    """The paths of the gaps."""
+    invocations = [{"executionSuccessful": True, part: list(notices)}]
+    found = read(log(invocations=invocations, **run))
+    assert SECRET not in repr(found)
+    assert {g.reason_code for g in found if isinstance(g, Gap)} <= {"report_incomplete"}
+    return [g.path for g in found if isinstance(g, Gap)]
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [
+        (notice("error", "a.py"), ["a.py"]),
+        (notice("warning", "a.py", "b%20c.py"), ["a.py", "b c.py"]),
+        (notice(None, "a.py"), ["a.py"]),
+        (notice("fatal", "a.py"), ["a.py"]),
+        (notice("warning"), [""]),
+        (notice("warning", "src/"), [""]),
+        (notice("warning", "../../x"), [""]),
+        (notice("error", "a.py", associatedRule={"id": "R1"}), ["", "a.py"]),
+        (notice("warning", "a.py", associatedRule={"id": "R1"}), ["a.py"]),
+        (notice("note", "a.py"), []),
+        (notice("none"), []),
+        (notice(None, descriptor={"id": "quiet"}), []),
+        (3, [""]),
+        (notice("error", locations=[{"physicalLocation": {"artifactLocation": {"uri": 3}}}]), [""]),
+    ],
+)
+def test_what_a_tool_says_it_had_trouble_with_is_a_gap(given: Any, paths: list[str]) -> None:
+    driver = {"name": "T", "notifications": [{"id": "quiet", "defaultConfiguration": {"level": "note"}}]}
+    assert noticed(given, tool={"driver": driver}) == paths
+
+
+def test_a_warning_about_the_configuration_counts_where_it_names_a_file() -> None:
+    part = "toolConfigurationNotifications"
+    assert noticed(notice("warning"), part=part) == []
+    assert noticed(notice("warning", "a.py"), part=part) == ["a.py"]
+    assert noticed(notice("error"), part=part) == [""]
+
+
+def test_notices_are_told_by_name_and_number_once_a_path() -> None:
+    named = [notice("warning", "a.py", descriptor={"id": "Syntax error"})] * 3
+    quoting = notice("error", "a.py", descriptor={"id": f"password = {WORD}"})
+    invocations = [{"executionSuccessful": True, "toolExecutionNotifications": [*named, quoting]}]
+    (gap,) = read(log(invocations=invocations))
+    assert isinstance(gap, Gap)
+    assert gap.detail == "runs[0]: the tool says warning Syntax error, 3 times; error without a name"
+
+
+def test_more_paths_than_a_table_should_hold_are_one_gap() -> None:
+    found = noticed(*[notice("warning", f"{n}.py") for n in range(1100)])
+    assert (len(found), found.count("")) == (1001, 1)
