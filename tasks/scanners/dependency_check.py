@@ -31,7 +31,7 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
-from tasks.scanners.manifests import in_target, lock_file_control, observations, unnamed, vulnerable
+from tasks.scanners.manifests import in_target, lock_file_control, observations, purl_version, unnamed, vulnerable
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 
 _OPTIONS = (
@@ -70,7 +70,7 @@ class DependencyCheck:
     name: str = "dependency-check"
     kind: Kind = Kind.DEPENDENCY
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "vulnerable dependencies in archives of Java, lock files and manifests"
     licence: str = "Apache-2.0"
@@ -157,7 +157,7 @@ def _rows(dependency: dict[str, Any]) -> list[dict[str, Any]]:
     named = (
         purls[0] if purls else "pkg:generic/" + re.sub(r"[^A-Za-z0-9._-]", "_", string(dependency["fileName"]))[:200]
     )
-    version = purls[0].rpartition("@")[2].split("?")[0] if purls and "@" in purls[0] else ""
+    version = purl_version(purls[0]) if purls else ""
     return [
         vulnerable(
             ids=(v["name"],),

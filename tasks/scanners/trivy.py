@@ -68,7 +68,7 @@ class Trivy:
     name: str = "trivy"
     kind: Kind = Kind.DEPENDENCY
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "vulnerable dependencies in lock files; misconfiguration in Terraform, Kubernetes, Dockerfiles"
     licence: str = "Apache-2.0"

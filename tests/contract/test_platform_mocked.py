@@ -12,6 +12,7 @@ from tasks.core.types import Kind, Outcome
 from tasks.scanners.dependency_check import DEPENDENCY_CHECK
 from tasks.scanners.gitleaks import GITLEAKS
 from tasks.scanners.grype import GRYPE
+from tasks.scanners.manifests import package_url, purl_version
 from tasks.scanners.osv_scanner import ECOSYSTEMS, OSV_SCANNER
 from tasks.scanners.syft import SYFT
 from tasks.scanners.trivy import TRIVY
@@ -112,6 +113,69 @@ def test_an_address_in_place_of_a_version_is_masked(tmp_path):
         return document
 
     assert all("QZJ" not in repr(o) for o in _parsed(GRYPE, tmp_path, changed).observations)
+
+
+_LOGIN = "QZJ" * 6
+_ADDRESSES = (
+    f"git+https://user:{_LOGIN}@host/x.git",
+    f"git+https:%2F%2Fuser:{_LOGIN}@host%2Fx.git",
+    f"git%2Bhttps%253A%252F%252Fuser%253A{_LOGIN}%2540host%252Fx.git",
+    f"https://{_LOGIN}@host/x@1.0",
+    f"user:{_LOGIN}@host",
+)
+#: Where each report has a purl, or what a purl is made of: its version first, its name second.
+_PURLS = {
+    "grype": lambda d: (d["matches"][0]["artifact"], "purl", "version"),
+    "syft": lambda d: (d["artifacts"][0], "purl", "version"),
+    "trivy": lambda d: (
+        next(v for r in d["Results"] for v in r.get("Vulnerabilities") or ())["PkgIdentifier"], "PURL", "",
+    ),
+    "dependency-check": lambda d: (
+        next(x for x in d["dependencies"] if x.get("vulnerabilities") and x.get("packages"))["packages"][0], "id", "",
+    ),
+    "osv-scanner": lambda d: (d["results"][0]["packages"][0]["package"], "", "version"),
+}  # fmt: skip
+
+
+def _with_login(scanner, address, form):
+    document = samples.recorded(scanner.name)
+    node, purl, version = _PURLS[scanner.name](document)
+    if purl:
+        node[purl] = form.format(address)
+    if version:
+        node[version] = address
+    if "name" in node:
+        node["name"] = address
+    return document
+
+
+@pytest.mark.parametrize("scanner", [GRYPE, SYFT, TRIVY, DEPENDENCY_CHECK, OSV_SCANNER], ids=lambda s: s.name)
+@pytest.mark.parametrize("form", ["pkg:npm/repo@{}", "pkg:npm/{}@1.0", "pkg:npm/x@1.0?vcs_url={}", "pkg:npm/x@1#{}"])
+@pytest.mark.parametrize("address", _ADDRESSES)
+def test_a_login_of_an_address_is_in_no_purl_and_no_kept_report(tmp_path, scanner, form, address):
+    target = samples.planted(scanner, tmp_path / "sample")
+    stdout = samples.as_output(_with_login(scanner, address, form))
+    body = scanner.mask(stdout, b"", samples.KEY)
+    parsed = samples.parse_masked(scanner, body, target)
+    assert _LOGIN.encode() not in body
+    assert _LOGIN not in repr(parsed)
+    assert len(parsed.observations) == len(samples.golden(scanner.name, "observations"))
+
+
+@pytest.mark.parametrize(
+    ("purl", "kept", "version"),
+    [
+        ("pkg:npm/%40babel/core@7.0.0?x=y#z", "pkg:npm/%40babel/core@7.0.0", "7.0.0"),
+        ("pkg:npm/@babel/core@7.0.0", "pkg:npm/@babel/core@7.0.0", "7.0.0"),
+        ("pkg:npm/@babel/core", "pkg:npm/@babel/core", ""),
+        ("pkg:golang/a.org/c@v2.0.0%2Bx", "pkg:golang/a.org/c@v2.0.0%2Bx", "v2.0.0+x"),
+        ("pkg:deb/debian/x@1%3A2.3-1", "pkg:deb/debian/x@1%3A2.3-1", "1:2.3-1"),
+        ("pkg:generic/org.x:y@1", "pkg:generic/org.x:y@1", "1"),
+        ("pkg:npm/repo@git+https:%2F%2Fhost%2Fx.git", "pkg:npm/repo", ""),
+    ],
+)  # fmt: skip
+def test_a_purl_keeps_its_name_and_a_version_that_is_one(purl, kept, version):
+    assert (package_url(purl), purl_version(purl)) == (kept, version)
 
 
 def test_an_inventory_is_of_packages(tmp_path):
