@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -53,13 +54,49 @@ def test_gitleaks_that_was_interrupted_is_no_silence(tmp_path):
     assert (parsed.outcome, parsed.reason_code) == (Outcome.FAILED, "tool_error")
 
 
-def test_what_gitleaks_takes_for_a_program_need_not_be_read(tmp_path):
+def _gitleaks_on(tmp_path, data, *, read):
+    """One blob of the sample holds ``data``; whether gitleaks says that it has read that one too."""
     target = samples.planted(GITLEAKS, tmp_path / "sample")
     name = next(iter(target.files))
-    (target.root / name).write_bytes(b"%PDF-1.7\n" + b"x" * 100)
-    given = sum(e.size_bytes for n, e in target.files.items() if n != name)
-    body = GITLEAKS.mask(b"[]", f"scanned ~{given} bytes".encode(), samples.KEY)
-    assert samples.parse_masked(GITLEAKS, body, target).outcome is Outcome.OK
+    (target.root / name).write_bytes(data)
+    entry = replace(target.files[name], size_bytes=len(data))
+    target = replace(target, files={**target.files, name: entry})
+    said = sum(e.size_bytes for n, e in target.files.items() if read or n != name)
+    body = GITLEAKS.mask(b"[]", f"scanned ~{said} bytes".encode(), samples.KEY)
+    return entry, samples.parse_masked(GITLEAKS, body, target)
+
+
+_NOISE = bytes(range(256)) * 40
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x7fELF" + _NOISE, b"MZ" + _NOISE, b"%PDF-1.7\n" + b"/Page\n" * 500 + _NOISE, b"\xca\xfe\xba\xbe" + _NOISE],
+)
+def test_of_a_program_gitleaks_has_nothing_to_read(tmp_path, data):
+    _, parsed = _gitleaks_on(tmp_path, data, read=False)
+    assert (parsed.outcome, parsed.gaps) == (Outcome.OK, ())
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"%PDF-1.7\n", b"{\\rtf1 ", b"%!PS", b"%! ", b"MZ = 1", b"FWS", b"CWS", b"LZIP", b"SQLite", b"Cr24", b"MSCF",
+        b"ISc(1)", b"!<arch>\n", b"dex\n" + b"x" * 32 + b"p", b"dey\n" + b"x" * 36 + b"dex\n" + b"x" * 32 + b"p",
+        b"x" * 128 + b"DICM", b"x" * 257 + b"ustar", b"x" * 32769 + b"CD001", b"PK\3\6", b"NES\x1a", b"MZ\0",
+        "MZ \0 größe".encode(),
+    ],
+)  # fmt: skip
+def test_a_text_that_gitleaks_takes_for_a_program_is_a_gap(tmp_path, begin):
+    entry, parsed = _gitleaks_on(tmp_path, begin + b" a line of text\n" * 20, read=False)
+    assert parsed.outcome is Outcome.PARTIAL
+    assert [(g.path, g.blob, g.reason_code) for g in parsed.gaps] == [("", entry.blob, "unreadable_by_tool")]
+
+
+@pytest.mark.parametrize("data", [b"a\0b" * 100, b"\x89PNG\r\n\x1a\n" + _NOISE, b"GIF89a" + _NOISE, b"plain text"])
+def test_what_is_no_program_to_gitleaks_must_have_been_read(tmp_path, data):
+    assert _gitleaks_on(tmp_path / "read", data, read=True)[1].outcome is Outcome.OK
+    assert _gitleaks_on(tmp_path / "not", data, read=False)[1].reason_code == "nothing_scanned"
 
 
 def test_tools_name_the_same_vulnerable_package_alike(tmp_path):
