@@ -9,7 +9,10 @@ import pytest
 
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import alias_group, dependency_anchor, package_anchor, versionless
-from tasks.core.types import Kind, Outcome
+from tasks.core.ports import PlatformTool
+from tasks.core.types import Kind, Outcome, ToolHome, Unit
+from tasks.scanners import SCANNERS
+from tasks.scanners.brakeman import BRAKEMAN
 from tasks.scanners.dependency_check import DEPENDENCY_CHECK
 from tasks.scanners.gitleaks import GITLEAKS
 from tasks.scanners.grype import GRYPE
@@ -19,6 +22,24 @@ from tasks.scanners.syft import SYFT
 from tasks.scanners.trivy import TRIVY
 from tests.contract import samples
 
+#: What switches off the files and comments by which a repository blinds a tool: options, and names that are not
+#: written for it. The others are looked for in the working directory.
+_BLINDING = {
+    "gitleaks": ({"--ignore-gitleaks-allow"}, ()),
+    "trivy": ({"--ignorefile=/nothing-is-ignored"}, (".trivyignore", ".trivyignore.rego")),
+    "osv-scanner": ({"--config", "/dev/null", "--no-ignore"}, ("osv-scanner.toml", ".gitignore")),
+    "grype": (set(), (".grype.yaml", ".grype/config.yaml")),
+    "syft": (set(), (".syft.yaml", ".syft/config.yaml")),
+    "gosec": ({"-nosec"}, (".gosec.json",)),
+    "brakeman": ({"--config-file", "--show-ignored"}, ("config/brakeman.yml", "config/brakeman.ignore")),
+    "dependency-check": ({"--disableHostedSuppressions"}, ("suppression.xml", "dependency-check-suppressions.xml")),
+}
+#: Options that would name a file to obey, or something to pass over.
+_OBEYING = (
+    "--baseline-path", "--gitleaks-ignore-path", "--ignore-policy", "--vex", "--skip-files", "--skip-dirs",
+    "--suppression", "--exclude", "-exclude", "-conf", "-quiet", "--ignore-config", "--only-files",
+)  # fmt: skip
+_PLATFORM = [s for s in SCANNERS if isinstance(s, PlatformTool)]
 _CLUSTER = ("", "_fabricated_subset", *(f"_fabricated_internal_duplicates{x}" for x in ("", "_subset")))
 _OTHER_FORMS = {
     "legacy_many_vulns.json",
@@ -31,6 +52,36 @@ _OTHER_FORMS = {
 def _parsed(scanner, tmp_path, change=lambda document: document):
     target = samples.planted(scanner, tmp_path / scanner.name)
     return samples.judge(scanner, samples.as_output(change(samples.recorded(scanner.name))), target)
+
+
+def test_what_blinds_each_tool_is_known():
+    assert set(_BLINDING) == {s.name for s in _PLATFORM}
+
+
+@pytest.mark.parametrize("scanner", _PLATFORM, ids=lambda s: s.name)
+def test_mocked_command_disobeys_what_a_repository_would_blind_it_with(scanner, tmp_path):
+    options, files = _BLINDING[scanner.name]
+    tool = ToolHome(
+        name=scanner.name, version="1", executable=tmp_path, mounts=(), rules_digest="", origin="", database=tmp_path
+    )
+    target = samples.planted(scanner, tmp_path / "sample")
+    command = scanner.command(tool, target)
+    assert options <= set(command.argv)
+    assert not [a for a in command.argv if a.split("=")[0] in _OBEYING]
+    # What it looks for in its working directory, or in a home, it never finds in the repository.
+    assert command.cwd == "/"
+    assert not [v for v in command.env.values() if target.inside in v]
+    assert not [f for f in files if scanner.unit is not Unit.BLOB and scanner.reads(f.encode())]
+
+
+def test_mocked_brakeman_is_given_a_configuration_that_it_takes(tmp_path):
+    """It only takes a regular file, and else the application's own."""
+    tool = ToolHome(name="brakeman", version="1", executable=tmp_path, mounts=(), rules_digest="", origin="")
+    command = BRAKEMAN.command(tool, samples.planted(BRAKEMAN, tmp_path / "sample"))
+    named = command.argv[command.argv.index("--config-file") + 1]
+    (mounted,) = (m.source for m in command.mounts if m.inside == named)
+    assert mounted.is_file()
+    assert json.loads(mounted.read_text("utf-8")) == {}
 
 
 @pytest.mark.parametrize(("said", "reason"), [(0, "nothing_scanned"), (10, "nothing_scanned"), (10**6, None)])
