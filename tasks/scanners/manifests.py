@@ -158,8 +158,13 @@ def in_target(path: str, target: Target) -> str:
     return path.removeprefix(target.inside.rstrip("/") + "/").lstrip("/").removeprefix("./")
 
 
-def unnamed(target: Target, named: Collection[str], expected: PathFilter = LOCKS) -> Iterator[Gap]:
-    """A gap for every manifest that the tool names nowhere: it may list nothing, or was not understood."""
+def unnamed(
+    target: Target, named: Collection[str], expected: PathFilter = LOCKS, *, what: str = "package"
+) -> Iterator[Gap]:
+    """A gap for every manifest that the tool names nowhere: it may list nothing, or was not understood.
+
+    ``what`` is what it would name of one.
+    """
     for name, entry in target.files.items():
         base = entry.path.rsplit(b"/", 1)[-1].lower()
         if name not in named and expected(entry.path) and base not in _BESIDE:
@@ -167,7 +172,7 @@ def unnamed(target: Target, named: Collection[str], expected: PathFilter = LOCKS
                 path=display_path(entry.path),
                 blob=entry.blob,
                 reason_code="unreadable_by_tool",
-                detail="the tool names no package of this file",
+                detail=f"the tool names no {what} of this file",
             )
 
 

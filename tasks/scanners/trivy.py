@@ -148,7 +148,11 @@ class Trivy:
         gaps: dict[str, Gap] = {}
         for gap in (
             *unnamed(target, named.get("lang-pkgs", set())),
-            *(g for g in unnamed(target, told, _DOCKERFILES) if not g.path.lower().endswith(".dockerignore")),
+            *(
+                g
+                for g in unnamed(target, told, _DOCKERFILES, what="result")
+                if not g.path.lower().endswith(".dockerignore")
+            ),
             *_unreadable(target, told),
             *_hidden(target),
         ):
