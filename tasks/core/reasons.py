@@ -217,6 +217,12 @@ _ALL = (
         remedy="Correct the file, or accept the gap.",
     ),
     Reason(
+        code="ignored_inline",
+        meaning="A comment in the file, or in one that uses it, tells the tool to pass over findings, and the tool has "
+        "no switch against that: what is hidden is not known, nothing in the file closes.",
+        remedy="Remove the comment; what it hides is then a finding that can be decided about.",
+    ),
+    Reason(
         code="unreadable_by_tool",
         meaning="The tool was given this file and reported neither a result nor an error for it.",
         remedy="Run the tool alone on the file; report it with the tool's version.",

@@ -2,7 +2,8 @@
 
 Read from its source (8.x), not measured: exit 3 with warnings and 7 with errors, unless told to end with 0; 4 where it
 sees no Rails, unless told to scan all the same; `config/brakeman.yml` and `config/brakeman.ignore` are obeyed, but
-neither is among the files that are written for it, and a configuration is named in their place. Files that it could not
+neither is among the files that are written for it, and an empty configuration of ours is named in place of the first
+(a regular file: it passes over `/dev/null` and takes the application's). Files that it could not
 parse stand only in ``errors``, as text. Warnings are counted from the root of the repository: an application in
 a folder below is read as if it were part of one at the root.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
@@ -39,6 +41,9 @@ from tasks.core.types import (
 from tasks.scanners.manifests import cwe_of, in_target
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 
+#: An empty configuration.
+NO_CONFIG = Path(__file__).with_name("brakeman_config.json")
+_INSIDE = "/nightwarden/brakeman_config.json"
 _OPTIONS = (
     "--format",
     "json",
@@ -50,7 +55,7 @@ _OPTIONS = (
     "--quiet",
     "--show-ignored",
     "--config-file",
-    "/dev/null",
+    _INSIDE,
     "--path",
 )
 #: Names of files in what it says of an error; the rest of its words is dropped.
@@ -71,7 +76,7 @@ class Brakeman:
     name: str = "brakeman"
     kind: Kind = Kind.CODE
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "insecure Ruby on Rails"
     licence: str = "Brakeman Public Use License"
@@ -104,7 +109,11 @@ class Brakeman:
             timeout_s=self.limits.timeout_s,
             memory_bytes=self.limits.memory_bytes,
             stdout_bytes=self.limits.stdout_bytes,
-            mounts=(*tool.mounts, Mount(source=target.root, inside=target.inside)),
+            mounts=(
+                *tool.mounts,
+                Mount(source=NO_CONFIG, inside=_INSIDE),
+                Mount(source=target.root, inside=target.inside),
+            ),
         )
 
     @form_checked("brakeman")

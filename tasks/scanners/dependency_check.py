@@ -4,7 +4,8 @@ Read from its source (12.x), not measured: exit 0 whatever it finds, 14 and 15 w
 which also stand in ``analysisExceptions``; it reads no suppression file of the folder, only those that it is given;
 several analysers ask services on the network unless each is switched off. It writes its report to a file only and its
 log to the output, so the report is written to a link to the output that lies in the folder of the data base, and looked
-for behind the log. It names every file that it took for a dependency.
+for behind the log. It names every file that it took for a dependency, read or not: whether one can be read is judged
+from the file (``readable``).
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from tasks.core.types import (
     ToolHome,
     Unit,
 )
-from tasks.scanners.manifests import in_target, lock_file_control, observations, unnamed, vulnerable
+from tasks.scanners.manifests import in_target, lock_file_control, observations, purl_version, unnamed, vulnerable
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
+from tasks.scanners.readable import unreadable
 
 _OPTIONS = (
     "--format=JSON",
@@ -70,7 +72,7 @@ class DependencyCheck:
     name: str = "dependency-check"
     kind: Kind = Kind.DEPENDENCY
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "vulnerable dependencies in archives of Java, lock files and manifests"
     licence: str = "Apache-2.0"
@@ -131,12 +133,13 @@ class DependencyCheck:
 
     @form_checked("dependency-check")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
-        """Judge by the files that it names; an analyser that failed makes the whole a failure."""
+        """Judge by the files that it names and can read; an analyser that failed makes the whole a failure."""
         document = kept(report.body, self.name)
         if number(document["exceptions"]):
             detail = f"{document['exceptions']} parts of its analysis failed"
             return Parsed(outcome=Outcome.FAILED, reason_code="tool_error", detail=detail)
-        gaps = tuple(unnamed(target, {in_target(string(p), target) for p in document["read"]}, _NAMED))
+        missing = unnamed(target, {in_target(string(p), target) for p in document["read"]}, _NAMED)
+        gaps = tuple({g.path: g for g in (*missing, *unreadable(target, self.reads))}.values())
         return Parsed(
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(observations(document["vulnerable"], target)),
@@ -157,7 +160,7 @@ def _rows(dependency: dict[str, Any]) -> list[dict[str, Any]]:
     named = (
         purls[0] if purls else "pkg:generic/" + re.sub(r"[^A-Za-z0-9._-]", "_", string(dependency["fileName"]))[:200]
     )
-    version = purls[0].rpartition("@")[2].split("?")[0] if purls and "@" in purls[0] else ""
+    version = purl_version(purls[0]) if purls else ""
     return [
         vulnerable(
             ids=(v["name"],),

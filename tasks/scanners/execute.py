@@ -75,7 +75,8 @@ def execute(
     try:
         parsed = _ended_badly(done, ok_codes)
         if parsed is None:
-            body = scanner.mask(_as_mounted(done.stdout, target, runner), done.stderr, key)
+            stdout, stderr = (_as_mounted(said, target, runner) for said in (done.stdout, done.stderr))
+            body = scanner.mask(stdout, stderr, key)
             raw = RawReport(tool=scanner.name, tool_version=tool.version, exit_code=done.exit_code, body=body)
             parsed = scanner.parse(raw, target, key)
     except ScanGapError as e:
@@ -92,14 +93,14 @@ def execute(
     )
 
 
-def _as_mounted(stdout: bytes, target: Target, runner: ProcessRunner) -> bytes:
-    """The output with paths as a sandbox shows them, so that where nothing isolates the report is the same."""
+def _as_mounted(said: bytes, target: Target, runner: ProcessRunner) -> bytes:
+    """What a tool said with paths as a sandbox shows them, so that where nothing isolates the report is the same."""
     seen = runner.sandbox.seen_at(target.root, target.inside)
     if seen == target.inside:
-        return stdout
+        return said
     for form in {seen, json.dumps(seen)[1:-1]}:
-        stdout = stdout.replace(form.encode(), target.inside.encode())
-    return stdout
+        said = said.replace(form.encode(), target.inside.encode())
+    return said
 
 
 def _ended_badly(done: Completed, ok_codes: frozenset[int]) -> Parsed | None:

@@ -3,12 +3,15 @@
 Read from its source (8.x), not measured: exit 1 stands for leaks and for errors alike, so leaks get a code of their
 own; a `.gitleaks.toml` or `.gitleaksignore` in the folder is obeyed, but blobs are written under their ids, so no file
 of a repository has such a name here; `gitleaks:allow` in a line hides it unless told not to be obeyed. The report is a
-list that names no file it read: only the number of bytes on stderr tells. Files that look like a program, a PDF or
-another "application" are passed over without a word.
+list that names no file it read: only the number of bytes on stderr tells. Files that begin like a program, a PDF or
+another "application" are passed over without a word: of a program there is nothing to read, but a text that begins so
+is a gap. Of a text without a line end it may take a later piece for an application: then fewer bytes were read.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +23,7 @@ from tasks.core.masking import short
 from tasks.core.types import (
     Command,
     Control,
+    Gap,
     Kind,
     Limits,
     Mount,
@@ -49,8 +53,20 @@ _OPTIONS = (
 )
 _SCANNED = re.compile(rb"scanned ~(\d{1,18}) bytes")
 _PARTIAL = re.compile(rb"partial scan completed")
-#: Beginnings of text that it takes for an "application" and passes over.
-_APPLICATION = (b"%PDF", b"{\\rtf", b"%!PS")
+#: What it takes for an "application": the groups application, font, document and archive of github.com/h2non/filetype
+#: (1.1.3). Lengths are not asked for, and images that match too are not spared: such a file is a gap, if it is text.
+_APPLICATION = re.compile(
+    rb"""MZ|%PDF|%!|\{\\rtf|[CF]WS|LZIP|SQLi|NES\x1a|Cr24|MSCF|ISc\(|!<arch>|PK[\x03\x05\x07][\x04\x06\x08]|Rar!\x1a\x07|BZh
+    |7z\xbc\xaf\x27\x1c|\x1f(?:\x8b\x08|\xa0|\x9d)|\xfd7zXZ\0|\x28\xb5\x2f\xfd|[\x50-\x5f]\*M\x18|\xed\xab\xee\xdb
+    |\x7fELF|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe|\xbe\xba\xfe\xca|\xca\xfe\xba\xbe|\xd0\xcf\x11\xe0
+    |\0asm\x01\0\0\0|wOF[F2]\0\x01\0\0|\0\x01\0\0\0|OTTO\0|dex\n.{32}p|dey\n.{36}dex\n.{32}p
+    |.{8}(?:\x02\0[\x01\x02]|\x01\0\0).{23}LP|.{128}DICM|.{257}ustar|.{32769}CD001""",
+    re.DOTALL | re.VERBOSE,
+)
+#: Bytes of text in ASCII; the rest only counts as text where all of it is UTF-8.
+_ASCII = bytes({*range(0x20, 0x7F), *b"\t\n\f\r"})
+_WIDE = bytes(range(0x80, 0x100))
+_HEAD_BYTES = 8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +76,7 @@ class Gitleaks:
     name: str = "gitleaks"
     kind: Kind = Kind.SECRET
     unit: Unit = Unit.BLOB
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "secrets in the whole history of all heads and tags"
     licence: str = "MIT"
@@ -110,12 +126,14 @@ class Gitleaks:
         document = kept(report.body, self.name)
         if document["partial"]:
             return history_secrets.failed("tool_error", "gitleaks says that its scan is partial")
-        given, read = _text_bytes(target), document["bytes_scanned"]
+        given, gaps = _given(target)
+        read = document["bytes_scanned"]
         if not isinstance(read, int) or read < given:
-            return history_secrets.failed("nothing_scanned", f"given {given} bytes of text, read {number(read)}")
+            return history_secrets.failed("nothing_scanned", f"given {given} bytes, read {number(read)}")
         return Parsed(
-            outcome=Outcome.OK,
+            outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(history_secrets.observations(document["hits"], target, tool=self.name)),
+            gaps=gaps,
         )
 
     @form_checked("gitleaks")
@@ -140,16 +158,28 @@ def _hit(n: int, entry: dict[str, Any], key: HmacKey) -> dict[str, Any]:
     }
 
 
-def _text_bytes(target: Target) -> int:
-    """Bytes of the files that it must have read: what it may take for something else than text is left out."""
-    total = 0
+def _given(target: Target) -> tuple[int, tuple[Gap, ...]]:
+    """How many bytes it must have read, and a gap for each text that it takes for something else."""
+    total, gaps = 0, []
     for name, entry in target.files.items():
         if "." in name.rsplit("/", 1)[-1]:
             continue  # an archive counts as its members
-        head = (target.read(name) or b"")[:8000]
-        if b"\0" not in head and not head.startswith(_APPLICATION):
+        data = target.read(name) or b""
+        if not _APPLICATION.match(data):
             total += entry.size_bytes
-    return total
+        elif _reads_as_text(data[:_HEAD_BYTES]):
+            detail = "it begins like a program or document, which the tool leaves out"
+            gaps.append(Gap(path="", blob=entry.blob, reason_code="unreadable_by_tool", detail=detail))
+    return total, tuple(gaps)
+
+
+def _reads_as_text(head: bytes) -> bool:
+    """Whether people may read it: no NUL, as git judges, or hardly anything but text around it."""
+    other = head.translate(None, _ASCII)
+    with contextlib.suppress(UnicodeDecodeError):
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the head may end within a character
+        other = other.translate(None, _WIDE)
+    return b"\0" not in head or len(other) * 10 < len(head)
 
 
 GITLEAKS = Gitleaks()

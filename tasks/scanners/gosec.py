@@ -1,13 +1,15 @@
 """Go: gosec (Apache-2.0), where the platform has it and Go.
 
 Read from its source (2.x), not measured: exit 1 with findings and for errors alike, unless told to end with 0; `#nosec`
-in a line hides it unless told not to be obeyed; files that do not compile stand only under ``Golang errors``, and
-modules that are not on this machine are never fetched, so a package that imports them is judged without their types;
-how many files it read is a number, and folders called vendor or testdata, and files for other platforms, are left out.
+and `//gosec:disable` hide a line unless told not to be obeyed; files that do not compile stand only under ``Golang
+errors``, and modules that are not on this machine are never fetched, so a package that imports them is judged without
+their types. Folders called vendor, and files for other platforms or under a build tag, are left out. The report only
+counts what was read, a file of a package with tests twice, so that is judged by the log, which names each file.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +51,11 @@ _ENVIRONMENT = {
     "GOTELEMETRY": "off",
     "CGO_ENABLED": "0",
 }
+#: A line of the log on stderr, for each file that is checked.
+_CHECKED = re.compile(rb"^\[gosec\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d Checking file: ([^\r\n]+)$", re.MULTILINE)
+#: Of many files the log is long; what does not fit is a gap.
+_LOG_BYTES = 64 * 1024**2
+_LEFT_OUT = "its log does not name it: folders called vendor, other platforms and build tags are left out"
 _LINES = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _CONTROL = b"""\
 package main
@@ -71,7 +78,7 @@ class Gosec:
     name: str = "gosec"
     kind: Kind = Kind.CODE
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "insecure Go"
     licence: str = "Apache-2.0"
@@ -99,13 +106,14 @@ class Gosec:
             timeout_s=self.limits.timeout_s,
             memory_bytes=self.limits.memory_bytes,
             stdout_bytes=self.limits.stdout_bytes,
+            stderr_bytes=_LOG_BYTES,
             mounts=(*tool.mounts, Mount(source=target.root, inside=target.inside)),
             env=_ENVIRONMENT,
         )
 
     @form_checked("gosec")
     def mask(self, stdout: bytes, stderr: bytes, key: HmacKey) -> bytes:
-        """Rules, places and masked details; source is dropped, of errors only the file is kept."""
+        """Rules, places and masked details; source is dropped, of errors and the log only names of files are kept."""
         report = first_json(stdout, self.name)
         issues, errors, stats = report["Issues"], report["Golang errors"], report["Stats"]
         if not isinstance(errors, dict) or not isinstance(stats, dict):
@@ -114,30 +122,51 @@ class Gosec:
             {
                 "issues": sorted((_issue(i) for i in issues or ()), key=compact),
                 "unparsed": sorted(storable(path) for path, said in errors.items() if said or path),
+                "checked": sorted({c.decode("utf-8", "surrogateescape") for c in _CHECKED.findall(stderr)}),
                 "files": number(stats["files"]),
             }
         )
 
     @form_checked("gosec")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
-        """Judge by its errors and by the number of files it read."""
+        """Judge by its errors and by the files that its log names; only what neither explains is a gap of no path."""
         document = kept(report.body, self.name)
-        gaps = []
-        unparsed = {in_target(string(p), target) for p in document["unparsed"]}
-        for name in sorted(unparsed):
-            entry = target.files.get(name)
-            path, blob = (display_path(entry.path), entry.blob) if entry is not None else ("", None)
-            gaps.append(Gap(path=path, blob=blob, reason_code="unparsable"))
         given = {n for n, e in target.files.items() if e.path.lower().endswith(b".go")}
+        checked = _checked(document, target, given)
+        gaps = dict(_unparsed(document, target, given))
+        for name in sorted(given - checked - gaps.keys()):
+            gaps[name] = _gap(target, name, "unreadable_by_tool", _LEFT_OUT)
         read = number(document["files"])
-        if read < len(given - unparsed):
-            detail = f"given {len(given)} files of Go, read {read}"
-            gaps.append(Gap(path="", reason_code="nothing_scanned", detail=detail))
+        if read < len(checked):
+            detail = f"the log names {len(checked)} files of Go, {read} were counted"
+            gaps.setdefault("", Gap(path="", reason_code="nothing_scanned", detail=detail))
         return Parsed(
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=tuple(_observations(document["issues"], target, key)),
-            gaps=tuple(gaps),
+            gaps=tuple(gaps[name] for name in sorted(gaps)),
         )
+
+
+def _checked(document: dict[str, Any], target: Target, given: set[str]) -> set[str]:
+    """The given files that the log names. A name with a line end could stand for a line of it: then it names none."""
+    if any("\n" in name for name in target.files):
+        return set()
+    return given & {in_target(string(p), target) for p in document["checked"]}
+
+
+def _unparsed(document: dict[str, Any], target: Target, given: set[str]) -> Iterator[tuple[str, Gap]]:
+    """A gap for each file that an error names, or that lies in a folder which one names; of no path for the rest."""
+    for said in sorted(string(p) for p in document["unparsed"]):
+        name = "." if said == target.inside else in_target(said, target)
+        inside = [n for n in given if (posixpath.dirname(n) or ".") == name] if name else []
+        for file in [name] if name in target.files else sorted(inside) or [""]:
+            yield file, _gap(target, file, "unparsable", "")
+
+
+def _gap(target: Target, name: str, reason_code: str, detail: str) -> Gap:
+    entry = target.files.get(name)
+    path, blob = (display_path(entry.path), entry.blob) if entry is not None else ("", None)
+    return Gap(path=path, blob=blob, reason_code=reason_code, detail=detail)
 
 
 def _issue(i: dict[str, Any]) -> dict[str, Any]:

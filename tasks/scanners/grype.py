@@ -3,7 +3,8 @@
 Read from its source (0.9x), not measured: exit 0 whatever it finds; `.grype.yaml` is read from the working directory,
 which is never the checkout; it looks for a newer program and data base unless told not to, and refuses a data base of
 more than five days unless told not to (its age is told by ``database_old`` instead). The report names only what is
-vulnerable: a manifest that it could not read is silence. syft, which reads as grype does, tells of those.
+vulnerable: a manifest that it could not read is silence, so whether it can be read is judged from the file
+(``readable``). syft, which reads as grype does, tells of the others.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tasks.core.types import (
 )
 from tasks.scanners.manifests import LIMITS, LOCKS, lock_file_control, observations, vulnerable
 from tasks.scanners.masking import compact, first_json, form_checked, kept, string
+from tasks.scanners.readable import unreadable
 
 _OPTIONS = ("--from=dir", "--output=json", "--quiet")
 _ENVIRONMENT = {
@@ -48,7 +50,7 @@ class Grype:
     name: str = "grype"
     kind: Kind = Kind.DEPENDENCY
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "vulnerable dependencies in lock files and manifests"
     licence: str = "Apache-2.0"
@@ -101,9 +103,14 @@ class Grype:
 
     @form_checked("grype")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
-        """One observation a match and manifest."""
+        """One observation a match and manifest; a gap for each manifest that nothing can read."""
         rows = [r for r in kept(report.body, self.name)["vulnerable"] if not r.get("ignored")]
-        return Parsed(outcome=Outcome.OK, observations=tuple(observations(rows, target)))
+        gaps = tuple(unreadable(target, self.reads))
+        return Parsed(
+            outcome=Outcome.PARTIAL if gaps else Outcome.OK,
+            observations=tuple(observations(rows, target)),
+            gaps=gaps,
+        )
 
 
 def _rows(match: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
+from urllib.parse import quote, unquote
 
 from tasks.core.identity import alias_group, dependency_anchor, occurrence_uid
 from tasks.core.masking import MASK, short
@@ -32,9 +33,14 @@ _VULNERABLE = b"""\
 """
 #: Named by no tool as a source of its own: it completes go.mod.
 _BESIDE = frozenset({b"go.sum"})
-#: Versions, and purls without qualifiers. Anything else in their place (an address, with a login in it) is masked.
+#: Versions, and names of packages in a purl. Anything else in their place (an address, with a login in it) is masked.
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~^!:_-]{0,99}")
-_PURL = re.compile(r"pkg:[A-Za-z0-9.+-]{1,40}/[^\s?#\"'`\\]{1,300}")
+_KIND = re.compile(r"pkg:[A-Za-z0-9.+-]{1,40}/")
+_NAME = re.compile(r"[^\s?#\"'`\\]{1,300}")
+#: What an address has and no name of a package: a scheme, or a login.
+_ADDRESS = re.compile(r":/|//|[^/]@|@[^/]*:")
+#: Where the version begins: an ``@`` that does not begin a part of the name, as that of npm's scopes does.
+_AT = re.compile(r"(?<![/@])@")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9:._-]{1,79}")
 _CWE = re.compile(r"(?:CWE-)?(\d{1,6})")
 _URL = re.compile(r"https?://[^\s\"'`<>@\\]{1,400}")
@@ -84,11 +90,46 @@ def vulnerable(
 
 
 def package_url(value: object) -> str:
-    """A purl without qualifiers and subpath. Raises ValueError for what is none."""
+    """A purl (https://github.com/package-url/purl-spec) without qualifiers and subpath.
+
+    Tools put what a lock file says into it, also the address of a git repository with a login in it: a version that is
+    none is left out, a name that holds an address is masked. Raises ValueError for what is no purl.
+    """
     bare = storable(value).split("#", maxsplit=1)[0].split("?", maxsplit=1)[0]
-    if not _PURL.fullmatch(bare):
+    kind = _KIND.match(bare)
+    if kind is None or kind.end() == len(bare):
         raise ValueError("no purl")
-    return bare
+    at = _AT.search(bare, kind.end())
+    name = bare[kind.end() : at.start() if at else None]
+    version = unquote(bare[at.end() :]) if at else ""
+    known = _VERSION.fullmatch(version) is not None
+    # What stands before a colon and an address may be the beginning of that address.
+    hidden = package_name(name) != name or not _NAME.fullmatch(name) or (bool(version) and not known and ":" in name)
+    shown = kind.group() + (quote(MASK) if hidden else name)
+    return f"{shown}@{bare[at.end() :]}" if at and known else shown
+
+
+def purl_version(purl: str) -> str:
+    """The version of a purl, decoded; empty when it has none. Raises ValueError for what is no purl."""
+    clean = package_url(purl)
+    found = _AT.search(clean)
+    return unquote(clean[found.end() :]) if found else ""
+
+
+def package_name(value: object) -> str:
+    """The name of a package; masked when it holds an address, which a lock file may have in its place."""
+    text = storable(value)
+    plain = _decoded(text)
+    return MASK if plain is None or _ADDRESS.search(plain) else text
+
+
+def _decoded(text: str) -> str | None:
+    """The text without percent-encoding, however often it was applied; None when that does not end."""
+    for _ in range(5):
+        text, before = unquote(text), text
+        if text == before:
+            return text
+    return None
 
 
 def package_version(value: object) -> str:
@@ -117,8 +158,13 @@ def in_target(path: str, target: Target) -> str:
     return path.removeprefix(target.inside.rstrip("/") + "/").lstrip("/").removeprefix("./")
 
 
-def unnamed(target: Target, named: Collection[str], expected: PathFilter = LOCKS) -> Iterator[Gap]:
-    """A gap for every manifest that the tool names nowhere: it may list nothing, or was not understood."""
+def unnamed(
+    target: Target, named: Collection[str], expected: PathFilter = LOCKS, *, what: str = "package"
+) -> Iterator[Gap]:
+    """A gap for every manifest that the tool names nowhere: it may list nothing, or was not understood.
+
+    ``what`` is what it would name of one.
+    """
     for name, entry in target.files.items():
         base = entry.path.rsplit(b"/", 1)[-1].lower()
         if name not in named and expected(entry.path) and base not in _BESIDE:
@@ -126,7 +172,7 @@ def unnamed(target: Target, named: Collection[str], expected: PathFilter = LOCKS
                 path=display_path(entry.path),
                 blob=entry.blob,
                 reason_code="unreadable_by_tool",
-                detail="the tool names no package of this file",
+                detail=f"the tool names no {what} of this file",
             )
 
 

@@ -62,7 +62,7 @@ class OsvScanner:
     name: str = "osv-scanner"
     kind: Kind = Kind.DEPENDENCY
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "vulnerable dependencies in lock files and manifests"
     licence: str = "Apache-2.0"

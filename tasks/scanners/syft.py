@@ -32,7 +32,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
-from tasks.scanners.manifests import LIMITS, LOCKS, in_target, package_url, package_version, unnamed
+from tasks.scanners.manifests import LIMITS, LOCKS, in_target, package_name, package_url, package_version, unnamed
 from tasks.scanners.masking import compact, first_json, form_checked, kept, storable, string
 
 _OPTIONS = ("--from=dir", "--output=syft-json", "--quiet")
@@ -47,7 +47,7 @@ class Syft:
     name: str = "syft"
     kind: Kind = Kind.PACKAGE
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "an inventory of the packages that lock files and manifests name"
     licence: str = "Apache-2.0"
@@ -109,7 +109,7 @@ def _package(artifact: dict[str, Any]) -> dict[str, Any]:
     return {
         # Of what has no purl (a file that only looks like a program) the name must do.
         "purl": package_url(artifact["purl"]) if artifact["purl"] else "",
-        "name": short(storable(artifact["name"]), 200),
+        "name": short(package_name(artifact["name"]), 200),
         "version": package_version(artifact["version"]),
         "type": short(storable(artifact["type"]), 60),
         "paths": paths,

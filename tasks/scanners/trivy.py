@@ -1,16 +1,19 @@
 """Dependencies and infrastructure as code: trivy (Apache-2.0), where the platform has it.
 
 Read from its source and documentation (0.7x), not measured: exit 0 whatever it finds or fails to parse; `.trivyignore`
-and `trivy.yaml` are read from the working directory, which is never the checkout; inline `trivy:ignore` comments cannot
-be switched off and leave no trace. With every package listed a manifest that it read is a result of its own; one with
-no package is not, so it is told as a gap. A Dockerfile that it read is a result; of Terraform, Kubernetes and
-CloudFormation it does not say what it could not parse: checkov does.
+and `trivy.yaml` are read from the working directory, which is never the checkout; inline `trivy:ignore` and
+`tfsec:ignore` comments cannot be switched off and leave no trace, so a file that holds one is a gap. With every package
+listed a manifest that it read is a result of its own; one with no package is not, so it is told as a gap. A Dockerfile
+that it read is a result; of Terraform, Kubernetes and CloudFormation it does not say what it could not parse: whether
+one can be read is judged from the file (``readable``). Not seen: a comment that a Helm chart puts together of pieces,
+and what else of a folder of Terraform is judged otherwise because one of its files could not be read.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from tasks.core.masking import mask_quoted, short
 from tasks.core.types import (
     Command,
     Control,
+    Gap,
     Kind,
     Limits,
     Mount,
@@ -38,6 +42,7 @@ from tasks.core.types import (
 )
 from tasks.scanners.manifests import LOCKS, in_target, observations, unnamed, vulnerable
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
+from tasks.scanners.readable import unreadable
 
 _OPTIONS = (
     "--format=json",
@@ -57,7 +62,12 @@ _OPTIONS = (
     "--exit-code=0",
 )
 _PURL_TYPE = {"pip": "pypi", "npm": "npm", "yarn": "npm", "gomod": "golang", "cargo": "cargo", "bundler": "gem"}
-_DOCKERFILES = PathFilter(names=frozenset({b"dockerfile"}))
+_DOCKERFILES = PathFilter(names=frozenset({b"dockerfile"}), suffixes=(b".dockerfile",), prefixes=(b"dockerfile.",))
+_TERRAFORM = PathFilter(suffixes=(b".tf", b".tf.json"))
+_YAML = PathFilter(suffixes=(b".yaml", b".yml"))
+_CODE = PathFilter(suffixes=(*_TERRAFORM.suffixes, *_YAML.suffixes, b".tfvars"))
+#: As its parser reads comments (pkg/iac/ignore), in this case of letters, and wherever such a word stands.
+_IGNORED = re.compile(rb"(?:trivy|tfsec):(?:[^ \n]*:)?ignore:")
 _CONTROL = b"FROM debian:12\nUSER root\n"
 
 
@@ -68,14 +78,14 @@ class Trivy:
     name: str = "trivy"
     kind: Kind = Kind.DEPENDENCY
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "vulnerable dependencies in lock files; misconfiguration in Terraform, Kubernetes, Dockerfiles"
     licence: str = "Apache-2.0"
     reads: PathFilter = PathFilter(
-        suffixes=(b".tf", b".tf.json", b".tfvars", b".yaml", b".yml", b".template", b".dockerfile"),
+        suffixes=(*_CODE.suffixes, *_DOCKERFILES.suffixes),
         names=LOCKS.names | _DOCKERFILES.names,
-        prefixes=(b"dockerfile.",),
+        prefixes=_DOCKERFILES.prefixes,
     )
     limits: Limits = Limits(timeout_s=900, memory_bytes=4 * 1024**3, max_file_bytes=20 * 1024**2)
     pace: Pace = Pace(start_s=1.0, file_s=0.02)
@@ -129,20 +139,63 @@ class Trivy:
 
     @form_checked("trivy")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
-        """Judge by the manifests and Dockerfiles that it names as results."""
+        """Judge by the manifests and Dockerfiles that it names as results, and by what the other files hold."""
         document = kept(report.body, self.name)
         named: dict[str, set[str]] = {}
         for r in document["read"]:
             named.setdefault(r["class"], set()).add(in_target(r["path"], target))
-        gaps = (
+        told = named.get("config", set())
+        gaps: dict[str, Gap] = {}
+        for gap in (
             *unnamed(target, named.get("lang-pkgs", set())),
-            *unnamed(target, named.get("config", set()), _DOCKERFILES),
-        )
+            *(
+                g
+                for g in unnamed(target, told, _DOCKERFILES, what="result")
+                if not g.path.lower().endswith(".dockerignore")
+            ),
+            *_unreadable(target, told),
+            *_hidden(target),
+        ):
+            gaps.setdefault(gap.path, gap)
         return Parsed(
             outcome=Outcome.PARTIAL if gaps else Outcome.OK,
             observations=(*observations(document["vulnerable"], target), *_checks(document["checks"], target)),
-            gaps=gaps,
+            gaps=tuple(gaps.values()),
         )
+
+
+def _unreadable(target: Target, told: Collection[str]) -> Iterator[Gap]:
+    """A gap for each file of infrastructure that cannot be read.
+
+    One that is a result was read after all: a template of a Helm chart is no YAML before it is filled in. YAML that is
+    no template can be a result for one of its documents while another is broken.
+    """
+    results = {display_path(target.files[n].path): n for n in told if n in target.files}
+    for gap in unreadable(target, _CODE):
+        name = results.get(gap.path)
+        if name is None or (_YAML(target.files[name].path) and b"{{" not in (target.read(name) or b"")):
+            yield gap
+
+
+def _hidden(target: Target) -> Iterator[Gap]:
+    """A gap for each file with a comment that hides findings.
+
+    One above a module hides those in the module's files too, wherever they lie: then all Terraform is a gap.
+    """
+    holding = {}
+    for name, entry in target.files.items():
+        data = (target.read(name) or b"") if _CODE(entry.path) or _DOCKERFILES(entry.path) else b""
+        if _IGNORED.search(data):
+            holding[name] = b"module" in data and _TERRAFORM(entry.path)
+    for name, entry in target.files.items():
+        if name in holding or (any(holding.values()) and _TERRAFORM(entry.path)):
+            why = "it holds" if name in holding else "a file that calls modules holds"
+            yield Gap(
+                path=display_path(entry.path),
+                blob=entry.blob,
+                reason_code="ignored_inline",
+                detail=f"{why} trivy:ignore or tfsec:ignore",
+            )
 
 
 def _vulnerable(v: dict[str, Any], path: str, kind: str) -> dict[str, Any]:

@@ -112,7 +112,10 @@ def _brakeman(document, target):
 
 
 def _grype(document, target):
-    """It names only findings and cannot tell that less was read: only what makes it no report."""
+    """It names only findings and cannot tell that less was read: only what makes it no report.
+
+    What it could not read is judged from the files: see ``test_platform_unread_mocked``.
+    """
     for field in ("matches", "descriptor"):
         yield changed(document, (field,), None)
         yield changed(document, (field,), REMOVE)
@@ -123,7 +126,7 @@ def _naming(*where):
 
     def ways(document, target):
         for n, entry in enumerate(at(document, where)):
-            # What trivy could not read of Terraform it does not tell; its adapter says so.
+            # What trivy could not read of Terraform it does not tell; it is judged from the file.
             if entry.get("Type") != "terraform":
                 yield changed(document, (*where, n), REMOVE)
         yield changed(document, where, [])

@@ -53,7 +53,7 @@ _SWITCHES = {
     "grype": ({"--from=dir"}, "GRYPE_CHECK_FOR_APP_UPDATE=false GRYPE_DB_AUTO_UPDATE=false"),
     "syft": ({"--from=dir"}, "SYFT_CHECK_FOR_APP_UPDATE=false"),
     "gosec": ({"-nosec"}, "GOPROXY=off"),
-    "brakeman": ({"--config-file", "/dev/null", "--show-ignored"}, ""),
+    "brakeman": ({"--config-file", "--show-ignored"}, "--config-file /nightwarden/brakeman_config.json"),
     "dependency-check": ({"--noupdate", "--disableVersionCheck", "--disableOssIndex", "--disableCentral"}, ""),
 }
 #: Findings that the sample's own configuration or comments try to hide.

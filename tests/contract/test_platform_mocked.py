@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tasks.core.errors import ScanGapError
 from tasks.core.identity import alias_group, dependency_anchor, package_anchor, versionless
-from tasks.core.types import Kind, Outcome
+from tasks.core.ports import PlatformTool
+from tasks.core.types import Kind, Outcome, ToolHome, Unit
+from tasks.scanners import SCANNERS
+from tasks.scanners.brakeman import BRAKEMAN
 from tasks.scanners.dependency_check import DEPENDENCY_CHECK
 from tasks.scanners.gitleaks import GITLEAKS
 from tasks.scanners.grype import GRYPE
+from tasks.scanners.manifests import package_url, purl_version
 from tasks.scanners.osv_scanner import ECOSYSTEMS, OSV_SCANNER
 from tasks.scanners.syft import SYFT
 from tasks.scanners.trivy import TRIVY
 from tests.contract import samples
 
+#: What switches off the files and comments by which a repository blinds a tool: options, and names that are not
+#: written for it. The others are looked for in the working directory.
+_BLINDING = {
+    "gitleaks": ({"--ignore-gitleaks-allow"}, ()),
+    "trivy": ({"--ignorefile=/nothing-is-ignored"}, (".trivyignore", ".trivyignore.rego")),
+    "osv-scanner": ({"--config", "/dev/null", "--no-ignore"}, ("osv-scanner.toml", ".gitignore")),
+    "grype": (set(), (".grype.yaml", ".grype/config.yaml")),
+    "syft": (set(), (".syft.yaml", ".syft/config.yaml")),
+    "gosec": ({"-nosec"}, (".gosec.json",)),
+    "brakeman": ({"--config-file", "--show-ignored"}, ("config/brakeman.yml", "config/brakeman.ignore")),
+    "dependency-check": ({"--disableHostedSuppressions"}, ("suppression.xml", "dependency-check-suppressions.xml")),
+}
+#: Options that would name a file to obey, or something to pass over.
+_OBEYING = (
+    "--baseline-path", "--gitleaks-ignore-path", "--ignore-policy", "--vex", "--skip-files", "--skip-dirs",
+    "--suppression", "--exclude", "-exclude", "-conf", "-quiet", "--ignore-config", "--only-files",
+)  # fmt: skip
+_PLATFORM = [s for s in SCANNERS if isinstance(s, PlatformTool)]
 _CLUSTER = ("", "_fabricated_subset", *(f"_fabricated_internal_duplicates{x}" for x in ("", "_subset")))
 _OTHER_FORMS = {
     "legacy_many_vulns.json",
@@ -29,6 +52,36 @@ _OTHER_FORMS = {
 def _parsed(scanner, tmp_path, change=lambda document: document):
     target = samples.planted(scanner, tmp_path / scanner.name)
     return samples.judge(scanner, samples.as_output(change(samples.recorded(scanner.name))), target)
+
+
+def test_what_blinds_each_tool_is_known():
+    assert set(_BLINDING) == {s.name for s in _PLATFORM}
+
+
+@pytest.mark.parametrize("scanner", _PLATFORM, ids=lambda s: s.name)
+def test_mocked_command_disobeys_what_a_repository_would_blind_it_with(scanner, tmp_path):
+    options, files = _BLINDING[scanner.name]
+    tool = ToolHome(
+        name=scanner.name, version="1", executable=tmp_path, mounts=(), rules_digest="", origin="", database=tmp_path
+    )
+    target = samples.planted(scanner, tmp_path / "sample")
+    command = scanner.command(tool, target)
+    assert options <= set(command.argv)
+    assert not [a for a in command.argv if a.split("=")[0] in _OBEYING]
+    # What it looks for in its working directory, or in a home, it never finds in the repository.
+    assert command.cwd == "/"
+    assert not [v for v in command.env.values() if target.inside in v]
+    assert not [f for f in files if scanner.unit is not Unit.BLOB and scanner.reads(f.encode())]
+
+
+def test_mocked_brakeman_is_given_a_configuration_that_it_takes(tmp_path):
+    """It only takes a regular file, and else the application's own."""
+    tool = ToolHome(name="brakeman", version="1", executable=tmp_path, mounts=(), rules_digest="", origin="")
+    command = BRAKEMAN.command(tool, samples.planted(BRAKEMAN, tmp_path / "sample"))
+    named = command.argv[command.argv.index("--config-file") + 1]
+    (mounted,) = (m.source for m in command.mounts if m.inside == named)
+    assert mounted.is_file()
+    assert json.loads(mounted.read_text("utf-8")) == {}
 
 
 @pytest.mark.parametrize(("said", "reason"), [(0, "nothing_scanned"), (10, "nothing_scanned"), (10**6, None)])
@@ -52,13 +105,49 @@ def test_gitleaks_that_was_interrupted_is_no_silence(tmp_path):
     assert (parsed.outcome, parsed.reason_code) == (Outcome.FAILED, "tool_error")
 
 
-def test_what_gitleaks_takes_for_a_program_need_not_be_read(tmp_path):
+def _gitleaks_on(tmp_path, data, *, read):
+    """One blob of the sample holds ``data``; whether gitleaks says that it has read that one too."""
     target = samples.planted(GITLEAKS, tmp_path / "sample")
     name = next(iter(target.files))
-    (target.root / name).write_bytes(b"%PDF-1.7\n" + b"x" * 100)
-    given = sum(e.size_bytes for n, e in target.files.items() if n != name)
-    body = GITLEAKS.mask(b"[]", f"scanned ~{given} bytes".encode(), samples.KEY)
-    assert samples.parse_masked(GITLEAKS, body, target).outcome is Outcome.OK
+    (target.root / name).write_bytes(data)
+    entry = replace(target.files[name], size_bytes=len(data))
+    target = replace(target, files={**target.files, name: entry})
+    said = sum(e.size_bytes for n, e in target.files.items() if read or n != name)
+    body = GITLEAKS.mask(b"[]", f"scanned ~{said} bytes".encode(), samples.KEY)
+    return entry, samples.parse_masked(GITLEAKS, body, target)
+
+
+_NOISE = bytes(range(256)) * 40
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x7fELF" + _NOISE, b"MZ" + _NOISE, b"%PDF-1.7\n" + b"/Page\n" * 500 + _NOISE, b"\xca\xfe\xba\xbe" + _NOISE],
+)
+def test_of_a_program_gitleaks_has_nothing_to_read(tmp_path, data):
+    _, parsed = _gitleaks_on(tmp_path, data, read=False)
+    assert (parsed.outcome, parsed.gaps) == (Outcome.OK, ())
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"%PDF-1.7\n", b"{\\rtf1 ", b"%!PS", b"%! ", b"MZ = 1", b"FWS", b"CWS", b"LZIP", b"SQLite", b"Cr24", b"MSCF",
+        b"ISc(1)", b"!<arch>\n", b"dex\n" + b"x" * 32 + b"p", b"dey\n" + b"x" * 36 + b"dex\n" + b"x" * 32 + b"p",
+        b"x" * 128 + b"DICM", b"x" * 257 + b"ustar", b"x" * 32769 + b"CD001", b"PK\3\6", b"NES\x1a", b"MZ\0",
+        "MZ \0 größe".encode(),
+    ],
+)  # fmt: skip
+def test_a_text_that_gitleaks_takes_for_a_program_is_a_gap(tmp_path, begin):
+    entry, parsed = _gitleaks_on(tmp_path, begin + b" a line of text\n" * 20, read=False)
+    assert parsed.outcome is Outcome.PARTIAL
+    assert [(g.path, g.blob, g.reason_code) for g in parsed.gaps] == [("", entry.blob, "unreadable_by_tool")]
+
+
+@pytest.mark.parametrize("data", [b"a\0b" * 100, b"\x89PNG\r\n\x1a\n" + _NOISE, b"GIF89a" + _NOISE, b"plain text"])
+def test_what_is_no_program_to_gitleaks_must_have_been_read(tmp_path, data):
+    assert _gitleaks_on(tmp_path / "read", data, read=True)[1].outcome is Outcome.OK
+    assert _gitleaks_on(tmp_path / "not", data, read=False)[1].reason_code == "nothing_scanned"
 
 
 def test_tools_name_the_same_vulnerable_package_alike(tmp_path):
@@ -112,6 +201,69 @@ def test_an_address_in_place_of_a_version_is_masked(tmp_path):
         return document
 
     assert all("QZJ" not in repr(o) for o in _parsed(GRYPE, tmp_path, changed).observations)
+
+
+_LOGIN = "QZJ" * 6
+_ADDRESSES = (
+    f"git+https://user:{_LOGIN}@host/x.git",
+    f"git+https:%2F%2Fuser:{_LOGIN}@host%2Fx.git",
+    f"git%2Bhttps%253A%252F%252Fuser%253A{_LOGIN}%2540host%252Fx.git",
+    f"https://{_LOGIN}@host/x@1.0",
+    f"user:{_LOGIN}@host",
+)
+#: Where each report has a purl, or what a purl is made of: its version first, its name second.
+_PURLS = {
+    "grype": lambda d: (d["matches"][0]["artifact"], "purl", "version"),
+    "syft": lambda d: (d["artifacts"][0], "purl", "version"),
+    "trivy": lambda d: (
+        next(v for r in d["Results"] for v in r.get("Vulnerabilities") or ())["PkgIdentifier"], "PURL", "",
+    ),
+    "dependency-check": lambda d: (
+        next(x for x in d["dependencies"] if x.get("vulnerabilities") and x.get("packages"))["packages"][0], "id", "",
+    ),
+    "osv-scanner": lambda d: (d["results"][0]["packages"][0]["package"], "", "version"),
+}  # fmt: skip
+
+
+def _with_login(scanner, address, form):
+    document = samples.recorded(scanner.name)
+    node, purl, version = _PURLS[scanner.name](document)
+    if purl:
+        node[purl] = form.format(address)
+    if version:
+        node[version] = address
+    if "name" in node:
+        node["name"] = address
+    return document
+
+
+@pytest.mark.parametrize("scanner", [GRYPE, SYFT, TRIVY, DEPENDENCY_CHECK, OSV_SCANNER], ids=lambda s: s.name)
+@pytest.mark.parametrize("form", ["pkg:npm/repo@{}", "pkg:npm/{}@1.0", "pkg:npm/x@1.0?vcs_url={}", "pkg:npm/x@1#{}"])
+@pytest.mark.parametrize("address", _ADDRESSES)
+def test_a_login_of_an_address_is_in_no_purl_and_no_kept_report(tmp_path, scanner, form, address):
+    target = samples.planted(scanner, tmp_path / "sample")
+    stdout = samples.as_output(_with_login(scanner, address, form))
+    body = scanner.mask(stdout, b"", samples.KEY)
+    parsed = samples.parse_masked(scanner, body, target)
+    assert _LOGIN.encode() not in body
+    assert _LOGIN not in repr(parsed)
+    assert len(parsed.observations) == len(samples.golden(scanner.name, "observations"))
+
+
+@pytest.mark.parametrize(
+    ("purl", "kept", "version"),
+    [
+        ("pkg:npm/%40babel/core@7.0.0?x=y#z", "pkg:npm/%40babel/core@7.0.0", "7.0.0"),
+        ("pkg:npm/@babel/core@7.0.0", "pkg:npm/@babel/core@7.0.0", "7.0.0"),
+        ("pkg:npm/@babel/core", "pkg:npm/@babel/core", ""),
+        ("pkg:golang/a.org/c@v2.0.0%2Bx", "pkg:golang/a.org/c@v2.0.0%2Bx", "v2.0.0+x"),
+        ("pkg:deb/debian/x@1%3A2.3-1", "pkg:deb/debian/x@1%3A2.3-1", "1:2.3-1"),
+        ("pkg:generic/org.x:y@1", "pkg:generic/org.x:y@1", "1"),
+        ("pkg:npm/repo@git+https:%2F%2Fhost%2Fx.git", "pkg:npm/repo", ""),
+    ],
+)  # fmt: skip
+def test_a_purl_keeps_its_name_and_a_version_that_is_one(purl, kept, version):
+    assert (package_url(purl), purl_version(purl)) == (kept, version)
 
 
 def test_an_inventory_is_of_packages(tmp_path):
