@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from tasks.core.types import Cause, Outcome, ScopeState
+from tasks.lake.views import run_query
 from tasks.patrol import scanning
 from tasks.patrol.plan import Action, Planned, within_budget
+from tests import patrols
 from tests.patrols import CLOCK, SECONDS_A_FILE, FakeTool, House
 from tests.unit.test_plan import planned, scope
 
@@ -78,6 +81,45 @@ def test_a_row_that_awaits_refers_to_the_look_that_stands(house: House) -> None:
         assert row["detail"] == "looked at with 1"
     assert {r["slug"]: r for r in house.rows("scopes")} == before
     assert house.starts == []
+
+
+def unfetched(house: House, _: pytest.MonkeyPatch) -> None:
+    for slug in "abc":
+        (house.repo(slug).git_dir / "packed-refs").write_bytes(b"\x00garbage that is no ref\n")
+
+
+def uninstalled(_: House, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(patrols, "ToolHome", lambda **_: "it is not installed")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(unfetched, ("stale", "fetch_stale", "1")), (uninstalled, ("failed", "tool_missing", None))],
+    ids=["stale", "failed"],
+)
+def test_who_awaits_is_no_longer_what_the_night_before_failed_at(
+    house: House, fault: Callable[[House, pytest.MonkeyPatch], None], told: tuple[str, str, str | None]
+) -> None:
+    house.commit("c", u="unread")
+    house.run()
+    before = house.rows("scopes")
+    with pytest.MonkeyPatch.context() as patch:
+        fault(house, patch)
+        house.run()
+        assert set(said(house).values()) == {told}
+    for packed in house.place.glob("org/*/.git/packed-refs"):
+        packed.unlink()
+    house.version, house.upgrade_s = "2", 0
+    summary = house.run()
+    assert set(said(house).values()) == {AWAITS}
+    columns = ("outcome", "reason_code", "commit", "tips", "tool_version", "evidence_at", "attempts")
+    after = house.rows("scopes")
+    of = {r["slug"]: {c: r[c] for c in columns} for r in before}
+    assert {r["slug"]: {c: r[c] for c in columns} for r in after} == of
+    assert {r["slug"]: r["outcome"] for r in after} == {"a": "ok", "b": "ok", "c": "partial"}
+    _, gaps = run_query(house.lake().snapshot(), "SELECT slug, reason_code, path FROM gaps_now")
+    assert list(gaps) == [("c", "unparsable", "u.txt")]
+    assert summary is not None and summary.gap_rows == 1
 
 
 def test_a_look_longer_than_the_budget_is_done_alone(house: House) -> None:
