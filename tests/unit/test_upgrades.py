@@ -264,6 +264,26 @@ def test_a_reading_by_a_newer_parser_counts_as_another_tool(tmp_path: Path) -> N
     assert reasons(house) == {"t.txt": "tool_changed"}
 
 
+@pytest.mark.parametrize("first", [(), ("b",)], ids=["twins of one night", "known to the ledger"])
+def test_of_twins_each_is_asked_for_its_own_files(tmp_path: Path, first: tuple[str, ...]) -> None:
+    """They share a result, not their commits: the old one of ``z`` is in no other mirror."""
+    house = House(tmp_path, rules=("F1",))
+    house.commit("b", t="flaw", u="flaw")
+    house.repo("z").commit({"README.md": b"words"})
+    house.commit("z", t="flaw", u="flaw")
+    house.run()
+    house.version, house.harmless = "2", frozenset({"flaw"})
+    for slug in "bz":
+        house.commit(slug, t="mended")
+    house.starts.clear()
+    if first:
+        house.run(only=first)
+    house.run()
+    assert house.starts == ["b"]
+    why = {(f["slug"], f["path"]): f["fixed_reason"] for f in house.rows("findings")}
+    assert why == {(slug, f"{t}.txt"): r for slug in "bz" for t, r in (("t", "code_or_tool"), ("u", "tool_changed"))}
+
+
 # -- the table of rules -------------------------------------------------------------------------------------------
 
 
