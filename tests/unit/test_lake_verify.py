@@ -18,7 +18,7 @@ from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tasks.patrol import session
-from tests.lake_rows import KEY_ID, night, observation, result
+from tests.lake_rows import KEY_ID, change_of, night, observation, result
 from tests.patrols import FakeTool, House
 
 BLIND = Gap(path="broken.py", reason_code="unparsable", detail="line 3")
@@ -50,6 +50,14 @@ def kept(two_nights: Path, tmp_path: Path) -> Lake:
 
 def test_a_whole_lake_has_no_problem(kept: Lake) -> None:
     assert verify(kept) == []
+
+
+def test_a_finding_one_of_whose_places_was_not_read_is_no_damage(lake: Lake) -> None:
+    put(lake, night(1, result("one", observation("x", "app.py"), observation("x", "broken.py"))))
+    two = result("two", gaps=(BLIND,))
+    put(lake, night(2, two, changes=[change_of(two, before=result("one").result_name)]))
+    assert lake.snapshot().open_findings() == 1
+    assert verify(lake) == []
 
 
 def problems(lake: Lake) -> dict[str, str]:
