@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from flows.cli_patrol import ConfigOption, LakeOption
 from flows.settings import Settings, load
 from tasks.core.errors import LakeError, ToolMissingError, UsageError
 from tasks.core.text import one_line
+
+if TYPE_CHECKING:
+    from tasks.lake.lake import Snapshot
 
 app = typer.Typer(help="Describe and check the lake.", no_args_is_help=True, rich_markup_mode=None)
 _MAX_CELL = 120
@@ -119,7 +122,6 @@ def _json(value: Any) -> Any:
 
 def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
     """Show the last runs, and how old the evidence of each tool is."""
-    from tasks.core.reasons import REASONS
     from tasks.lake.lake import Lake
     from tasks.lake.views import run_query
 
@@ -138,12 +140,24 @@ def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatO
     kept = list(rows)
     emit(columns, kept, format, None)
     if snapshot.run is not None and format is Format.TABLE:
-        age = datetime.now(UTC) - snapshot.run["finished_at"]
-        waiting = snapshot.table("scans", {"run_id": [snapshot.run["run_id"]]}, ["reason_code"]).column("reason_code")
-        if n := waiting.to_pylist().count("awaiting_upgrade"):
-            print(f"{n} scans of the newest run await an upgrade: {REASONS['awaiting_upgrade'].remedy}")
-        print(f"the newest run ended {age.total_seconds() / 3600:.1f} hours ago")
+        _tell_newest_patrol(snapshot)
         _tell_old_databases(load(config, lake=lake), {str(r[0]) for r in kept})
+
+
+def _tell_newest_patrol(snapshot: Snapshot) -> None:
+    """Say when the newest patrol ended and what awaits; an import since says nothing of that."""
+    from tasks.core.reasons import REASONS
+    from tasks.lake.views import run_query
+
+    newest = list(run_query(snapshot, "SELECT run_id, finished_at FROM patrols ORDER BY seq DESC LIMIT 1")[1])
+    if not newest:
+        print("there was no patrol yet")
+        return
+    run_id, finished_at = newest[0]
+    waiting = snapshot.table("scans", {"run_id": [run_id]}, ["reason_code"]).column("reason_code")
+    if n := waiting.to_pylist().count("awaiting_upgrade"):
+        print(f"{n} scans of the newest patrol await an upgrade: {REASONS['awaiting_upgrade'].remedy}")
+    print(f"the newest patrol ended {(datetime.now(UTC) - finished_at).total_seconds() / 3600:.1f} hours ago")
 
 
 def _tell_old_databases(settings: Settings, tools: set[str]) -> None:

@@ -1,7 +1,7 @@
 """Whole patrols in one process with a tool of our own: real repositories, mirrors and lake; the tool costs no time.
 
-The tool reads ``*.txt`` and does what stands there: ``flaw`` is found, ``unread`` is a gap, ``crash`` and ``hang`` end
-it badly.
+The tool is given ``*.txt`` and does what stands there: ``flaw`` is found, ``unread`` is a gap, ``crash`` and ``hang``
+end it badly.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class FakeRunner(ProcessRunner):
                 raise KilledError
             self.starts.append(cmd.argv[1])
         root = cmd.mounts[0].source
-        words = {str(p.relative_to(root)): p.read_text().split() for p in sorted(root.rglob("*.txt"))}
+        words = {str(p.relative_to(root)): p.read_text().split() for p in sorted(root.rglob("*")) if p.is_file()}
         if cmd.argv[1] != "control":
             words = {path: [w for w in found if w not in self.harmless] for path, found in words.items()}
         CLOCK.now_s += SECONDS_A_FILE * len(words) if cmd.argv[1] != "control" else 0.0

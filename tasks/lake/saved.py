@@ -51,9 +51,10 @@ SAVED: dict[str, Saved] = {
         " ORDER BY evidence_at NULLS FIRST LIMIT 100",
     ),
     "new": Saved(
-        description="findings opened by the newest run",
+        description="findings opened by the newest patrol and by imports since",
         sql="SELECT slug, tool, rule_id, title, path, line_start FROM findings WHERE status = 'open'"
-        " AND opened_run = (SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1) ORDER BY slug, tool, path",
+        " AND opened_run IN (SELECT run_id FROM runs WHERE seq >= (SELECT coalesce(max(seq), 0) FROM patrols))"
+        " ORDER BY slug, tool, path",
     ),
     "rules": Saved(
         description="rules in force of each tool that can list them, and their open findings",

@@ -22,6 +22,14 @@ class Problem:
     message: str
 
 
+#: When the scope ``s`` came to its result, rules of the pack of finding ``f`` did not run, so that it may have stayed
+#: open (``tasks.lake.findings``). The runs of a result agree on that, but for those in which it awaits an upgrade.
+_RULES_DID_NOT_RUN = (
+    "SELECT 1 FROM scans n JOIN scans p USING (run_id) WHERE n.repo_id = s.repo_id AND n.ref = s.ref"
+    " AND n.tool = s.tool AND n.result_name = s.result_name AND n.reason_code IS DISTINCT FROM 'awaiting_upgrade'"
+    " AND p.tool = s.tool AND starts_with(p.repo_id, 'pack:') AND p.outcome IN ('failed', 'stale')"
+    " AND starts_with(f.rule_id, substr(p.repo_id, 6) || '.')"
+)
 #: Each query counts rows that must not exist.
 _CHECKS = (
     ("scans", "refer to a result the ledger lacks",
@@ -42,7 +50,9 @@ _CHECKS = (
      " ANTI JOIN (SELECT result_name, anchor_uid FROM observations) o"
      " ON o.result_name = s.result_name AND o.anchor_uid = f.anchor_uid"
      " WHERE f.status = 'open' AND s.result_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM scan_gaps g"
-     " WHERE g.result_name = s.result_name AND g.path IN (f.path, ''))"),
+     " WHERE g.result_name = s.result_name AND (g.path IN (f.path, '') OR EXISTS (SELECT 1 FROM observations e"
+     " WHERE e.anchor_uid = f.anchor_uid AND e.path = g.path)))"
+     f" AND NOT EXISTS ({_RULES_DID_NOT_RUN})"),
     ("scopes", "name another month than the ledger for their result",
      "SELECT count(*) FROM scopes s JOIN ledger l USING (result_name) WHERE s.result_part IS DISTINCT FROM l.part"),
     ("runs", "expected other than their scans",

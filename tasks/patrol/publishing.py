@@ -99,7 +99,11 @@ def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
                 before=before.result_name if before is not None else None,
                 fixed_reason=commits[key].reason_code or "nothing_to_read",
                 other_tool=other,
-                same_paths=_same_paths(patrol, before, result) if other and before and result else frozenset(),
+                same_paths=(
+                    _same_paths(patrol, before, result, commits[key].commit)
+                    if other and before and result
+                    else frozenset()
+                ),
                 rules=frozenset(r.rule_id for r in known) if known is not None else None,
                 not_run=patrol.means.not_run.get(key[2], frozenset()),
             )
@@ -114,24 +118,24 @@ def _other_tool(before: ScopeState, result: ScanResult) -> bool:
     return before.config_digest != result.config_digest or revision_of(before.result_name) != result.parse_revision
 
 
-def _same_paths(patrol: Patrol, before: ScopeState, result: ScanResult) -> frozenset[str] | None:
-    """Paths that hold the same file in the commits of two results. None if that cannot be found out any more.
+def _same_paths(patrol: Patrol, before: ScopeState, result: ScanResult, commit: str | None) -> frozenset[str] | None:
+    """Paths that hold the same file as when the scope was looked at before. None if it cannot be found out any more.
 
-    Of a history it can be found out only if no ref has moved; then every place is the same.
+    ``commit`` is the scope's own: the result may come from a twin, whose commits are in another mirror. Of a history it
+    can be found out only if no ref has moved; then every place is the same.
     """
-    mirror = patrol.repos[result.repo_id].mirror if result.repo_id in patrol.repos else None
-    if mirror is None or before.commit is None:
-        return None
-    if result.unit is Unit.BLOB and set(before.tips) != set(result.tips):
-        return None
-    git = patrol.means.git
-    try:
-        old, new = (read_tree(git, mirror.path, commit) for commit in (before.commit, result.commit))
-    except ScanGapError:
-        return None  # a rewritten history
     if result.unit is Unit.BLOB:
+        if set(before.tips) != set(result.tips):
+            return None
         seen = patrol.snapshot.observations_of([before.result_name or ""]).get(before.result_name or "", ())
         return frozenset(o.path or "" for o in seen)
+    mirror = patrol.repos[before.repo_id].mirror
+    if mirror is None or before.commit is None or commit is None:
+        return None
+    try:
+        old, new = (read_tree(patrol.means.git, mirror.path, c) for c in (before.commit, commit))
+    except ScanGapError:
+        return None  # a rewritten history
     if result.unit is Unit.TREE:
         # What stands in one file may follow from another one.
         reads = next(s.reads for s in patrol.means.scanners if s.name == result.tool)

@@ -160,17 +160,11 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
     if p.action is Action.KEEP:
         # The same files under a newer commit: the next extension may start from it.
         return replace(
-            state,
-            commit=p.commit,
-            tips=p.tips,
-            outcome=Outcome.PARTIAL if state.gaps else Outcome.OK,
-            reason_code=None,
-            detail=state.detail if state.outcome is Outcome.PARTIAL else "",
-            failed_name=None,
-            attempts=0,
-            next_attempt_at=None,
+            _standing(state), commit=p.commit, tips=p.tips, failed_name=None, attempts=0, next_attempt_at=None
         )
-    if p.action in (Action.WAIT, Action.AWAIT) or row.outcome is Outcome.SKIPPED:
+    if p.action is Action.AWAIT:
+        return _standing(state)
+    if p.action is Action.WAIT or row.outcome is Outcome.SKIPPED:
         return state
     if result is not None:
         home = patrol.tool(p.tool)
@@ -222,6 +216,16 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
         )
     adopted = patrol.failure_of(p) if p.action is Action.ADOPT else None
     return _failed(state, p, row, adopted.tried_at if adopted is not None else patrol.started_at)
+
+
+def _standing(state: ScopeState) -> ScopeState:
+    """A scope whose last completed look holds: what kept it from being looked at since is of the past."""
+    return replace(
+        state,
+        outcome=Outcome.PARTIAL if state.gaps else Outcome.OK,
+        reason_code=None,
+        detail=state.detail if state.outcome is Outcome.PARTIAL else "",
+    )
 
 
 def _failed(state: ScopeState, p: Planned, row: Scan, now: datetime) -> ScopeState:

@@ -112,7 +112,7 @@ def test_status_shows_the_last_runs_newest_first_and_how_old_the_evidence_is(pat
     assert [(r[0], r[3], r[5]) for r in rows[1:3]] == [("2", "CompletedWithGaps", "1"), ("1", "Completed", "0")]
     assert rows[3] == ["tool", "scopes", "looked_at", "oldest_evidence", "newest_evidence"]
     assert [(r[0], r[1], r[2]) for r in rows[4:]] == [(tool, "2", "2") for tool in NAMES]
-    assert out.splitlines()[-1] == "the newest run ended 0.0 hours ago"
+    assert out.splitlines()[-1] == "the newest patrol ended 0.0 hours ago"
 
 
 def test_status_in_forms_for_machines(patrolled: Path) -> None:

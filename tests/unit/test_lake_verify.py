@@ -5,17 +5,21 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.types import Gap, RawReport
+from tasks.core.types import Control, Gap, Parsed, RawReport
 from tasks.lake import zst
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
-from tests.lake_rows import KEY_ID, night, observation, result
+from tasks.patrol import session
+from tests.lake_rows import KEY_ID, change_of, night, observation, result
+from tests.patrols import FakeTool, House
 
 BLIND = Gap(path="broken.py", reason_code="unparsable", detail="line 3")
 
@@ -46,6 +50,14 @@ def kept(two_nights: Path, tmp_path: Path) -> Lake:
 
 def test_a_whole_lake_has_no_problem(kept: Lake) -> None:
     assert verify(kept) == []
+
+
+def test_a_finding_one_of_whose_places_was_not_read_is_no_damage(lake: Lake) -> None:
+    put(lake, night(1, result("one", observation("x", "app.py"), observation("x", "broken.py"))))
+    two = result("two", gaps=(BLIND,))
+    put(lake, night(2, two, changes=[change_of(two, before=result("one").result_name)]))
+    assert lake.snapshot().open_findings() == 1
+    assert verify(lake) == []
 
 
 def problems(lake: Lake) -> dict[str, str]:
@@ -118,3 +130,76 @@ def test_an_unknown_reason_is_found(kept: Lake) -> None:
     odd = result("odd", repo_id="team/odd", gaps=(Gap(path="a", reason_code="because"),))
     put(kept, night(3, odd))
     assert problems(kept) == {"scan_gaps": "1 rows have an unknown reason"}
+
+
+# -- rules that did not run ------------------------------------------------------------------------------------------
+
+
+class Packed(FakeTool):
+    """What it finds is said by a rule of the pack ``team``."""
+
+    def parse(self, report: Any, target: Any, key: Any) -> Parsed:
+        parsed = FakeTool.parse(self, report, target, key)
+        return replace(parsed, observations=tuple(replace(o, rule_id="team.F1") for o in parsed.observations))
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A flaw was found by a rule of a pack."""
+    monkeypatch.setattr(session, "Semgrep", FakeTool)  # the tool whose rules lie in packs
+    control = Control(files={"control.txt": b"flaw"}, rule_id="team.F1", path="control.txt")
+    house = House(tmp_path, scanners=(Packed(control=control),), packs={}, rules=("team.F1",))
+    house.commit("a", t="flaw")
+    house.run()
+    return house
+
+
+def broken(house: House, *not_run: str) -> None:
+    house.packs, house.not_run = {"team": ("rule_broken", "x: why")}, frozenset(not_run)
+    house.rules, house.rules_digest = (), "broken"
+    house.commit("a", t="mended")
+    house.run()
+    assert [f["status"] for f in house.rows("findings")] == ["open"]
+
+
+@pytest.mark.parametrize("not_run", ["team.F1", "team.*"])
+def test_a_finding_whose_rule_did_not_run_is_no_damage(house: House, not_run: str) -> None:
+    broken(house, not_run)
+    assert verify(house.lake()) == []
+    house.packs, house.not_run, house.upgrade_s = {}, frozenset(), 0
+    house.rules, house.rules_digest = ("team.F1",), "r"
+    house.run()  # awaits: the broken rules' result still stands
+    assert verify(house.lake()) == []
+    house.upgrade_s = 7200.0
+    house.run()
+    assert [f["status"] for f in house.rows("findings")] == ["fixed"]
+    assert verify(house.lake()) == []
+
+
+def reopen(lake: Lake) -> None:
+    """As if closings had been lost."""
+    for file in lake.snapshot().files("findings"):
+        data = pq.ParquetFile(file).read()
+        status = pa.array(["open"] * data.num_rows, data.schema.field("status").type)
+        pq.write_table(
+            data.set_column(data.schema.get_field_index("status"), data.schema.field("status"), status), file
+        )
+
+
+def test_a_lost_closing_is_found_though_another_pack_was_broken(house: House) -> None:
+    house.packs, house.not_run, house.rules_digest = {"te": ("rule_broken", "x: why")}, frozenset({"te.*"}), "s"
+    house.commit("a", t="mended")
+    house.run()
+    assert verify(house.lake()) == []
+    reopen(house.lake())
+    assert "open without being in the scope's current result" in problems(house.lake())["findings"]
+
+
+def test_a_lost_closing_is_found_though_the_pack_is_broken_since(house: House) -> None:
+    house.commit("a", t="mended")
+    house.run()
+    reopen(house.lake())
+    house.packs, house.not_run = {"team": ("rule_broken", "x: why")}, frozenset({"team.F1"})
+    house.rules_digest, house.upgrade_s = "broken", 0
+    house.run()
+    assert "open without being in the scope's current result" in problems(house.lake())["findings"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +12,13 @@ from typing import Any
 
 import pytest
 
-from tasks.core.types import Cause, Outcome, ScopeState
-from tasks.patrol import scanning
+from tasks.core.keys import HmacKey
+from tasks.core.types import Cause, Outcome, Parsed, RawReport, ScopeState, Target, Unit
+from tasks.lake.views import run_query
+from tasks.patrol import publishing, scanning
 from tasks.patrol.plan import Action, Planned, within_budget
+from tasks.repos import trees
+from tests import patrols
 from tests.patrols import CLOCK, SECONDS_A_FILE, FakeTool, House
 from tests.unit.test_plan import planned, scope
 
@@ -78,6 +84,45 @@ def test_a_row_that_awaits_refers_to_the_look_that_stands(house: House) -> None:
         assert row["detail"] == "looked at with 1"
     assert {r["slug"]: r for r in house.rows("scopes")} == before
     assert house.starts == []
+
+
+def unfetched(house: House, _: pytest.MonkeyPatch) -> None:
+    for slug in "abc":
+        (house.repo(slug).git_dir / "packed-refs").write_bytes(b"\x00garbage that is no ref\n")
+
+
+def uninstalled(_: House, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(patrols, "ToolHome", lambda **_: "it is not installed")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(unfetched, ("stale", "fetch_stale", "1")), (uninstalled, ("failed", "tool_missing", None))],
+    ids=["stale", "failed"],
+)
+def test_who_awaits_is_no_longer_what_the_night_before_failed_at(
+    house: House, fault: Callable[[House, pytest.MonkeyPatch], None], told: tuple[str, str, str | None]
+) -> None:
+    house.commit("c", u="unread")
+    house.run()
+    before = house.rows("scopes")
+    with pytest.MonkeyPatch.context() as patch:
+        fault(house, patch)
+        house.run()
+        assert set(said(house).values()) == {told}
+    for packed in house.place.glob("org/*/.git/packed-refs"):
+        packed.unlink()
+    house.version, house.upgrade_s = "2", 0
+    summary = house.run()
+    assert set(said(house).values()) == {AWAITS}
+    columns = ("outcome", "reason_code", "commit", "tips", "tool_version", "evidence_at", "attempts")
+    after = house.rows("scopes")
+    of = {r["slug"]: {c: r[c] for c in columns} for r in before}
+    assert {r["slug"]: {c: r[c] for c in columns} for r in after} == of
+    assert {r["slug"]: r["outcome"] for r in after} == {"a": "ok", "b": "ok", "c": "partial"}
+    _, gaps = run_query(house.lake().snapshot(), "SELECT slug, reason_code, path FROM gaps_now")
+    assert list(gaps) == [("c", "unparsable", "u.txt")]
+    assert summary is not None and summary.gap_rows == 1
 
 
 def test_a_look_longer_than_the_budget_is_done_alone(house: House) -> None:
@@ -220,6 +265,106 @@ def test_a_reading_by_a_newer_parser_counts_as_another_tool(tmp_path: Path) -> N
     house.scanners = (Blind(parse_revision=2),)
     house.run()
     assert reasons(house) == {"t.txt": "tool_changed"}
+
+
+@pytest.mark.parametrize(
+    ("commit", "why"),
+    [
+        ({}, {"t.txt": "tool_changed", "u.txt": "tool_changed"}),
+        ({"README.md": b"words"}, {"t.txt": "tool_changed", "u.txt": "tool_changed"}),
+        ({"u.txt": b"other flaw"}, {"t.txt": "code_or_tool", "u.txt": "code_or_tool"}),
+        ({"v.txt": b"new"}, {"t.txt": "code_or_tool", "u.txt": "code_or_tool"}),
+    ],
+    ids=["nothing", "what it does not read", "another file", "one more file"],
+)
+def test_to_a_tool_that_reads_a_tree_every_file_may_matter(
+    tmp_path: Path, commit: dict[str, bytes], why: dict[str, str]
+) -> None:
+    house = House(tmp_path, scanners=(FakeTool(unit=Unit.TREE),))
+    house.commit("a", t="flaw", u="flaw")
+    house.run()
+    house.version, house.harmless = "2", frozenset({"flaw"})
+    if commit:
+        house.repo("a").commit(commit)
+    house.run()
+    assert reasons(house) == why
+
+
+class Historical(FakeTool):
+    """The tool for a history: it is given blobs by their ids, and finds flaws wherever they stood."""
+
+    def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
+        parsed = FakeTool.parse(self, report, target, key)
+        if "control" in target.commit:
+            return parsed
+        found = []
+        for o in parsed.observations:
+            blob = str(o.path).rsplit("/", 1)[-1]
+            places = [p.path for p in target.occurrences.get(blob, ())] if target.occurrences is not None else [None]
+            found += [replace(o, blob=blob, path=p, anchor_uid=blob, occurrence_uid=f"{blob} {p}") for p in places]
+        return replace(parsed, observations=tuple(found))
+
+
+@pytest.mark.parametrize(("moved", "why"), [(False, "tool_changed"), (True, "code_or_tool")])
+def test_in_a_history_everything_is_the_same_while_no_ref_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool, why: str
+) -> None:
+    house = House(tmp_path, scanners=(Historical(unit=Unit.BLOB),))
+    house.commit("a", t="flaw", u="a flaw")
+    house.commit("a", t="mended")
+    house.run()
+    assert reasons(house) == {"t.txt": None, "u.txt": None}
+    house.version, house.harmless = "2", frozenset({"flaw"})
+    if moved:
+        house.commit("a", v="new")
+    monkeypatch.setattr(publishing, "read_tree", lambda *_: pytest.fail("no tree need be read"))
+    house.run()
+    assert reasons(house) == {"t.txt": why, "u.txt": why}
+
+
+@pytest.mark.parametrize(
+    ("harmless", "why"),
+    [
+        (frozenset({"flaw"}), {"t.txt": "code_or_tool", "u.txt": "code_or_tool"}),
+        (frozenset(), {"t.txt": "code_or_tool", "u.txt": None}),
+    ],
+    ids=["a tool that is content", "a tool that finds the same"],
+)
+def test_where_the_old_commit_is_gone_nobody_knows_which_it_was(
+    tmp_path: Path, harmless: frozenset[str], why: dict[str, str | None]
+) -> None:
+    house = House(tmp_path)
+    house.commit("a", t="flaw", u="flaw")
+    house.run()
+    house.version, house.harmless = "2", harmless
+    house.repo("a").git("checkout", "-q", "--orphan", "fresh")
+    house.commit("a", t="mended", u="flaw", v="new")
+    house.repo("a").git("branch", "-q", "-M", "main")
+    for mirror in (tmp_path / "mirrors").glob("??/*"):
+        shutil.rmtree(mirror) if mirror.is_dir() else mirror.unlink()
+    trees._cache.clear()  # it is another process
+    house.run()
+    assert reasons(house) == why
+
+
+@pytest.mark.parametrize("first", [(), ("b",)], ids=["twins of one night", "known to the ledger"])
+def test_of_twins_each_is_asked_for_its_own_files(tmp_path: Path, first: tuple[str, ...]) -> None:
+    """They share a result, not their commits: the old one of ``z`` is in no other mirror."""
+    house = House(tmp_path, rules=("F1",))
+    house.commit("b", t="flaw", u="flaw")
+    house.repo("z").commit({"README.md": b"words"})
+    house.commit("z", t="flaw", u="flaw")
+    house.run()
+    house.version, house.harmless = "2", frozenset({"flaw"})
+    for slug in "bz":
+        house.commit(slug, t="mended")
+    house.starts.clear()
+    if first:
+        house.run(only=first)
+    house.run()
+    assert house.starts == ["b"]
+    why = {(f["slug"], f["path"]): f["fixed_reason"] for f in house.rows("findings")}
+    assert why == {(slug, f"{t}.txt"): r for slug in "bz" for t, r in (("t", "code_or_tool"), ("u", "tool_changed"))}
 
 
 # -- the table of rules -------------------------------------------------------------------------------------------
