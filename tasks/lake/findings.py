@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -35,8 +35,11 @@ class Change:
     same_paths: frozenset[str] | None = frozenset()
     #: The rules in force (None: the tool does not list them).
     rules: frozenset[str] | None = None
-    #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay.
+    #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay while
+    #: one of their files is there.
     not_run: frozenset[str] = frozenset()
+    #: Tells the paths of the commit (None: they could not be told); asked only where a rule did not run.
+    paths: Callable[[], frozenset[str] | None] = field(default=lambda: None, repr=False, compare=False)
 
     @property
     def key(self) -> ScopeKey:
@@ -99,7 +102,7 @@ def transitions(
         stood = (places or {}).get(change.before or "", {})
         for uid, old in before.items():
             paths: set[str | None] = {old["path"], *stood.get(old["anchor_uid"], ())}
-            if uid in seen or old["status"] != "open" or paths & unread or _did_not_run(change, old["rule_id"]):
+            if uid in seen or old["status"] != "open" or paths & unread or _withheld(change, old["rule_id"], paths):
                 continue
             fixed += 1
             reason = change.fixed_reason if change.result is None else _why_gone(change, old["rule_id"], paths)
@@ -117,16 +120,29 @@ def transitions(
     return out, opened, fixed
 
 
-def _did_not_run(change: Change, rule_id: str) -> bool:
-    return change.result is not None and any(
-        rule_id.startswith(rule[:-1]) if rule.endswith("*") else rule_id == rule for rule in change.not_run
+def did_not_run(rule_id: str, not_run: Collection[str], rules: Collection[str] | None) -> bool:
+    """Whether a rule should have run and did not; ``not_run`` and ``rules`` as in ``Change``.
+
+    One in force did run, whatever else of its pack is at fault.
+    """
+    return (rules is None or rule_id not in rules) and any(
+        rule_id.startswith(rule[:-1]) if rule.endswith("*") else rule_id == rule for rule in not_run
     )
+
+
+def _withheld(change: Change, rule_id: str, paths: set[str | None]) -> bool:
+    """Whether a finding was not looked for because its rule did not run, though a file of it is still there."""
+    if not did_not_run(rule_id, change.not_run, change.rules):
+        return False
+    there = change.paths()
+    return there is None or bool(paths & (there | {None, ""}))
 
 
 def _why_gone(change: Change, rule_id: str, paths: set[str | None]) -> str:
     """Why a finding is not seen any more: only ``not_seen`` says that the code, and nothing else, has changed."""
     if change.rules is not None and rule_id not in change.rules:
-        return "rule_gone"
+        # One that should have run is not gone: its file is.
+        return "not_seen" if did_not_run(rule_id, change.not_run, change.rules) else "rule_gone"
     if not change.other_tool:
         return "not_seen"
     if change.same_paths is not None and {path or "" for path in paths} <= change.same_paths:
