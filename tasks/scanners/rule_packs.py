@@ -102,7 +102,7 @@ def is_anchored(pattern: str) -> bool:
         return False
     first = rest.partition("/")[0]
     # Classes and escapes that fnmatch reads in another way than semgrep does.
-    if first == "." or any(odd in first for odd in ("\\", "[:", "[^")):
+    if first == "." or "\\" in first or "[^" in first:
         return True
     return any(fnmatchcase(name, first) for name in SHARED_FOLDERS)
 
