@@ -93,7 +93,7 @@ _ALL = (
     # tools
     Reason(
         code="tool_missing",
-        meaning="The tool is not installed.",
+        meaning="The tool is not installed, or could not be made ready; `scans.detail` says which.",
         remedy="Run `nightwarden tools install`, or name the platform's own binary in the configuration.",
     ),
     Reason(
