@@ -133,6 +133,16 @@ def test_an_id_that_is_used_twice_holds_nothing_open(place: Place) -> None:
     assert second.fixed("shop", "semgrep") == {("app.py", "team.a", "not_seen")}
 
 
+def test_what_runs_beside_a_broken_file_closes(place: Place) -> None:
+    """The file may have held any rule of the pack, but not one that runs."""
+    place.night()
+    place.write(b="rules: [")
+    place.shop.commit({"app.py": b"words\n"})
+    second = place.night()
+    assert second.open("shop", "semgrep") == {("app.py", "team.b")}
+    assert {path_rule[:2] for path_rule in second.fixed("shop", "semgrep")} == {("app.py", "team.a")}
+
+
 # -- packs by address -----------------------------------------------------------------------------------------------
 
 
@@ -163,7 +173,8 @@ def test_without_semgrep_no_pack_is_fetched(place: Place, server: GitServer, off
     if off == "in the configuration":
         told = place.night(packs=packs, semgrep={"enabled": False})
     else:
-        told = night(place.home, place.org, place.none, ["bandit"], packs=packs)
+        each = {"semgrep": {"binary": place.binary}}
+        told = night(place.home, place.org, place.none, ["bandit"], packs=packs, each_tool=each)
     assert told.said("shop", "semgrep") == ("skipped", "switched_off")
     assert server.asked == []
     assert not (place.home / "packs").exists()

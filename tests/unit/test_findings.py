@@ -289,3 +289,26 @@ def test_a_finding_of_several_places_stays_open_while_one_of_them_is_unread() ->
     assert transitions(known, [change], moment(2), places) == ([], 0, 0)
     _, opened, fixed = transitions(known, [replace(change, result=result("3"))], moment(2), places)
     assert (opened, fixed) == (0, 1)
+
+
+@pytest.mark.parametrize("nothing", [True, False], ids=["nothing to read", "read without it"])
+@pytest.mark.parametrize(
+    ("paths", "rules", "reason"),
+    [
+        (None, None, ""),
+        (frozenset({"app.py"}), frozenset({"R2"}), ""),
+        (frozenset({"lib.py"}), frozenset({"R2"}), "gone"),
+        (frozenset(), None, "gone"),
+        (frozenset({"app.py"}), frozenset({"R1"}), "gone"),
+    ],
+    ids=["cannot be told", "there", "another file", "no file", "the rule did run"],
+)
+def test_a_finding_of_a_rule_that_did_not_run_stays_while_its_file_is_there(
+    nothing: bool, paths: frozenset[str] | None, rules: frozenset[str] | None, reason: str
+) -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    change = replace(change_of(result("2")), not_run=frozenset({"R*"}), rules=rules, paths=lambda: paths)
+    table.see(replace(change, result=None, fixed_reason="gone") if nothing else change)
+    wanted = reason if nothing or not reason else "not_seen"
+    assert (table.only()["fixed_reason"] or "") == wanted
