@@ -90,7 +90,8 @@ def test_a_semgrep_without_any_rule_is_a_fault(tmp_path: Path, packs: tuple[str,
 
 def test_a_forced_installation_lets_rules_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "install", lambda *_args, **_more: HOME)
-    monkeypatch.delenv("NIGHTWARDEN_TOOLS", raising=False)
+    for name in ("NIGHTWARDEN_TOOLS", "NIGHTWARDEN_HOME"):
+        monkeypatch.delenv(name, raising=False)
     config = configured(tmp_path)
     known = [tmp_path / place / "semgrep-rules-0" / "broken.json" for place in ("tools", "home/packs")]
 
