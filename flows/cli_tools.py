@@ -36,6 +36,8 @@ def install(
     from tasks.core.process import ProcessRunner
     from tasks.core.sandbox import detect
     from tasks.scanners import SCANNERS
+    from tasks.scanners.rule_preparing import forget_trials
+    from tasks.scanners.semgrep import SEMGREP
     from tasks.scanners.tools import install as install_tool
 
     settings = load(config)
@@ -52,6 +54,8 @@ def install(
     for name in names or known:
         home = install_tool(known[name], settings.tools_dir, runner, force=force, progress=print)
         print(f"{name} {home.version}: ready")
+        if force and name == SEMGREP.name:
+            forget_trials(settings.tools_dir, settings.packs_dir)
 
 
 @app.command()
@@ -114,8 +118,9 @@ def list_tools(config: ConfigOption = None) -> None:
 @app.command()
 def packs(config: ConfigOption = None) -> None:
     """List the rule packs of semgrep: origin, number of rules that run, and all that does not. Fetches nothing."""
-    from flows.means import pack_problems, pack_sources, ready
+    from flows.means import pack_problems, pack_sources, ready, without_rules
     from tasks.core.process import ProcessRunner
+    from tasks.core.reasons import REASONS
     from tasks.core.sandbox import detect
     from tasks.scanners.rule_packs import OWN_PACK
 
@@ -133,11 +138,15 @@ def packs(config: ConfigOption = None) -> None:
         table.add_row(name, str(counts[name]), prepared.digests[name][:12], one_line(origins[name], 200))
     out = Console(highlight=False, markup=False)
     out.print(table)
-    for name, faults in problems.items():
-        for fault in faults:
+    for name, own in problems.items():
+        for fault in own:
             out.print(f"{name}: {one_line(fault, 400)}", soft_wrap=True)
-    if n := sum(map(len, problems.values())):
-        raise NightwardenError(f"{n} faults", advice="Each line above names one; all other rules run.")
+    faults = sum(map(len, problems.values()))
+    if why := without_rules(settings, prepared):
+        told = f"semgrep: {why}" + (f", {faults} faults" if faults else "")
+        raise NightwardenError(told, advice=REASONS["no_rules"].remedy)
+    if faults:
+        raise NightwardenError(f"{faults} faults", advice="Each line above names one; all other rules run.")
 
 
 @server_app.command("start")

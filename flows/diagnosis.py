@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.means import pack_problems, ready, unused_tools
+from flows.means import pack_problems, ready, unused_tools, without_rules
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError
 from tasks.core.keys import load_or_create
@@ -109,6 +109,8 @@ def diagnose(settings: Settings) -> Iterator[Check]:
 
 
 def _packs(settings: Settings, prepared: Prepared | None) -> Iterator[Check]:
+    if why := without_rules(settings, prepared):
+        yield Check(name="rules", fine=False, found=f"semgrep: {why}", remedy=REASONS["no_rules"].remedy)
     for name, faults in pack_problems(settings, prepared).items():
         if faults:
             code, detail = prepared.problems[name] if prepared is not None else ("rule_broken", "")

@@ -93,6 +93,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             switched_off=frozenset(name for name, t in settings.tools.items() if not t.enabled),
             packs=prepared.problems if prepared is not None else None,
             not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
+            without_rules={SEMGREP.name: why} if (why := without_rules(settings, prepared)) else {},
             upgrade_s=settings.upgrade_minutes * 60,
         )
 
@@ -181,6 +182,13 @@ def pack_problems(settings: Settings, prepared: Prepared | None) -> dict[str, tu
     return {name: prepared.faults.get(name, ()) for name in names} if prepared is not None else {}
 
 
+def without_rules(settings: Settings, prepared: Prepared | None) -> str:
+    """Why semgrep, where it is used, has no rule to run; empty when it has one, or is not there."""
+    if prepared is None or not prepared.is_empty or not _used(settings, ()):
+        return ""
+    return "no rule of the packs runs" if settings.own_pack or settings.packs else "no rule pack is configured"
+
+
 def _prepared_dir(settings: Settings) -> Path:
     """Our own rules are prepared once for all homes that share the tools, where that place may be written."""
     shared = not settings.packs and os.access(settings.tools_dir, os.W_OK)
@@ -188,9 +196,9 @@ def _prepared_dir(settings: Settings) -> Path:
 
 
 def _reading(scanner: Scanner, prepared: Prepared | None) -> Scanner:
-    """Semgrep reads the languages of the rules in force."""
+    """Semgrep reads the languages of the rules of all packs."""
     if isinstance(scanner, Semgrep) and prepared is not None:
-        return replace(scanner, reads=prepared.reads)
+        return replace(scanner, reads=prepared.reads, in_force=prepared.in_force)
     return scanner
 
 

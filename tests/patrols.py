@@ -175,6 +175,8 @@ class House:
     #: Rules that should have run and did not, and what of rule packs does not run.
     not_run: frozenset[str] = frozenset()
     packs: dict[str, tuple[str, str]] | None = None
+    #: Why no rule of the tool runs.
+    without_rules: str = ""
     #: Seconds of the night for upgrades.
     upgrade_s: float = 7200.0
     #: Words that the tool no longer minds.
@@ -219,6 +221,7 @@ class House:
                 scanners=self.scanners, tools=homes, key=KEY, work=self.place / "work", workers=2,
                 packs=self.packs, not_run=dict.fromkeys([s.name for s in self.scanners], self.not_run),
                 upgrade_s=self.upgrade_s,
+                without_rules={s.name: self.without_rules for s in self.scanners if self.without_rules},
             )  # fmt: skip
             run = Patrol(means, [Source(name="org", location=str(self.place / "org"))], options)
             if at is not None:

@@ -93,7 +93,7 @@ _ALL = (
     # tools
     Reason(
         code="tool_missing",
-        meaning="The tool is not installed.",
+        meaning="The tool is not installed, or could not be made ready; `scans.detail` says which.",
         remedy="Run `nightwarden tools install`, or name the platform's own binary in the configuration.",
     ),
     Reason(
@@ -191,9 +191,16 @@ _ALL = (
     ),
     Reason(
         code="rule_broken",
-        meaning="Rules of a pack do not run: a file is no YAML, an id is missing or used twice, one does not compile, "
-        "or the pack holds none. Their findings stay open.",
+        meaning="Rules of a pack do not run: a file is no YAML, an id is missing or used twice, one does not compile "
+        "or goes by the topmost folder, or the pack holds none. Their findings stay open. Of a path or a scan: no rule "
+        "that runs reads the file.",
         remedy="Correct what the detail names (`nightwarden tools packs` lists all of it); the others run meanwhile.",
+    ),
+    Reason(
+        code="no_rules",
+        meaning="No rule of any pack runs, so the tool was not started: its silence would mean nothing.",
+        remedy="Name a pack in `[[packs]]`, mend those there are (`nightwarden tools packs`), or set "
+        "`own_pack = true`; to do without semgrep set `tools.semgrep.enabled = false`.",
     ),
     Reason(
         code="pack_stale",

@@ -354,11 +354,8 @@ class PathFilter:
 
     def __call__(self, path: bytes) -> bool:
         place, _, base = path.lower().rpartition(b"/")
-        return (
-            base in self.names
-            or (bool(self.suffixes) and base.endswith(self.suffixes) and (b"/" + place).endswith(self.folder))
-            or (bool(self.prefixes) and base.startswith(self.prefixes))
-        )
+        by_suffix = base.endswith(self.suffixes) and (b"/" + place).endswith(self.folder)
+        return base in self.names or by_suffix or base.startswith(self.prefixes)
 
     def label(self) -> str:
         """The form that enters a scan name."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -36,8 +36,11 @@ class Change:
     same_paths: frozenset[str] | None = frozenset()
     #: The rules in force (None: the tool does not list them).
     rules: frozenset[str] | None = None
-    #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay.
+    #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay while
+    #: one of their files is there.
     not_run: frozenset[str] = frozenset()
+    #: Tells the paths of the commit (None: they could not be told); asked only where a rule did not run.
+    paths: Callable[[], frozenset[str] | None] = field(default=lambda: None, repr=False, compare=False)
 
     @property
     def key(self) -> ScopeKey:
@@ -84,30 +87,51 @@ def transitions(
     for change in changes:
         before = by_scope.get(change.key, {})
         seen = _seen(change)
+        unread = {g.path for g in change.result.gaps} if change.result is not None else set()
+        stood = (places or {}).get(change.before or "", {})
         for uid, observations in seen.items():
             old = before.get(uid)
             row = _row(change, uid, observations)
-            fresh = _merged(old, row, moment) if old is not None else _opened(row, moment)
-            if old is None or any(fresh[k] != old[k] for k in fresh if k != "commit"):
-                yield fresh
-        unread = {g.path for g in change.result.gaps} if change.result is not None else set()
-        if "" in unread:
-            continue  # something was not read, and nobody knows at which paths it stands
-        stood = (places or {}).get(change.before or "", {})
-        for uid, old in before.items():
-            paths: set[str | None] = {old["path"], *stood.get(old["anchor_uid"], ())}
-            if uid in seen or old["status"] != "open" or paths & unread or _did_not_run(change, old["rule_id"]):
+            if old is None:
+                yield _opened(row, moment)
                 continue
-            reason = change.fixed_reason if change.result is None else _why_gone(change, old["rule_id"], paths)
-            yield {
-                **old,
-                "status": "fixed",
-                "fixed_run": moment.run_id,
-                "fixed_at": moment.at,
-                "fixed_reason": reason,
-                "commit": change.commit,
-                "slug": change.slug,
-            }
+            doubtful = _unread(_where(old, stood), unread) - {o.path or "" for o in observations}
+            fresh = {**_merged(old, row, moment), "unread_paths": sorted(doubtful) or None}
+            if any(fresh[k] != old[k] for k in fresh if k != "commit"):
+                yield fresh
+        for uid, old in before.items():
+            if uid in seen or old["status"] != "open":
+                continue
+            where = _where(old, stood)
+            doubtful = _unread(where, unread) | _withheld(change, old["rule_id"], where)
+            if not doubtful:
+                yield _fixed(old, change, moment, where)
+            elif (left := sorted(doubtful) if doubtful != {old["path"] or ""} else None) != old["unread_paths"]:
+                yield {**old, "unread_paths": left}
+
+
+def _where(old: Mapping[str, Any], stood: Mapping[str, frozenset[str]]) -> set[str]:
+    """Where a finding was seen and, as far as is known, still stands."""
+    places = {*stood.get(old["anchor_uid"], ()), *(old["unread_paths"] or ())}
+    return places or {old["path"] or ""}
+
+
+def _unread(where: set[str], unread: set[str]) -> set[str]:
+    """Those of the paths that were not read; a gap without a path may be any."""
+    return set(where) if "" in unread else where & unread
+
+
+def _fixed(old: Mapping[str, Any], change: Change, moment: Moment, where: set[str]) -> dict[str, Any]:
+    return {
+        **old,
+        "status": "fixed",
+        "fixed_run": moment.run_id,
+        "fixed_at": moment.at,
+        "fixed_reason": change.fixed_reason if change.result is None else _why_gone(change, old["rule_id"], where),
+        "unread_paths": None,
+        "commit": change.commit,
+        "slug": change.slug,
+    }
 
 
 def counted(rows: Iterable[dict[str, Any]], run_id: str, tally: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -118,19 +142,32 @@ def counted(rows: Iterable[dict[str, Any]], run_id: str, tally: Counter[str]) ->
         yield row
 
 
-def _did_not_run(change: Change, rule_id: str) -> bool:
-    return change.result is not None and any(
-        rule_id.startswith(rule[:-1]) if rule.endswith("*") else rule_id == rule for rule in change.not_run
+def did_not_run(rule_id: str, not_run: Collection[str], rules: Collection[str] | None) -> bool:
+    """Whether a rule should have run and did not; ``not_run`` and ``rules`` as in ``Change``.
+
+    One in force did run, whatever else of its pack is at fault.
+    """
+    return (rules is None or rule_id not in rules) and any(
+        rule_id.startswith(rule[:-1]) if rule.endswith("*") else rule_id == rule for rule in not_run
     )
 
 
-def _why_gone(change: Change, rule_id: str, paths: set[str | None]) -> str:
+def _withheld(change: Change, rule_id: str, where: set[str]) -> set[str]:
+    """Paths at which a finding was not looked for because its rule did not run, though they are still there."""
+    if not did_not_run(rule_id, change.not_run, change.rules):
+        return set()
+    there = change.paths()
+    return where if there is None else where & (there | {""})
+
+
+def _why_gone(change: Change, rule_id: str, where: set[str]) -> str:
     """Why a finding is not seen any more: only ``not_seen`` says that the code, and nothing else, has changed."""
     if change.rules is not None and rule_id not in change.rules:
-        return "rule_gone"
+        # One that should have run is not gone: its file is.
+        return "not_seen" if did_not_run(rule_id, change.not_run, change.rules) else "rule_gone"
     if not change.other_tool:
         return "not_seen"
-    if change.same_paths is not None and {path or "" for path in paths} <= change.same_paths:
+    if change.same_paths is not None and where <= change.same_paths:
         return "tool_changed"
     return "code_or_tool"
 
@@ -177,6 +214,7 @@ def _opened(row: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
         "fixed_run": None,
         "fixed_at": None,
         "fixed_reason": None,
+        "unread_paths": None,
         "fp_version": FP_VERSION,
         "key_id": moment.key_id,
     }

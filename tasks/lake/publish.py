@@ -75,8 +75,8 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     at: datetime = batch.run["finished_at"]
     moment = Moment(run_id=batch.run["run_id"], at=at, key_id=lake.key_id)
     known = snapshot.findings_of(c.key for c in batch.changes)
-    # Only where something was not read it matters at which places a finding stood.
-    partial = [c.before for c in batch.changes if c.before and c.result is not None and c.result.gaps]
+    # Only where something was not read, or not looked for, it matters at which places a finding stood.
+    partial = [c.before for c in batch.changes if c.before and (c.not_run or (c.result and c.result.gaps))]
     places = places_of(snapshot.observations_of(partial))
     tally = Counter[str]()
     found = counted(transitions(known, batch.changes, moment, places), moment.run_id, tally)

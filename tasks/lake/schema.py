@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 #: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _TYPES: dict[str, pa.DataType] = {
     "s": pa.string(),
@@ -293,6 +293,7 @@ _ALL = (
             "fixed_at t when, UTC",
             "fixed_reason s not_seen (its path was read without it), nothing_to_read, ref_gone, or, where tool or "
             "rules changed: rule_gone, tool_changed (the file is the same), code_or_tool (both changed)",
+            "unread_paths l where it was seen and not looked for since (null: if anywhere, at path)",
             "commit s commit of the last look that changed it",
             "fp_version i! version of the identity rules",
             "key_id s! id of the HMAC key",

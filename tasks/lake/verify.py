@@ -50,8 +50,7 @@ _CHECKS = (
      " ANTI JOIN (SELECT result_name, anchor_uid FROM observations) o"
      " ON o.result_name = s.result_name AND o.anchor_uid = f.anchor_uid"
      " WHERE f.status = 'open' AND s.result_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM scan_gaps g"
-     " WHERE g.result_name = s.result_name AND (g.path IN (f.path, '') OR EXISTS (SELECT 1 FROM observations e"
-     " WHERE e.anchor_uid = f.anchor_uid AND e.path = g.path)))"
+     " WHERE g.result_name = s.result_name AND (g.path IN (f.path, '') OR list_contains(f.unread_paths, g.path)))"
      f" AND NOT EXISTS ({_RULES_DID_NOT_RUN})"),
     ("scopes", "name another month than the ledger for their result",
      "SELECT count(*) FROM scopes s JOIN ledger l USING (result_name) WHERE s.result_part IS DISTINCT FROM l.part"),

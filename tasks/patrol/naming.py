@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner, UsesDatabase
-from tasks.core.types import Cause, Outcome, Unit
+from tasks.core.types import Cause, Outcome, ToolHome, Unit, display_path
+from tasks.lake.findings import did_not_run
 from tasks.patrol.plan import (
     ALL_REFS,
     UNKNOWN_REF,
@@ -17,7 +18,7 @@ from tasks.patrol.plan import (
     history_scan_name,
     tree_scan_name,
 )
-from tasks.repos.trees import read_tree, unwritten
+from tasks.repos.trees import Tree, read_tree, unwritten
 
 if TYPE_CHECKING:
     from tasks.patrol.session import Patrol, RepoState
@@ -66,6 +67,8 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
         return _give_up(base, outcome, s.reason_code, s.detail)
     if (idle := _idle(patrol, scanner, base)) is not None:
         return idle
+    if (why := patrol.means.without_rules.get(scanner.name)) is not None:
+        return _give_up(base, Outcome.FAILED, "no_rules", why)
     tool = patrol.tool(scanner.name)
     if isinstance(scanner, UsesDatabase) and tool.database is None:
         return _give_up(base, Outcome.FAILED, "database_missing", f"{scanner.name} has no data base yet")
@@ -116,6 +119,9 @@ def _name_tree(patrol: Patrol, s: RepoState, scanner: Scanner, base: Planned, co
     # Links it would read and submodules are gaps of the result, so they are part of its name.
     entries = [e for e in tree.entries if scanner.reads(e.path)] + unwritten(tree, scanner.reads)
     if not entries:
+        if count := _withheld(patrol, base, tree):
+            detail = f"{count} findings stand in files that only rules which do not run would read"
+            return _give_up(base, Outcome.FAILED, "rule_broken", detail)
         return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
     before = patrol.states.get(base.scope)
     # Rules of another language read other files; of the commit that was looked at they are the same all the same.
@@ -126,6 +132,27 @@ def _name_tree(patrol: Patrol, s: RepoState, scanner: Scanner, base: Planned, co
         and (before.commit == base.commit or before.scan_name == tree_scan_name(before.config_digest or "", entries))
     )
     return replace(base, scan_name=tree_scan_name(config, entries), files=len(entries), same_files=same)
+
+
+def _withheld(patrol: Patrol, base: Planned, tree: Tree) -> int:
+    """Open findings of a scope, by rules that should have run and did not, whose file is still there.
+
+    It may be that nothing of the tree is read for want of these rules: that is not the same as an empty tree.
+    """
+    not_run, home = patrol.means.not_run.get(base.tool), patrol.means.tools[base.tool]
+    before = patrol.states.get(base.scope)
+    if not not_run or before is None or before.result_name is None or not isinstance(home, ToolHome):
+        return 0
+    rules = {rule.rule_id for rule in home.rules} if home.rules is not None else None
+    there = {display_path(e.path) for e in tree.entries}
+    columns = ("repo_id", "ref", "tool", "status", "rule_id", "path")
+    rows = patrol.snapshot.table("findings", {"repo_id": [base.repo_id]}, columns).to_pylist()
+    return sum(
+        (r["repo_id"], r["ref"], r["tool"], r["status"]) == (*base.scope, "open")
+        and r["path"] in there
+        and did_not_run(r["rule_id"], not_run, rules)
+        for r in rows
+    )
 
 
 def _give_up(base: Planned, outcome: Outcome, reason_code: str, detail: str) -> Planned:

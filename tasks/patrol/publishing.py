@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from tasks.core.errors import ScanGapError
@@ -106,9 +107,26 @@ def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
                 ),
                 rules=frozenset(r.rule_id for r in known) if known is not None else None,
                 not_run=patrol.means.not_run.get(key[2], frozenset()),
+                paths=partial(_paths, patrol, commits[key]),
             )
         )
     return changes
+
+
+def _paths(patrol: Patrol, row: Scan) -> frozenset[str] | None:
+    """The paths of the commit that a row is about, none where there is no commit. None if they cannot be told."""
+    if row.unit is Unit.BLOB:
+        return None  # a history forgets no path
+    if row.commit is None:
+        return frozenset()
+    mirror = patrol.repos[row.repo_id].mirror
+    if mirror is None:
+        return None
+    try:
+        tree = read_tree(patrol.means.git, mirror.path, row.commit)
+    except ScanGapError:
+        return None
+    return frozenset(display_path(e.path) for e in tree.entries)
 
 
 def _other_tool(before: ScopeState, result: ScanResult) -> bool:

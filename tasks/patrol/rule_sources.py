@@ -12,7 +12,7 @@ import posixpath
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tasks.core.errors import ScanGapError
@@ -155,8 +155,12 @@ def _copy(home: Path, name: str) -> Path:
 
 
 def _keep(pack: Pack, home: Path) -> None:
-    """Remember the rules, for the day on which their origin is gone."""
-    place, text = _copy(home, pack.name), json.dumps({"rules": pack.rules}, sort_keys=True)
+    """Remember the rules, for the day on which their origin is gone; what is wrong with the pack as well.
+
+    Without its faults the copy would say that what does not run was taken out, and its findings would close.
+    """
+    faults = [{**asdict(f), "reads": [suffix.decode() for suffix in f.reads]} for f in pack.faults]
+    place, text = _copy(home, pack.name), json.dumps({"rules": pack.rules, "faults": faults}, sort_keys=True)
     if place.is_file() and place.read_text("utf-8") == text:
         return
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +171,9 @@ def _keep(pack: Pack, home: Path) -> None:
 
 def _last_good(source: PackSource, home: Path, why: str) -> Pack:
     try:
-        rules = dict(json.loads(_copy(home, source.name).read_text("utf-8"))["rules"])
-    except (OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(_copy(home, source.name).read_text("utf-8"))
+        rules = dict(kept["rules"])
+        faults = [Fault(**{**f, "reads": tuple(map(str.encode, f["reads"]))}) for f in kept.get("faults", ())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Pack(name=source.name, rules={}, faults=(Fault(where="the pack", why=why),), missing=True)
-    return replace(Pack(name=source.name, rules=rules), stale=f"the last good copy is in force ({why})")
+    return Pack(name=source.name, rules=rules, faults=tuple(faults), stale=f"the last good copy is in force ({why})")

@@ -79,6 +79,8 @@ class Means:
     packs: Mapping[str, tuple[str, str]] | None = None
     #: Rules that should have run and did not, by tool (``tasks.lake.findings.Change.not_run``).
     not_run: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    #: Tools for which no rule runs, so that they must not be started, and why.
+    without_rules: Mapping[str, str] = field(default_factory=dict)
     #: Seconds of tools that a night may give to files that are the same, but whose tool or rules are newer.
     upgrade_s: float = 7200.0
     #: Platform tools that nobody has here or wants: expected only where the lake knows scopes of them.

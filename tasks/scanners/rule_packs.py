@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _MAX_DEPTH = 60
 #: Languages that are none: such a rule looks at the text of any file.
 _TEXTS = frozenset({"regex", "generic"})
 _SUFFIX = re.compile(r"(?:\*\*/)?\*(\.[A-Za-z0-9._+-]{1,40})")
+#: Folders into which a call that serves several scans puts the files of each (``tasks.patrol.sharing``).
+SHARED_FOLDERS = tuple(str(n) for n in range(50))
 _SUFFIXES: dict[str, tuple[bytes, ...]] = {
     "python": (b".py", b".pyi"),
     "javascript": (b".js", b".jsx", b".cjs", b".mjs"),
@@ -84,16 +87,44 @@ def suffixes_of_rule(rule: Mapping[str, Any]) -> tuple[bytes, ...]:
     return tuple(sorted(found))
 
 
+def is_anchored(pattern: str) -> bool:
+    """Whether a pattern of ``paths`` matches other files where these lie one folder deeper, as in a shared call.
+
+    Semgrep 1.185 (``target_manager.py``; measured): a pattern holds at any depth unless it begins with ``/`` or ``./``.
+    One that holds at any depth still goes by the folders above if its first part matches the name of ours.
+    """
+    if pattern.startswith("/") and pattern != "/**" and not pattern.startswith("/**/"):
+        return True
+    rest = pattern.removeprefix("/")
+    while rest.startswith("**/"):
+        rest = rest.removeprefix("**/")
+    if rest in ("", "*", "**"):
+        return False
+    first = rest.partition("/")[0]
+    # Classes and escapes that fnmatch reads in another way than semgrep does.
+    if first == "." or "\\" in first or "[^" in first:
+        return True
+    return any(fnmatchcase(name, first) for name in SHARED_FOLDERS)
+
+
+def _patterns(paths: Any) -> Iterator[str]:
+    """All patterns of a rule's ``paths``. What has another form semgrep refuses."""
+    for named in paths.values() if isinstance(paths, dict) else ():
+        yield from (p for p in named if isinstance(p, str)) if isinstance(named, list) else ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """What of a pack does not run: a file or a rule, and why. Nothing of the file's text is told but ids.
 
-    ``rule`` is the rule's id where it has one; else any rule of the pack may be concerned.
+    ``rule`` is the rule's id where it has one; else any rule of the pack may be concerned. ``reads`` are the file name
+    endings it would have read, where it says so.
     """
 
     where: str
     why: str
     rule: str | None = None
+    reads: tuple[bytes, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.where}: {self.why}"
@@ -226,6 +257,8 @@ def _checked(document: Any) -> dict[str, Any] | str:
         suffixes_of_rule(document)
     except ValueError as e:
         return str(e)
+    if any(map(is_anchored, _patterns(document.get("paths")))):
+        return "a pattern of `paths` goes by the topmost folder; write it so that it holds at any depth, as **/src/**"
     if not isinstance(document["message"], str):
         return "`message` is no text"
     try:
@@ -237,6 +270,18 @@ def _checked(document: Any) -> dict[str, Any] | str:
 
 def _fault(document: Any, place: str, number: int, why: str) -> Fault:
     own = document.get("id") if isinstance(document, dict) else None
+    reads = _would_read(document)
     if not isinstance(own, str):
-        return Fault(where=f"{place}, rule {number}", why=why)
-    return Fault(where=one_line(own, 120), why=why, rule=own if _ID.fullmatch(own) else None)
+        return Fault(where=f"{place}, rule {number}", why=why, reads=reads)
+    return Fault(where=one_line(own, 120), why=why, rule=own if _ID.fullmatch(own) else None, reads=reads)
+
+
+def _would_read(document: Any) -> tuple[bytes, ...]:
+    """What a rule that cannot run would have read, as far as it can be told."""
+    languages = document.get("languages") if isinstance(document, dict) else None
+    if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
+        return ()
+    try:
+        return suffixes_of_rule(document)
+    except ValueError:
+        return ()

@@ -19,7 +19,7 @@ from typing import Any
 from tasks.core.errors import ScanGapError, ToolMissingError
 from tasks.core.process import ProcessRunner
 from tasks.core.text import one_line
-from tasks.core.types import Command, Mount, PathFilter, Rule, ToolHome, digest
+from tasks.core.types import Command, Completed, Mount, PathFilter, Rule, ToolHome, digest
 from tasks.scanners.rule_packs import Pack, suffixes_of, suffixes_of_rule
 from tasks.scanners.tools import certificates
 
@@ -43,23 +43,30 @@ class Prepared:
 
     ``faults`` is all of that, one after another.
     ``not_run`` are the ids of rules that should have run; all of a pack (``<pack>.*``) where some have no id.
+    ``reads`` is what all rules are about, ``in_force`` those that run: other files are read by none, and said to be.
     """
 
     rules_file: Path
     rules_digest: str
     rules: tuple[Rule, ...]
     reads: PathFilter
+    in_force: PathFilter
     problems: Mapping[str, tuple[str, str]]
     faults: Mapping[str, tuple[str, ...]]
     #: Of each pack, the digest of its rules that run.
     digests: Mapping[str, str]
     not_run: frozenset[str]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no rule runs but the control's: then silence says nothing of any file."""
+        return all(rule.rule_id == CONTROL_RULE for rule in self.rules)
+
 
 def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRunner) -> Prepared:
     """Write the rules of all packs that compile to one file below ``home``; done once for the same packs and semgrep.
 
-    Raises ToolMissingError when semgrep cannot be asked.
+    Raises ToolMissingError when semgrep cannot be asked; nothing is kept of that.
     """
     given = {new: rule for pack in packs for new, rule in pack.rules.items()}
     asked = digest(tool.version, _text(given))
@@ -76,20 +83,34 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
     rules_file = folder / "prepared" / "rules.yaml"
     if not rules_file.is_file() or rules_file.read_text("utf-8") != text:
         _write(rules_file, text)
-    read = {*suffixes_of(["python"]), *(s for rule in good.values() for s in suffixes_of_rule(rule))}
-    not_run = frozenset(broken) | {new for pack in packs for new in _not_run(pack)}
+    # An id that is used twice runs once: its findings are looked for.
+    not_run = (frozenset(broken) | {new for pack in packs for new in _not_run(pack)}) - good.keys()
     faults = {pack.name: tuple(_faults(pack, broken)) for pack in packs}
     return Prepared(
         rules_file=rules_file,
         # What did not run is part of it: the removal of such a rule is a change, which closes its findings.
         rules_digest=digest(tool.rules_digest, text, *sorted(not_run)),
         rules=tuple(_rules(good)),
-        reads=PathFilter(suffixes=tuple(sorted(read))),
+        reads=_reading(given, [s for pack in packs for fault in pack.faults for s in fault.reads]),
+        in_force=_reading(good),
         problems={pack.name: _problem(pack, faults[pack.name]) for pack in packs if faults[pack.name]},
         faults=faults,
         digests={p.name: digest(_text({k: v for k, v in good.items() if k in p.rules})) for p in packs},
         not_run=not_run,
     )
+
+
+def _reading(rules: Mapping[str, Mapping[str, Any]], more: Iterable[bytes] = ()) -> PathFilter:
+    """What rules read, and the control's."""
+    found = {*suffixes_of(["python"]), *(s for rule in rules.values() for s in suffixes_of_rule(rule)), *more}
+    return PathFilter(suffixes=tuple(sorted(found)))
+
+
+def forget_trials(*homes: Path) -> None:
+    """Let semgrep be asked again which rules compile, whatever it said of them before."""
+    for home in homes:
+        for known in home.glob("semgrep-rules-*/broken.json"):
+            known.unlink(missing_ok=True)
 
 
 def _known(place: Path) -> dict[str, str] | None:
@@ -183,7 +204,7 @@ class _Trial:
     def _culprits(self, refused: Mapping[str, Any]) -> dict[str, str]:
         """Of rules that are refused together, those because of which."""
         if len(refused) == 1:
-            return dict.fromkeys(refused, "semgrep refuses it")
+            return self._blamed(refused, "semgrep refuses it")
         if self._calls >= _MAX_CALLS:
             return dict.fromkeys(refused, "not tried: semgrep refuses too many others")
         ids = list(refused)
@@ -194,12 +215,17 @@ class _Trial:
             if self._ask(rules) is None:
                 found |= self._culprits(rules)
         # Each half alone is well: they are so only apart, and nobody can say which is to blame.
-        return found or dict.fromkeys(refused, "semgrep refuses it together with others")
+        return found or self._blamed(refused, "semgrep refuses it together with others")
+
+    def _blamed(self, refused: Mapping[str, Any], why: str) -> dict[str, str]:
+        """Rules that are all to blame, if they are refused once more: a call can also fail by chance."""
+        said = self._ask(refused)
+        return dict.fromkeys(refused, why) if said is None else said
 
     def _ask(self, rules: Mapping[str, Any]) -> dict[str, str] | None:
         """What semgrep says of rules: id → why it does not compile. None when it refuses them all.
 
-        Raises ToolMissingError when semgrep does not work at all.
+        Raises ToolMissingError when semgrep does not work at all, or was ended before it could answer.
         """
         self._calls += 1
         rules_file, target = self._place / "rules" / "rules.yaml", self._place / "target" / "empty.py"
@@ -217,6 +243,8 @@ class _Trial:
         )
         if done.cancelled:
             raise ScanGapError("cancelled", "the run was cancelled")
+        if why := _cut_off(done):
+            raise _no_answer(f": {why}")
         try:
             report = json.loads(done.stdout)
             if any(str(r["check_id"]).endswith(CONTROL_RULE) for r in report["results"]):
@@ -224,10 +252,26 @@ class _Trial:
         except (ValueError, KeyError, TypeError):
             pass
         if not rules:
-            raise ToolMissingError(
-                "semgrep could not be asked whether rules compile", advice="Run `nightwarden tools install --force`."
-            )
+            raise _no_answer()
         return None
+
+
+def _cut_off(done: Completed) -> str:
+    """How a call was ended from outside, which says nothing of rules; empty when it ended by itself."""
+    if done.timed_out:
+        return f"it did not end within {_COMPILE_TIMEOUT_S:g} s"
+    if done.out_of_memory:
+        return "it went over its memory limit"
+    if done.output_overflow:
+        return "it wrote too much"
+    return "it was ended by a signal" if done.exit_code is None or done.exit_code < 0 else ""
+
+
+def _no_answer(why: str = "") -> ToolMissingError:
+    return ToolMissingError(
+        f"semgrep could not be asked whether rules compile{why}",
+        advice="The next run asks again; if it goes on, run `nightwarden tools install --force`.",
+    )
 
 
 def program(tool: ToolHome) -> tuple[str, ...]:

@@ -84,6 +84,8 @@ class Semgrep:
     reads: PathFilter = PathFilter(
         suffixes=suffixes_of(("python", "javascript", "typescript", "java", "go", "ruby", "php"))
     )
+    #: What the rules that run read (None: all of ``reads``). Semgrep passes over other files without a word.
+    in_force: PathFilter | None = None
     limits: Limits = Limits(timeout_s=1800, memory_bytes=6 * 1024**3, max_file_bytes=5 * 1024**2)
     pace: Pace = Pace(start_s=2.5, file_s=0.1)
     control: Control = field(
@@ -159,7 +161,7 @@ class Semgrep:
         gaps = []
         for name, entry in target.files.items():
             if name in faults or name not in read:
-                reason = faults.get(name, "unreadable_by_tool")
+                reason = faults.get(name) or self._passed_over(entry.path)
                 gaps.append(Gap(path=display_path(entry.path), blob=entry.blob, reason_code=reason))
         for name in sorted(
             ({r["path"].removeprefix(inside) for r in document["results"]} | faults.keys()) - set(target.files)
@@ -171,6 +173,10 @@ class Semgrep:
             observations=tuple(_observations(document["results"], inside, target, key)),
             gaps=tuple(gaps),
         )
+
+    def _passed_over(self, path: bytes) -> str:
+        """Why semgrep says nothing of a file."""
+        return "unreadable_by_tool" if self.in_force is None or self.in_force(path) else "rule_broken"
 
     @form_checked("semgrep")
     def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:

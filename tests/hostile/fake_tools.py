@@ -115,6 +115,49 @@ printf '],"errors":[],"paths":{"scanned":['
 find "$root" -type f | sort | { comma=; while read -r file; do printf '%s"%s"' "$comma" "$file"; comma=,; done; }
 printf ']}}\\n'
 """
+#: A semgrep that obeys rules: finds the word before the bracket of each pattern in files of its language, python or
+#: kotlin; a pattern with ``(((`` does not compile. It says of the files of its rules alone that it read them.
+SEMGREP_WITH_RULES = """\
+#!/bin/sh
+# Started as: python -I semgrep scan (options) --config rules.yaml folder; the rules are JSON, a value a line.
+for root; do :; done
+while [ "$1" != --config ]; do shift; done
+rules=$2
+list() {
+  inside=
+  while IFS='"' read -r _ key _ value _; do
+    case $inside$key in
+    id) id=$value ;;
+    languages) inside=of- ;;
+    of-python) suffix=py inside= ;;
+    of-kotlin) suffix=kt inside= ;;
+    pattern) case $value in *'((('*) echo "broken $id" ;; *) echo "runs $id $suffix ${value%%(*}" ;; esac ;;
+    esac
+  done < "$rules"
+}
+found() {
+  list | while read -r kind id suffix word; do
+    [ $kind = runs ] || continue
+    grep -rnF --include="*.$suffix" "$word(" "$root" | while IFS=: read -r file line _; do
+      printf ',{"check_id":"nightwarden.rules.%s","path":"%s",' "$id" "$file"
+      printf '"start":{"line":%s,"col":1},"end":{"line":%s,"col":2},' "$line" "$line"
+      printf '"extra":{"message":"a flaw","severity":"ERROR","metadata":{}}}'
+    done
+  done
+}
+broken() {
+  list | while read -r kind id _; do
+    [ $kind = broken ] && printf ',{"rule_id":"rules.%s","type":["PatternParseError",[]]}' "$id"
+  done
+}
+scanned() {
+  list | while read -r kind _ suffix _; do [ $kind = runs ] && echo "$suffix"; done | sort -u |
+    while read -r suffix; do find "$root" -name "*.$suffix"; done |
+    while read -r file; do printf ',"%s"' "$file"; done
+}
+results=$(found) errors=$(broken) files=$(scanned)
+printf '{"results":[%s],"errors":[%s],"paths":{"scanned":[%s]}}\\n' "${results#,}" "${errors#,}" "${files#,}"
+"""
 _PROGRAM = """\
 #!/bin/sh
 # Started as: python -I program.py [tool] folder; says of every file that it was read.

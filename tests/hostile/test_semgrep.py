@@ -9,6 +9,7 @@ import pytest
 from tasks.scanners import semgrep
 from tests.builders import Repository
 from tests.hostile.nights import night
+from tests.unit.test_rule_packs import file_of, rule
 
 pytestmark = pytest.mark.tools
 
@@ -89,6 +90,26 @@ def test_what_semgrep_cannot_read_is_a_gap_and_what_it_can_is_read(tmp_path: Pat
     found = [f["path"] for f in told.findings["odd", "semgrep"] if f["rule_id"] == RULE]
     # What was found before and after the part that could not be parsed is kept.
     assert sorted(found) == sorted([*whole, "partly.py", "partly.py"])
+
+
+def test_a_broken_rule_leaves_the_others_of_its_language_alone(tmp_path: Path) -> None:
+    """Semgrep names it though the trial holds no file of that language; else no such repository could be read."""
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    java = {"languages": ["java"]}
+    broken = rule("broken", pattern="class {{{ (((", **java), rule("kotlin", languages=["kotlin"], pattern="fun ((( {")
+    (rules / "r.yaml").write_text(file_of(rule("whole", **java), *broken))
+    for slug, name in (("web", "A.java"), ("mobile", "A.kt")):
+        text = b"class A { void f() { eval(1); } }\n"
+        Repository(tmp_path / "org" / slug).commit({name: text})
+    packs = ({"name": "team", "path": rules},)
+    told = night(tmp_path / "home", tmp_path / "org", tools=["semgrep"], packs=packs, own_pack=False)
+    assert told.said("web", "semgrep") == ("ok", None)
+    assert told.open("web", "semgrep") == {("A.java", "team.whole")}
+    assert told.said("rule pack team", "semgrep") == ("failed", "rule_broken")
+    assert told.scan("rule pack team", "semgrep")["detail"] == "broken: rule parse error; kotlin: rule parse error"
+    # No rule for Kotlin runs, and semgrep says nothing of such a file.
+    assert told.unread("mobile", "semgrep") == {("A.kt", "rule_broken")}
 
 
 def test_rules_that_run_out_of_time_on_a_file_are_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.identity import FP_VERSION, finding_uid
-from tasks.core.types import Gap, Kind
+from tasks.core.types import Gap, Kind, ScanResult
 from tasks.lake.findings import Change, Moment, Places, counted, places_of, transitions
 from tasks.lake.schema import TABLES
 from tests.lake_rows import KEY_ID, NIGHT, change_of, observation, result
@@ -41,12 +41,12 @@ class Table:
         self.rows: Rows = {}
         self.night = 0
 
-    def see(self, *changes: Change) -> tuple[list[dict[str, Any]], int, int]:
+    def see(self, *changes: Change, places: Places | None = None) -> tuple[list[dict[str, Any]], int, int]:
         """One night; returns what was written and the two counts."""
         self.night += 1
         keys = {c.key for c in changes}
         known = [r for r in self.rows.values() if (r["repo_id"], r["ref"], r["tool"]) in keys]
-        rows, opened, fixed = written(known, changes, moment(self.night))
+        rows, opened, fixed = written(known, changes, moment(self.night), places)
         for row in rows:
             self.rows[row["finding_uid"], row["ref"], row["tool"]] = row
         return rows, opened, fixed
@@ -95,6 +95,7 @@ def test_a_new_finding_opens() -> None:
         "fixed_at": None,
         "fixed_reason": None,
         "commit": result("1").commit,
+        "unread_paths": None,
         "fp_version": FP_VERSION,
         "key_id": KEY_ID,
     }
@@ -289,13 +290,61 @@ def test_any_history_of_nights(nights: list[tuple[frozenset[str], frozenset[str]
         assert all((r["status"] == "fixed") == (r["fixed_run"] is not None) for r in table.rows.values())
 
 
+BROKEN = (Gap(path="b.py", reason_code="unparsable"),)
+TWO_PLACES = (observation("flaw", "a.py", 3), observation("flaw", "b.py", 7))
+
+
+def nights(*results: ScanResult) -> list[tuple[str, list[str] | None]]:
+    """Status and ``unread_paths`` of the one finding after each night, whose results follow one another."""
+    table, told = Table(), []
+    for n, now in enumerate(results):
+        before = results[n - 1] if n else None
+        change = replace(change_of(now), before=before.result_name if before else None)
+        table.see(change, places=places_of({before.result_name: before.observations} if before else {}))
+        told.append((table.only()["status"], table.only()["unread_paths"]))
+    return told
+
+
 def test_a_finding_of_several_places_stays_open_while_one_of_them_is_unread() -> None:
-    first, second = observation("flaw", "a.py", 3), observation("flaw", "b.py", 7)
-    before = result("1", first, second)
-    (known, _, _) = written([], [change_of(before)], moment(1))
-    blind = result("2", gaps=(Gap(path="b.py", reason_code="unparsable"),))
-    change = replace(change_of(blind), before=before.result_name)
-    places = places_of({before.result_name: before.observations})
-    assert written(known, [change], moment(2), places) == ([], 0, 0)
-    _, opened, fixed = written(known, [replace(change, result=result("3"))], moment(2), places)
-    assert (opened, fixed) == (0, 1)
+    """However many nights that takes: the results between them know nothing of it."""
+    gone = [result(n, gaps=BROKEN) for n in "23"]
+    assert nights(result("1", *TWO_PLACES), *gone, result("4")) == [
+        ("open", None), ("open", ["b.py"]), ("open", ["b.py"]), ("fixed", None),
+    ]  # fmt: skip
+
+
+def test_a_place_that_was_unread_counts_also_when_the_finding_was_seen_at_another() -> None:
+    seen = result("2", TWO_PLACES[0], gaps=BROKEN)
+    assert nights(result("1", *TWO_PLACES), seen, result("3", gaps=BROKEN), result("4", *TWO_PLACES)) == [
+        ("open", None), ("open", ["b.py"]), ("open", ["b.py"]), ("open", None),
+    ]  # fmt: skip
+
+
+def test_a_gap_without_a_path_may_be_any_of_the_places() -> None:
+    anywhere = result("2", gaps=(Gap(path="", reason_code="unreadable_by_tool"),))
+    assert nights(result("1", *TWO_PLACES), anywhere, result("3", gaps=BROKEN), result("4")) == [
+        ("open", None), ("open", ["a.py", "b.py"]), ("open", ["b.py"]), ("fixed", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("nothing", [True, False], ids=["nothing to read", "read without it"])
+@pytest.mark.parametrize(
+    ("paths", "rules", "reason"),
+    [
+        (None, None, ""),
+        (frozenset({"app.py"}), frozenset({"R2"}), ""),
+        (frozenset({"lib.py"}), frozenset({"R2"}), "gone"),
+        (frozenset(), None, "gone"),
+        (frozenset({"app.py"}), frozenset({"R1"}), "gone"),
+    ],
+    ids=["cannot be told", "there", "another file", "no file", "the rule did run"],
+)
+def test_a_finding_of_a_rule_that_did_not_run_stays_while_its_file_is_there(
+    nothing: bool, paths: frozenset[str] | None, rules: frozenset[str] | None, reason: str
+) -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    change = replace(change_of(result("2")), not_run=frozenset({"R*"}), rules=rules, paths=lambda: paths)
+    table.see(replace(change, result=None, fixed_reason="gone") if nothing else change)
+    wanted = reason if nothing or not reason else "not_seen"
+    assert (table.only()["fixed_reason"] or "") == wanted

@@ -70,6 +70,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("rules: [{id: x, message: m, severity: E, languages: [go], at: 2026-01-01}]", "x: it holds a value"),
         ("rules: [{id: x, message: m, severity: E, languages: [go], at: .nan}]", "x: it holds a value"),
         ("rules: [{id: x, message: m, severity: E, languages: [go], 1: a, b: c}]", "x: it holds a value"),
+        (file_of(rule("x", paths={"exclude": ["a.py", "/src/**"]})), "x: a pattern of `paths` goes by the topmost"),
         (file_of(rule("good")), "good: the id is used twice; the one in z-bad.yaml does not run"),
     ],
     ids=lambda v: v[-40:] if isinstance(v, str) and len(v) < 200 else "",
@@ -86,6 +87,14 @@ def test_a_fault_names_the_rule_where_it_has_an_id(tmp_path: Path) -> None:
     """Findings of the others may then close."""
     pack = read(tmp_path, a=file_of(rule("x", languages=["cobol"]), rule("a b")), b="rules: [")
     assert [f.rule for f in pack.faults] == ["x", None, None, None]
+
+
+def test_a_fault_tells_what_the_rule_would_have_read(tmp_path: Path) -> None:
+    """Also where nothing else of the rule is right."""
+    go = {"languages": ["go"]}
+    rules = (go, {"id": "x", **go}, {"id": "x", "languages": ["cobol"]}, {"id": "x", "languages": "go"}, "no rule")
+    pack = read(tmp_path, a=file_of(*rules), b="rules: [")
+    assert [f.reads for f in pack.faults] == [(b".go",), (b".go",), (), (), (), (), ()]
 
 
 def test_links_are_named_and_never_followed(tmp_path: Path) -> None:

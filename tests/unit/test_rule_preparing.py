@@ -19,7 +19,7 @@ from tasks.core.sandbox import detect
 from tasks.core.types import Command, Completed, ToolHome
 from tasks.scanners import rule_preparing
 from tasks.scanners.rule_packs import Pack
-from tasks.scanners.rule_preparing import CONTROL_RULE, MARK, Prepared, prepare
+from tasks.scanners.rule_preparing import CONTROL_RULE, MARK, Prepared, forget_trials, prepare
 from tests.unit.test_rule_packs import file_of, read, rule
 
 Answer = Callable[[set[str]], Mapping[str, str] | None]
@@ -31,11 +31,14 @@ HOME = ToolHome(
 
 
 class Semgrep(ProcessRunner):
-    """In the place of semgrep: answers as told, and counts how often it is asked."""
+    """In the place of semgrep: answers as told, and counts how often it is asked.
 
-    def __init__(self, answer: Answer = FINE, *, cancelled: bool = False) -> None:
+    ``ends`` says how calls end otherwise, by their number.
+    """
+
+    def __init__(self, answer: Answer = FINE, ends: Mapping[int, Mapping[str, Any]] | None = None) -> None:
         super().__init__(detect())
-        self.answer, self.cut_off, self.asked = answer, cancelled, 0
+        self.answer, self.ends, self.asked = answer, ends or {}, 0
 
     def run(self, cmd: Command, *, sink: Sink | None = None) -> Completed:
         """As the real one."""
@@ -45,10 +48,11 @@ class Semgrep(ProcessRunner):
         said = self.answer(ids - {CONTROL_RULE})
         found = [{"check_id": f"trial.rules.{MARK}{CONTROL_RULE}"}] if said is not None else []
         errors = [{"rule_id": f"trial.rules.{MARK}{i}", "type": [why, []]} for i, why in (said or {}).items()]
-        return Completed(
+        done = Completed(
             exit_code=0, stdout=json.dumps({"results": found, "errors": errors}).encode(), stderr=b"", duration_s=0.0,
-            peak_rss_bytes=1, sandbox="none", cancelled=self.cut_off,
+            peak_rss_bytes=1, sandbox="none",
         )  # fmt: skip
+        return replace(done, **self.ends.get(self.asked, {}))
 
 
 def pack(folder: Path, *rules: Any) -> Pack:
@@ -108,9 +112,43 @@ def test_a_semgrep_that_does_not_work_breaks_no_rule(tmp_path: Path) -> None:
 def test_a_cancelled_trial_breaks_no_rule(tmp_path: Path) -> None:
     given = [pack(tmp_path / "p", rule("a"))]
     with pytest.raises(ScanGapError) as e:
-        prepare(given, HOME, tmp_path, Semgrep(lambda _: None, cancelled=True))
+        prepare(given, HOME, tmp_path, Semgrep(lambda _: None, {1: {"cancelled": True}}))
     assert e.value.reason_code == "cancelled"
     assert prepare(given, HOME, tmp_path, Semgrep()).problems == {}
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        ({"exit_code": None, "timed_out": True}, "did not end within 120 s"),
+        ({"exit_code": None, "out_of_memory": True}, "memory limit"),
+        ({"exit_code": None, "output_overflow": True}, "wrote too much"),
+        ({"exit_code": None}, "ended by a signal"),
+        ({"exit_code": -9}, "ended by a signal"),
+    ],
+)
+@pytest.mark.parametrize("call", [1, 3])
+def test_a_trial_that_was_cut_off_breaks_no_rule(tmp_path: Path, end: dict[str, Any], why: str, call: int) -> None:
+    given = [pack(tmp_path / "p", rule("a"), rule("b"))]
+    semgrep = Semgrep(refusing("team.b"), {call: {**end, "stdout": b""}})
+    with pytest.raises(ToolMissingError, match=why):
+        prepare(given, HOME, tmp_path, semgrep)
+    assert semgrep.asked == call
+    assert prepare(given, HOME, tmp_path, Semgrep()).problems == {}, "nothing was remembered of it"
+
+
+@pytest.mark.parametrize("rules", [1, 2])
+def test_rules_that_were_refused_by_chance_run(tmp_path: Path, rules: int) -> None:
+    given = [pack(tmp_path / "p", *(rule(f"r{n}") for n in range(rules)))]
+    found = prepare(given, HOME, tmp_path, Semgrep(FINE, {1: {"exit_code": 2, "stdout": b"{"}}))
+    assert (found.problems, found.not_run) == ({}, frozenset())
+
+
+def test_what_was_found_of_rules_can_be_forgotten(tmp_path: Path) -> None:
+    given = [pack(tmp_path / "p", rule("a"), rule("b"))]
+    assert prepare(given, HOME, tmp_path, Semgrep(refusing("team.b"))).not_run == {"team.b"}
+    forget_trials(tmp_path / "nowhere", tmp_path)
+    assert prepare(given, HOME, tmp_path, Semgrep()).not_run == frozenset()
 
 
 def test_many_faults_are_cut_in_the_row_and_told_whole_elsewhere(tmp_path: Path) -> None:
@@ -129,6 +167,14 @@ def test_the_reason_of_a_pack(tmp_path: Path, more: dict[str, Any], code: str) -
     found = prepare([given], HOME, tmp_path, Semgrep())
     assert found.problems["team"][0] == code
     assert found.not_run == {"team.x", "team.*"}, "a pack without a rule may have lost any"
+
+
+def test_an_id_that_is_used_twice_runs_once_and_is_named(tmp_path: Path) -> None:
+    given = pack(tmp_path / "p", rule("a"), rule("a", pattern="exec(...)"), rule("b"))
+    found = prepare([given], HOME, tmp_path, Semgrep())
+    assert [r.rule_id for r in found.rules] == [CONTROL_RULE, "team.a", "team.b"]
+    assert found.not_run == frozenset(), "its findings are looked for"
+    assert "used twice" in found.problems["team"][1]
 
 
 # -- the digest ---------------------------------------------------------------------------------------------------
@@ -231,6 +277,23 @@ def test_semgrep_reads_what_the_rules_are_about(tmp_path: Path) -> None:
     assert found.reads(b"A.kt") and found.reads(b"control.py") and not found.reads(b"a.go")
 
 
+def test_what_only_broken_rules_are_about_is_read_and_told_apart(tmp_path: Path) -> None:
+    """Else a repository that holds nothing else would count as one without files."""
+    broken = Semgrep(lambda ids: dict.fromkeys(ids & {"team.k"}, "PatternParseError"))
+    incomplete = {k: v for k, v in rule("g", languages=["go"]).items() if k != "message"}
+    given = pack(tmp_path / "p", rule("k", languages=["kotlin"]), incomplete, rule("r", languages=["ruby"]))
+    found = prepare([given], HOME, tmp_path, broken)
+    assert [found.reads(name) for name in (b"A.kt", b"a.go", b"a.rb", b"a.rs")] == [True, True, True, False]
+    assert [found.in_force(name) for name in (b"A.kt", b"a.go", b"a.rb", b"a.py")] == [False, False, True, True]
+
+
+def test_without_a_rule_but_the_control_s_nothing_runs(tmp_path: Path) -> None:
+    broken = Semgrep(lambda ids: dict.fromkeys(ids, "PatternParseError"))
+    assert prepare([], HOME, tmp_path, Semgrep()).is_empty
+    assert prepare([pack(tmp_path / "p", rule("a"))], HOME, tmp_path, broken).is_empty
+    assert not prepare([pack(tmp_path / "q", rule("b"))], HOME, tmp_path, Semgrep()).is_empty
+
+
 # -- the real one -------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +306,10 @@ def test_the_real_semgrep_names_what_does_not_compile(tmp_path: Path) -> None:
         rule("good"),
         rule("bad-pattern", pattern="eval(((("),
         {k: v for k, v in rule("no-pattern").items() if k != "pattern"},
+        rule("java", languages=["java"]),
+        rule("bad-java", languages=["java"], pattern="class {{{ ((("),
+        rule("bad-kotlin", languages=["kotlin"], pattern="fun ((( {"),
     )
     found: Prepared = prepare([given], home, tmp_path, ProcessRunner(detect()))
-    assert [r.rule_id for r in found.rules] == [CONTROL_RULE, "team.good"]
-    assert found.not_run == {"team.bad-pattern", "team.no-pattern"}
+    assert [r.rule_id for r in found.rules] == [CONTROL_RULE, "team.good", "team.java"]
+    assert found.not_run == {"team.bad-pattern", "team.no-pattern", "team.bad-java", "team.bad-kotlin"}

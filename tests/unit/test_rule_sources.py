@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flows.settings import PackSettings
+from tasks.core.errors import ScanGapError
 from tasks.core.origins import PackSource
+from tasks.core.process import ProcessRunner
+from tasks.core.sandbox import detect
 from tasks.patrol.rule_sources import fetch_packs, load_packs
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.scanners.rule_packs import Pack
-from tests.builders import Repository
+from tests.builders import Repository, wait_until
 from tests.git_http import GitServer, serving
 from tests.patrols import House
 from tests.unit.test_rule_packs import file_of, rule
@@ -104,9 +109,6 @@ def test_what_was_never_had_is_missing(origin: Repository, server: GitServer, ho
 def test_an_address_that_never_answers_takes_only_its_time(
     origin: Repository, server: GitServer, tmp_path: Path
 ) -> None:
-    from tasks.core.process import ProcessRunner
-    from tasks.core.sandbox import detect
-
     commit = origin.commit({"r.yaml": text("a")})
     server.mute = {"refs"}
     git = Git(ProcessRunner(detect()), timeout_s=1, config_dir=tmp_path / "git")
@@ -126,6 +128,61 @@ def test_a_folder_that_is_gone_leaves_the_last_good_copy(tmp_path: Path, home: H
     shutil.rmtree(folder)
     pack = home.pack(source)
     assert (list(pack.rules), pack.stale) == (["team.a"], "the last good copy is in force (no such folder)")
+
+
+def test_the_copy_of_a_pack_with_faults_keeps_them(tmp_path: Path, home: Home) -> None:
+    """Else what did not run when the pack went would count as taken out."""
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(file_of(rule("a"), rule("x", languages=["go"], message=3), {"id": "y"}))
+    (folder / "b.yaml").write_text("rules: [")
+    source = PackSource(name="team", location=str(folder))
+    before = home.pack(source)
+    shutil.rmtree(folder)
+    assert home.pack(source) == replace(before, stale="the last good copy is in force (no such folder)")
+    assert [(f.rule, f.reads) for f in before.faults] == [("x", (b".go",)), ("y", ()), (None, ())]
+
+
+def test_a_pack_of_which_nothing_runs_leaves_the_copy_before(tmp_path: Path, home: Home) -> None:
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    (folder / "a.yaml").write_bytes(text("a"))
+    source = PackSource(name="team", location=str(folder))
+    before = home.pack(source)
+    (folder / "a.yaml").write_text("rules: [")
+    assert home.pack(source).rules == {}
+    shutil.rmtree(folder)
+    assert home.pack(source).rules == before.rules
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "[]", "{}", '{"rules": {}, "faults": [1]}', '{"rules": {}, "faults": [{"x": 1}]}']
+)
+def test_a_copy_that_is_damaged_is_none(tmp_path: Path, home: Home, kept: str) -> None:
+    (home.place / "team").mkdir(parents=True)
+    (home.place / "team" / "last-good.json").write_text(kept)
+    assert home.pack(PackSource(name="team", location=str(tmp_path / "gone"))).missing
+
+
+@pytest.mark.parametrize("where", ["refs", "fetch"])
+def test_a_fetch_that_is_cancelled_is_no_fault_of_the_pack(
+    origin: Repository, server: GitServer, tmp_path: Path, where: str
+) -> None:
+    commit = origin.commit({"r.yaml": text("a")})
+    server.mute = {where}
+    runner = ProcessRunner(detect())
+    home = home_of(tmp_path, Git(runner, timeout_s=600, config_dir=tmp_path / "git"))
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(home.pack, at(server, commit))
+        assert wait_until(lambda: where in server.asked)
+        runner.cancel()
+        with pytest.raises(ScanGapError) as e:
+            asking.result(timeout=60)
+    assert e.value.reason_code == "cancelled"
+    assert not home.place.exists()
+    server.mute = set()
+    again = home_of(tmp_path, Git(ProcessRunner(detect()), timeout_s=60, config_dir=tmp_path / "git"))
+    assert list(again.pack(at(server, commit)).rules) == ["team.a"]
 
 
 def test_a_hostile_pack_is_harmless(origin: Repository, server: GitServer, home: Home, tmp_path: Path) -> None:
