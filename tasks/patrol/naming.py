@@ -90,7 +90,7 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
     if state is not None and state.commit == commit and state.config_digest == config and not state.failed_name:
         # Same commit, same configuration: the tree need not be read to know the name.
         if state.scan_name is None and state.outcome is Outcome.NOTHING_TO_READ:
-            return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
+            return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ, detail=state.detail)
         if state.scan_name is not None:
             return replace(base, scan_name=state.scan_name)
     return _name_tree(patrol, s, scanner, base, config)
@@ -122,7 +122,10 @@ def _name_tree(patrol: Patrol, s: RepoState, scanner: Scanner, base: Planned, co
         if count := _withheld(patrol, base, tree):
             detail = f"{count} findings stand in files that only rules which do not run would read"
             return _give_up(base, Outcome.FAILED, "rule_broken", detail)
-        return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ)
+        # Of a pack that is gone nobody knows the languages.
+        unknown = any(rule.endswith("*") for rule in patrol.means.not_run.get(base.tool, ()))
+        detail = "rules that did not run may read files of it" if unknown else ""
+        return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ, detail=detail)
     before = patrol.states.get(base.scope)
     # Rules of another language read other files; of the commit that was looked at they are the same all the same.
     same = (

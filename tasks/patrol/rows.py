@@ -195,7 +195,8 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             next_attempt_at=None,
         )
     if row.outcome is Outcome.NOTHING_TO_READ and p.action is Action.EMPTY:
-        if before is not None and before.outcome is Outcome.NOTHING_TO_READ and before.commit == p.commit:
+        told = (row.outcome, p.commit, p.detail)
+        if before is not None and (before.outcome, before.commit, before.detail) == told:
             return state
         return replace(
             state,

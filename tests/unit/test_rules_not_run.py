@@ -67,6 +67,26 @@ def test_a_branch_that_is_gone_closes_findings_of_rules_that_did_not_run(unread:
     assert closed == ["ref_gone", "ref_gone"]
 
 
+def test_a_repository_of_which_nothing_was_read_says_that_rules_did_not_run(tmp_path: Path) -> None:
+    """Of a pack that is gone nobody knows which files it would read."""
+    house = House(tmp_path, scanners=(NARROW,), rules=("F2",), not_run=frozenset({"F*"}))
+    house.commit("a", t="flaw")
+
+    def details() -> set[tuple[str, str]]:
+        run = house.lake().snapshot().run
+        assert run is not None
+        rows = [*house.rows("scans", run_id=[run["run_id"]]), *house.rows("scopes")]
+        return {(r["outcome"], r["detail"]) for r in rows}
+
+    for _ in range(2):
+        house.run()
+        assert details() == {("nothing_to_read", "rules that did not run may read files of it")}
+    house.not_run, house.rules_digest = frozenset(), "s"
+    for _ in range(2):
+        house.run()
+        assert details() == {("nothing_to_read", "")}
+
+
 def test_rules_that_are_not_at_fault_hold_nothing_open(unread: House) -> None:
     unread.not_run = frozenset({"E*"})
     unread.run()
