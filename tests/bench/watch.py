@@ -28,7 +28,7 @@ _MARKS = {
     b"/hadolint\0--": "hadolint",
     b"/cfn-lint\0-f\0": "cfn-lint",
 }
-_LONG_LIVED = b"checkov_server.py"
+_LONG_LIVED = (b"checkov_server.py", b"cfn_lint_program.py")
 #: Programs that hold a scanner's command line and are not it.
 _WRAPPERS = {"bwrap", "prlimit", "unshare", "sh", "dash", "bash", "xargs"}
 
@@ -137,7 +137,7 @@ def _recognise(pid: int, process: _Process) -> None:
     except OSError:
         return
     process.tool = next((tool for mark, tool in _MARKS.items() if mark in line), None)
-    process.long_lived = process.tool is not None and _LONG_LIVED in line
+    process.long_lived = process.tool is not None and any(mark in line for mark in _LONG_LIVED)
 
 
 def _parent(stat: _Stat, stats: Mapping[int, _Stat], known: Mapping[tuple[int, int], _Process]) -> _Process | None:
