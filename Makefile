@@ -30,9 +30,9 @@ tools: $(VENV)/.ready ## install the scanners, each in an environment of its own
 demo: tools ## patrol an organisation made on the spot twice and judge the result
 	$(VENV)/bin/nightwarden demo
 
-test: tools ## run all tests; those that start servers and kill processes one after another
+test: tools ## run all tests; those that start servers and kill processes two at a time
 	$(PY) -m pytest -n auto --dist loadfile --ignore tests/integration
-	$(PY) -m pytest tests/integration
+	$(PY) -m pytest -n 2 --dist loadfile tests/integration
 
 lint: $(VENV)/.ready ## ruff, mypy strict, import-linter
 	$(VENV)/bin/ruff check .
