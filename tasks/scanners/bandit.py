@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
+from tasks.core.identity import Ordinals
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted, short
 from tasks.core.types import (
@@ -34,6 +34,7 @@ from tasks.core.types import (
     display_path,
 )
 from tasks.scanners import listed
+from tasks.scanners.code_findings import code_observation
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string, told
 
 #: ``-x`` replaces bandit's list of excluded folders by a name that no checkout holds.
@@ -173,20 +174,18 @@ def _observations(results: list[dict[str, Any]], inside: str, target: Target, ke
             lines[name] = (target.read(name) or b"").splitlines()
         path = display_path(entry.path)
         match = _match(lines[name], r)
-        ordinal = ordinals.next((r["rule"], path, normalise(match)))
-        anchor = code_anchor(tool="bandit", rule_id=r["rule"], path=path, match=match, ordinal=ordinal, key=key)
-        end = max(r["lines"], default=r["line"])
-        yield Observation(
-            anchor_uid=anchor,
-            occurrence_uid=occurrence_uid(anchor_uid=anchor, path=path, line=r["line"], blob=entry.blob),
-            kind=Kind.CODE,
+        yield code_observation(
+            "bandit",
+            ordinals,
+            key,
             rule_id=r["rule"],
-            title=r["title"],
-            severity_tool=r["severity"],
             path=path,
-            line_start=r["line"] or None,
-            line_end=end or None,
+            match=match,
+            line=r["line"],
+            end=max(r["lines"], default=r["line"]),
             blob=entry.blob,
+            title=r["title"],
+            severity=r["severity"],
             extra={
                 "confidence": r["confidence"],
                 "name": r["name"],

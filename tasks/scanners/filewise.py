@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
+from tasks.core.identity import Ordinals
 from tasks.core.keys import HmacKey
 from tasks.core.masking import short
 from tasks.core.types import (
     Command,
     Gap,
-    Kind,
     Limits,
     Mount,
     Observation,
@@ -29,6 +28,7 @@ from tasks.core.types import (
     ToolHome,
     display_path,
 )
+from tasks.scanners.code_findings import code_observation
 from tasks.scanners.masking import compact, first_json, kept, number, storable, string, told
 
 _LISTS = ("findings", "read", "others", "unparsed")
@@ -118,19 +118,18 @@ def code_observer(tool: str, key: HmacKey, *, url: Callable[[str], str], most: i
             entry = target.files[f["path"]]
             path = display_path(entry.path)
             match = lines_of(target, f["path"], f["line"], f["end_line"], most=most)
-            ordinal = ordinals.next((f["rule"], path, normalise(match)))
-            anchor = code_anchor(tool=tool, rule_id=f["rule"], path=path, match=match, ordinal=ordinal, key=key)
-            yield Observation(
-                anchor_uid=anchor,
-                occurrence_uid=occurrence_uid(anchor_uid=anchor, path=path, line=f["line"], blob=entry.blob),
-                kind=Kind.CODE,
+            yield code_observation(
+                tool,
+                ordinals,
+                key,
                 rule_id=f["rule"],
-                title=f["title"],
-                severity_tool=f["severity"],
                 path=path,
-                line_start=f["line"] or None,
-                line_end=f["end_line"] or None,
+                match=match,
+                line=f["line"],
+                end=f["end_line"],
                 blob=entry.blob,
+                title=f["title"],
+                severity=f["severity"],
                 url=url(f["rule"]),
                 extra={"confidence": f["confidence"]} if f["confidence"] else {},
             )

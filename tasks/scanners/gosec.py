@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
+from tasks.core.identity import Ordinals
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted, short
 from tasks.core.types import (
@@ -37,6 +37,7 @@ from tasks.core.types import (
     Unit,
     display_path,
 )
+from tasks.scanners.code_findings import code_observation
 from tasks.scanners.manifests import cwe_of, in_target
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 
@@ -196,20 +197,18 @@ def _observations(issues: list[dict[str, Any]], target: Target, key: HmacKey) ->
         path = display_path(entry.path) if entry is not None else storable(name)
         lines = (target.read(name) or b"").splitlines() if entry is not None else []
         match = b"\n".join(lines[max(0, i["line"] - 1) : i["end_line"]])
-        ordinal = ordinals.next((i["rule"], path, normalise(match)))
-        anchor = code_anchor(tool="gosec", rule_id=i["rule"], path=path, match=match, ordinal=ordinal, key=key)
-        blob = entry.blob if entry is not None else None
-        yield Observation(
-            anchor_uid=anchor,
-            occurrence_uid=occurrence_uid(anchor_uid=anchor, path=path, line=i["line"], blob=blob),
-            kind=Kind.CODE,
+        yield code_observation(
+            "gosec",
+            ordinals,
+            key,
             rule_id=i["rule"],
-            title=i["title"],
-            severity_tool=i["severity"],
             path=path,
-            line_start=i["line"] or None,
-            line_end=i["end_line"] or None,
-            blob=blob,
+            match=match,
+            line=i["line"],
+            end=i["end_line"],
+            blob=entry.blob if entry is not None else None,
+            title=i["title"],
+            severity=i["severity"],
             extra={"confidence": i["confidence"], **({"cwe": i["cwe"]} if i["cwe"] else {})},
         )
 

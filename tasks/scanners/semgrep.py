@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
+from tasks.core.identity import Ordinals
 from tasks.core.keys import HmacKey
 from tasks.core.masking import short
 from tasks.core.types import (
@@ -37,6 +37,7 @@ from tasks.core.types import (
     display_path,
 )
 from tasks.scanners import listed
+from tasks.scanners.code_findings import code_observation
 from tasks.scanners.masking import compact, first_json, form_checked, kept, number, storable, string
 from tasks.scanners.rule_packs import suffixes_of
 from tasks.scanners.rule_preparing import CONTROL_CALL, CONTROL_RULE, MARK, environment, program
@@ -230,22 +231,20 @@ def _observations(results: list[dict[str, Any]], inside: str, target: Target, ke
             lines[name] = (target.read(name) or b"").splitlines()
         path = display_path(entry.path)
         match = b"\n".join(lines[name][r["line"] - 1 : r["end"]])
-        ordinal = ordinals.next((r["rule"], path, normalise(match)))
-        anchor = code_anchor(tool="semgrep", rule_id=r["rule"], path=path, match=match, ordinal=ordinal, key=key)
-        extra = {k: r[k] for k in ("confidence", "cwe") if r[k]}
-        yield Observation(
-            anchor_uid=anchor,
-            occurrence_uid=occurrence_uid(anchor_uid=anchor, path=path, line=r["line"], blob=entry.blob),
-            kind=Kind.CODE,
+        yield code_observation(
+            "semgrep",
+            ordinals,
+            key,
             rule_id=r["rule"],
-            title=r["title"],
-            severity_tool=r["severity"],
             path=path,
-            line_start=r["line"] or None,
-            line_end=r["end"] or None,
+            match=match,
+            line=r["line"],
+            end=r["end"],
             blob=entry.blob,
+            title=r["title"],
+            severity=r["severity"],
             url=r["reference"] or None,
-            extra=extra,
+            extra={k: r[k] for k in ("confidence", "cwe") if r[k]},
         )
 
 
