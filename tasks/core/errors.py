@@ -38,3 +38,18 @@ class LakeError(NightwardenError):
 
 class ToolMissingError(NightwardenError):
     """A tool is not installed or its environment was changed."""
+
+
+class SecretError(NightwardenError):
+    """A reference to a secret leads to none: the store is not there, refuses, or has no such entry."""
+
+
+class ForgeError(NightwardenError):
+    """A forge could not be asked; becomes the reason of its source, the run goes on.
+
+    ``reason_code`` is ``forge_unreachable``, ``forge_denied`` or ``forge_limited``.
+    """
+
+    def __init__(self, reason_code: str, message: str, *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.reason_code = reason_code

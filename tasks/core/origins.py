@@ -3,16 +3,144 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+
+from tasks.core.secret_refs import Secret, SecretRef
+
+
+class ForgeKind(StrEnum):
+    """The forges that are asked for repositories."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppAuth:
+    """A GitHub App: its id, its private key (PEM), and the installation (None: the one of the owner)."""
+
+    app_id: int
+    private_key: SecretRef
+    installation_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgeAccess:
+    """One account of a forge and how it is asked.
+
+    ``api_url`` is the API of GitHub (``https://api.github.com``, or ``https://HOST/api/v3`` of an Enterprise server),
+    the instance itself of GitLab and Gitea. ``owner`` is an organisation, a user or a group's full path, as
+    ``owner_kind`` (organization, user, group) says. At most one of ``token`` and ``app`` is given; without either
+    only public repositories are seen.
+    """
+
+    kind: ForgeKind
+    api_url: str
+    owner: str
+    owner_kind: str
+    subgroups: bool = True
+    token: SecretRef | None = None
+    app: AppAuth | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which of the repositories found are patrolled. Patterns (``fnmatch``) are matched against the whole slug.
+
+    Empty ``include``, ``topics`` and ``visibility`` let everything through; ``topics`` asks for one of them.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    archived: bool = False
+    forks: bool = False
+    topics: tuple[str, ...] = ()
+    visibility: tuple[str, ...] = ()
+    max_size_mb: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where repositories are discovered: a folder tree on this machine, or one repository's URL."""
+    """Where repositories are discovered: a folder tree, one address, a manifest's addresses, or a forge's account.
+
+    ``location`` is the folder or the address, the manifest's path, or the web address of the account: what people
+    read. ``token`` is for git, of an address or a manifest; a forge has its own. ``refs`` are patterns (``fnmatch``) of
+    branches and tags, as in ``release/*`` or ``refs/tags/v*``, that are watched beside the default branch.
+    """
 
     name: str
     location: str
+    manifest: Path | None = None
+    forge: ForgeAccess | None = None
+    token: SecretRef | None = None
+    filters: Filters = field(default_factory=Filters)
+    refs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """One rule that says what a repository is worth. All conditions given must hold; the first rule that says a word
+    wins for that word. ``scopes`` (compliance scopes, as in ``pci``) of all rules that hold are added up."""
+
+    match: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    visibility: tuple[str, ...] = ()
+    criticality: str | None = None
+    exposure: str | None = None
+    owner: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRepo:
+    """One repository as its forge lists it. ``forge_id`` is immutable; ``slug`` is the full path, which is not.
+
+    ``visibility`` is public, internal or private; None where the forge does not say. ``clone_url`` has no user part.
+    """
+
+    forge_id: str
+    slug: str
+    clone_url: str
+    default_branch: str | None = None
+    archived: bool = False
+    fork: bool = False
+    empty: bool = False
+    #: Switched off by the forge or its owner: it is listed, and git is refused.
+    disabled: bool = False
+    visibility: str | None = None
+    topics: tuple[str, ...] = ()
+    size_mb: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """All repositories of an account that the credential sees, each once.
+
+    ``host`` begins the repositories' ids. ``total`` is how many the forge itself says there are, None where it does not
+    tell, and ``total_from`` which field said so; ``selected`` whether the app sees a selection only (None: no app).
+    ``notes`` are sentences for the operator: pages that came twice, an owner that moved.
+    """
+
+    host: str
+    repos: tuple[ListedRepo, ...]
+    total: int | None = None
+    total_from: str = ""
+    selected: bool | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitCredential:
+    """What git shows to one host over http. ``base_url`` (scheme, host, port) is all it may be sent to."""
+
+    base_url: str
+    username: str
+    password: Secret = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from tasks.core.keys import HmacKey
+from tasks.core.origins import GitCredential, Listing
 from tasks.core.reports import RecordNames, Reported
+from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.types import (
     Command,
     Control,
@@ -182,5 +184,31 @@ class Importer(Protocol):
         A record that cannot be read is a gap with its place. A gap with an empty path says that more than that may be
         missing: then nothing closes. No snippet and no secret value is handed over. Raises ReportError: it is another
         format.
+        """
+        ...
+
+
+class Secrets(Protocol):
+    """Reads the secrets that a configuration refers to. Thread-safe."""
+
+    def get(self, ref: SecretRef) -> Secret:
+        """The value now. Raises SecretError, which names the reference and never a value."""
+        ...
+
+
+class Forge(Protocol):
+    """One account of a forge (GitHub, GitLab, Gitea), asked by its API. Thread-safe."""
+
+    def listing(self) -> Listing:
+        """All repositories of the account that the credential sees.
+
+        Waits as long as the forge's rate limit says, up to the patience it was made with. Raises ForgeError.
+        """
+        ...
+
+    def credential(self) -> GitCredential | None:
+        """What git shows to the forge, fresh for at least some minutes; None without authentication.
+
+        Raises ForgeError or SecretError.
         """
         ...

@@ -1,0 +1,1 @@
+"""Adapters that read secrets by reference: one file for each store."""
