@@ -16,7 +16,8 @@ from tests.builders import GIT_ENVIRONMENT
 class GitServer:
     """Serves the repositories below a folder. ``asked`` notes what each request wanted; ``answer`` forces a status.
 
-    What ``mute`` lists (``refs``, ``fetch``) is never answered.
+    What ``mute`` lists (``refs``, ``fetch``) is never answered; ``cut`` answers of a kind are cut off half-way.
+    ``shown`` are the Authorization headers; with ``wanted`` set, others than that one are refused with 401.
     """
 
     def __init__(self, root: Path) -> None:
@@ -24,6 +25,10 @@ class GitServer:
         self.asked: list[str] = []
         self.answer: int | None = None
         self.mute: set[str] = set()
+        self.cut: dict[str, int] = {}
+        self.wanted: str | None = None
+        self.shown: list[str | None] = []
+        self.elsewhere: str | None = None
         self.over = threading.Event()
         self.url = ""
 
@@ -46,10 +51,12 @@ def serving(root: Path) -> Iterator[GitServer]:
             if server.asked[-1] in server.mute:
                 server.over.wait()
                 return
-            if server.answer is not None:
-                self.send_response(server.answer)
+            server.shown.append(self.headers.get("Authorization"))
+            refused = server.wanted is not None and server.shown[-1] != server.wanted
+            if refused or server.answer is not None:
+                self.send_response(401 if refused else server.answer or 500)
                 self.send_header("WWW-Authenticate", 'Basic realm="team"')
-                self.send_header("Location", f"{server.url}/elsewhere{path}?{query}")
+                self.send_header("Location", f"{server.elsewhere or server.url + '/elsewhere'}{path}?{query}")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
@@ -78,6 +85,12 @@ def serving(root: Path) -> Iterator[GitServer]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
+            if server.cut.get(server.asked[-1], 0) > 0:
+                server.cut[server.asked[-1]] -= 1
+                self.wfile.write(content[: len(content) // 2])
+                self.close_connection = True
+                self.connection.shutdown(2)
+                return
             self.wfile.write(content)
 
         def log_message(self, *_args: Any) -> None:

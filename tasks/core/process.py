@@ -109,6 +109,11 @@ class ProcessRunner:
         """Whether ``cancel`` was called."""
         return self._cancel.is_set()
 
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the run is cancelled meanwhile. Raises ScanGapError(cancelled)."""
+        if self._cancel.wait(seconds):
+            raise ScanGapError("cancelled", "the run was cancelled")
+
     def spawn(self, cmd: Command) -> subprocess.Popen[bytes]:
         """Start ``cmd`` wrapped, in a session of its own, with three pipes and nothing inherited.
 

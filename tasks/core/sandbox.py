@@ -74,7 +74,7 @@ class Sandbox:
         return self.label + (",network-shared" if cmd.network and self.backend != "none" else "")
 
     def _bubblewrap(self, cmd: Command) -> list[str]:
-        argv = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+        argv = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         argv += ["--uid", "65534", "--gid", "65534", "--hostname", "nightwarden"]
         if cmd.network:
             argv.append("--share-net")
@@ -92,8 +92,7 @@ class Sandbox:
         for m in cmd.mounts:
             argv += ["--bind" if m.writable else "--ro-bind", str(m.source), m.inside or str(m.source)]
         argv += ["--remount-ro", "/"]  # the root itself is scratch space without a limit otherwise
-        for name, value in self.environment(cmd).items():
-            argv += ["--setenv", name, value]
+        # The environment is that of the wrapper itself: with --setenv a credential would stand in the process list.
         return [*argv, "--chdir", cmd.cwd, "--", *cmd.argv]
 
 

@@ -176,7 +176,7 @@ class Command:
     memory_bytes: int = 4 * 1024**3
     stdout_bytes: int = 512 * 1024**2
     stderr_bytes: int = 1024**2
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     mounts: tuple[Mount, ...] = ()
     cwd: str = "/"
     network: bool = False

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.core.errors import ScanGapError
+from tasks.core.origins import GitCredential
 from tasks.core.process import ProcessRunner, Sink
 from tasks.core.text import one_line
 from tasks.core.types import Command, Completed, Mount
@@ -89,6 +91,19 @@ _SAYINGS = (
     ),
 )
 
+#: What git and curl say of a connection that failed or was cut off, or of a server that could not answer just then.
+_CUT_OFF = re.compile(
+    r"Could not resolve|Failed to connect|Connection (?:refused|reset|timed out)|[Oo]peration timed out|Empty reply"
+    r"|transfer closed|early EOF|unexpected disconnect|remote end hung up|RPC failed|Recv failure|Send failure"
+    r"|SSL_ERROR_SYSCALL|GnuTLS recv error|HTTP/2 stream|returned error: (?:429|5\d\d)"
+)
+#: What a pack that was cut off makes git say as well: it is no fault of the repository then.
+_OF_A_CUT = re.compile(r"[^\n]*(?:invalid index-pack output|index-pack failed)[^\n]*")
+
+
+class ConnectionGapError(ScanGapError):
+    """The network or the server failed, and nobody refused: the same call may go well a moment later."""
+
 
 class Git:
     """Runs git. Thread-safe; ``timeout_s`` bounds each call unless the call says otherwise."""
@@ -102,6 +117,10 @@ class Git:
         self._timeout_s = timeout_s
         self._config = _write_config(config_dir)
 
+    def pause(self, seconds: float) -> None:
+        """Wait before a call is made again. Raises ScanGapError(cancelled)."""
+        self._runner.pause(seconds)
+
     def run(
         self,
         args: Sequence[str],
@@ -110,12 +129,16 @@ class Git:
         writable: bool = False,
         mounts: tuple[Mount, ...] = (),
         network: bool = False,
+        credential: GitCredential | None = None,
         stdin: bytes | None = None,
         sink: Sink | None = None,
         timeout_s: float | None = None,
         stdout_bytes: int = 1024**3,
     ) -> Completed:
-        """Run ``git --git-dir=MIRROR ARGS``; the mirror is read-only unless ``writable``. Judges nothing."""
+        """Run ``git --git-dir=MIRROR ARGS``; the mirror is read-only unless ``writable``. Judges nothing.
+
+        ``credential`` is shown to its own host only; no redirect is followed with it.
+        """
         visible = (Mount(source=self._config, inside="/etc/nightwarden.gitconfig"), *mounts)
         prefix: tuple[str, ...] = (self._binary,)
         if mirror is not None:
@@ -128,7 +151,7 @@ class Git:
                 argv=(*prefix, *args),
                 timeout_s=timeout_s or self._timeout_s,
                 stdout_bytes=stdout_bytes,
-                env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config},
+                env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config, **_shown(credential)},
                 mounts=visible,
                 network=network,
                 stdin=stdin,
@@ -144,6 +167,7 @@ class Git:
         writable: bool = False,
         mounts: tuple[Mount, ...] = (),
         network: bool = False,
+        credential: GitCredential | None = None,
         stdin: bytes | None = None,
         sink: Sink | None = None,
         timeout_s: float | None = None,
@@ -155,17 +179,21 @@ class Git:
             writable=writable,
             mounts=mounts,
             network=network,
+            credential=credential,
             stdin=stdin,
             sink=sink,
             timeout_s=timeout_s,
         )
         if done.exit_code != 0:
-            raise failure(done)
+            raise failure(done, network=network)
         return done.stdout
 
 
-def failure(done: Completed) -> ScanGapError:
-    """The reason of a git that did not end with 0, with its words scrubbed of credentials."""
+def failure(done: Completed, *, network: bool = False) -> ScanGapError:
+    """The reason of a git that did not end with 0, with its words scrubbed of credentials.
+
+    A ConnectionGapError where it went over the network and that, or the server, failed.
+    """
     if done.cancelled:
         return ScanGapError("cancelled", "the run was cancelled")
     if done.timed_out:
@@ -173,12 +201,35 @@ def failure(done: Completed) -> ScanGapError:
     if done.out_of_memory:
         return ScanGapError("memory", "git went over its memory limit")
     said = done.stderr.decode("utf-8", "replace")
-    reason = next((code for code, words in _SAYINGS if words.search(said)), "fetch")
+    cut_off = network and _CUT_OFF.search(said) is not None
+    judged = _OF_A_CUT.sub("", said) if cut_off else said
+    reason = next((code for code, words in _SAYINGS if words.search(judged)), "fetch")
     # Both ends write to stderr in no fixed order: sorted, the same failure always reads the same.
     lines = sorted({line.strip() for line in said.splitlines() if line.startswith(("fatal:", "error:", "ERR"))})
     # What the other end says of its end is cut off now and then, and tells nothing that the rest does not.
     lines = [line for line in lines if "aborting due to" not in line] or lines
-    return ScanGapError(reason, scrubbed(" | ".join(lines[:3]) or said.strip() or f"exit {done.exit_code}"))
+    detail = scrubbed(" | ".join(lines[:3]) or said.strip() or f"exit {done.exit_code}")
+    return ConnectionGapError(reason, detail) if cut_off and reason == "fetch" else ScanGapError(reason, detail)
+
+
+def _shown(credential: GitCredential | None) -> dict[str, str]:
+    """A credential as git's configuration in the environment, where no process list shows it (git-config(1)).
+
+    A header is sent at once, so that no repository that is private looks as if it were not there; with a name in the
+    address, or a helper, it would be written down or asked for.
+    """
+    if credential is None:
+        return {}
+    pair = f"{credential.username}:{credential.password.reveal()}".encode()
+    place = f"http.{credential.base_url.rstrip('/')}/"
+    settings = {
+        f"{place}.extraHeader": f"Authorization: Basic {b64encode(pair).decode()}",
+        "http.followRedirects": "false",
+    }
+    env = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for n, (key, value) in enumerate(settings.items()):
+        env |= {f"GIT_CONFIG_KEY_{n}": key, f"GIT_CONFIG_VALUE_{n}": value}
+    return env
 
 
 def scrubbed(text: str) -> str:

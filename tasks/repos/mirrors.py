@@ -11,19 +11,21 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from tasks.core.errors import ScanGapError
-from tasks.core.origins import Mirror, OddTag
-from tasks.core.types import Mount, Repo
+from tasks.core.errors import ForgeError, ScanGapError, SecretError
+from tasks.core.origins import GitCredential, Mirror, OddTag
+from tasks.core.types import Completed, Mount, Repo
 from tasks.repos.discovery import is_address
-from tasks.repos.git import PROTOCOLS, Git, failure
+from tasks.repos.git import PROTOCOLS, ConnectionGapError, Git, failure
 
 #: The last of several entries wins, so what the repository's configuration hides is shown again.
 _UPLOAD_PACK = (
@@ -33,14 +35,37 @@ _UPLOAD_PACK = (
 )
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FALLBACK_HEADS = ("refs/heads/main", "refs/heads/master")
+#: Seconds before a call that the network failed is made again; then it is a gap of tonight.
+_RETRY_AFTER_S = (1.0, 4.0)
+#: A host that failed so often in a row is not waited for any more: thousands of repositories lie behind it.
+_PATIENCE = 5
+#: What a repository's host is shown, if anything. May raise ForgeError or SecretError.
+Credentials = Callable[[Repo], GitCredential | None]
 
 
 class Mirrors:
-    """The mirrors below one folder. Thread-safe; a lock a mirror keeps two processes apart."""
+    """The mirrors below one folder. Thread-safe; a lock a mirror keeps two processes apart.
 
-    def __init__(self, root: Path, git: Git) -> None:
+    ``credential`` is asked before each call over the network; at most ``per_host`` of them go to one host at a time.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        git: Git,
+        *,
+        credential: Credentials = lambda _repo: None,
+        per_host: int = 8,
+        pause: Callable[[float], None] | None = None,
+    ) -> None:
         self._root = root
         self._git = git
+        self._credential = credential
+        self._per_host = per_host
+        self._pause = pause or git.pause
+        self._hosts: dict[str, threading.BoundedSemaphore] = {}
+        self._faults: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     def path_of(self, repo_id: str) -> Path:
         """Where the mirror of a repository lies (there or not)."""
@@ -108,16 +133,43 @@ class Mirrors:
 
     # -- the remote -------------------------------------------------------------------------------------
 
+    def _over(self, repo: Repo, network: bool, call: Callable[[GitCredential | None], Completed]) -> Completed:
+        """Make a call of git to the remote: a few at a time a host, again after a pause where the connection failed.
+
+        Raises ScanGapError when it does not end with 0, ``fetch`` where the credential cannot be had.
+        """
+        if not network:
+            return _ended_well(call(None))
+        host = urlsplit(repo.url).netloc.lower()
+        with self._lock:
+            turn = self._hosts.setdefault(host, threading.BoundedSemaphore(self._per_host))
+        for pause_s in (*_RETRY_AFTER_S, None):
+            try:
+                credential = self._credential(repo)
+            except (ForgeError, SecretError) as e:
+                raise ScanGapError("fetch", e.message, advice=e.advice) from e
+            with turn:
+                done = call(credential)
+            try:
+                ended = _ended_well(done, network=True)
+            except ConnectionGapError:
+                with self._lock:
+                    self._faults[host] += 1
+                    tired = self._faults[host] >= _PATIENCE
+                if pause_s is None or tired:
+                    raise
+                self._pause(pause_s)
+            else:
+                with self._lock:
+                    self._faults[host] = 0
+                return ended
+        raise AssertionError("the last try returns or raises")
+
     def _remote_refs(self, repo: Repo) -> tuple[str | None, dict[str, str]]:
         """(branch that HEAD names, object of every head and tag) as the remote tells."""
         address, mounts, network = _access(repo)
-        done = self._git.run(
-            ["ls-remote", "--symref", *_serving(address), "--", address, "HEAD", "refs/heads/*", "refs/tags/*"],
-            mounts=mounts,
-            network=network,
-        )
-        if done.exit_code != 0:
-            raise failure(done)
+        listing = ["ls-remote", "--symref", *_serving(address), "--", address, "HEAD", "refs/heads/*", "refs/tags/*"]
+        done = self._over(repo, network, lambda c: self._git.run(listing, mounts=mounts, network=network, credential=c))
         head: str | None = None
         refs: dict[str, str] = {}
         for line in done.stdout.decode("utf-8", "surrogateescape").split("\n"):
@@ -178,14 +230,13 @@ class Mirrors:
 
     def _fetch_into(self, repo: Repo, git_dir: Path) -> None:
         address, mounts, network = _access(repo)
-        self._git.check(
-            ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
-             "--no-auto-maintenance", "--force", *_serving(address), "--", address, *_REFSPECS],
-            mirror=git_dir,
-            writable=True,
-            mounts=mounts,
-            network=network,
-        )  # fmt: skip
+        fetch = ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
+                 "--no-auto-maintenance", "--force", *_serving(address), "--", address, *_REFSPECS]  # fmt: skip
+        self._over(
+            repo,
+            network,
+            lambda c: self._git.run(fetch, mirror=git_dir, writable=True, mounts=mounts, network=network, credential=c),
+        )
         # A local transport trusts the other side: walk what the refs reach, so that a missing object is seen now.
         self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
 
@@ -252,6 +303,12 @@ class Mirrors:
                 raise ScanGapError("incomplete", "the object of a tag is missing")
             found.append((kind, oid))
         return found
+
+
+def _ended_well(done: Completed, *, network: bool = False) -> Completed:
+    if done.exit_code != 0:
+        raise failure(done, network=network)
+    return done
 
 
 def _serving(address: str) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def git(runner: ProcessRunner, tmp_path: Path) -> Git:
 @pytest.fixture
 def mirrors(git: Git, tmp_path: Path) -> Mirrors:
     """A folder of mirrors."""
-    return Mirrors(tmp_path / "mirrors", git)
+    return Mirrors(tmp_path / "mirrors", git, pause=lambda _s: None)
 
 
 @pytest.fixture
