@@ -117,6 +117,13 @@ def repository_row(repo_id: str, when: datetime, **more: Any) -> dict[str, Any]:
     }
 
 
+def discovery_row(**more: Any) -> dict[str, Any]:
+    """A row of ``discoveries`` but for its run."""
+    numbers = dict.fromkeys(("listed", "expected", "filtered", "hidden", "missing", "gone"), 0)
+    told = {"source": "test", "kind": "folder", "location": "/org", "total": None, "total_from": None, "notes": []}
+    return {**numbers, **told, "selected": None, "unread": False, **more}
+
+
 def rule_row(**more: Any) -> dict[str, Any]:
     """A row of ``rules``."""
     values = {"tool": "bandit", "tool_version": "1.9.0", "rules_digest": digest("rules"), "rule_id": "R1"}
@@ -147,6 +154,7 @@ def night(number: int, *results: ScanResult, scans: Sequence[Scan] | None = None
     }
     values: dict[str, Any] = {
         "rules": [rule_row()] if number == 1 else [],
+        "discoveries": [discovery_row()],
         "repositories": [repository_row(i, when) for i in sorted({r.repo_id for r in results})],
         "scans": rows,
         "results": list(results),

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.keys import HmacKey
-from tasks.core.origins import Source
+from tasks.core.origins import Classification, Source
+from tasks.core.ports import Forge
 from tasks.core.process import ProcessRunner, Sink
 from tasks.core.sandbox import detect
 from tasks.core.types import (
@@ -181,6 +182,10 @@ class House:
     upgrade_s: float = 7200.0
     #: Words that the tool no longer minds.
     harmless: frozenset[str] = frozenset()
+    #: Where the runs look; the folder of the organisation when empty.
+    sources: tuple[Source, ...] = ()
+    forges: dict[str, Forge] = field(default_factory=dict)
+    classification: tuple[Classification, ...] = ()
     #: Repositories the tool was started on, by all runs.
     starts: list[str] = field(default_factory=list)
 
@@ -220,10 +225,11 @@ class House:
                 lake=lake, runner=runner, git=git, mirrors=Mirrors(self.place / "mirrors", git),
                 scanners=self.scanners, tools=homes, key=KEY, work=self.place / "work", workers=2,
                 packs=self.packs, not_run=dict.fromkeys([s.name for s in self.scanners], self.not_run),
-                upgrade_s=self.upgrade_s,
+                upgrade_s=self.upgrade_s, forges=self.forges, classification=self.classification,
                 without_rules={s.name: self.without_rules for s in self.scanners if self.without_rules},
             )  # fmt: skip
-            run = Patrol(means, [Source(name="org", location=str(self.place / "org"))], options)
+            org = Source(name="org", location=str(self.place / "org"))
+            run = Patrol(means, self.sources or [org], options)
             if at is not None:
                 run.started_at = at
             scanning = Scanning(run)

@@ -63,7 +63,7 @@ _ALL = (
     Reason(
         code="linked_folder",
         meaning="A symbolic link, never followed, leads out of the source to a repository or a folder that holds some.",
-        remedy="Name the real folder as a source of its own (`[[sources]]` or one more `--repos`), or remove the link.",
+        remedy="Name the real folder as a source of its own (`sources` or one more `--repos`), or remove the link.",
     ),
     Reason(
         code="gap_gone",
@@ -78,7 +78,49 @@ _ALL = (
     Reason(
         code="not_found",
         meaning="The last run knew this repository; discovery no longer finds it. Its findings stay open.",
-        remedy="Restore it, or remove it from the lake once its deletion is confirmed.",
+        remedy="Restore it or the right to see it; if it is gone on purpose, name it in `filters.exclude`.",
+    ),
+    Reason(
+        code="repository_gone",
+        meaning="The forge lists as many repositories as it says there are, two runs in a row, and this one is not "
+        "among them: it was deleted or moved away. Its findings are fixed and it is not expected again.",
+        remedy="Nothing, if it was deleted on purpose.",
+    ),
+    Reason(
+        code="filtered",
+        meaning="The filters of its source leave this repository out; `scans.detail` says which. It was not looked at.",
+        remedy="Change `filters` of the source if it should be patrolled.",
+    ),
+    Reason(
+        code="forge_hidden",
+        meaning="The forge says that the account has more repositories than the credential sees. They are not known.",
+        remedy="Give the token, or the app's installation, access to all repositories of the account.",
+    ),
+    Reason(
+        code="forge_difference",
+        meaning="The forge lists more repositories than it says there are, or does not say how many and the app sees a "
+        "selection only: nobody can tell whether all were seen.",
+        remedy="Run again; if it stays, compare the forge's own page of the account with `discoveries`.",
+    ),
+    Reason(
+        code="forge_disabled",
+        meaning="The forge lists the repository and refuses git: it, or its code, is switched off there.",
+        remedy="Nothing, if that is meant; else ask the forge's administrators.",
+    ),
+    Reason(
+        code="not_listed",
+        meaning="The manifest names this repository and the forge does not list it.",
+        remedy="Give the credential access to it, or take it out of the manifest.",
+    ),
+    Reason(
+        code="manifest_entry",
+        meaning="An entry of the manifest cannot be used; `scans.detail` says why. What it means is not looked at.",
+        remedy="Correct the line of the manifest that the name of this row gives.",
+    ),
+    Reason(
+        code="ref_unwatched",
+        meaning="The ref was looked at once, and the source's `refs` no longer ask for it; it was not looked at.",
+        remedy="Nothing, or add a pattern to `refs` of the source. A ref that is deleted is `ref_gone`.",
     ),
     Reason(
         code="ref_gone",

@@ -134,12 +134,27 @@ def _fixed(old: Mapping[str, Any], change: Change, moment: Moment, where: set[st
     }
 
 
-def counted(rows: Iterable[dict[str, Any]], run_id: str, tally: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The rows of ``transitions`` as they are; those this run ``opened`` and ``fixed`` are counted on the way."""
+def counted(
+    rows: Iterable[dict[str, Any]], known: Iterable[Mapping[str, Any]], tally: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of ``transitions`` as they are; findings ``opened`` and ``fixed`` by them are counted when all are out.
+
+    A finding is open as long as it is open in any scope: what is gone from one branch and stands in another is not
+    fixed, and what comes to a second branch is not new. ``known`` are the rows of all scopes of these repositories.
+    """
+    standing = {_key(row) for row in known if row["status"] == "open"}
+    before = Counter(uid for uid, _, _ in standing)
+    moves = Counter[str]()
     for row in rows:
-        tally["opened"] += row["opened_run"] == run_id and row["status"] == "open"
-        tally["fixed"] += row["fixed_run"] == run_id
+        moves[row["finding_uid"]] += (row["status"] == "open") - (_key(row) in standing)
         yield row
+    for uid, move in moves.items():
+        tally["opened"] += before[uid] == 0 and move > 0
+        tally["fixed"] += before[uid] > 0 and before[uid] + move == 0
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (row["finding_uid"], row["ref"], row["tool"])
 
 
 def did_not_run(rule_id: str, not_run: Collection[str], rules: Collection[str] | None) -> bool:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -263,12 +263,14 @@ class Snapshot:
             found[row["result_name"]] = ScanResult(**values)
         return found
 
+    def findings_in(self, repo_ids: Collection[str]) -> list[dict[str, Any]]:
+        """The findings of all scopes of some repositories."""
+        return self._rows("findings", {"repo_id": repo_ids}) if repo_ids else []
+
     def findings_of(self, scopes: Iterable[ScopeKey]) -> list[dict[str, Any]]:
         """The findings of some scopes."""
         wanted = set(scopes)
-        if not wanted:
-            return []
-        rows = self._rows("findings", {"repo_id": {s[0] for s in wanted}})
+        rows = self.findings_in({repo_id for repo_id, _, _ in wanted})
         return [r for r in rows if (r["repo_id"], r["ref"], r["tool"]) in wanted]
 
     def has_rules(self, tool: str, tool_version: str, rules_digest: str) -> bool:
@@ -277,8 +279,8 @@ class Snapshot:
         return bool(self.table("rules", where, ["rule_id"]).num_rows)
 
     def open_findings(self) -> int:
-        """How many findings are open."""
-        return int(self.table("findings", {"status": ["open"]}, ["status"]).num_rows)
+        """How many findings are open, each once however many refs hold it."""
+        return len(self.table("findings", {"status": ["open"]}, ["finding_uid"]).column("finding_uid").unique())
 
 
 _OBSERVED = tuple(f.name for f in fields(Observation))

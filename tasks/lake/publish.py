@@ -36,7 +36,18 @@ from tasks.lake.store import to_arrow
 #: Rows made, written and read at a time: one result may hold millions.
 _BATCH = 20_000
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
-_ORDER = ("rules", "observations", "scan_gaps", "ledger", "repositories", "scopes", "findings", "scans", "runs")
+_ORDER = (
+    "rules",
+    "observations",
+    "scan_gaps",
+    "ledger",
+    "discoveries",
+    "repositories",
+    "scopes",
+    "findings",
+    "scans",
+    "runs",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +56,8 @@ class PublishBatch:
 
     run: dict[str, Any]
     repositories: Sequence[dict[str, Any]] = ()
+    #: Rows of ``discoveries`` without the run.
+    discoveries: Sequence[dict[str, Any]] = ()
     #: Rows of ``rules`` without ``first_run``; what the lake has is left out.
     rules: Sequence[dict[str, Any]] = ()
     scans: Sequence[Scan] = ()
@@ -74,12 +87,14 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     seq = snapshot.seq + 1
     at: datetime = batch.run["finished_at"]
     moment = Moment(run_id=batch.run["run_id"], at=at, key_id=lake.key_id)
-    known = snapshot.findings_of(c.key for c in batch.changes)
+    changed = {c.key for c in batch.changes}
+    known = snapshot.findings_in({repo_id for repo_id, _, _ in changed})
     # Only where something was not read, or not looked for, it matters at which places a finding stood.
     partial = [c.before for c in batch.changes if c.before and (c.not_run or (c.result and c.result.gaps))]
     places = places_of(snapshot.observations_of(partial))
     tally = Counter[str]()
-    found = counted(transitions(known, batch.changes, moment, places), moment.run_id, tally)
+    touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
+    found = counted(transitions(touched, batch.changes, moment, places), known, tally)
     tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
     watch("prepare")
     folder = _prepare(lake, seq, tables)
@@ -138,6 +153,7 @@ def _tables(
             }
             for r in fresh.values()
         ),
+        "discoveries": ({**row, "run_id": batch.run["run_id"]} for row in batch.discoveries),
         "repositories": batch.repositories,
         "scopes": (_row(s, TABLES["scopes"].schema) for s in scopes),
         "findings": findings,

@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 #: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _TYPES: dict[str, pa.DataType] = {
     "s": pa.string(),
@@ -86,6 +86,29 @@ _ALL = (
             "fp_version i! version of the identity rules",
             "schema_version i! version of these tables",
             "table_versions s! Delta version of every table at this run, as JSON: what its readers see",
+        ),
+    ),
+    Table(
+        name="discoveries",
+        description="What one source of one run holds: by the forge's own account, as listed, and what became of it.",
+        mode="append",
+        key=("run_id", "source"),
+        schema=_schema(
+            _RUN,
+            "source s! name of the source",
+            "kind s! folder, address, manifest, github, gitlab or gitea",
+            "location s! the folder, address or account",
+            "total i how many repositories the forge says there are; null where it does not tell",
+            "total_from s the field of the forge's answer that says so",
+            "selected b whether the app sees a selection only; null without an app",
+            "listed i! repositories listed or found",
+            "expected i! repositories to be looked at; those that cannot be read are among them",
+            "filtered i! left out by the filters: their scans are skipped, reason filtered",
+            "hidden i! repositories of the total that the credential does not see",
+            "missing i! known to the last run or named by the manifest, and not listed",
+            "gone i! no longer there by the forge's own account",
+            "unread b! whether the source could not be asked, so that nobody knows what it holds",
+            "notes l what else the operator should know",
         ),
     ),
     Table(

@@ -54,6 +54,17 @@ _VIEWS = {
                date_diff('second', evidence_at, (SELECT max(finished_at) FROM runs)) / 3600.0 AS age_hours,
                commit, tool_version, attempts, next_attempt_at
         FROM scopes""",
+    "findings_over_refs": """
+        SELECT finding_uid, repo_id, any_value(slug) AS slug, list(DISTINCT tool ORDER BY tool) AS tools,
+               any_value(kind) AS kind, any_value(rule_id) AS rule_id, any_value(title) AS title,
+               any_value(severity_tool) AS severity_tool, arg_min(path, status <> 'open') AS path,
+               arg_min(line_start, status <> 'open') AS line_start,
+               CASE WHEN bool_or(status = 'open') THEN 'open' ELSE 'fixed' END AS status,
+               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'open'), []) AS open_refs,
+               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status <> 'open'), []) AS fixed_refs,
+               min(first_seen_at) AS first_seen_at,
+               CASE WHEN bool_and(status <> 'open') THEN max(fixed_at) END AS fixed_at
+        FROM findings GROUP BY finding_uid, repo_id""",
     "scan_results": """
         SELECT s.run_id, s.repo_id, s.slug, s.ref, s.commit AS scanned_commit, s.outcome, s.cause,
                CASE WHEN o.kind <> 'package' THEN sha256(s.repo_id || '|' || o.anchor_uid) END AS finding_uid,
@@ -68,6 +79,8 @@ VIEWS: dict[str, str] = {
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
     "gaps_now": "what is not looked at as things stand, with the age of the evidence",
     "freshness": "how old the evidence of each scope is, and when a failure is tried again",
+    "findings_over_refs": "one row a finding, whatever refs hold it: fixed only when it is gone from every ref that was"
+    " looked at",
     "scan_results": "observations joined to every run whose scan refers to them; use it, not observations. Entries of"
     " an inventory (kind package) have no finding_uid",
     "reasons": "every reason code with its meaning and remedy",

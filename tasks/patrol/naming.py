@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import ScanGapError
@@ -36,7 +38,7 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
     if scanner.unit is Unit.BLOB:
         refs = [ALL_REFS]
     else:
-        refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"})
+        refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"} | set(_watched(patrol, s)))
         if head is not None:
             refs = sorted({head, *refs})
         elif s.mirror is not None:
@@ -44,6 +46,20 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
             refs = sorted({UNKNOWN_REF, *refs})
         refs = refs or [repo.default_branch or UNKNOWN_REF]
     return [_name_scan(patrol, s, scanner, ref) for ref in refs]
+
+
+def _patterns(patrol: Patrol, s: RepoState) -> tuple[str, ...]:
+    """The whole names of refs that are watched beside the default branch, as patterns."""
+    source = next((source for source in patrol.sources if source.name == s.repo.source), None)
+    asked = source.refs if source is not None else ()
+    return tuple(p if p.startswith("refs/") else f"refs/heads/{p}" for p in asked)
+
+
+def _watched(patrol: Patrol, s: RepoState) -> Iterator[str]:
+    """The branches and tags there are that the patterns of the source ask for."""
+    patterns = _patterns(patrol, s)
+    if patterns and s.mirror is not None:
+        yield from (ref for ref in s.mirror.refs if any(fnmatchcase(ref, p) for p in patterns))
 
 
 def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Planned:
@@ -64,7 +80,9 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
         if s.reason_code == "empty_repository" and before is not None and before.result_name is not None:
             # It held commits when it was last read: an accident until somebody says otherwise.
             outcome = Outcome.FAILED
-        return _give_up(base, outcome, s.reason_code, s.detail)
+        given_up = _give_up(base, outcome, s.reason_code, s.detail)
+        # Of what is gone for good the findings are closed, as of a tree that holds nothing any more.
+        return replace(given_up, action=Action.EMPTY) if s.reason_code == "repository_gone" else given_up
     if (idle := _idle(patrol, scanner, base)) is not None:
         return idle
     if (why := patrol.means.without_rules.get(scanner.name)) is not None:
@@ -82,6 +100,9 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
         same = state is not None and state.scan_name is not None and set(state.tips) == set(tips)
         return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name, same_files=same)
     commit = s.mirror.refs.get(ref)
+    patterns = _patterns(patrol, s)
+    if patterns and commit is not None and ref != s.mirror.head_ref and not any(fnmatchcase(ref, p) for p in patterns):
+        return _give_up(base, Outcome.SKIPPED, "ref_unwatched", "no pattern of `refs` asks for it any more")
     if commit is None:
         if ref == UNKNOWN_REF and s.mirror.head_ref is None:
             return _give_up(base, Outcome.FAILED, "no_default_branch", "HEAD names no existing branch")
@@ -166,7 +187,10 @@ def _outcome_of(reason_code: str) -> Outcome:
     """The outcome of every scan of a repository that could not be refreshed."""
     return {
         "not_found": Outcome.MISSING,
+        "not_listed": Outcome.MISSING,
+        "repository_gone": Outcome.NOTHING_TO_READ,
         "gap_gone": Outcome.NOTHING_TO_READ,
+        "filtered": Outcome.SKIPPED,
         "fetch_stale": Outcome.STALE,
         "pack_stale": Outcome.STALE,
         "empty_repository": Outcome.NOTHING_TO_READ,

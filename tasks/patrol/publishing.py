@@ -54,6 +54,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         PublishBatch(
             run=run,
             repositories=list(_repositories(patrol, finished)),
+            discoveries=patrol.tallies,
             scans=closing.scans,
             results=closing.results,
             scopes=closing.scopes,

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from tasks.core.errors import ScanGapError, UsageError
+from tasks.core.errors import ScanGapError
 from tasks.core.keys import HmacKey
-from tasks.core.origins import Mirror, Source
-from tasks.core.ports import Scanner
+from tasks.core.origins import Classification, Mirror, Source
+from tasks.core.ports import Forge, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.types import Cause, FailedScan, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.lake.lake import Lake, Snapshot
+from tasks.patrol.discovering import PACK_SOURCE, Discovery
 from tasks.patrol.naming import PACK, name_scans
 from tasks.patrol.plan import (
     Action,
@@ -33,15 +34,11 @@ from tasks.patrol.plan import (
     within_budget,
 )
 from tasks.patrol.progress import Progress
-from tasks.repos.discovery import POINTERS, discover, is_address
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tasks.scanners.semgrep import Semgrep
 
 ScopeKey = tuple[str, str, str]
-#: The source of what stands in for rule packs: no configuration can name it, and every run knows it.
-PACK_SOURCE = "(packs)"
-_PACK_REASONS = frozenset({"rule_broken", "pack_stale", "pack_missing"})
 
 
 @dataclass(slots=True)
@@ -85,6 +82,10 @@ class Means:
     upgrade_s: float = 7200.0
     #: Platform tools that nobody has here or wants: expected only where the lake knows scopes of them.
     unused: frozenset[str] = frozenset()
+    #: The forge of each source that is one.
+    forges: Mapping[str, Forge] = field(default_factory=dict)
+    #: What repositories are worth, by rules.
+    classification: tuple[Classification, ...] = ()
 
 
 class Patrol:
@@ -98,8 +99,8 @@ class Patrol:
         self.started_at = datetime.now(UTC)
         self.progress = Progress()
         self.repos: dict[str, RepoState] = {}
-        #: Sources that could not be read in this run; each stands in for the repositories it may hold.
-        self.unread_sources: set[str] = set()
+        #: What came of each source: the rows of ``discoveries``, but for the run.
+        self.tallies: list[dict[str, Any]] = []
         self.snapshot: Snapshot = means.lake.snapshot()
         self.spooled: dict[str, ScanResult] = means.lake.spool.load(tidy=means.writes)
         #: Scans that failed in a killed run, by scope.
@@ -124,72 +125,8 @@ class Patrol:
 
     def discover(self) -> int:
         """Find the repositories of the sources and add those the last run knew. Returns how many are expected."""
-        known = {r.repo_id: r for r in self.snapshot.repositories(self.known_sources)}
-        unread: list[UsageError] = []
-        roots = [Path(s.location) for s in self.sources if not is_address(s.location)]
-        # A source that is not in this run keeps its ids: their scopes are not to be closed by another clone.
-        everywhere = set(self.snapshot.table("repositories", None, ["source"]).column("source").to_pylist())
-        others = {r.repo_id: r for r in self.snapshot.repositories(sorted(everywhere - {s.name for s in self.sources}))}
-        for source in self.sources:
-            mine = {r.repo_id: r for r in known.values() if r.source == source.name}
-            taken = {*self.repos, *(known.keys() - mine.keys())}
-            try:
-                found = discover(source, self.means.git, {**others, **mine}, roots, taken)
-            except UsageError as e:  # one source that is not there must not take the others' night
-                unread.append(e)
-                self.unread_sources.add(source.name)
-                repo = Repo(
-                    repo_id=f"source:{source.name}",
-                    slug=f"source {source.name}",
-                    url=source.location,
-                    source=source.name,
-                )
-                self.repos[repo.repo_id] = RepoState(
-                    repo=repo, found=False, reason_code="source_unread", detail=e.message
-                )
-                continue
-            for d in found:
-                self.repos[d.repo.repo_id] = RepoState(
-                    repo=d.repo, found=True, reason_code=d.reason_code, detail=d.detail
-                )
-        if len(unread) == len(self.sources) and all(r.source == PACK_SOURCE for r in known.values()):
-            raise unread[0]
-        self._add_packs()
-        self._add_undiscovered([r for repo_id, r in known.items() if repo_id not in self.repos])
-        if self.options.only:
-            self.repos = {
-                k: v
-                for k, v in self.repos.items()
-                if k.startswith(PACK) or any(fnmatchcase(v.repo.slug, pattern) for pattern in self.options.only)
-            }
+        Discovery(self).run()
         return len(self.repos)
-
-    def _add_packs(self) -> None:
-        """Expect what of rule packs does not run: a row stands in for each pack, so that nobody takes it for clean."""
-        for name, (reason, detail) in (self.means.packs or {}).items():
-            repo = Repo(repo_id=f"{PACK}{name}", slug=f"rule pack {name}", url="", source=PACK_SOURCE)
-            self.repos[repo.repo_id] = RepoState(repo=repo, found=False, reason_code=reason, detail=detail)
-
-    def _add_undiscovered(self, known: list[Repo]) -> None:
-        """Expect what the last run knew and discovery no longer finds.
-
-        A pointer, or what stood in for a source, of which nothing was ever read has nothing to lose: it leaves one
-        more row, ``gap_gone``, and is forgotten.
-        """
-        if not known:
-            return
-        rows = self.snapshot.repository_rows(self.known_sources)
-        read = {s.repo_id for s in self.states.values() if s.evidence_at is not None}
-        for repo in known:
-            before = rows[repo.repo_id]["reason_code"]
-            reason, detail = "not_found", "known to the last run, not discovered now"
-            if repo.repo_id not in read and before in {*POINTERS, *_PACK_REASONS, "source_unread", "gap_gone"}:
-                if before == "gap_gone":
-                    continue
-                unlooked = {*self.unread_sources, *(() if self.means.packs is not None else (PACK_SOURCE,))}
-                # Nobody looked whether it is still there.
-                reason = before if repo.source in unlooked else "gap_gone"
-            self.repos[repo.repo_id] = RepoState(repo=repo, found=False, reason_code=reason, detail=detail)
 
     # -- refresh ----------------------------------------------------------------------------------------
 

@@ -58,15 +58,7 @@ def discover(
     beyond the first 300 folders below one link. The same is said of a git directory whose objects are a link.
     """
     if is_address(source.location):
-        if _CREDENTIAL.search(source.location):
-            raise UsageError(
-                f"the address of {normalised(source.location)} holds a credential",
-                advice="Remove it: process lists and the lake would show it. Patrol a local mirror instead.",
-            )
-        slug = normalised(source.location)
-        wanted = [_Wanted(slug=_storable(slug), name=_storable(slug), url=source.location)]
-        (repo_id,) = _ids(wanted, source, known, taken).values()
-        return [Discovered(repo=Repo(repo_id=repo_id, slug=slug, url=source.location, source=source.name))]
+        return discover_addresses([source.location], source, known, taken)
     root = Path(source.location)
     if not root.is_dir():
         raise UsageError(
@@ -83,6 +75,27 @@ def discover(
     covered = {str(p.path.resolve()) for p in places if p.reason_code is None}
     found = [p for p in places if p.reason_code != "linked_worktree" or not _points_into(p.pointer, p.path, covered)]
     return list(_named(found, source, known, taken))
+
+
+def discover_addresses(
+    addresses: Sequence[str], source: Source, known: Mapping[str, Repo], taken: Collection[str] = ()
+) -> list[Discovered]:
+    """The repositories at some addresses, in their order; ids as in ``discover``. Raises UsageError: a credential."""
+    for address in addresses:
+        if holds_credential(address):
+            raise UsageError(
+                f"the address of {normalised(address)} holds a credential",
+                advice="Remove it: process lists and the lake would show it. Name it by `token`.",
+            )
+    slugs = [normalised(a) for a in addresses]
+    wanted = [_Wanted(slug=_storable(s), name=_storable(s), url=a) for s, a in zip(slugs, addresses, strict=True)]
+    ids = _ids(wanted, source, known, taken)
+    return [Discovered(repo=Repo(repo_id=ids[w.slug], slug=w.slug, url=w.url, source=source.name)) for w in wanted]
+
+
+def holds_credential(address: str) -> bool:
+    """Whether an address has a user part of http(s), or a password."""
+    return _CREDENTIAL.search(address) is not None
 
 
 def is_address(location: str) -> bool:

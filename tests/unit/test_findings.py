@@ -30,7 +30,7 @@ def written(
 ) -> tuple[list[dict[str, Any]], int, int]:
     """(rows written, opened, fixed)."""
     tally = Counter[str]()
-    rows = list(counted(transitions(known, changes, now, places), now.run_id, tally))
+    rows = list(counted(transitions(known, changes, now, places), known, tally))
     return rows, tally["opened"], tally["fixed"]
 
 

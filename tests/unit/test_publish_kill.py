@@ -24,8 +24,8 @@ from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row,
 
 #: The steps of a publish, in their order; the first test holds the list to the code.
 STEPS = (
-    "prepare", "rules", "observations", "scan_gaps", "ledger", "repositories", "scopes", "findings", "scans", "runs",
-    "marts", "spool", "end",
+    "prepare", "rules", "observations", "scan_gaps", "ledger", "discoveries", "repositories", "scopes", "findings",
+    "scans", "runs", "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.
@@ -132,7 +132,7 @@ def test_an_undisturbed_publish_leaves_nothing_behind(calm: Content) -> None:
     assert (calm["pending"], calm["spool"]) == ([], [])
     assert {n: len(rows) for n, rows in calm["tables"].items()} == {
         "runs": 2, "repositories": 3, "ledger": 4, "scopes": 3, "scans": 5, "scan_gaps": 1, "observations": 5,
-        "findings": 4, "rules": 2,
+        "findings": 4, "rules": 2, "discoveries": 2,
     }  # fmt: skip
 
 
