@@ -26,11 +26,15 @@ def moment(number: int) -> Moment:
 
 
 def written(
-    known: Iterable[Mapping[str, Any]], changes: Iterable[Change], now: Moment, places: Places | None = None
+    known: Iterable[Mapping[str, Any]],
+    changes: Iterable[Change],
+    now: Moment,
+    places: Places | None = None,
+    everywhere: Iterable[Mapping[str, Any]] = (),
 ) -> tuple[list[dict[str, Any]], int, int]:
-    """(rows written, opened, fixed)."""
+    """(rows written, opened, fixed); ``everywhere`` are the rows of scopes that did not change as well."""
     tally = Counter[str]()
-    rows = list(counted(transitions(known, changes, now, places), known, tally))
+    rows = list(counted(transitions(known, changes, now, places), everywhere or known, tally))
     return rows, tally["opened"], tally["fixed"]
 
 
@@ -46,7 +50,7 @@ class Table:
         self.night += 1
         keys = {c.key for c in changes}
         known = [r for r in self.rows.values() if (r["repo_id"], r["ref"], r["tool"]) in keys]
-        rows, opened, fixed = written(known, changes, moment(self.night), places)
+        rows, opened, fixed = written(known, changes, moment(self.night), places, list(self.rows.values()))
         for row in rows:
             self.rows[row["finding_uid"], row["ref"], row["tool"]] = row
         return rows, opened, fixed
