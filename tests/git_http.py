@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,20 @@ from typing import Any
 from tests.builders import GIT_ENVIRONMENT
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What happens to one answer: it comes late, it is cut off before a byte, or it is another status."""
+
+    delay_s: float = 0.0
+    cut_at: int | None = None
+    status: int | None = None
+
+
 class GitServer:
     """Serves the repositories below a folder. ``asked`` notes what each request wanted; ``answer`` forces a status.
 
     What ``mute`` lists (``refs``, ``fetch``) is never answered; ``cut`` answers of a kind are cut off half-way.
+    ``spoil`` is asked for the fault of each answer of so many bytes.
     ``shown`` are the Authorization headers; with ``wanted`` set, others than that one are refused with 401.
     """
 
@@ -26,6 +37,7 @@ class GitServer:
         self.answer: int | None = None
         self.mute: set[str] = set()
         self.cut: dict[str, int] = {}
+        self.spoil: Callable[[int], Fault | None] | None = None
         self.wanted: str | None = None
         self.shown: list[str | None] = []
         self.elsewhere: str | None = None
@@ -80,14 +92,23 @@ def serving(root: Path) -> Iterator[GitServer]:
             )
             head, _, content = done.stdout.partition(b"\r\n\r\n")
             headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+            fault = (server.spoil(len(content)) if server.spoil is not None else None) or Fault()
+            server.over.wait(fault.delay_s)
+            if fault.status is not None:
+                self.send_response(fault.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self.send_response(int(headers.pop("Status", "200").split()[0]))
             for name, value in headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            if server.cut.get(server.asked[-1], 0) > 0:
+            half = server.cut.get(server.asked[-1], 0) > 0
+            if half:
                 server.cut[server.asked[-1]] -= 1
-                self.wfile.write(content[: len(content) // 2])
+            if half or fault.cut_at is not None:
+                self.wfile.write(content[: len(content) // 2 if half else fault.cut_at])
                 self.close_connection = True
                 self.connection.shutdown(2)
                 return

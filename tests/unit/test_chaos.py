@@ -1,0 +1,82 @@
+"""What `make chaos` judges by: rows that were lost or doubled, and scans that were in flight."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.bench import Row, judge
+from tests.chaos.content import differences
+from tests.chaos.home import Ended, Home
+from tests.chaos.organisation import Organisation
+from tests.builders import git
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home", ["patrol"], key=tmp_path / "key")
+
+
+def noted(home: Home, *lines: str) -> None:
+    with (home.place / "journal").open("a") as journal:
+        journal.writelines(f"{line}\n" for line in lines)
+
+
+def test_a_lost_row_and_a_doubled_one_are_both_told() -> None:
+    was = {"ledger": Counter({"a": 1, "b": 1}), "findings": Counter({"f": 1})}
+    now = {"ledger": Counter({"a": 2}), "findings": Counter({"f": 1})}
+    lost, more, words = differences(was, now)
+    assert (lost, more) == (1, 1)
+    assert words == ["ledger: 1 rows lost, as b", "ledger: 1 rows too many, as a"]
+    assert differences(was, was) == (0, 0, [])
+
+
+def test_in_flight_is_what_was_started_and_led_to_nothing_durable(home: Home) -> None:
+    noted(home, "+ bandit a main", "- bandit a main", "+ bandit b main", "+ zizmor b main", "! zizmor b main")
+    assert home.in_flight() == 1
+    noted(home, "+ bandit b main")
+    assert home.in_flight(failures_too=True) == 1
+    assert home.starts == Counter({"bandit a main": 1, "bandit b main": 2, "zizmor b main": 1})
+    home.begin_day()
+    assert (home.starts, home.in_flight()) == (Counter(), 0)
+
+
+def test_a_failure_that_a_fault_caused_was_in_flight(home: Home) -> None:
+    noted(home, "+ zizmor b main", "! zizmor b main")
+    assert home.in_flight(failures_too=True) == 1
+
+
+def test_a_scan_started_alone_after_a_call_for_many_failed_is_counted_once_more(home: Home) -> None:
+    noted(home, "+ bandit a main", "+ bandit a main", "- bandit a main")
+    assert home.in_flight() == 1
+
+
+def test_more_repeated_than_in_flight_is_bad() -> None:
+    assert judge(Row(scenario="kills", repeated=1, in_flight=1)).verdict == "as undisturbed"
+    assert judge(Row(scenario="kills", repeated=2, in_flight=1)).verdict == "BAD: 2 scans repeated, 1 in flight"
+
+
+def test_a_traceback_is_a_fault_however_the_command_ended() -> None:
+    said = "Traceback (most recent call last):\n  File 'x'\nOSError: no space\n"
+    assert Ended(code=3, took_s=1, said=said).fault == "a traceback: OSError: no space"
+    assert not Ended(code=1, took_s=1, said="nightwarden: no space\n").fault
+
+
+def test_the_command_runs_in_its_home_and_is_told_what_it_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home, "_argv", [sys.executable, "-c", "import os; print(os.environ['NIGHTWARDEN_HOME'])"])
+    assert home.run().said.strip() == str(home.place)
+    monkeypatch.setattr(home, "_argv", [sys.executable, "-c", "import time; time.sleep(600)"])
+    assert home.run(signal_after_s=0.05, group=True).code == -9
+
+
+def test_the_second_day_moves_refs_and_the_first_brings_them_back(tmp_path: Path) -> None:
+    org = Organisation(tmp_path / "org", 2)
+    first = [git(r, "rev-parse", "main") for r in org.repositories]
+    org.turn(2)
+    second = [git(r, "rev-parse", "main") for r in org.repositories]
+    assert first[0] != second[0] and first[1] == second[1]
+    org.turn(1)
+    assert [git(r, "rev-parse", "main") for r in org.repositories] == first
