@@ -49,8 +49,12 @@ class FileCache:
         """Take a whole file in under its key."""
         path = self.root / key
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.fetched_bytes += tmp.stat().st_size
         tmp.replace(path)
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """Forget files that are removed from the lake."""
+        for key in keys:
+            (self.root / key).unlink(missing_ok=True)
 
     def make_room(self, wanted: Sequence[str]) -> None:
         """Remove what was not used for longest, until the bound is kept; never what is wanted or in use."""

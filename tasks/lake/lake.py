@@ -44,6 +44,7 @@ class Lake:
         self.spool = Spool(self.place, "_spool/")
         self.raw = RawStore(self.place, "_raw/")
         self._held: Held | None = None
+        self._made = False
 
     @property
     def path(self) -> Path:
@@ -86,13 +87,13 @@ class Lake:
                 f"{location} was made with the HMAC key {lake_key}, this run has {key_id}",
                 advice="Set NIGHTWARDEN_KEY_FILE to the key of this lake: with another, every secret would look new.",
             )
-        lake.key_id = lake_key
+        lake.key_id, lake._made = lake_key, True
         return lake
 
     @property
     def exists(self) -> bool:
         """Whether it was made; a plan reads one that was not as an empty one."""
-        return self.place.exists(_CARD)
+        return self._made or self.place.exists(_CARD)
 
     @contextmanager
     def lock(self, *, wait_s: float = 0, tell: Teller = lambda _line: None) -> Iterator[None]:
@@ -107,7 +108,6 @@ class Lake:
             finally:
                 self._held = None
 
-    @property
     def lost(self) -> bool:
         """Whether the lock that was taken may have become another run's, because this one slept too long."""
         return self._held is not None and self._held.lost

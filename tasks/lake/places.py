@@ -61,6 +61,16 @@ class Place(Protocol):
         """The folder below which ``fetched`` puts files: the lake itself, or a cache."""
         ...
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the lake's files lie on this machine, so that reading one costs no request."""
+        ...
+
+    @property
+    def lock_is_sure(self) -> bool:
+        """Whether the lock cannot be lost while its holder lives, however long that sleeps."""
+        ...
+
     def delta_options(self) -> dict[str, str] | None:
         """What delta-rs needs to know to open a table, with credentials that are fresh."""
         ...
@@ -89,9 +99,7 @@ class Place(Protocol):
         """Write whole unless it is there. Of several that try at once exactly one is told True."""
         ...
 
-    def writing(
-        self, key: str, *, durable: bool = True, tag: str | None = None
-    ) -> AbstractContextManager[Path]:
+    def writing(self, key: str, *, durable: bool = True, tag: str | None = None) -> AbstractContextManager[Path]:
         """A local file to write to; it is in place when the block ends without an exception.
 
         ``durable`` False spares a folder's flush. With ``tag`` (empty: nothing was there) an object that somebody
@@ -136,6 +144,14 @@ class FolderPlace:
     @property
     def root(self) -> Path:
         return self._root
+
+    @property
+    def is_here(self) -> bool:
+        return True
+
+    @property
+    def lock_is_sure(self) -> bool:
+        return True
 
     def delta_options(self) -> dict[str, str] | None:
         return None

@@ -29,7 +29,7 @@ from tasks.core.types import Scan, ScanResult, ScopeState
 from tasks.lake.findings import Change, Moment, ScopeKey, counted, places_of, transitions
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
-from tasks.lake.places import Entry, FolderPlace
+from tasks.lake.places import Entry
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
@@ -114,8 +114,8 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
             told = _commit_of(lake, folder)
             finished.append(str(told["run"]["run_id"]))
             _apply(lake, folder, told, watch)
-        elif isinstance(lake.place, FolderPlace) or _is_old(lake, entries):
-            # A lock on a folder cannot be lost. On S3 a run that only sleeps may still claim its number.
+        elif lake.place.lock_is_sure or _is_old(lake, entries):
+            # Where a lock can be lost, a run that only sleeps may still claim its number.
             lake.place.remove(e.key for e in entries)
     return finished
 
@@ -196,11 +196,13 @@ def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]
     """Write all rows of all tables; without ``COMMIT`` they are nothing yet. Returns the folder."""
     folder = new_folder(seq)
     for name, rows in tables.items():
-        with lake.place.writing(f"{folder}/{name}.parquet") as path:
-            with pq.ParquetWriter(path, TABLES[name].schema, compression="zstd") as writer:
-                left = iter(rows)
-                while chunk := list(itertools.islice(left, _BATCH)):
-                    writer.write_table(to_arrow(TABLES[name], chunk))
+        with (
+            lake.place.writing(f"{folder}/{name}.parquet") as path,
+            pq.ParquetWriter(path, TABLES[name].schema, compression="zstd") as writer,
+        ):
+            left = iter(rows)
+            while chunk := list(itertools.islice(left, _BATCH)):
+                writer.write_table(to_arrow(TABLES[name], chunk))
     return folder
 
 
@@ -226,7 +228,7 @@ def claim(lake: Lake, folder: str, seq: int) -> None:
 
     Raises LakeError when another run has it, or has taken the lake over: nothing is published then.
     """
-    if lake.lost or not lake.place.create(_claim_key(folder), folder.encode()):
+    if lake.lost() or not lake.place.create(_claim_key(folder), folder.encode()):
         raise LakeError(
             f"another run has taken the lake over while this one slept; run {seq} is not ours",
             advice="Nothing is lost: finished scans are kept. Run the same command again.",
@@ -248,10 +250,12 @@ def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> 
     Raises LakeError when the number turns out to be another run's.
     """
     seq, run = int(told["seq"]), dict(told["run"])
+    keys = [f"{folder}/{name}.parquet" for name in _ORDER[:-1]]
     try:
-        written = dict(zip(_ORDER[:-1], lake.place.fetched([f"{folder}/{n}.parquet" for n in _ORDER[:-1]]), strict=True))
-    except FileNotFoundError:
-        return _expect_row(lake, run["run_id"], seq)  # somebody has finished it meanwhile
+        written = dict(zip(_ORDER[:-1], lake.place.fetched(keys), strict=True))
+    except FileNotFoundError:  # somebody has finished it meanwhile
+        _expect_row(lake, run["run_id"], seq)
+        return
     for name in _ORDER[:-1]:
         watch(name)
         with pq.ParquetFile(written[name]) as rows:
@@ -264,7 +268,7 @@ def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> 
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
     if not lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq):
         _expect_row(lake, run["run_id"], seq)
-    if lake.lost:
+    if lake.lost():
         return  # the run is there; who has the lake now, or comes next, tidies up
     watch("marts")
     write_marts(
@@ -273,14 +277,14 @@ def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> 
         # Scopes say what stands: with them change the gaps and the evidence.
         standing=pq.read_metadata(written["scopes"]).num_rows > 0,
     )
-    if lake.lost:
+    if lake.lost():
         return
     watch("spool")
     lake.spool.remove(told["spooled"])
     watch("end")
     # First what says that there is something to finish.
     lake.place.remove([f"{folder}/COMMIT"])
-    lake.place.remove([f"{folder}/{name}.parquet" for name in written])
+    lake.place.remove(keys)
 
 
 def _expect_row(lake: Lake, run_id: str, seq: int) -> None:

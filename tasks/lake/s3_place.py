@@ -65,6 +65,8 @@ class S3Place:
         self._s3: Any = self._session.client(
             "s3", endpoint_url=location.endpoint, region_name=self._region, config=config
         )
+        #: Every key and token that was used: what an error quotes of them is taken out.
+        self._known: set[str] = {k.reveal() for k in (location.access_key, location.secret_key) if k is not None}
         told = hashlib.sha256(f"{location.endpoint or ''}|{location}".encode()).hexdigest()[:16]
         self._cache = FileCache(location.cache / told, location.cache_bytes)
 
@@ -78,6 +80,14 @@ class S3Place:
     @property
     def root(self) -> Path:
         return self._cache.root
+
+    @property
+    def is_here(self) -> bool:
+        return False
+
+    @property
+    def lock_is_sure(self) -> bool:
+        return False
 
     @property
     def _region(self) -> str:
@@ -106,19 +116,25 @@ class S3Place:
             credentials = self._session.get_credentials()
             frozen = credentials.get_frozen_credentials() if credentials is not None else None
         except (BotoCoreError, ClientError) as e:
-            raise LakeError(f"no credentials for {self}: {type(e).__name__}", advice="Renew them, then run again.") from e
+            raise LakeError(
+                f"no credentials for {self}: {type(e).__name__}", advice="Renew them, then run again."
+            ) from e
         if frozen is None:
             raise LakeError(
                 f"there are no credentials for {self}",
-                advice="Configure the access key and the secret key by reference, or set AWS_ACCESS_KEY_ID and its like.",
+                advice="Configure both keys by reference, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
             )
-        return (frozen.access_key, frozen.secret_key, frozen.token)
+        found = (frozen.access_key, frozen.secret_key, frozen.token)
+        self._known.update(filter(None, found))
+        return found
 
     def plain(self, error: Exception) -> str:
         text = _ANSI.sub("", str(error)).replace("\u21b3", "")
         if told := _TOLD.search(text):
             text = f"{told[1]}: {told[2] or ''}".removesuffix(": ")
-        for secret in self._session.get_credentials().get_frozen_credentials() if self._session.get_credentials() else ():
+        for secret in (
+            self._session.get_credentials().get_frozen_credentials() if self._session.get_credentials() else ()
+        ):
             text = text.replace(secret, "…") if secret else text
         return one_line(" ".join(text.split()), 300)
 
@@ -210,6 +226,7 @@ class S3Place:
         with self._cache.scratch() as tmp:
             with self._asked(key):
                 self._s3.download_file(self._location.bucket, self._prefix + key, str(tmp))
+            self._cache.fetched_bytes += tmp.stat().st_size
             self._cache.keep(tmp, key)
 
     def entries(self, prefix: str) -> Iterator[Entry]:
@@ -228,12 +245,11 @@ class S3Place:
 
     def remove(self, keys: Iterable[str]) -> None:
         left = list(keys)
+        self._cache.drop(left)
         for n in range(0, len(left), _REMOVED):
             objects = [{"Key": self._prefix + key} for key in left[n : n + _REMOVED]]
             with self._asked(left[n]):
-                told = self._s3.delete_objects(
-                    Bucket=self._location.bucket, Delete={"Objects": objects, "Quiet": True}
-                )
+                told = self._s3.delete_objects(Bucket=self._location.bucket, Delete={"Objects": objects, "Quiet": True})
             if failed := told.get("Errors"):
                 raise LakeError(
                     f"{len(failed)} objects of {self} could not be removed: {one_line(str(failed[0].get('Code')), 60)}",
@@ -276,7 +292,7 @@ class S3Place:
 
 
 def _remedy(code: str) -> str:
-    if code in ("NoSuchBucket",):
+    if code == "NoSuchBucket":
         return "Make the bucket first, and look at the lake's address."
     if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
         return "Look at the credentials: they must list, read, write and delete below the prefix."

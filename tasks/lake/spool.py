@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
-from tasks.core.errors import LakeError
 from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
 from tasks.lake import zst
 from tasks.lake.findings import ScopeKey
@@ -60,9 +59,7 @@ class Spool:
         names = (entry.key.removeprefix(self._under) for entry in self._place.entries(self._under))
         return sorted(n for n in names if "/" not in n)
 
-    def _read(
-        self, names: Iterable[str], loads: Callable[[bytes], _T], *, failed: bool, tidy: bool
-    ) -> Iterator[_T]:
+    def _read(self, names: Iterable[str], loads: Callable[[bytes], _T], *, failed: bool, tidy: bool) -> Iterator[_T]:
         for name in names:
             if not name.endswith(".zst") or name.startswith(".") or name.startswith(_FAILED) != failed:
                 continue

@@ -38,6 +38,10 @@ class Store:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        #: Tables as they were at a version, which no commit changes: opened once. On S3 each opening asks many times.
+        self._at: dict[tuple[str, int], DeltaTable] = {}
+        #: The logs that commits are made to. They move on, so that nobody else is given them.
+        self._tips: dict[str, DeltaTable] = {}
 
     def uri(self, name: str) -> str:
         """The address of a table, as delta-rs takes it."""
@@ -48,16 +52,17 @@ class Store:
         options = self._place.delta_options()
         for table in TABLES.values():
             try:
-                if not DeltaTable.is_deltatable(self.uri(table.name), options):
-                    DeltaTable.create(
-                        self.uri(table.name),
-                        schema=Schema.from_arrow(table.schema),
-                        mode="ignore",
-                        name=table.name,
-                        description=table.description,
-                        partition_by=list(table.partition) or None,
-                        storage_options=options,
-                    )
+                DeltaTable.create(
+                    self.uri(table.name),
+                    schema=Schema.from_arrow(table.schema),
+                    mode="ignore",
+                    name=table.name,
+                    description=table.description,
+                    partition_by=list(table.partition) or None,
+                    storage_options=options,
+                    # Opening reads every commit since the last checkpoint, on S3 one request or more for each.
+                    configuration={"delta.checkpointInterval": "10"} if options else None,
+                )
             except (DeltaError, OSError) as e:
                 if isinstance(e, CommitFailedError):
                     continue  # of two that make it at once the other one has
@@ -68,6 +73,14 @@ class Store:
 
     def open(self, name: str, version: int | None = None) -> DeltaTable:
         """A table at a version (the newest when None). Raises LakeError."""
+        if version is not None and (name, version) in self._at:
+            return self._at[name, version]
+        found = self._opened(name, version)
+        for known in [k for k in list(self._at) if k[0] == name][:-1]:
+            self._at.pop(known, None)  # a run reads one version, or two
+        return self._at.setdefault((name, found.version()), found)
+
+    def _opened(self, name: str, version: int | None = None) -> DeltaTable:
         try:
             return DeltaTable(self.uri(name), version=version, storage_options=self._place.delta_options())
         except (DeltaError, OSError, ValueError) as e:
@@ -83,7 +96,17 @@ class Store:
 
     def version(self, name: str) -> int:
         """The newest version of a table."""
-        return self.open(name).version()
+        return self._tip(name).version()
+
+    def _tip(self, name: str) -> DeltaTable:
+        """The log of a table as it is now. Raises LakeError."""
+        log = self._tips.pop(name, None)
+        if log is not None:
+            try:
+                log.update_incremental()
+            except (DeltaError, OSError, ValueError):
+                log = None  # its credentials may be too old; opened anew it says what is wrong
+        return self._tips.setdefault(name, log or self._opened(name))
 
     def read(
         self, name: str, version: int | None = None, where: Where | None = None, columns: Columns = None
@@ -101,7 +124,7 @@ class Store:
         However many runs there were, only the files are read that by the log's statistics can hold it. Files without
         statistics are read as well, and all of them where the log's number of the last run leads to no row.
         """
-        log = self.open(name)
+        log = self._tip(name)
         last = log.transaction_version(_APP) or 0
         for pruning in ([("seq", ">=", last)], None):
             rows = self._rows(TABLES[name], self._located(name, log, pruning)).to_pylist()
@@ -149,11 +172,13 @@ class Store:
     def keys(log: DeltaTable, pruning: Any = None) -> list[str]:
         """The Parquet files of an opened table, below its own place."""
         root = unquote(log.table_uri.removeprefix("file://")).rstrip("/") + "/"
-        return [unquote(u.removeprefix("file://")).removeprefix(root) for u in log.file_uris(file_pruning_predicate=pruning)]
+        return [
+            unquote(u.removeprefix("file://")).removeprefix(root) for u in log.file_uris(file_pruning_predicate=pruning)
+        ]
 
     def applied(self, name: str) -> int:
         """The number of the last run whose rows this table holds; 0 when there is none."""
-        version: int | None = self.open(name).transaction_version(_APP)
+        version: int | None = self._tip(name).transaction_version(_APP)
         return version or 0
 
     def apply(self, table: Table, rows: pa.Table | pa.RecordBatchReader, seq: int) -> bool:
@@ -171,12 +196,13 @@ class Store:
 
         Raises LakeError.
         """
-        log = self.open(table.name)
+        log = self._tip(table.name)
         if (log.transaction_version(_APP) or 0) >= seq:
             return False
         try:
             write(log, CommitProperties(app_transactions=[Transaction(_APP, seq)]))
         except (DeltaError, OSError) as e:
+            self._tips.pop(table.name, None)
             if isinstance(e, CommitFailedError) and self.applied(table.name) >= seq:
                 return False  # who took the lake over has finished this run
             raise LakeError(
@@ -186,9 +212,7 @@ class Store:
         return True
 
 
-def _put(
-    table: Table, log: DeltaTable, rows: pa.Table | pa.RecordBatchReader, properties: CommitProperties
-) -> None:
+def _put(table: Table, log: DeltaTable, rows: pa.Table | pa.RecordBatchReader, properties: CommitProperties) -> None:
     if table.mode == "append":
         write_deltalake(
             log, rows, mode="append", partition_by=list(table.partition) or None, commit_properties=properties

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import LakeError
 from tasks.lake.lake import Lake, Snapshot
-from tasks.lake.places import FolderPlace
 from tasks.lake.publish import committed, pending
 from tasks.lake.schema import TABLES
 from tasks.lake.views import connect
@@ -71,7 +70,7 @@ def verify(lake: Lake) -> list[Problem]:
 def _problems(lake: Lake) -> Iterator[Problem]:
     for folder, entries in pending(lake).items():
         # What never got a number is nothing; it goes by itself.
-        if isinstance(lake.place, FolderPlace) or committed(lake, folder, entries):
+        if lake.place.lock_is_sure or committed(lake, folder, entries):
             name = folder.removeprefix("_pending/")
             yield Problem(table="_pending", message=f"{name} waits to be finished by the next run")
     try:
