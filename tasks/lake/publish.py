@@ -249,13 +249,16 @@ def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> 
 
     Raises LakeError when the number turns out to be another run's.
     """
+    try:
+        _take(lake, folder, told, watch)
+    except FileNotFoundError:  # somebody has finished it meanwhile, and removed its files
+        _expect_row(lake, told["run"]["run_id"], int(told["seq"]))
+
+
+def _take(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
     seq, run = int(told["seq"]), dict(told["run"])
     keys = [f"{folder}/{name}.parquet" for name in _ORDER[:-1]]
-    try:
-        written = dict(zip(_ORDER[:-1], lake.place.fetched(keys), strict=True))
-    except FileNotFoundError:  # somebody has finished it meanwhile
-        _expect_row(lake, run["run_id"], seq)
-        return
+    written = dict(zip(_ORDER[:-1], lake.place.fetched(keys), strict=True))
     for name in _ORDER[:-1]:
         watch(name)
         with pq.ParquetFile(written[name]) as rows:
