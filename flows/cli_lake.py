@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli_patrol import ConfigOption, LakeOption
+from flows.lake_location import lake_to_read
 from flows.settings import Settings, load
 from tasks.core.errors import LakeError, ToolMissingError, UsageError
 from tasks.core.text import one_line
@@ -42,13 +42,6 @@ class Format(StrEnum):
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="table, csv or json.")]
 
 
-def _lake_dir(lake: Path | None, config: Path | None) -> Path:
-    path = load(config, lake=lake).lake_dir
-    if not (path / "lake.json").is_file():
-        raise LakeError(f"there is no lake in {path}", advice="Run `nightwarden patrol` first, or give --lake.")
-    return path
-
-
 def query(
     sql: Annotated[str, typer.Argument(help="A SELECT over the tables and views (`nightwarden lake schema`).")] = "",
     saved: Annotated[
@@ -60,7 +53,6 @@ def query(
     limit: Annotated[int | None, typer.Option(help="Print at most so many rows.", min=1)] = None,
 ) -> None:
     """Query the lake with SQL (DuckDB), as it was after the newest whole run."""
-    from tasks.lake.lake import Lake
     from tasks.lake.saved import SAVED
     from tasks.lake.views import run_query
 
@@ -70,7 +62,7 @@ def query(
         for name, entry in sorted(SAVED.items()):
             print(f"{name:<24} {entry.description}")
         return
-    snapshot = Lake.open(_lake_dir(lake, config), key_id=None, create=False).snapshot()
+    snapshot = lake_to_read(load(config, lake=lake)).snapshot()
     columns, rows = run_query(snapshot, SAVED[saved].sql if saved else sql)
     emit(columns, rows, format, limit)
 
@@ -122,10 +114,9 @@ def _json(value: Any) -> Any:
 
 def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
     """Show the last runs, and how old the evidence of each tool is."""
-    from tasks.lake.lake import Lake
     from tasks.lake.views import run_query
 
-    snapshot = Lake.open(_lake_dir(lake, config), key_id=None, create=False).snapshot()
+    snapshot = lake_to_read(load(config, lake=lake)).snapshot()
     columns, rows = run_query(
         snapshot,
         "SELECT seq, started_at, date_diff('second', started_at, finished_at) AS seconds, state, expected,"
@@ -195,13 +186,12 @@ def schema() -> None:
 @app.command()
 def verify(lake: LakeOption = None, config: ConfigOption = None) -> None:
     """Check that the lake is whole: tables, runs, results, kept reports, marts. Exit 1 names what is wrong."""
-    from tasks.lake.lake import Lake
     from tasks.lake.verify import verify as check
 
-    path = _lake_dir(lake, config)
-    problems = check(Lake.open(path, key_id=None, create=False))
+    found = lake_to_read(load(config, lake=lake))
+    problems = check(found)
     for p in problems:
         print(f"{p.table}: {one_line(p.message, 400)}")
     if problems:
-        raise LakeError(f"{len(problems)} problems in {path}", advice="Restore the named parts from a backup.")
-    print(f"{path}: whole")
+        raise LakeError(f"{len(problems)} problems in {found.place}", advice="Restore the named parts from a backup.")
+    print(f"{found.place}: whole")

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from flows.lake_location import lake_location, tell_waiting
 from flows.settings import Settings, ToolSettings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import HmacKey, load_if_there, load_or_create, passing
@@ -57,15 +58,16 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             advice="Install bubblewrap, or set allow_no_sandbox = true if you accept that tools see this machine.",
         )
     key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
-    lake = Lake(settings.lake_dir, key.key_id)
+    location = lake_location(settings)
+    lake = Lake(location, key.key_id)
     if write or lake.exists:
-        lake = Lake.open(settings.lake_dir, key_id=key.key_id)
+        lake = Lake.open(location, key_id=key.key_id)
     runner = ProcessRunner(box)
     with ExitStack() as stack:
         if write:
-            stack.enter_context(lake.lock())
+            stack.enter_context(lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting))
             lake.adopt()
-        work = settings.home / "work" / hashlib.sha256(str(settings.lake_dir).encode()).hexdigest()[:12]
+        work = settings.home / "work" / hashlib.sha256(str(location).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
         memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
@@ -113,12 +115,13 @@ def opened_lake(settings: Settings, *, write: bool = True) -> Iterator[tuple[Lak
     # Secret values pass through this process: no core dump of it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
-    lake = Lake(settings.lake_dir, key.key_id)
+    location = lake_location(settings)
+    lake = Lake(location, key.key_id)
     if write or lake.exists:
-        lake = Lake.open(settings.lake_dir, key_id=key.key_id)
+        lake = Lake.open(location, key_id=key.key_id)
     with ExitStack() as stack:
         if write:
-            stack.enter_context(lake.lock())
+            stack.enter_context(lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting))
             lake.adopt()
         yield lake, key
 

@@ -101,7 +101,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     home: Path = Field(default_factory=_data_home, description="Mirrors, tools, keys and the local server's data.")
-    lake: Path | None = Field(None, description="The lake's folder; below home when absent.")
+    lake: Path | str | None = Field(None, description="A folder or s3://BUCKET/PREFIX; below home when absent.")
+    wait_minutes: float = Field(60, ge=0, description="Minutes to wait for another run of the lake; 0: refuse at once.")
     tools_home: Path | None = Field(None, description="The scanners' environments; below home when absent.")
     key_file: Path | None = Field(None, description="The HMAC key; below home when absent. Never inside the lake.")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 2, ge=1, le=256, description="Scans at a time.")
@@ -117,15 +118,22 @@ class Settings(BaseModel):
     sources: tuple[SourceSettings, ...] = ()
     tools: dict[str, ToolSettings] = Field(default_factory=dict)
 
-    @field_validator("home", "lake", "tools_home", "key_file")
+    @field_validator("home", "tools_home", "key_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value is not None else None
 
+    @field_validator("lake")
+    @classmethod
+    def _folder_or_s3(cls, value: Path | str | None) -> Path | str | None:
+        if value is None or str(value).startswith("s3://"):
+            return value
+        return Path(value).expanduser().resolve()
+
     @property
     def lake_dir(self) -> Path:
-        """The lake's folder."""
-        return self.lake or self.home / "lake"
+        """The lake's folder, where it lies in one (``flows.lake_location`` knows the others)."""
+        return self.lake if isinstance(self.lake, Path) else self.home / "lake"
 
     @property
     def tools_dir(self) -> Path:
@@ -170,6 +178,7 @@ _FROM_ENVIRONMENT = {
     "NIGHTWARDEN_TOOLS": "tools_home",
     "NIGHTWARDEN_KEY_FILE": "key_file",
     "NIGHTWARDEN_WORKERS": "workers",
+    "NIGHTWARDEN_WAIT_MINUTES": "wait_minutes",
 }
 _current: ContextVar[Settings | None] = ContextVar("nightwarden_settings", default=None)
 

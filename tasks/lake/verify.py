@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow.dataset as ds
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tasks.core.errors import LakeError
 from tasks.lake.lake import Lake, Snapshot
+from tasks.lake.publish import committed, pending
 from tasks.lake.schema import TABLES
 from tasks.lake.views import connect
 
@@ -66,8 +68,11 @@ def verify(lake: Lake) -> list[Problem]:
 
 
 def _problems(lake: Lake) -> Iterator[Problem]:
-    for folder in sorted((lake.path / "_pending").glob("*")):
-        yield Problem(table="_pending", message=f"{folder.name} waits to be finished by the next run")
+    for folder, entries in pending(lake).items():
+        # What never got a number is nothing; it goes by itself.
+        if lake.place.lock_is_sure or committed(lake, folder, entries):
+            name = folder.removeprefix("_pending/")
+            yield Problem(table="_pending", message=f"{name} waits to be finished by the next run")
     try:
         snapshot = lake.snapshot()
     except LakeError as e:
@@ -129,13 +134,13 @@ def _kept_reports(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _marts(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
-    folder = lake.path / "marts" / "findings"
     if snapshot.run is None:
         return
-    if not folder.is_dir():
+    keys = [e.key for e in lake.place.entries("marts/findings/")]
+    if not keys:
         yield Problem(table="marts", message="marts/findings is not there")
         return
-    in_marts = ds.dataset(folder, format="parquet").count_rows()
+    in_marts = sum(pq.read_metadata(pa.BufferReader(lake.place.read(key))).num_rows for key in keys)
     in_lake = snapshot.table("findings", columns=["finding_uid"]).num_rows
     if in_marts != in_lake:
         yield Problem(table="marts", message=f"marts/findings holds {in_marts} findings, the lake {in_lake}")

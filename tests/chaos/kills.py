@@ -7,15 +7,12 @@ import signal
 from tasks.patrol import demo_org
 from tests.chaos.bench import Bench, Reference, Row, check, judge, must_end, say
 from tests.chaos.home import Home
+from tests.lake_nights import STEPS
 
 #: Kills a night at most: after so many little is left to be killed.
 _A_NIGHT = 3
 #: Before it no line of ours has run.
 _EARLIEST_S = 0.3
-STEPS = (
-    "prepare", "rules", "observations", "scan_gaps", "ledger", "discoveries", "repositories", "scopes", "findings",
-    "scans", "runs", "marts", "spool", "end",
-)  # fmt: skip
 
 
 def process(bench: Bench) -> Row:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import git
 from tests.chaos.bench import Row, judge
 from tests.chaos.content import differences
 from tests.chaos.home import Ended, Home
 from tests.chaos.organisation import Organisation
-from tests.builders import git
 
 
 @pytest.fixture
