@@ -239,7 +239,9 @@ def _every_task_recorded(state: Any, out: Console) -> None:
     from flows.recorded import missing_task_runs
 
     missing = missing_task_runs(state)
-    if missing:
+    if missing is None:
+        out.print("the Prefect API does not answer, so its record of this run may lack its end; the lake is complete")
+    elif missing:
         out.print(f"{missing} task runs did not reach the Prefect API; the lake is complete all the same")
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
 
 from tasks.scan import SUBMITTED
 
 _WAIT_S = 30.0
+_LOOK_EVERY_S = 0.1
 
 
-def missing_task_runs(state: State[Any]) -> int:
+def missing_task_runs(state: State[Any]) -> int | None:
     """How many submitted task runs the API does not show as ended after at most 30 s of waiting.
 
-    Task runs reach the database through the server's event queue, a moment after they end.
+    Task runs reach the database through the server's event queue, a moment after they end. None: the API did not
+    answer within that time, so nobody can tell.
     """
     flow_run_id = state.state_details.flow_run_id
     if flow_run_id is None:
@@ -25,12 +29,20 @@ def missing_task_runs(state: State[Any]) -> int:
     wanted = SUBMITTED.pop(flow_run_id, 0)
     only_this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
     end = time.monotonic() + _WAIT_S
-    with get_client(sync_client=True) as client:
-        while True:
-            ended = _ended(client, only_this)
-            if ended >= wanted or time.monotonic() > end:
-                return max(0, wanted - ended)
-            time.sleep(0.1)
+    ended: int | None = None
+    while True:
+        try:
+            with get_client(sync_client=True) as client:
+                while True:
+                    ended = _ended(client, only_this)
+                    if ended >= wanted or time.monotonic() > end:
+                        return max(0, wanted - ended)
+                    time.sleep(_LOOK_EVERY_S)
+        except (httpx.HTTPError, PrefectException):
+            # Prefect's client tries again only where it was connected once, and the lake is complete already.
+            if time.monotonic() > end:
+                return None if ended is None else max(0, wanted - ended)
+            time.sleep(_LOOK_EVERY_S)
 
 
 def _ended(client: Any, flow_runs: FlowRunFilter) -> int:

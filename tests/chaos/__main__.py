@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos import api, disk, git_drops, kills
+from tests.chaos import api, disk, git_drops, kills, s3
 from tests.chaos.bench import Bench, Row, say
 
 SCENARIOS: dict[str, Callable[[Bench], Row]] = {
@@ -30,6 +30,9 @@ SCENARIOS: dict[str, Callable[[Bench], Row]] = {
     "api-paused": api.paused,
     "api-restarted": api.restarted,
     "git-drops": git_drops.git_drops,
+    "s3-errors": s3.errors,
+    "s3-gone": s3.gone,
+    "s3-kills": s3.kills,
 }
 
 

@@ -1,4 +1,4 @@
-"""The Prefect API is gone for ten seconds in the middle of a run: its server is stopped, or killed and started again."""
+"""The Prefect API is gone for ten seconds in the middle of a run: its server is paused, or killed and started again."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ class _Server:
         self.at = held.enter_context(server.used(home))
         server.wait(self.at, home)
         process = Path(f"/proc/{self.at.pid}")
-        self._argv = [os.fsdecode(a) for a in (process / "cmdline").read_bytes().split(b"\0")[:-1]]
-        pairs = (os.fsdecode(p).partition("=") for p in (process / "environ").read_bytes().split(b"\0") if p)
-        self._environ = {name: value for name, _, value in pairs}
+        self._argv = _words(process / "cmdline")
+        self._environ = {name: value for name, _, value in (p.partition("=") for p in _words(process / "environ"))}
 
     def pause(self) -> None:
         """Answer nothing for a while."""
@@ -66,6 +65,10 @@ class _Server:
         began = time.monotonic()
         server.wait(self.at, self.home)
         say(f"api-restarted: the server took {time.monotonic() - began:.1f} s to answer again")
+
+
+def _words(of_a_process: Path) -> list[str]:
+    return [os.fsdecode(word) for word in of_a_process.read_bytes().split(b"\0") if word]
 
 
 def _disturbed(bench: Bench, row: Row, disturb: Callable[[_Server], None]) -> Row:

@@ -144,7 +144,7 @@ def check(row: Row, home: Home, day: Day, was_at: int, *, after_a_fault: bool = 
     row.bad += words
     row.repeated += (home.starts - day.starts).total()
     if missing := day.starts.keys() - home.starts.keys():
-        row.bad.append(f"never started: {sorted(missing)[0]}")
+        row.bad.append(f"never started: {min(missing)}")
 
 
 def judge(row: Row) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from random import Random
 
 from tasks.patrol import demo_org
 from tests.chaos.bench import Bench, Reference, Row, check, judge, must_end, say
@@ -38,7 +39,7 @@ def all_tools(bench: Bench) -> Row:
     reference = Reference(bench.home("calm-demo", arguments), lambda _day: None, days=1)
     moments = bench.moments(row.scenario)
     home = bench.home(row.scenario, arguments)
-    kills = _night(row, home, reference.day(1).took_s, moments.uniform, _A_NIGHT, group=False)
+    kills = _night(row, home, reference.day(1).took_s, moments, _A_NIGHT, group=False)
     check(row, home, reference.day(1), 0)
     row.injected, row.runs = f"{kills} kill -9 on the first night, all tools", home.runs
     return judge(row)
@@ -55,12 +56,10 @@ def _killed(bench: Bench, row: Row, wanted: int, *, group: bool) -> None:
             before = home.newest()
             home.begin_day()
             left = min(_A_NIGHT, wanted - sum(done.values()))
-            done[day] += _night(row, home, calm.took_s, moments.uniform, left, group=group)
+            done[day] += _night(row, home, calm.took_s, moments, left, group=group)
             check(row, home, calm, before)
         row.runs += home.runs
-        say(
-            f"{row.scenario}: {sum(done.values())} of {wanted} kills, {row.in_flight} in flight, {row.repeated} repeated"
-        )
+        say(f"{row.scenario}: {sum(done.values())} kills, {row.in_flight} in flight, {row.repeated} repeated")
     what = "process group" if group else "process"
     row.injected = (
         f"{sum(done.values())} kill -9 of the {what} ({done[1]} on the first night, {done[2]} on the changed one)"
@@ -68,11 +67,11 @@ def _killed(bench: Bench, row: Row, wanted: int, *, group: bool) -> None:
     judge(row)
 
 
-def _night(row: Row, home: Home, took_s: float, uniform, wanted: int, *, group: bool) -> int:  # type: ignore[no-untyped-def]
+def _night(row: Row, home: Home, took_s: float, moments: Random, wanted: int, *, group: bool) -> int:
     """Anywhere from the first import to the last step of the publish; then the same command once more."""
     kills = 0
     while kills < wanted:
-        ended = home.run(signal_after_s=uniform(_EARLIEST_S, took_s), group=group)
+        ended = home.run(signal_after_s=moments.uniform(_EARLIEST_S, took_s), group=group)
         if ended.code != -signal.SIGKILL:
             if not ended.is_whole:
                 row.bad.append(f"it ended with {ended.code}: {ended.said.strip()[-300:]}")

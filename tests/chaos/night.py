@@ -2,8 +2,8 @@
 
 ``python -m tests.chaos.night JOURNAL patrol --repos DIR ...``: the CLI, with lines appended (and flushed to disk) to
 JOURNAL: ``+ tool repo_id ref`` before a tool is started on a repository, one for each scan that a call serves;
-``- tool repo_id ref`` when a scan's result is durable, ``! tool repo_id ref`` when a failure is; ``= step`` before each step
-of a publish. With ``CHAOS_KILL_AT=step`` the process kills itself just before that step.
+``- tool repo_id ref`` when a scan's result is durable, ``! tool repo_id ref`` when a failure is; ``= step`` before each
+step of a publish. With ``CHAOS_KILL_AT=step`` the process kills itself just before that step.
 """
 
 from __future__ import annotations
