@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 EXIT_GAPS = 3
 _LOG_WIDTH = 180
+#: Seconds for which an API that does not answer at the start is waited for: longer than its server takes to start.
+_API_WAIT_S = 30
 _URL = ("http://", "https://", "ssh://", "file://", "git@")
 
 ReposOption = Annotated[
@@ -157,6 +161,8 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
         stack.enter_context(chdir(stack.enter_context(TemporaryDirectory(prefix="nightwarden-"))))
         if not os.environ.get("PREFECT_API_URL"):
             stack.enter_context(_local_server(settings, out, keep=keep_server))
+        else:
+            _wait_for_api(out)
         from prefect import tags  # here, because Prefect reads its environment when it is imported
 
         from flows import patrol as flow_module
@@ -180,6 +186,22 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
     return EXIT_GAPS if summary.gap_rows else 0
 
 
+def _wait_for_api(out: Console) -> None:
+    """Wait a moment for an API that does not answer, as while it is started anew.
+
+    Prefect's client tries for a minute, but only once it has been connected: before, the first refusal is the end.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+
+    for seconds_left in range(_API_WAIT_S, 0, -1):
+        if not isinstance(get_client(sync_client=True).api_healthcheck(), httpx.TransportError):
+            return
+        if seconds_left == _API_WAIT_S:
+            out.print(f"the Prefect API does not answer; it is waited for, at most {_API_WAIT_S} s")
+        time.sleep(1)
+
+
 def _cut_off(error: Exception, last: dict[str, Any]) -> BaseException:
     """What to raise when Prefect could not end the run in order, which is when its API is gone."""
     from prefect.exceptions import TerminationSignal
@@ -201,12 +223,23 @@ def _failure(state: Any) -> NightwardenError:
         error = state.result(raise_on_failure=False)
     except Exception as e:
         error = e
+    if _is_full(error):
+        said = error.message if isinstance(error, NightwardenError) else str(error)
+        return NightwardenError(
+            f"the run failed, a disk is full: {one_line(' '.join(said.split()), 500)}",
+            advice="Make room, then run the same command again: finished scans are kept.",
+        )
     if isinstance(error, NightwardenError):
         return error
     return NightwardenError(
         f"the run failed: {type(error).__name__}: {one_line(str(error), 500)}",
         advice="Nothing was published; finished scans are kept. Run again with --verbose.",
     )
+
+
+def _is_full(error: Any) -> bool:
+    """Whether there was no room on a disk; libraries tell it in words alone."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _quiet_prefect(verbose: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 import uuid
@@ -23,6 +24,8 @@ from tasks.core.errors import LakeError
 #: How often a run that waits looks whether the lake is free, in seconds.
 _POLL_S = 0.5
 _UNKNOWN = "unknown"
+#: delta-rs joins an error and its cause by a coloured arrow.
+_ARROW = re.compile(r"\s*\x1b\[[0-9;]*m\u21b3\x1b\[[0-9;]*m\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +160,7 @@ class FolderPlace:
         return None
 
     def plain(self, error: Exception) -> str:
-        return str(error)
+        return _ARROW.sub(": ", str(error))
 
     def read(self, key: str) -> bytes:
         with self._told(key):
@@ -191,10 +194,14 @@ class FolderPlace:
     @staticmethod
     def _flushed(path: Path, data: bytes) -> Path:
         tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        with tmp.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+        try:
+            with tmp.open("wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+        except OSError:
+            tmp.unlink(missing_ok=True)  # on a full disk it would take the room that is left
+            raise
         return tmp
 
     @contextmanager

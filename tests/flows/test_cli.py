@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from prefect.exceptions import TerminationSignal
 
 from flows import cli_patrol
 from flows.interruption import Terminated
-from tasks.core.errors import NightwardenError
+from tasks.core.errors import LakeError, NightwardenError
 from tests.integration.servers import ROOT
 from tests.integration.servers import nightwarden as cli
 
@@ -152,3 +154,25 @@ def test_a_run_whose_api_is_lost_is_told_by_its_reason(
     found = cli_patrol._cut_off(ConnectionError("refused"), last)
     assert type(found) is raised
     assert told in getattr(found, "advice", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/home/lake"), "Make room"),
+        (
+            LakeError("the table runs cannot be made: No space left on device (os error 28)", advice="Rights?"),
+            "Make room",
+        ),
+        (LakeError("there is no lake"), ""),
+        (OSError(errno.EIO, "Input/output error"), "Run again with --verbose"),
+    ],
+)
+def test_a_run_that_failed_says_when_a_disk_was_full(error: Exception, advice: str) -> None:
+    def result(raise_on_failure: bool) -> Exception:
+        assert not raise_on_failure
+        return error
+
+    found = cli_patrol._failure(SimpleNamespace(result=result))
+    assert advice in found.advice
+    assert str(error.args[-1]) in found.message

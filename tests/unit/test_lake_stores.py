@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -257,3 +259,22 @@ def test_a_copied_lake_is_the_same_lake(lake: Lake, tmp_path: Path) -> None:
     moved = Lake.open(tmp_path / "moved", key_id=None)
     shutil.rmtree(lake.path)
     assert moved.snapshot().table("findings").num_rows == 1
+
+
+@pytest.mark.parametrize("how", ["write", "create"])
+def test_what_a_full_disk_cut_off_does_not_take_the_room_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        getattr(FolderPlace(tmp_path), how)("_spool/one.zst", b"result")
+    assert not list((tmp_path / "_spool").iterdir())
+
+
+def test_errors_of_delta_are_told_without_their_arrows() -> None:
+    error = OSError("Generic LocalFileSystem error \x1b[31m\u21b3\x1b[0m No space left on device (os error 28)")
+    said = FolderPlace(Path("lake")).plain(error)
+    assert said == "Generic LocalFileSystem error: No space left on device (os error 28)"
