@@ -4,6 +4,9 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 REPOS  ?=
 COMMITS ?=
+ONLY ?=
+KILLS ?=
+SEED ?=
 TOOLS  := $(CURDIR)/.tools
 export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -48,8 +51,8 @@ bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositori
 	$(PY) -m tests.bench.bench $(if $(REPOS),--repos $(REPOS))
 	$(if $(COMMITS),$(PY) -m tests.bench.commits --repo $(COMMITS))
 
-chaos: tools ## kill the patrol at random moments, again and again
-	NIGHTWARDEN_CHAOS=10 $(PY) -m pytest -m chaos tests/integration
+chaos: tools ## kill the patrol, fill its disk, take its servers away; ONLY=NAME chooses, KILLS=N, SEED=N repeats
+	$(PY) -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 lock: ## pin all dependencies anew (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
