@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tasks.lake.verify import verify
 from tests.chaos.content import Content, as_it_was, differences, settled
@@ -20,6 +21,9 @@ from tests.integration.servers import prefect_server
 #: Small repositories, and the tools whose start costs little; ``kills-all-tools`` uses all.
 REPOSITORIES = 6
 FAST_TOOLS = tuple(a for t in ("kingfisher", "bandit", "hadolint", "zizmor") for a in ("--tool", t))
+
+#: Before it no line of ours has run.
+_EARLIEST_S = 0.3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +57,8 @@ class Day:
     settled: Content
     starts: Counter[str]
     took_s: float
+    #: Lines of its journal.
+    noted: int
 
 
 class Reference:
@@ -84,6 +90,7 @@ class Reference:
             settled=settled(lake, before),
             starts=home.starts,
             took_s=ended.took_s,
+            noted=home.noted,
         )
 
 
@@ -127,6 +134,17 @@ class Bench:
     def moments(self, scenario: str) -> random.Random:
         """The random numbers of one scenario, whichever others are run."""
         return random.Random(f"{self.seed} {scenario}")
+
+
+def moment(moments: random.Random, calm: Day, kills: int = 0) -> dict[str, Any]:
+    """When to kill: half of all at a random second of a night, from the first import on; half within half a second of
+    a random line of its journal, where tools are started and rows are written. Arguments of ``Home.run``.
+
+    After some ``kills`` of the same night less is left to be done.
+    """
+    if moments.random() < 0.5:
+        return {"signal_after_s": moments.uniform(_EARLIEST_S, calm.took_s)}
+    return {"first_noted": moments.randint(1, calm.noted // (kills + 1)), "signal_after_s": moments.uniform(0, 0.5)}
 
 
 def check(row: Row, home: Home, day: Day, was_at: int, *, after_a_fault: bool = False) -> None:

@@ -86,6 +86,7 @@ class Home:
         self,
         *,
         signal_after_s: float | None = None,
+        first_noted: int = 0,
         number: signal.Signals = signal.SIGKILL,
         group: bool = False,
         kill_at: str | None = None,
@@ -94,10 +95,12 @@ class Home:
     ) -> Ended:
         """Run the command to its end, or send it (or its whole process group) a signal after so many seconds.
 
-        ``kill_at``: it kills itself just before that step of a publish. ``during`` is called once it is started.
+        ``first_noted``: the seconds begin when it has written so many lines to its journal. ``kill_at``: it kills itself
+        just before that step of a publish. ``during`` is called once it is started.
         """
         self.runs += 1
         begins = self.log.stat().st_size if self.log.exists() else 0
+        noted = len(self._since())
         began = time.monotonic()
         environ = {**self._environ, **({"CHAOS_KILL_AT": kill_at} if kill_at else {})}
         with self.log.open("ab") as log:
@@ -116,6 +119,10 @@ class Home:
             if during is not None:
                 during(process)
             if signal_after_s is not None:
+                while len(self._since()) - noted < first_noted and time.monotonic() - began < LIMIT_S:
+                    if process.poll() is not None:
+                        break
+                    time.sleep(0.02)
                 try:
                     process.wait(signal_after_s)
                 except subprocess.TimeoutExpired:
@@ -173,6 +180,11 @@ class Home:
                 durable.add(line[2:])
         self._mark("# disturbed")
         return sum(n - (scan in durable) for scan, n in starts.items())
+
+    @property
+    def noted(self) -> int:
+        """How many lines its journal has of this day."""
+        return len(self._since("# day"))
 
     def _mark(self, line: str) -> None:
         with self._journal.open("a") as journal:

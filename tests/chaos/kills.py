@@ -6,14 +6,12 @@ import signal
 from random import Random
 
 from tasks.patrol import demo_org
-from tests.chaos.bench import Bench, Reference, Row, check, judge, must_end, say
+from tests.chaos.bench import Bench, Day, Reference, Row, check, judge, moment, must_end, say
 from tests.chaos.home import Home
 from tests.lake_nights import STEPS
 
 #: Kills a night at most: after so many little is left to be killed.
 _A_NIGHT = 3
-#: Before it no line of ours has run.
-_EARLIEST_S = 0.3
 
 
 def process(bench: Bench) -> Row:
@@ -39,7 +37,7 @@ def all_tools(bench: Bench) -> Row:
     reference = Reference(bench.home("calm-demo", arguments), lambda _day: None, days=1)
     moments = bench.moments(row.scenario)
     home = bench.home(row.scenario, arguments)
-    kills = _night(row, home, reference.day(1).took_s, moments, _A_NIGHT, group=False)
+    kills = _night(row, home, reference.day(1), moments, _A_NIGHT, group=False)
     check(row, home, reference.day(1), 0)
     row.injected, row.runs = f"{kills} kill -9 on the first night, all tools", home.runs
     return judge(row)
@@ -56,7 +54,7 @@ def _killed(bench: Bench, row: Row, wanted: int, *, group: bool) -> None:
             before = home.newest()
             home.begin_day()
             left = min(_A_NIGHT, wanted - sum(done.values()))
-            done[day] += _night(row, home, calm.took_s, moments, left, group=group)
+            done[day] += _night(row, home, calm, moments, left, group=group)
             check(row, home, calm, before)
         row.runs += home.runs
         say(f"{row.scenario}: {sum(done.values())} kills, {row.in_flight} in flight, {row.repeated} repeated")
@@ -67,11 +65,11 @@ def _killed(bench: Bench, row: Row, wanted: int, *, group: bool) -> None:
     judge(row)
 
 
-def _night(row: Row, home: Home, took_s: float, moments: Random, wanted: int, *, group: bool) -> int:
+def _night(row: Row, home: Home, calm: Day, moments: Random, wanted: int, *, group: bool) -> int:
     """Anywhere from the first import to the last step of the publish; then the same command once more."""
     kills = 0
     while kills < wanted:
-        ended = home.run(signal_after_s=moments.uniform(_EARLIEST_S, took_s), group=group)
+        ended = home.run(**moment(moments, calm, kills), group=group)
         if ended.code != -signal.SIGKILL:
             if not ended.is_whole:
                 row.bad.append(f"it ended with {ended.code}: {ended.said.strip()[-300:]}")
@@ -116,8 +114,9 @@ def signals(bench: Bench) -> Row:
         before = home.newest()
         home.begin_day()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Later than for a kill: Python itself ends in another way while it still imports.
-            ended = home.run(signal_after_s=moments.uniform(0.3 * calm.took_s, calm.took_s), number=number)
+            # At a line of its journal: while it still imports, Python itself ends in another way.
+            first = moments.randint(1, calm.noted // 2)
+            ended = home.run(first_noted=first, signal_after_s=moments.uniform(0, 0.5), number=number)
             if ended.is_whole:
                 continue
             sent[number] += 1

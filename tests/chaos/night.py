@@ -55,8 +55,8 @@ def note(journal: str) -> None:
     scanning.Scanning.execute = execute  # type: ignore[method-assign]
     sharing.Sharing.call = call  # type: ignore[method-assign]
     scanning.Scanning._finish = finished  # type: ignore[method-assign]
-    publishing.publish = partial(publishing.publish, watch=step)  # type: ignore[assignment]
-    publishing_of_the_lake.adopt = partial(publishing_of_the_lake.adopt, watch=step)  # type: ignore[assignment]
+    publishing.publish = partial(publishing.publish, watch=step)  # type: ignore[attr-defined]
+    publishing_of_the_lake.adopt = partial(publishing_of_the_lake.adopt, watch=step)
 
 
 if __name__ == "__main__":

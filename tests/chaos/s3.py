@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from subprocess import Popen
 
 from tasks.lake.lake import Lake
-from tests.chaos.bench import Bench, Row, check, judge, must_end
+from tests.chaos.bench import Bench, Day, Row, check, judge, moment, must_end
 from tests.chaos.home import Ended, Home
 from tests.moto_s3 import ACCESS_KEY, SECRET_KEY, Fault, MotoS3
 
@@ -80,13 +80,13 @@ def kills(bench: Bench) -> Row:
     with closing(MotoS3()) as s3:
         home = _home(bench, row.scenario, s3)
         for day, wanted in ((1, _KILLS - 1), (2, 1)):
-            took_s = bench.reference.day(day).took_s
+            calm = bench.reference.day(day)
 
-            def run(wanted: int = wanted, took_s: float = took_s) -> Ended:
+            def run(wanted: int = wanted, calm: Day = calm) -> Ended:
                 nonlocal done
-                for _ in range(wanted):
-                    # Later than elsewhere: each kill within the lease makes the next run wait for a minute.
-                    ended = home.run(signal_after_s=moments.uniform(0.3 * took_s, took_s))
+                for n in range(wanted):
+                    # Each within the lease of the one before, for which it waits a minute.
+                    ended = home.run(**moment(moments, calm, n))
                     done += ended.code == -signal.SIGKILL
                 return ended
 

@@ -70,6 +70,11 @@ def test_the_command_runs_in_its_home_and_is_told_what_it_said(home: Home, monke
     assert home.run().said.strip() == str(home.place)
     monkeypatch.setattr(home, "_argv", [sys.executable, "-c", "import time; time.sleep(600)"])
     assert home.run(signal_after_s=0.05, group=True).code == -9
+    journal = home.place / "journal"
+    code = f"import time; open({str(journal)!r}, 'a').write('= prepare' + chr(10)); time.sleep(600)"
+    monkeypatch.setattr(home, "_argv", [sys.executable, "-c", code])
+    assert home.run(first_noted=1, signal_after_s=0).code == -9
+    assert home.steps == ["prepare"]
 
 
 def test_the_second_day_moves_refs_and_the_first_brings_them_back(tmp_path: Path) -> None:
