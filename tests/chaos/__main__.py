@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -51,6 +52,8 @@ def main() -> int:
         for name, scenario in SCENARIOS.items():
             print(f"{name:<16}{(scenario.__doc__ or '').splitlines()[0]}")
         return 0
+    # So that nothing that was started outlives us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1, 2**31)
     print(f"seed {seed}: --seed {seed} repeats it", flush=True)
     if given.keep is not None:

@@ -95,8 +95,8 @@ class Home:
     ) -> Ended:
         """Run the command to its end, or send it (or its whole process group) a signal after so many seconds.
 
-        ``first_noted``: the seconds begin when it has written so many lines to its journal. ``kill_at``: it kills itself
-        just before that step of a publish. ``during`` is called once it is started.
+        ``first_noted``: the seconds begin when it has written so many lines to its journal. ``kill_at``: it kills
+        itself just before that step of a publish. ``during`` is called once it is started.
         """
         self.runs += 1
         begins = self.log.stat().st_size if self.log.exists() else 0
