@@ -124,6 +124,7 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
             for ids, what in shares
         ]
         publishing.follow(run, futures, every_s=_ARTIFACT_EVERY_S)
+    work.ended_well()
     summary: RunSummary = publishing.publish(run.run_id)
     LAST["summary"] = summary
     publishing.artifacts(summary)

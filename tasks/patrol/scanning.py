@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tasks.core.errors import NightwardenError, ScanGapError
+from tasks.core.errors import LakeError, NightwardenError, ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import (
     Cause,
@@ -56,6 +56,7 @@ class Scanning:
         self._services: dict[str, ServicePool] = {}
         self._lock = threading.Lock()
         self._sharing: Sharing | None = None
+        self._unkept: Exception | None = None
 
     def close(self) -> None:
         """End the long-lived processes and remove the run's work folder."""
@@ -153,11 +154,13 @@ class Scanning:
         if tool is not None and look.parsed.outcome in (Outcome.OK, Outcome.PARTIAL):
             result = self._named(p, result_of(p, look, scanner, tool, began))
             row = replace(row, result_name=result.result_name)
-            self.means.lake.spool.put(result)
+            with self._keeping():
+                self.means.lake.spool.put(result)
             with self.patrol.lock:
                 self.patrol.results[p.result_name or ""] = result
         elif look.exit_code not in _TOLD_TO_END:
-            self.means.lake.spool.put_failed(FailedScan(row=row, tried_at=self.patrol.started_at))
+            with self._keeping():
+                self.means.lake.spool.put_failed(FailedScan(row=row, tried_at=self.patrol.started_at))
         with self.patrol.lock:
             self.patrol.rows[p.scope] = row
         return row
@@ -268,7 +271,27 @@ class Scanning:
             "scan_name": p.scan_name or "",
             "files": str(len(files)),
         }
-        return (self.means.lake.raw.put(raw, header),)
+        with self._keeping():
+            return (self.means.lake.raw.put(raw, header),)
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """What cannot be kept (a full disk, a storage that is gone) ends the run: it says nothing of a repository.
+
+        Raises ScanGapError(cancelled); ``ended_well`` tells why.
+        """
+        try:
+            yield
+        except (OSError, LakeError) as e:
+            with self._lock:
+                self._unkept = self._unkept or e
+            self.means.runner.cancel()
+            raise ScanGapError("cancelled", "the lake cannot keep what is found") from e
+
+    def ended_well(self) -> None:
+        """Call when all scans have ended. Raises the OSError or LakeError that kept a scan from being kept."""
+        if self._unkept is not None:
+            raise self._unkept
 
 
 def _seen(result: ScanResult) -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
