@@ -3,7 +3,8 @@
 Two questions are asked of a disturbed home. After kills (``as_it_was``) the run that did the work must have left the
 very rows of ``scans`` that an undisturbed run leaves. After a fault that a night reports as gaps (``settled``), a night
 without the fault must end where the undisturbed one ended: the same ledger, observations, gaps, findings, scopes and
-repositories, and each completed look exactly once over both nights. There the causes differ (what failed is tried
+repositories (but for scopes ``HEAD`` that stood in for a repository of which no branch was known yet, and scopes of tools that the
+command does not ask for, which a failed fetch marks too), and each completed look exactly once over both nights. There the causes differ (what failed is tried
 again for another reason than what is new), and so do the rows that say what could not be done.
 """
 
@@ -43,7 +44,14 @@ def settled(lake: Lake, after: int = 0) -> Content:
     runs = {r["run_id"] for r in snapshot.table("runs").to_pylist() if r["seq"] > after}
     looks = (r for r in snapshot.table("scans").to_pylist() if r["run_id"] in runs)
     rows = Counter(_row(r, _VOLATILE | _OF_A_RETRY) for r in looks if r["outcome"] in COMPLETE_OUTCOMES)
-    return {**_tables(snapshot), "scans": rows}
+    tables = {name: of for name, of in _tables(snapshot).items() if name != "rules"}  # those too know such tools
+    asked = set(snapshot.table("ledger", None, ["tool"]).column("tool").to_pylist())
+    scopes = (r for r in snapshot.table("scopes").to_pylist() if r["tool"] in asked and not _stood_in(r))
+    return {**tables, "scopes": Counter(_row(r, _VOLATILE) for r in scopes), "scans": rows}
+
+
+def _stood_in(scope: Mapping[str, Any]) -> bool:
+    return scope["ref"] == "HEAD" and scope["reason_code"] == "ref_gone" and scope["result_name"] is None
 
 
 def differences(was: Content, now: Content) -> tuple[int, int, list[str]]:
