@@ -2,7 +2,8 @@
 
 PATH begins with the mount (``secret/git``); ``/data/`` of version 2 is not written. Which version a mount has, and
 where it ends, the server itself says, as it tells Vault's own command line
-(https://developer.hashicorp.com/vault/api-docs/system/internal-ui-mounts). Where a policy hides that, ``kv_version`` says it, and the mount is the first part of PATH.
+(https://developer.hashicorp.com/vault/api-docs/system/internal-ui-mounts). Where a policy hides that, ``kv_version``
+says it, and the mount is the first part of PATH.
 
 Redirects are not followed: the token would go to wherever the answer names.
 """
