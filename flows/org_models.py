@@ -46,7 +46,7 @@ def _one_of(*names: str) -> dict[str, Any]:
 class Section(BaseModel):
     """A part of the configuration: nothing unknown in it, nothing of it changes, no value of it in an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class FilterSettings(Section):

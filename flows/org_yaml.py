@@ -35,6 +35,7 @@ _SYNTAX = (
     ("block sequence entries are not allowed", "a list begins where none may", "Begin it on a line of its own."),
     ("did not find expected '-'", "this line does not fit the list above", "Indent it as its neighbours are."),
     ("did not find expected ',' or", "a bracket is not closed, or a comma is missing", "Close what is open."),
+    ("did not find expected node content", "a value is missing, or a bracket is not closed", "Close what is open."),
     ("unexpected end of stream", "a quotation mark is not closed", "Close it with the same mark."),
     ("cannot start any token", "this character cannot begin a value", "Put the text in quotes."),
     ("unknown escape character", "an escape is unknown", "Use single quotes, in which a backslash is plain."),

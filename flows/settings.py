@@ -9,6 +9,7 @@ command.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -240,8 +241,13 @@ def _plain(text: str, types: tuple[Any, ...]) -> object:
     """The value of a variable. Raises ValueError. Paths are made whole here: they count from the working directory."""
     if bool in types:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
-    if int in types or float in types:
-        return int(text) if int in types else float(text)
+    if int in types:
+        return int(text)
+    if float in types:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
     if Path in types and "://" not in text:
         return str(Path(text).expanduser().absolute())
     if SecretRef in types and text.startswith("file:"):

@@ -69,7 +69,7 @@ def test_errors_say_what_to_do(args: list[str], told: str, code: int, tmp_path: 
     [
         ("workers: 0", "nightwarden: org.yaml:1:1: workers: the number must be at least 1\n  Change it"),
         ("wokers: 2", "org.yaml:1:1: wokers: there is no such setting\n  Did you mean workers?"),
-        ("lake: [", "org.yaml:1:7: a bracket is not closed"),
+        ("lake: [x", "org.yaml:1:7: a bracket is not closed"),
         ("sources:\n  - name: a\n  - 3", "2 mistakes in the configuration\norg.yaml:2:5: sources[0]: it does not say"),
         ("home: h\nlake: h/lake\nkey_file: h/lake/key\nsources: [{name: a, path: .}]", "lies inside the lake"),
         ("sources: [{name: a, github: {user: b}}]", "source 'a' is of kind github, which cannot be patrolled yet"),
