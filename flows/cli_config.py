@@ -93,10 +93,13 @@ def _plan(settings: Settings, named: Path | None) -> Iterator[str]:
     yield f"rule packs     {', '.join(packs) or 'none'}"
     yield f"workers        {settings.workers}"
     yield f"rules          {len(settings.classification)} that classify repositories"
-    if not settings.sources:
-        yield "sources        none: nothing is patrolled without --repos"
     for source in settings.sources:
         yield f"source         {source.name}: {_told(source)}"
+    for needed in (lambda: settings.select(None), lambda: settings.lake_dir):
+        try:
+            needed()
+        except UsageError as e:
+            yield f"note           {e.message}: {e.advice}"
 
 
 def _told(entry: SourceSettings) -> str:

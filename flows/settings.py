@@ -214,7 +214,10 @@ def _validated(document: Document, named: Path | None) -> Settings:
 def _overrule(document: Document, key: Key, text: str, types: tuple[Any, ...], outside: str) -> None:
     """Put the text of a variable or an option in the place of what the file says, if anything."""
     place = Place(outside=outside)
-    if found := literal_secret(text):
+    found = literal_secret(text)
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        found = "it is not UTF-8", "Set it to text in UTF-8."
+    if found:
         document.mistakes.append(Mistake(place=place, key=key, what=found[0], remedy=found[1]))
         return
     try:
@@ -249,10 +252,17 @@ def _plain(text: str, types: tuple[Any, ...]) -> object:
             raise ValueError
         return number
     if Path in types and "://" not in text:
-        return str(Path(text).expanduser().absolute())
+        return _whole(text)
     if SecretRef in types and text.startswith("file:"):
-        return "file:" + str(Path(text.removeprefix("file:")).expanduser().absolute())
+        return f"file:{_whole(text.removeprefix('file:'))}"
     return text
+
+
+def _whole(text: str) -> str:
+    try:
+        return str(Path(text).expanduser().absolute())
+    except RuntimeError:  # no such user, which the model tells
+        return text
 
 
 def current() -> Settings:

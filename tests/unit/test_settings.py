@@ -110,6 +110,8 @@ def test_every_setting_of_one_value_has_a_variable() -> None:
     [
         ("WORKERS", "many", "a number is expected"),
         ("WORKERS", "0", "the number must be at least 1"),
+        ("LAKE", "~nobody-of-this-name/x", "there is no such user"),
+        ("KEY_FILE", "caf\udce9", "it is not UTF-8"),
         ("OWN_PACK", "perhaps", "true or false is expected, this is text"),
         ("DISK_RESERVE_GB", "nan", "a number is expected"),
         ("LAKE", "gs://x", "it is no folder and no s3://BUCKET/PREFIX"),
@@ -247,8 +249,16 @@ def test_no_error_of_pydantic_quotes_a_value() -> None:
 def test_the_example_is_right_and_explains_every_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli_config.init(tmp_path / "org.yaml")
     cli_config.check(tmp_path / "org.yaml")
-    assert "source         local: path" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "source         local: path" in told
+    assert "note" not in told
     text = switched_on(EXAMPLE)
+    (tmp_path / "org.yaml").write_text(text)
+    cli_config.check(tmp_path / "org.yaml", lake="s3://bucket/prefix")
+    told = capsys.readouterr().out
+    assert "source         github: github https://github.com/example, signs in with env:GITHUB_TOKEN, also rel" in told
+    assert "note           source 'listed' is of kind manifest, which cannot be patrolled yet" in told
+    assert "note           the lake s3://bucket/prefix is no folder" in told
     for section in (Settings, *(type(s) for s in every_section(loaded(tmp_path, text)))):
         for name in section.model_fields:
             assert re.search(rf"\b{name}:", text), f"{section.__name__}.{name} is not in the example"
