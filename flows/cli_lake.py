@@ -42,7 +42,7 @@ class Format(StrEnum):
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="table, csv or json.")]
 
 
-def _lake_dir(lake: Path | None, config: Path | None) -> Path:
+def _lake_dir(lake: str | None, config: Path | None) -> Path:
     path = load(config, lake=lake).lake_dir
     if not (path / "lake.json").is_file():
         raise LakeError(f"there is no lake in {path}", advice="Run `nightwarden patrol` first, or give --lake.")

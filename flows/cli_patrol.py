@@ -20,7 +20,8 @@ from rich.table import Table
 
 from flows import server as prefect_server
 from flows.interruption import Terminated, told
-from flows.settings import Settings, SourceSettings, activate, load
+from flows.org_models import SourceSettings
+from flows.settings import Settings, activate, load
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.text import one_line
 
@@ -40,8 +41,9 @@ ReposOption = Annotated[
         help="A folder tree of git repositories, or one address (https, http, file) that needs no login. Repeatable.",
     ),
 ]
-LakeOption = Annotated[Path | None, typer.Option("--lake", help="The lake's folder (or NIGHTWARDEN_LAKE).")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file (or NIGHTWARDEN_CONFIG).")]
+# Text, for a path has no two slashes in s3://.
+LakeOption = Annotated[str | None, typer.Option("--lake", help="The lake: a folder or s3://… (or NIGHTWARDEN_LAKE).")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="The org.yaml (or NIGHTWARDEN_CONFIG).")]
 
 
 def patrol(

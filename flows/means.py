@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from flows.settings import Settings, ToolSettings
+from flows.org_models import ToolSettings
+from flows.settings import Settings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import HmacKey, load_if_there, load_or_create, passing
 from tasks.core.origins import PackSource
@@ -54,7 +55,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
     if box.backend == "none" and os.environ.get("NIGHTWARDEN_DEPLOYED") and not settings.allow_no_sandbox:
         raise UsageError(
             f"no sandbox works here: {box.why_not}",
-            advice="Install bubblewrap, or set allow_no_sandbox = true if you accept that tools see this machine.",
+            advice="Install bubblewrap, or set allow_no_sandbox: true if you accept that tools see this machine.",
         )
     key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
     lake = Lake(settings.lake_dir, key.key_id)

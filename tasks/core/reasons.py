@@ -241,8 +241,8 @@ _ALL = (
     Reason(
         code="no_rules",
         meaning="No rule of any pack runs, so the tool was not started: its silence would mean nothing.",
-        remedy="Name a pack in `[[packs]]`, mend those there are (`nightwarden tools packs`), or set "
-        "`own_pack = true`; to do without semgrep set `tools.semgrep.enabled = false`.",
+        remedy="Name a pack in `packs`, mend those there are (`nightwarden tools packs`), or set "
+        "`own_pack: true`; to do without semgrep set `enabled: false` below `tools.semgrep`.",
     ),
     Reason(
         code="pack_stale",

@@ -51,7 +51,7 @@ class Place:
 
     @property
     def config(self) -> Path:
-        return self.root / "nightwarden.toml"
+        return self.root / "org.yaml"
 
     def patrol(self) -> list[str]:
         """What to give to the command line."""
@@ -103,14 +103,14 @@ def place(tmp_path: Path) -> Place:
     Repository(made.org / "calm").commit({"a.tf": b"# 0.0.0.0/0\n"})
     Repository(made.org / "slow").commit({"b.py": b"# misbehave: hang\n"})
     Repository(made.org / "stuck").commit({"c.tf": b"# misbehave: hang\n"})
-    lines = [f'home = "{made.home}"', "workers = 3", "[[sources]]", 'name = "org"', f'path = "{made.org}"']
+    lines = [f"home: {made.home}", "workers: 3", "sources: [{name: org, path: org}]", "tools:"]
     # Semgrep reads the same files as bandit and would be a third that runs at that moment.
-    lines += ["[tools.semgrep]", "enabled = false"]
+    lines += ["  semgrep: {enabled: false}"]
     for tool in ("bandit", "checkov"):
         program = fake_tool(tmp_path / "fake" / tool, tool)
         hanging = program.with_name("python")
         hanging.write_text(hanging.read_text().replace("sleep 1;", f"sleep {made.marker};"))
-        lines += [f"[tools.{tool}]", f'binary = "{program}"']
+        lines += [f"  {tool}: {{binary: {program}}}"]
     made.config.write_text("\n".join(lines))
     return made
 

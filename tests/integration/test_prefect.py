@@ -83,11 +83,8 @@ def test_deployment_run_by_a_worker_equals_the_command_line(
     api: PrefectServer, nights: list[dict[str, Any]], place: Path, org: Path
 ) -> None:
     name = nights[0]["parameters"]["sources"][0]
-    config = place / "nightwarden.toml"
-    config.write_text(
-        f'home = "{place / "deployed"}"\nkey_file = "{place / "home/keys/hmac.key"}"\n'
-        f'[[sources]]\nname = "{name}"\npath = "{org}"\n'
-    )
+    config = place / "org.yaml"
+    config.write_text(f"home: deployed\nkey_file: home/keys/hmac.key\nsources:\n  - name: {name}\n    path: {org}\n")
     done = nightwarden("deploy", cwd=place, **api.environment)
     assert done.returncode == 0, done.stderr
     again = nightwarden("deploy", cwd=place, **api.environment)

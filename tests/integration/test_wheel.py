@@ -52,4 +52,5 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
     )
     told = run(str(tmp_path / "venv/bin/python"), "-c", carried, cwd=empty, **home)
     assert told.split() == ["nightly", "True", "True", str(len(list((ROOT / "tasks/patrol/demo").rglob("*.txt"))))]
+    assert "written" in run(nightwarden, "config", "init", str(tmp_path / "org.yaml"), cwd=empty, **home)
     assert list(empty.iterdir()) == []

@@ -147,5 +147,6 @@ def test_the_readme_names_every_command() -> None:
 def test_every_scanner_is_held_apart_from_the_others() -> None:
     """A new adapter that the contract forgets could import another one."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (apart,) = (c for c in contracts if c["type"] == "independence")
-    assert set(apart["modules"]) == {f"tasks.scanners.{s.name.replace('-', '_')}" for s in SCANNERS}
+    apart = {m for c in contracts if c["type"] == "independence" for m in c["modules"]}
+    scanners = {m for m in apart if m.startswith("tasks.scanners.")}
+    assert scanners == {f"tasks.scanners.{s.name.replace('-', '_')}" for s in SCANNERS}
