@@ -1,0 +1,441 @@
+"""GitHub and GitHub Enterprise, through PyGithub.
+
+Of PyGithub are the requests, the authentication with its JWT, and the pages. Not of it: waiting and redirects
+(``pacing``: its own retry sleeps through a cancellation, its redirect drops the query and knows 301 only), its objects
+of repositories (one that lacks a field asks for it, a request a repository), and its log, which at level DEBUG
+prints answers, and with them the token that an installation is given.
+
+The API is described at https://docs.github.com/en/rest: organisations (``/orgs``), users, repositories
+(``/repos``), app installations (``/apps``), and "Best practices for using the REST API" for its limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import requests
+from github import Auth
+from github.GithubException import GithubException
+from github.PaginatedList import PaginatedList
+from github.Requester import HTTPSRequestsConnectionClass, Requester
+
+from tasks.core.errors import ForgeError
+from tasks.core.origins import AppAuth, ForgeAccess, GitCredential, ListedRepo, Listing
+from tasks.core.ports import Secrets
+from tasks.core.secret_refs import Secret
+from tasks.repos.forges import answers
+from tasks.repos.forges.pacing import USER_AGENT, Patience, Session, Timing, Transport, host_of, origin_of
+
+_PAGE = 100
+_API_VERSION = "2022-11-28"
+#: A token of an installation lives for an hour; one that is handed out lives for at least this long.
+_FRESH_S = 300.0
+#: How often a token that expired before its time is renewed for one listing.
+_RENEWALS = 5
+_PERMISSIONS = re.compile(r"^[a-z_=,; ]{1,200}$")
+_SILENT = logging.Logger("github", logging.CRITICAL + 1)
+
+_T = TypeVar("_T")
+
+
+class _ExpiredError(ForgeError):
+    """Status 401: the token is not, or no longer, valid."""
+
+
+class _Row:
+    """An element of a page as it came. PyGithub makes its elements by this call."""
+
+    def __init__(self, _requester: Requester, _headers: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        self.fields = attributes
+
+
+class _Bearer(Auth.Auth):
+    """Whatever token is valid when a request is made."""
+
+    def __init__(self, supply: Callable[[], Secret]) -> None:
+        self._supply = supply
+
+    @property
+    def token_type(self) -> str:
+        return "Bearer"
+
+    @property
+    def token(self) -> str:
+        return self._supply().reveal()
+
+
+def _requester(session: Session, api_url: str, auth: Auth.Auth | None, timing: Timing) -> Requester:
+    """PyGithub's requester on our session. What is injected into the class of its own is no other requester's."""
+
+    class Https(HTTPSRequestsConnectionClass):
+        scheme = "https"
+
+        def __init__(self, host: str, port: int | None = None, **_options: Any) -> None:
+            self.host, self.protocol = host, self.scheme
+            self.port = port or urlsplit(api_url).port or (443 if self.scheme == "https" else 80)
+            self.session, self.timeout, self.verify = session, int(timing.read_s), True
+
+        def close(self) -> None:
+            """The session outlives a connection."""
+
+    class Http(Https):
+        scheme = "http"
+
+    class Own(Requester):
+        pass
+
+    Own.injectConnectionClasses(Http, Https)  # type: ignore[arg-type]
+    Own.injectLogger(_SILENT)
+    return Own(
+        auth=auth,
+        base_url=api_url,
+        timeout=int(timing.read_s),
+        user_agent=USER_AGENT,
+        per_page=_PAGE,
+        verify=True,
+        retry=None,
+        pool_size=None,
+        api_version=_API_VERSION,
+    )
+
+
+def _asked(
+    requester: Requester, verb: str, path: str, parameters: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    """One request whose answer is an object. Raises ForgeError."""
+    try:
+        _, data = requester.requestJsonAndCheck(verb, path, parameters=dict(parameters or {}))
+    except (GithubException, ValueError, AssertionError):
+        data = None
+    return answers.mapping(data)
+
+
+class _FixedToken:
+    """A token by reference: as it is when the work begins."""
+
+    def __init__(self, access: ForgeAccess, secrets: Secrets) -> None:
+        assert access.token is not None
+        self._ref, self._secrets = access.token, secrets
+        self._token: Secret | None = None
+
+    def current(self) -> Secret:
+        """The token, read once for all pages of a listing."""
+        if self._token is None:
+            self._token = answers.token(self._secrets, self._ref)
+        return self._token
+
+    def anew(self) -> Secret:
+        """The token as it is stored now."""
+        self._token = None
+        return self.current()
+
+    def renew(self) -> bool:
+        """A token that GitHub refuses stays refused."""
+        return False
+
+
+class _InstallationToken:
+    """The token of an app's installation: made from the app's key, renewed before it expires. Thread-safe."""
+
+    def __init__(self, access: ForgeAccess, app: AppAuth, secrets: Secrets, session: Session, timing: Timing) -> None:
+        self._access, self._app, self._secrets = access, app, secrets
+        self._session, self._timing = session, timing
+        self._lock = threading.Lock()
+        self._token: Secret | None = None
+        self._expires = 0.0
+        #: The installation as GitHub describes it, and whether it is for selected repositories only.
+        self.installation: Mapping[str, Any] = {}
+        self.selected = False
+
+    def current(self) -> Secret:
+        """A token that lives for five minutes more. Raises ForgeError, SecretError."""
+        with self._lock:
+            if self._token is None or self._expires - self._timing.now() < _FRESH_S:
+                self._make()
+            assert self._token is not None
+            return self._token
+
+    anew = current
+
+    def renew(self) -> bool:
+        """Forget the token: the next request makes a new one."""
+        with self._lock:
+            self._token = None
+        return True
+
+    def _make(self) -> None:
+        requester = _requester(self._session, self._access.api_url.rstrip("/"), self._signed(), self._timing)
+        if not self.installation:
+            self.installation = self._find(requester)
+        number = answers.identity(self.installation)
+        if self.installation.get("suspended_at"):
+            raise ForgeError(
+                "forge_denied",
+                f"installation {number} of the app {self._app.app_id} is suspended",
+                advice="Unsuspend it in the settings of the organisation, under installed GitHub Apps.",
+            )
+        made = _asked(requester, "POST", f"/app/installations/{number}/access_tokens")
+        value, expires = answers.text(made, "token"), answers.text(made, "expires_at")
+        if value is None or expires is None:
+            raise answers.unexpected("an installation's token has no value or no end")
+        try:
+            self._expires = datetime.fromisoformat(expires).replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            raise answers.unexpected("an installation's token has no end") from None
+        self._token = Secret(value)
+        self.selected = made.get("repository_selection", self.installation.get("repository_selection")) == "selected"
+
+    def _find(self, requester: Requester) -> Mapping[str, Any]:
+        if self._app.installation_id is not None:
+            return _asked(requester, "GET", f"/app/installations/{self._app.installation_id}")
+        kind = "users" if self._access.owner_kind == "user" else "orgs"
+        return _asked(requester, "GET", f"/{kind}/{quote(self._access.owner, safe='')}/installation")
+
+    def _signed(self) -> Auth.AppAuthToken:
+        """What proves for some minutes that we are the app."""
+        key = self._secrets.get(self._app.private_key)
+        jwt = ""
+        # Whatever the library says of a key may quote it.
+        with contextlib.suppress(Exception):
+            jwt = Auth.AppAuth(self._app.app_id, key.reveal() or "-").create_jwt()
+        if not jwt:
+            raise ForgeError(
+                "forge_denied",
+                f"what {self._app.private_key} holds is no private key of a GitHub App",
+                advice="Store the whole PEM file that GitHub gave when the key was made.",
+            )
+        return Auth.AppAuthToken(jwt)
+
+
+class GithubForge:
+    """One organisation's or user's account at GitHub (port ``Forge``)."""
+
+    def __init__(self, access: ForgeAccess, secrets: Secrets, *, patience: Patience, timing: Timing) -> None:
+        self._access = access
+        self._api = access.api_url.rstrip("/")
+        self._web = web_address(self._api)
+        self._scopes: str | None = None
+        self._session = Session(
+            Transport(
+                origin=origin_of(self._api),
+                patience=patience,
+                timing=timing,
+                ca_file=access.ca_file,
+                judge=self._judge,
+            )
+        )
+        self._tokens: _InstallationToken | _FixedToken | None = None
+        if access.app is not None:
+            self._tokens = _InstallationToken(access, access.app, secrets, self._session, timing)
+        elif access.token is not None:
+            self._tokens = _FixedToken(access, secrets)
+        auth = _Bearer(self._tokens.current) if self._tokens is not None else None
+        self._requester = _requester(self._session, self._api, auth, timing)
+        self._lock = threading.Lock()
+
+    def credential(self) -> GitCredential | None:
+        """See the port. GitHub takes any token as the password of ``x-access-token``."""
+        if self._tokens is None:
+            return None
+        return GitCredential(base_url=self._web, username="x-access-token", password=self._tokens.anew())
+
+    def listing(self) -> Listing:
+        """See the port."""
+        with self._lock:
+            if self._tokens is not None:
+                self._tokens.anew()
+            self._scopes = None
+            self._session.transport.moved.clear()
+            return self._listing()
+
+    def _listing(self) -> Listing:
+        kind = "users" if self._access.owner_kind == "user" else "orgs"
+        account = self._renewing(lambda: _asked(self._requester, "GET", f"/{kind}/{self._quoted(self._access.owner)}"))
+        login, number = answers.text(account, "login"), answers.identity(account)
+        if login is None:
+            raise answers.unexpected("an account has no login")
+        app = self._tokens if isinstance(self._tokens, _InstallationToken) else None
+        if app is not None:
+            self._same_account(app, number)
+            rows = self._pages("/installation/repositories", {}, "repositories")
+        elif kind == "orgs":
+            rows = self._pages(f"/orgs/{self._quoted(login)}/repos", {"type": "all", "sort": "created"}, "")
+        elif (own := self._own_account(number)) is not None:
+            account = own
+            rows = self._pages("/user/repos", {"affiliation": "owner", "sort": "created"}, "")
+        else:
+            rows = self._pages(f"/users/{self._quoted(login)}/repos", {"type": "owner", "sort": "created"}, "")
+        cloning = answers.Cloning(self._web)
+        owned = [r for r in rows if str(answers.mapping(r.get("owner")).get("id")) == number]
+        repos, notes = answers.gather(owned, lambda r: _repo(r, cloning))
+        total, total_from = _total(account)
+        moved = self._session.transport.moved
+        return Listing(
+            host=host_of(self._web),
+            repos=repos,
+            total=total,
+            total_from=total_from,
+            selected=app.selected if app is not None else None,
+            notes=(
+                *answers.moves(self._access.owner, login, moved),
+                *notes,
+                *cloning.notes,
+                *self._doubts(account, repos),
+            ),
+        )
+
+    def _pages(self, path: str, parameters: dict[str, Any], list_item: str) -> list[Mapping[str, Any]]:
+        """All elements, oldest first where the API allows it: what is created meanwhile then shifts no page."""
+        if "sort" in parameters:
+            parameters["direction"] = "asc"
+        pages = PaginatedList(_Row, self._requester, path, parameters, list_item=list_item or "items")  # type: ignore[type-var]
+
+        def read() -> list[Mapping[str, Any]]:
+            found: list[Mapping[str, Any]] = []
+            fault = ""
+            try:
+                for row in answers.bounded(pages):
+                    found.append(row.fields)
+            except AssertionError:
+                fault = "a page links to a place outside of the API"
+            except (GithubException, ValueError, TypeError, AttributeError):
+                fault = "a page cannot be read"
+            if fault:
+                raise answers.unexpected(fault)
+            return found
+
+        return self._renewing(read)
+
+    def _renewing(self, ask: Callable[[], _T]) -> _T:
+        """Ask, again with a new token where one has expired meanwhile. PyGithub keeps the pages that it has."""
+        for _ in range(_RENEWALS):
+            try:
+                return ask()
+            except _ExpiredError:
+                if self._tokens is None or not self._tokens.renew():
+                    raise
+        return ask()
+
+    def _own_account(self, number: str) -> Mapping[str, Any] | None:
+        """The account as its own token sees it, if the token is the account's."""
+        if self._tokens is None:
+            return None
+        me = self._renewing(lambda: _asked(self._requester, "GET", "/user"))
+        return me if answers.identity(me) == number else None
+
+    def _same_account(self, app: _InstallationToken, number: str) -> None:
+        account = answers.mapping(app.installation.get("account"))
+        if answers.identity(account) != number:
+            raise ForgeError(
+                "forge_denied",
+                f"installation {answers.identity(app.installation)} is not one of {self._access.owner}",
+                advice="Correct `installation_id`, or leave it out: then the owner's installation is found.",
+            )
+
+    def _doubts(self, account: Mapping[str, Any], repos: tuple[ListedRepo, ...]) -> tuple[str, ...]:
+        """What a token cannot see, as far as GitHub hints at it."""
+        notes = []
+        if self._scopes is not None and "repo" not in re.split(r"[,\s]+", self._scopes):
+            notes.append("the token has no scope `repo`: it sees public repositories only")
+        told = answers.count(account, "public_repos")
+        public = sum(r.visibility == "public" for r in repos)
+        if told is not None and told > public and not isinstance(self._tokens, _InstallationToken):
+            notes.append(f"the account counts {told} public repositories, {public} were listed")
+        return tuple(notes)
+
+    def _judge(self, answer: requests.Response) -> ForgeError | None:
+        headers, who = answer.headers, answers.bearer(self._access)
+        self._scopes = headers.get("X-OAuth-Scopes", self._scopes)
+        sign_on = headers.get("X-GitHub-SSO", "")
+        if sign_on.startswith("required") or (
+            sign_on.startswith("partial-results") and self._access.owner_kind != "user"
+        ):
+            return ForgeError(
+                "forge_denied",
+                f"{who} is not authorised for the organisation's single sign-on",
+                advice="Authorise it: settings of its owner, Developer settings, the token, Configure SSO.",
+            )
+        if answer.status_code == 401:
+            return _ExpiredError(
+                "forge_denied",
+                f"{host_of(self._api)} does not accept {who}: it is wrong, expired or revoked",
+                advice="Make a new one and store it in the same place."
+                if self._access.app is None
+                else "Check the app's id, and that the key is one of this app and the machine's clock is right.",
+            )
+        if answer.status_code == 403:
+            wanted = headers.get("X-Accepted-GitHub-Permissions", "")
+            named = f" (GitHub names: {wanted})" if _PERMISSIONS.match(wanted) else ""
+            return ForgeError(
+                "forge_denied",
+                f"{host_of(self._api)} does not let {who} list {self._access.owner}{named}",
+                advice="It needs: a classic token the scope `repo`, and `read:org` for an organisation; a fine-grained "
+                "token or an app read access to Metadata and Contents of the repositories.",
+            )
+        if answer.status_code == 404:
+            return ForgeError(
+                "forge_denied",
+                f"{host_of(self._api)} shows no {self._access.owner_kind} {self._access.owner} to {who}"
+                + (", or the app is not installed there" if self._access.app is not None else ""),
+                advice="Check the name, whether it was renamed, and whether it is an organisation or a user.",
+            )
+        return None
+
+    @staticmethod
+    def _quoted(name: str) -> str:
+        return quote(name, safe="")
+
+
+def web_address(api_url: str) -> str:
+    """Where people and git go, from the address of the API.
+
+    https://api.github.com has https://github.com, https://api.NAME.ghe.com has https://NAME.ghe.com, and
+    https://HOST/api/v3 of an Enterprise server has https://HOST.
+    """
+    origin = origin_of(api_url)
+    scheme, _, host = origin.partition("://")
+    if urlsplit(api_url).path.strip("/") == "" and host.startswith("api.") and host.count(".") >= 2:
+        return f"{scheme}://{host.removeprefix('api.')}"
+    return origin
+
+
+def _total(account: Mapping[str, Any]) -> tuple[int | None, str]:
+    """How many repositories the account has, by its own numbers.
+
+    Those of private ones are shown to owners only; without them the total is not known. ``owned_private_repos``
+    counts what the account owns; ``total_private_repos``, for a user, what others let it see too.
+    """
+    public = answers.count(account, "public_repos")
+    for name in ("owned_private_repos", "total_private_repos"):
+        private = answers.count(account, name)
+        if public is not None and private is not None:
+            return public + private, f"public_repos + {name}"
+    return None, ""
+
+
+def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
+    """GitHub says of no repository that it is empty; ``size`` is in KiB."""
+    path = answers.slug(row, "full_name")
+    size = answers.count(row, "size")
+    visibility = answers.text(row, "visibility")
+    if visibility is None and isinstance(row.get("private"), bool):
+        visibility = "private" if row["private"] else "public"
+    return ListedRepo(
+        forge_id=answers.identity(row),
+        slug=path,
+        clone_url=cloning.address(answers.text(row, "clone_url"), path),
+        default_branch=answers.text(row, "default_branch"),
+        archived=row.get("archived") is True,
+        fork=row.get("fork") is True,
+        disabled=row.get("disabled") is True,
+        visibility=visibility,
+        topics=answers.texts(row, "topics"),
+        size_mb=size / 1024 if size is not None else None,
+    )
