@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import ssl
 import subprocess
 import threading
@@ -42,6 +41,8 @@ class Answer:
     status: int = 200
     body: object = None
     headers: dict[str, str] = field(default_factory=dict)
+    #: Break the connection off one byte before the announced end of the body.
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,8 @@ def _new_repository(place: Path, files: Mapping[str, bytes]) -> None:
     stream = [f"commit refs/heads/main\ncommitter Ada <ada@example.invalid> {FIRST_DATE} +0000\ndata 3\nnew\n".encode()]
     for name, content in files.items():
         stream.append(f"M 100644 inline {name}\ndata {len(content)}\n".encode() + content + b"\n")
-    run(["git", "-C", str(place), "fast-import", "--quiet"], input=b"".join(stream))
+    # One pack and no loose object: few files to link.
+    run(["git", "-C", str(place), "-c", "fastimport.unpackLimit=1", "fast-import", "--quiet"], input=b"".join(stream))
 
 
 class Loopback:
@@ -256,7 +258,9 @@ class Loopback:
         headers = {"Content-Type": "application/json; charset=utf-8", **answer.headers}
         for name, value in headers.items():
             handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(content)))
+        # A body that ends before its announced length: the connection broke off.
+        handler.close_connection = handler.close_connection or answer.cut
+        handler.send_header("Content-Length", str(len(content) + answer.cut))
         handler.end_headers()
         handler.wfile.write(content)
         handler.wfile.flush()
@@ -277,6 +281,7 @@ class FakeForge(Loopback):
         self.repos: dict[str, FakeRepo] = {}
         self.tokens: dict[str, Grant] = {}
         self._next = 1000
+        self._parts: list[tuple[Path, bool]] = []
 
     @property
     def api_url(self) -> str:
@@ -308,7 +313,7 @@ class FakeForge(Loopback):
             place.parent.mkdir(parents=True, exist_ok=True)
             _new_repository(place, files)
         elif git:
-            shutil.copytree(self._template(), place, copy_function=os.link)
+            self._link_template(place)
         self._next += 1
         repo = FakeRepo(number=self._next, order=self._next, slug=slug, private=private, visible=visible, row=row)
         self.repos[slug] = repo
@@ -338,11 +343,19 @@ class FakeForge(Loopback):
         """Whether the API shows a repository to a token, or to a request without one."""
         return repo.visible and (not repo.private or grant is not None)
 
-    def _template(self) -> Path:
-        place = self.root.parent / f"template-{id(self)}.git"
-        if not place.exists():
-            _new_repository(place, {"README.md": b"a service\n"})
-        return place
+    def _link_template(self, place: Path) -> None:
+        """A copy of one tiny repository whose files are hard links: git replaces files and never writes into them."""
+        template = self.root.parent / f"template-{id(self)}.git"
+        if not self._parts:
+            _new_repository(template, {"README.md": b"a service\n"})
+            found = sorted(template.rglob("*"))
+            self._parts = [(p.relative_to(template), p.is_dir()) for p in found]
+        place.mkdir(parents=True)
+        for part, folder in self._parts:
+            if folder:
+                (place / part).mkdir()
+            else:
+                os.link(template / part, place / part)
 
     def _valid(self, token: str) -> Grant | None:
         grant = self.tokens.get(token)

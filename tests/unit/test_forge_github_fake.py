@@ -175,6 +175,17 @@ def test_an_app_lists_its_installation_and_tells_a_selection(
     assert listing.total == 3
 
 
+def test_without_numbers_of_the_account_an_installation_for_all_tells_the_total(
+    installed: Case, fake: FakeGithub
+) -> None:
+    fake.counts_private = False
+    listing = with_app(installed)
+    assert (listing.total, listing.total_from) == (2, "total_count of the installation")
+    fake.installations[77]["selection"] = "selected"
+    listing = with_app(installed)
+    assert (listing.total, listing.selected) == (None, True)
+
+
 def test_an_apps_token_that_expires_meanwhile_is_renewed_and_the_pages_go_on(installed: Case, fake: FakeGithub) -> None:
     for n in range(210):
         fake.add(f"acme/service-{n:03}", private=True, git=False)
@@ -219,7 +230,9 @@ def test_what_is_wrong_with_an_app_is_said(installed: Case, fake: FakeGithub, ke
     del fake.installations[77]
     assert "not installed" in refused(installed, token=None, app=APP).message
     wrong = AppAuth(app_id=1, private_key=APP.private_key)
+    before = len(fake.seen)
     assert "the app 1" in refused(installed, token=None, app=wrong).message
+    assert len(fake.seen) == before + 1
     installed.secrets.values["env:KEY"] = "-----BEGIN " + keys[0][40:400]
     error = refused(installed, token=None, app=APP)
     assert "env:KEY" in error.message

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.origins import ForgeKind
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import Outcome
 from tasks.lake.schema import TABLES
@@ -144,8 +145,9 @@ def test_the_readme_names_every_command() -> None:
     assert not [n for n in names if n not in readme]
 
 
-def test_every_scanner_is_held_apart_from_the_others() -> None:
+def test_every_adapter_is_held_apart_from_the_others() -> None:
     """A new adapter that the contract forgets could import another one."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (apart,) = (c for c in contracts if c["type"] == "independence")
-    assert set(apart["modules"]) == {f"tasks.scanners.{s.name.replace('-', '_')}" for s in SCANNERS}
+    apart = {m for c in contracts if c["type"] == "independence" for m in c["modules"]}
+    scanners = {f"tasks.scanners.{s.name.replace('-', '_')}" for s in SCANNERS}
+    assert apart == scanners | {f"tasks.repos.forges.{kind}" for kind in ForgeKind}

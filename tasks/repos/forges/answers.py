@@ -15,7 +15,7 @@ from tasks.core.text import one_line
 from tasks.repos.forges.pacing import origin_of
 
 _SLUG = re.compile(r"^(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+(?:/(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+)+$")
-_HEADER_SAFE = re.compile(r"^[\x21-\x7e]+$")
+_VISIBLE = re.compile(r"^[\x21-\x7e]+$")
 #: More than any account has: a forge that links its pages in a circle must not hold a run for ever.
 _MAX_ROWS = 2_000_000
 
@@ -93,9 +93,9 @@ class Cloning:
         own = f"{self._base}/{quote(path)}.git"
         if stated is None:
             return own
-        origin = origin_of(stated)
-        if origin != self._origin:
-            self._elsewhere[origin or "no web address"] = self._elsewhere.get(origin or "no web address", 0) + 1
+        origin = origin_of(stated) or "no web address"
+        if origin != self._origin or not _VISIBLE.match(stated):
+            self._elsewhere[origin] = self._elsewhere.get(origin, 0) + 1
             return own
         return self._origin + urlsplit(stated).path
 
@@ -103,7 +103,7 @@ class Cloning:
     def notes(self) -> tuple[str, ...]:
         """What the operator should know."""
         return tuple(
-            f"{n} clone addresses lead to {origin} instead of {self._origin}; the forge's own address is used"
+            one_line(f"{n} clone addresses lead to {origin} instead of {self._origin}; the forge's own address is used")
             for origin, n in sorted(self._elsewhere.items())
         )
 
@@ -143,7 +143,7 @@ def token(secrets: Secrets, ref: SecretRef) -> Secret:
     ``requests`` quotes a header that it refuses to send, so what would be refused never gets there.
     """
     secret = secrets.get(ref)
-    if not _HEADER_SAFE.match(secret.reveal()):
+    if not _VISIBLE.match(secret.reveal()):
         raise ForgeError(
             "forge_denied",
             f"what {ref} holds is no token: it is empty, or has spaces, line breaks or other characters in it",

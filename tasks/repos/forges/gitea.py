@@ -110,7 +110,10 @@ class GiteaForge:
             if stated.isdecimal():
                 totals.append(int(stated))
             yield from rows
-            more = "next" in answer.links if "Link" in answer.headers else len(rows) == _PAGE
+            if "Link" in answer.headers:
+                more = "next" in answer.links
+            else:
+                more = len(rows) == _PAGE or (bool(totals) and totals[0] > page * _PAGE)
 
     def _judge(self, answer: requests.Response) -> ForgeError | None:
         host, who = host_of(self._url), answers.bearer(self._access)

@@ -11,42 +11,31 @@ The API is described at https://docs.github.com/en/rest: organisations (``/orgs`
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
-from github import Auth
 from github.GithubException import GithubException
 from github.PaginatedList import PaginatedList
-from github.Requester import HTTPSRequestsConnectionClass, Requester
+from github.Requester import Requester
 
 from tasks.core.errors import ForgeError
-from tasks.core.origins import AppAuth, ForgeAccess, GitCredential, ListedRepo, Listing
+from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
-from tasks.core.secret_refs import Secret
 from tasks.repos.forges import answers
-from tasks.repos.forges.pacing import USER_AGENT, Patience, Session, Timing, Transport, host_of, origin_of
+from tasks.repos.forges.github_access import Bearer, ExpiredError, FixedToken, InstallationToken, asked, requester_on
+from tasks.repos.forges.pacing import Patience, Session, Timing, Transport, host_of, origin_of
 
-_PAGE = 100
-_API_VERSION = "2022-11-28"
-#: A token of an installation lives for an hour; one that is handed out lives for at least this long.
-_FRESH_S = 300.0
 #: How often a token that expired before its time is renewed for one listing.
 _RENEWALS = 5
+#: What is created while pages are read comes last and shifts none.
+_OLDEST_FIRST = {"sort": "created", "direction": "asc"}
 _PERMISSIONS = re.compile(r"^[a-z_=,; ]{1,200}$")
-_SILENT = logging.Logger("github", logging.CRITICAL + 1)
 
 _T = TypeVar("_T")
-
-
-class _ExpiredError(ForgeError):
-    """Status 401: the token is not, or no longer, valid."""
 
 
 class _Row:
@@ -54,164 +43,6 @@ class _Row:
 
     def __init__(self, _requester: Requester, _headers: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         self.fields = attributes
-
-
-class _Bearer(Auth.Auth):
-    """Whatever token is valid when a request is made."""
-
-    def __init__(self, supply: Callable[[], Secret]) -> None:
-        self._supply = supply
-
-    @property
-    def token_type(self) -> str:
-        return "Bearer"
-
-    @property
-    def token(self) -> str:
-        return self._supply().reveal()
-
-
-def _requester(session: Session, api_url: str, auth: Auth.Auth | None, timing: Timing) -> Requester:
-    """PyGithub's requester on our session. What is injected into the class of its own is no other requester's."""
-
-    class Https(HTTPSRequestsConnectionClass):
-        scheme = "https"
-
-        def __init__(self, host: str, port: int | None = None, **_options: Any) -> None:
-            self.host, self.protocol = host, self.scheme
-            self.port = port or urlsplit(api_url).port or (443 if self.scheme == "https" else 80)
-            self.session, self.timeout, self.verify = session, int(timing.read_s), True
-
-        def close(self) -> None:
-            """The session outlives a connection."""
-
-    class Http(Https):
-        scheme = "http"
-
-    class Own(Requester):
-        pass
-
-    Own.injectConnectionClasses(Http, Https)  # type: ignore[arg-type]
-    Own.injectLogger(_SILENT)
-    return Own(
-        auth=auth,
-        base_url=api_url,
-        timeout=int(timing.read_s),
-        user_agent=USER_AGENT,
-        per_page=_PAGE,
-        verify=True,
-        retry=None,
-        pool_size=None,
-        api_version=_API_VERSION,
-    )
-
-
-def _asked(
-    requester: Requester, verb: str, path: str, parameters: Mapping[str, Any] | None = None
-) -> Mapping[str, Any]:
-    """One request whose answer is an object. Raises ForgeError."""
-    try:
-        _, data = requester.requestJsonAndCheck(verb, path, parameters=dict(parameters or {}))
-    except (GithubException, ValueError, AssertionError):
-        data = None
-    return answers.mapping(data)
-
-
-class _FixedToken:
-    """A token by reference: as it is when the work begins."""
-
-    def __init__(self, access: ForgeAccess, secrets: Secrets) -> None:
-        assert access.token is not None
-        self._ref, self._secrets = access.token, secrets
-        self._token: Secret | None = None
-
-    def current(self) -> Secret:
-        """The token, read once for all pages of a listing."""
-        if self._token is None:
-            self._token = answers.token(self._secrets, self._ref)
-        return self._token
-
-    def anew(self) -> Secret:
-        """The token as it is stored now."""
-        self._token = None
-        return self.current()
-
-    def renew(self) -> bool:
-        """A token that GitHub refuses stays refused."""
-        return False
-
-
-class _InstallationToken:
-    """The token of an app's installation: made from the app's key, renewed before it expires. Thread-safe."""
-
-    def __init__(self, access: ForgeAccess, app: AppAuth, secrets: Secrets, session: Session, timing: Timing) -> None:
-        self._access, self._app, self._secrets = access, app, secrets
-        self._session, self._timing = session, timing
-        self._lock = threading.Lock()
-        self._token: Secret | None = None
-        self._expires = 0.0
-        #: The installation as GitHub describes it, and whether it is for selected repositories only.
-        self.installation: Mapping[str, Any] = {}
-        self.selected = False
-
-    def current(self) -> Secret:
-        """A token that lives for five minutes more. Raises ForgeError, SecretError."""
-        with self._lock:
-            if self._token is None or self._expires - self._timing.now() < _FRESH_S:
-                self._make()
-            assert self._token is not None
-            return self._token
-
-    anew = current
-
-    def renew(self) -> bool:
-        """Forget the token: the next request makes a new one."""
-        with self._lock:
-            self._token = None
-        return True
-
-    def _make(self) -> None:
-        requester = _requester(self._session, self._access.api_url.rstrip("/"), self._signed(), self._timing)
-        if not self.installation:
-            self.installation = self._find(requester)
-        number = answers.identity(self.installation)
-        if self.installation.get("suspended_at"):
-            raise ForgeError(
-                "forge_denied",
-                f"installation {number} of the app {self._app.app_id} is suspended",
-                advice="Unsuspend it in the settings of the organisation, under installed GitHub Apps.",
-            )
-        made = _asked(requester, "POST", f"/app/installations/{number}/access_tokens")
-        value, expires = answers.text(made, "token"), answers.text(made, "expires_at")
-        if value is None or expires is None:
-            raise answers.unexpected("an installation's token has no value or no end")
-        try:
-            self._expires = datetime.fromisoformat(expires).replace(tzinfo=UTC).timestamp()
-        except ValueError:
-            raise answers.unexpected("an installation's token has no end") from None
-        self._token = Secret(value)
-        self.selected = made.get("repository_selection", self.installation.get("repository_selection")) == "selected"
-
-    def _find(self, requester: Requester) -> Mapping[str, Any]:
-        if self._app.installation_id is not None:
-            return _asked(requester, "GET", f"/app/installations/{self._app.installation_id}")
-        kind = "users" if self._access.owner_kind == "user" else "orgs"
-        return _asked(requester, "GET", f"/{kind}/{quote(self._access.owner, safe='')}/installation")
-
-    def _signed(self) -> Auth.AppAuthToken:
-        """What proves for some minutes that we are the app."""
-        key = self._secrets.get(self._app.private_key)
-        jwt = ""
-        # Whatever the library says of a key may quote it.
-        with contextlib.suppress(Exception):
-            jwt = Auth.AppAuth(self._app.app_id, key.reveal() or "-").create_jwt()
-        if not jwt:
-            raise ForgeError(
-                "forge_denied",
-                f"what {self._app.private_key} holds is no private key of a GitHub App",
-                advice="Store the whole PEM file that GitHub gave when the key was made.",
-            )
-        return Auth.AppAuthToken(jwt)
 
 
 class GithubForge:
@@ -231,13 +62,13 @@ class GithubForge:
                 judge=self._judge,
             )
         )
-        self._tokens: _InstallationToken | _FixedToken | None = None
+        self._tokens: InstallationToken | FixedToken | None = None
         if access.app is not None:
-            self._tokens = _InstallationToken(access, access.app, secrets, self._session, timing)
+            self._tokens = InstallationToken(access, access.app, secrets, self._session, timing)
         elif access.token is not None:
-            self._tokens = _FixedToken(access, secrets)
-        auth = _Bearer(self._tokens.current) if self._tokens is not None else None
-        self._requester = _requester(self._session, self._api, auth, timing)
+            self._tokens = FixedToken(access, secrets)
+        auth = Bearer(self._tokens.current) if self._tokens is not None else None
+        self._requester = requester_on(self._session, self._api, auth, timing)
         self._lock = threading.Lock()
 
     def credential(self) -> GitCredential | None:
@@ -257,25 +88,28 @@ class GithubForge:
 
     def _listing(self) -> Listing:
         kind = "users" if self._access.owner_kind == "user" else "orgs"
-        account = self._renewing(lambda: _asked(self._requester, "GET", f"/{kind}/{self._quoted(self._access.owner)}"))
+        account = self._renewing(lambda: asked(self._requester, "GET", f"/{kind}/{self._quoted(self._access.owner)}"))
         login, number = answers.text(account, "login"), answers.identity(account)
         if login is None:
             raise answers.unexpected("an account has no login")
-        app = self._tokens if isinstance(self._tokens, _InstallationToken) else None
+        app = self._tokens if isinstance(self._tokens, InstallationToken) else None
+        installed: int | None = None
         if app is not None:
             self._same_account(app, number)
-            rows = self._pages("/installation/repositories", {}, "repositories")
+            rows, installed = self._pages("/installation/repositories", {}, list_item="repositories")
         elif kind == "orgs":
-            rows = self._pages(f"/orgs/{self._quoted(login)}/repos", {"type": "all", "sort": "created"}, "")
+            rows, _ = self._pages(f"/orgs/{self._quoted(login)}/repos", {"type": "all", **_OLDEST_FIRST})
         elif (own := self._own_account(number)) is not None:
             account = own
-            rows = self._pages("/user/repos", {"affiliation": "owner", "sort": "created"}, "")
+            rows, _ = self._pages("/user/repos", {"affiliation": "owner", **_OLDEST_FIRST})
         else:
-            rows = self._pages(f"/users/{self._quoted(login)}/repos", {"type": "owner", "sort": "created"}, "")
+            rows, _ = self._pages(f"/users/{self._quoted(login)}/repos", {"type": "owner", **_OLDEST_FIRST})
         cloning = answers.Cloning(self._web)
         owned = [r for r in rows if str(answers.mapping(r.get("owner")).get("id")) == number]
         repos, notes = answers.gather(owned, lambda r: _repo(r, cloning))
         total, total_from = _total(account)
+        if total is None and app is not None and not app.selected and installed is not None:
+            total, total_from = installed, "total_count of the installation"
         moved = self._session.transport.moved
         return Listing(
             host=host_of(self._web),
@@ -291,25 +125,28 @@ class GithubForge:
             ),
         )
 
-    def _pages(self, path: str, parameters: dict[str, Any], list_item: str) -> list[Mapping[str, Any]]:
-        """All elements, oldest first where the API allows it: what is created meanwhile then shifts no page."""
-        if "sort" in parameters:
-            parameters["direction"] = "asc"
-        pages = PaginatedList(_Row, self._requester, path, parameters, list_item=list_item or "items")  # type: ignore[type-var]
+    def _pages(
+        self, path: str, parameters: dict[str, str], *, list_item: str = "items"
+    ) -> tuple[list[Mapping[str, Any]], int | None]:
+        """All elements, and the number of them where the pages themselves tell it (those that are objects do)."""
+        pages = PaginatedList(_Row, self._requester, path, dict(parameters), list_item=list_item)  # type: ignore[type-var]
 
-        def read() -> list[Mapping[str, Any]]:
+        def read() -> tuple[list[Mapping[str, Any]], int | None]:
             found: list[Mapping[str, Any]] = []
+            told: int | None = None
             fault = ""
             try:
                 for row in answers.bounded(pages):
                     found.append(row.fields)
+                if list_item != "items":
+                    told = pages.totalCount
             except AssertionError:
                 fault = "a page links to a place outside of the API"
-            except (GithubException, ValueError, TypeError, AttributeError):
+            except (GithubException, ValueError, TypeError, LookupError, AttributeError):
                 fault = "a page cannot be read"
             if fault:
                 raise answers.unexpected(fault)
-            return found
+            return found, told
 
         return self._renewing(read)
 
@@ -318,7 +155,7 @@ class GithubForge:
         for _ in range(_RENEWALS):
             try:
                 return ask()
-            except _ExpiredError:
+            except ExpiredError:
                 if self._tokens is None or not self._tokens.renew():
                     raise
         return ask()
@@ -327,10 +164,10 @@ class GithubForge:
         """The account as its own token sees it, if the token is the account's."""
         if self._tokens is None:
             return None
-        me = self._renewing(lambda: _asked(self._requester, "GET", "/user"))
+        me = self._renewing(lambda: asked(self._requester, "GET", "/user"))
         return me if answers.identity(me) == number else None
 
-    def _same_account(self, app: _InstallationToken, number: str) -> None:
+    def _same_account(self, app: InstallationToken, number: str) -> None:
         account = answers.mapping(app.installation.get("account"))
         if answers.identity(account) != number:
             raise ForgeError(
@@ -346,7 +183,7 @@ class GithubForge:
             notes.append("the token has no scope `repo`: it sees public repositories only")
         told = answers.count(account, "public_repos")
         public = sum(r.visibility == "public" for r in repos)
-        if told is not None and told > public and not isinstance(self._tokens, _InstallationToken):
+        if told is not None and told > public and not isinstance(self._tokens, InstallationToken):
             notes.append(f"the account counts {told} public repositories, {public} were listed")
         return tuple(notes)
 
@@ -363,7 +200,7 @@ class GithubForge:
                 advice="Authorise it: settings of its owner, Developer settings, the token, Configure SSO.",
             )
         if answer.status_code == 401:
-            return _ExpiredError(
+            return ExpiredError(
                 "forge_denied",
                 f"{host_of(self._api)} does not accept {who}: it is wrong, expired or revoked",
                 advice="Make a new one and store it in the same place."

@@ -60,7 +60,7 @@ class GitlabForge:
             fault = ""
             try:
                 return self._listing(client)
-            except (GitlabError, ValueError, TypeError, AttributeError):
+            except (GitlabError, ValueError, TypeError, LookupError, AttributeError):
                 fault = "a page cannot be read"
             except RecursionError:
                 fault = "its pages have no end"

@@ -233,7 +233,8 @@ class Transport(HTTPAdapter):
         error = self._judge(answer)
         if error is not None:
             raise error
-        if answer.status_code >= 400:
+        if answer.status_code not in (200, 201):
+            # A 202 too: PyGithub would sleep and ask again.
             raise _unreachable(self._host, f"answered with status {answer.status_code}")
         if "json" not in answer.headers.get("Content-Type", ""):
             raise ForgeError(
