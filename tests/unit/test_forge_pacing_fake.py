@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tasks.core.errors import ForgeError
+from tasks.core.errors import ForgeError, ScanGapError
 from tasks.core.origins import ForgeKind
+from tasks.core.types import Repo
 from tasks.repos.forges.pacing import host_of, limit_wait_s, origin_of
+from tasks.repos.mirrors import Mirrors
 from tests.forges.cases import CANARY, Case, running
 from tests.forges.gitea import FakeGitea
 from tests.forges.github import FakeGithub
@@ -186,3 +188,17 @@ def test_fakes_record_what_was_shown_and_count_a_tokens_calls(tmp_path: Path) ->
         assert got == [200, 200, 401]
         assert requests.get(url, headers={"Authorization": f"token {CANARY}"}, timeout=10).status_code == 401
         assert fake.credentials == {"t", CANARY}
+
+
+def test_mirrors_of_a_fake_want_its_credential_for_what_is_private(tmp_path: Path, mirrors: Mirrors) -> None:
+    with FakeGithub(tmp_path) as fake:
+        fake.add("acme/open", files={"a.txt": b"one\n"})
+        fake.add("acme/closed", private=True)
+
+        def repo(slug: str) -> Repo:
+            return Repo(repo_id=f"{fake.host}/{slug}", slug=slug, url=fake.clone_url(slug), source="test")
+
+        assert mirrors.refresh(repo("acme/open")).fetched
+        with pytest.raises(ScanGapError) as error:
+            mirrors.refresh(repo("acme/closed"))
+        assert error.value.reason_code == "fetch"
