@@ -26,7 +26,7 @@ from tasks.repos.mirrors import Mirrors
 from tests.forges.cases import CANARY, Case, running
 from tests.forges.gitea import FakeGitea
 from tests.forges.github import FakeGithub
-from tests.forges.server import Answer
+from tests.forges.server import Answer, limited
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -84,6 +84,15 @@ def test_how_long_a_limit_asks_to_wait(
     answer.headers.update(headers)
     answer._content = body
     assert limit_wait_s(answer, 1000.0, again=0) == expected
+
+
+def test_a_reset_that_is_always_past_is_asked_for_ever_more_slowly(case: Case) -> None:
+    """The clock of the forge may be an hour behind ours."""
+    case.fake.faults.inject(limited(reset=case.clock.now() - 3600), times=99)
+    with pytest.raises(ForgeError) as error:
+        case.open(patience_s=100).listing()
+    assert error.value.reason_code == "forge_limited"
+    assert len(case.fake.seen) == 7
 
 
 # -- TLS and proxies ------------------------------------------------------------------------------------------

@@ -213,7 +213,11 @@ def test_moves_within_the_forge_are_followed_with_the_query(case: Case) -> None:
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_token_never_goes_to_another_host(case: Case, status: int) -> None:
     with Loopback() as other:
-        for target in (f"{other.web_url}/api/v3/orgs/acme", f"http://localhost:{case.fake.host.split(':')[1]}/x"):
+        for target in (
+            f"{other.web_url}/api/v3/orgs/acme",
+            f"http://localhost:{case.fake.host.split(':')[1]}/x",
+            "http://[::1",
+        ):
             case.fake.faults.inject(redirect(target, status))
             error = refused(case)
             assert error.reason_code == "forge_unreachable"
@@ -225,6 +229,7 @@ def test_a_token_never_goes_to_another_host(case: Case, status: int) -> None:
 def test_a_redirect_in_a_circle_ends(case: Case) -> None:
     case.fake.faults.inject(lambda call: redirect(case.fake.web_url + call.path), times=99)
     assert refused(case).reason_code == "forge_unreachable"
+    assert len(case.fake.seen) == 6
 
 
 def test_a_next_page_on_another_host_is_not_asked(case: Case) -> None:

@@ -173,21 +173,21 @@ class Transport(HTTPAdapter):
             said = "could not be reached through the proxy of the environment"
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
             said = "did not answer in time"
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError):
             said = "could not be reached, or broke the connection off"
         except OSError:
             unusable = True
         if insecure:
             raise ForgeError(
                 "forge_unreachable",
-                f"{self._host} does not prove to be the host it should be: its certificate is not trusted",
-                advice="Name the certificate authority of the forge as `ca_file`.",
+                f"no secure connection to {self._host}: its certificate is not trusted, or it speaks no TLS",
+                advice="Name the certificate authority of the forge, in PEM form, as `ca_file`.",
             )
         if unusable:
             raise ForgeError(
                 "forge_unreachable",
                 f"the certificate authority for {self._host} cannot be read",
-                advice="Check that `ca_file` names a file of certificates in PEM form.",
+                advice="Check that `ca_file`, or REQUESTS_CA_BUNDLE of the environment, names a file of certificates.",
             )
         return said or answer
 
@@ -221,7 +221,10 @@ class Transport(HTTPAdapter):
         location = answer.headers.get("Location", "")
         if request.method not in ("GET", "HEAD") or not location or hops > _MAX_HOPS:
             raise _unreachable(self._host, "redirects without an end, or a request that changes something")
-        target = urljoin(request.url or "", location)
+        try:
+            target = urljoin(request.url or "", location)
+        except ValueError:
+            target = ""
         self._only_to_the_forge(target, "a redirect")
         if answer.status_code in _MOVED:
             self.moved.append((urlsplit(request.url or "").path, urlsplit(target).path))
@@ -284,23 +287,25 @@ def host_of(url: str) -> str:
 def limit_wait_s(answer: requests.Response, now: float, *, again: int) -> float | None:
     """Seconds that a limit asks to wait; None if the answer speaks of none. ``again`` counts limits in a row.
 
-    Retry-After is of RFC 9110; X-RateLimit-* of GitHub, RateLimit-Reset of GitLab, both in seconds since 1970.
+    Retry-After is of RFC 9110; X-RateLimit-* of GitHub, RateLimit-Reset of GitLab, both in seconds since 1970. What
+    asks for no time comes again no faster than every 1, 2, 4, … seconds: clocks differ.
     """
+    least = float(2**again)
     if answer.status_code not in (403, 429):
         return None
     headers = answer.headers
     after = _retry_after_s(headers.get("Retry-After", ""), now)
     if after is not None:
-        return max(after, 1.0)
+        return max(after, least)
     if answer.status_code == 429 or headers.get("X-RateLimit-Remaining") == "0":
         for name in ("X-RateLimit-Reset", "RateLimit-Reset"):
             value = headers.get(name, "").strip()
             if _WHOLE.match(value):
                 # A second more: it is not said when in that second.
-                return max(int(value) - now, 0.0) + 1.0
+                return max(int(value) - now + 1.0, least)
     elif not _LIMIT_WORDS.search(answer.content):
         return None
-    return float(_UNSAID_S * 2**again)
+    return _UNSAID_S * least
 
 
 def _retry_after_s(value: str, now: float) -> float | None:
