@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,13 @@ def test_an_apps_token_is_renewed_before_it_expires(installed: Case, fake: FakeG
     installed.clock.time += 2
     assert forge.credential().password.reveal() == "ghs_canary0002"  # type: ignore[union-attr]
     assert fake.minted == 2
+
+
+def test_threads_share_one_token(installed: Case, fake: FakeGithub) -> None:
+    forge = installed.open(token=None, app=APP)
+    with ThreadPoolExecutor(8) as pool:
+        shown = {c.password.reveal() for c in pool.map(lambda _: forge.credential(), range(24)) if c is not None}
+    assert (shown, fake.minted) == ({"ghs_canary0001"}, 1)
 
 
 def test_a_long_wait_for_a_limit_outlives_the_token(installed: Case, fake: FakeGithub) -> None:
