@@ -164,11 +164,12 @@ def test_a_proxy_of_the_environment_is_used(
 
 
 def test_an_answer_without_an_end_is_cut_off(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.repos.forges.pacing._MAX_ANSWER_BYTES", 1000)
-    case.fake.faults.inject(Answer(body=[0] * 1000), times=9)
+    monkeypatch.setattr("tasks.repos.forges.pacing._MAX_ANSWER_BYTES", 2 * 1024**2)
+    case.fake.faults.inject(Answer(body={"id": 5, "name": "acme", "pad": "x" * 3 * 1024**2}))
     with pytest.raises(ForgeError) as error:
         case.open().listing()
-    assert error.value.reason_code == "forge_unreachable"
+    assert error.value.reason_code == "forge_unreachable" and "more than 2 MiB" in error.value.message
+    assert len(case.fake.seen) == 1
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again(case: Case) -> None:

@@ -199,7 +199,10 @@ class Transport(HTTPAdapter):
         while part := answer.raw.read1(1 << 16, decode_content=True):
             size += len(part)
             self._patience.check()
-            if size > _MAX_ANSWER_BYTES or time.monotonic() > end:
+            if size > _MAX_ANSWER_BYTES:
+                answer.close()
+                raise _unreachable(self._host, f"answers a request with more than {_MAX_ANSWER_BYTES // 1024**2} MiB")
+            if time.monotonic() > end:
                 answer.close()
                 raise requests.exceptions.Timeout
             parts.append(part)
