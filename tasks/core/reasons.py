@@ -76,6 +76,24 @@ _ALL = (
         remedy="Check the folder or the address and the rights of the account, or remove the source.",
     ),
     Reason(
+        code="forge_unreachable",
+        meaning="A forge could not be asked for its repositories: no connection, errors of its own, or an address that "
+        "is no API. Which repositories it has is not known; those of the last run stay expected.",
+        remedy="Check the address, `ca_file`, the network and the proxy; the detail says what was seen.",
+    ),
+    Reason(
+        code="forge_denied",
+        meaning="A forge refused the token or app, or does not know the account under that name. Nothing was listed; "
+        "the repositories of the last run stay expected.",
+        remedy="Renew the credential or give it the permission that the detail names; check the account's name.",
+    ),
+    Reason(
+        code="forge_limited",
+        meaning="A forge limits requests, for longer than the run may wait. Nothing was listed; the repositories of "
+        "the last run stay expected.",
+        remedy="Run again after the time that the detail says, or give a credential with a higher limit.",
+    ),
+    Reason(
         code="not_found",
         meaning="The last run knew this repository; discovery no longer finds it. Its findings stay open.",
         remedy="Restore it or the right to see it; if it is gone on purpose, name it in `filters.exclude`.",
