@@ -26,8 +26,10 @@ from tasks.core.types import Limits, ToolHome
 from tasks.lake.lake import Lake
 from tasks.patrol.rule_sources import fetch_packs, load_packs
 from tasks.patrol.session import Means
+from tasks.repos.forges import open_forge
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
+from tasks.repos.remotes import Remotes
 from tasks.scanners import SCANNERS
 from tasks.scanners.limited import with_limits
 from tasks.scanners.rule_packs import OWN_PACK, own_pack
@@ -71,7 +73,24 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
         memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
         git = Git(runner, timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
-        mirrors = Mirrors(settings.home / "mirrors", git)
+        sources = tuple(s.source() for s in settings.sources)
+        secrets = settings.secrets()
+        forges = {
+            s.name: open_forge(
+                s.forge,
+                secrets,
+                patience_s=settings.forge_patience_minutes * 60,
+                cancelled=lambda: runner.cancelled,
+            )
+            for s in sources
+            if s.forge is not None
+        }
+        mirrors = Mirrors(
+            settings.home / "mirrors",
+            git,
+            access=Remotes(sources, forges, secrets).access,
+            per_host=settings.connections_per_host,
+        )
         tools, packs_dir = tool_homes(settings, runner), settings.packs_dir
         prepared = None
         if _used(settings, asked):
@@ -96,6 +115,8 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
             without_rules={SEMGREP.name: why} if (why := without_rules(settings, prepared)) else {},
             upgrade_s=settings.upgrade_minutes * 60,
+            forges=forges,
+            classification=settings.rules(),
         )
 
 

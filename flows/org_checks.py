@@ -87,6 +87,8 @@ def _source(key: Key, source: Mapping[str, Any]) -> Iterator[Fault]:
     if len(given) == 1 and "token" in source and given[0] not in ("url", "manifest"):
         where = f"Write it as {given[0]}.token." if given[0] in _FORGES else "Remove it: a folder needs none."
         yield (*key, "token"), f"a {given[0]} source has no token of its own", where
+    if "expected" in source and not set(given) & set(_FORGES):
+        yield (*key, "expected"), "it is for the account of a forge", "Remove it, or name the file as `manifest`."
     if given == ["path"] and "ca_file" in source:
         yield (*key, "ca_file"), "a folder is not asked over TLS", "Remove it."
 

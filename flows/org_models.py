@@ -169,6 +169,9 @@ class SourceSettings(Section):
     github: GitHubSettings | None = Field(None, description="An organisation or a user of GitHub.")
     gitlab: GitLabSettings | None = Field(None, description="A group of GitLab.")
     gitea: GiteaSettings | None = Field(None, description="An organisation or a user of Gitea.")
+    expected: Folder | None = Field(
+        None, description="For a forge: a manifest of what the account should hold; what is not listed is reported."
+    )
     token: Reference | None = Field(None, description="For `url` and `manifest`: a reference to git's token.")
     ca_file: Folder | None = Field(None, description="Certificates (PEM) that the server's is checked against.")
     filters: FilterSettings = Field(default_factory=FilterSettings, description="Which repositories are patrolled.")
@@ -190,7 +193,7 @@ class SourceSettings(Section):
             access = account.access()
             if self.ca_file is not None:
                 access = replace(access, ca_file=self.ca_file)
-            return Source(name=self.name, location=account.web_url(), forge=access, **more)
+            return Source(name=self.name, location=account.web_url(), forge=access, manifest=self.expected, **more)
         place = self.path or self.manifest
         return Source(
             name=self.name,

@@ -116,7 +116,7 @@ class Settings(Section):
                 "there is no source to patrol",
                 advice="Give --repos DIR, or --config FILE with an entry of `sources`.",
             )
-        return _known_to_discovery(tuple(by_name[n].source() for n in (names or by_name)))
+        return tuple(by_name[n].source() for n in (names or by_name))
 
     def rules(self) -> tuple[Classification, ...]:
         """What says what a repository is worth, the first rule first."""
@@ -130,18 +130,6 @@ class Settings(Section):
             self.vault.access() if self.vault is not None else None,
             self.aws.access() if self.aws is not None else None,
         )
-
-
-def _known_to_discovery(sources: tuple[Source, ...]) -> tuple[Source, ...]:
-    """Refuse what discovery would take for a folder. To be removed with the discovery of forges and manifests."""
-    for source in sources:
-        if source.forge is not None or source.manifest is not None:
-            kind = source.forge.kind if source.forge is not None else "manifest"
-            raise UsageError(
-                f"source {source.name!r} is of kind {kind}, which cannot be patrolled yet",
-                advice="Its settings are right. Patrol other sources with --source NAME.",
-            )
-    return sources
 
 
 #: A name that was there before the others; NIGHTWARDEN_TOOLS_HOME beats it.

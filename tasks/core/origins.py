@@ -146,6 +146,14 @@ class GitCredential:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteAccess:
+    """How git goes to one remote: what it shows, and the certificates (PEM) that the server's is checked against."""
+
+    credential: GitCredential | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OddTag:
     """What a tag names that names no commit, all annotations peeled off: ``kind`` is ``blob`` or ``tree``."""
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.core.errors import ScanGapError
-from tasks.core.origins import GitCredential
+from tasks.core.origins import GitCredential, RemoteAccess
 from tasks.core.process import ProcessRunner, Sink
 from tasks.core.text import one_line
 from tasks.core.types import Command, Completed, Mount
@@ -56,6 +56,7 @@ _CONFIG = """\
 [diff]
 \tnoprefix = false
 """
+_CA_FILE = "/etc/nightwarden.ca.pem"
 _ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
@@ -129,7 +130,7 @@ class Git:
         writable: bool = False,
         mounts: tuple[Mount, ...] = (),
         network: bool = False,
-        credential: GitCredential | None = None,
+        access: RemoteAccess | None = None,
         stdin: bytes | None = None,
         sink: Sink | None = None,
         timeout_s: float | None = None,
@@ -137,21 +138,26 @@ class Git:
     ) -> Completed:
         """Run ``git --git-dir=MIRROR ARGS``; the mirror is read-only unless ``writable``. Judges nothing.
 
-        ``credential`` is shown to its own host only; no redirect is followed with it.
+        The credential of ``access`` is shown to its own host only; no redirect is followed with it.
         """
+        access = access or RemoteAccess()
         visible = (Mount(source=self._config, inside="/etc/nightwarden.gitconfig"), *mounts)
         prefix: tuple[str, ...] = (self._binary,)
         if mirror is not None:
             visible = (*visible, Mount(source=mirror, writable=writable))
             prefix = (self._binary, f"--git-dir={mirror}")
         sandboxed = self._runner.sandbox.backend != "none"
+        trusted: dict[str, str] = {}
+        if access.ca_file is not None:
+            visible = (*visible, Mount(source=access.ca_file, inside=_CA_FILE))
+            trusted["GIT_SSL_CAINFO"] = _CA_FILE if sandboxed else str(access.ca_file)
         config = "/etc/nightwarden.gitconfig" if sandboxed else str(self._config)
         return self._runner.run(
             Command(
                 argv=(*prefix, *args),
                 timeout_s=timeout_s or self._timeout_s,
                 stdout_bytes=stdout_bytes,
-                env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config, **_shown(credential)},
+                env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config, **trusted, **_shown(access.credential)},
                 mounts=visible,
                 network=network,
                 stdin=stdin,
@@ -167,7 +173,7 @@ class Git:
         writable: bool = False,
         mounts: tuple[Mount, ...] = (),
         network: bool = False,
-        credential: GitCredential | None = None,
+        access: RemoteAccess | None = None,
         stdin: bytes | None = None,
         sink: Sink | None = None,
         timeout_s: float | None = None,
@@ -179,7 +185,7 @@ class Git:
             writable=writable,
             mounts=mounts,
             network=network,
-            credential=credential,
+            access=access,
             stdin=stdin,
             sink=sink,
             timeout_s=timeout_s,

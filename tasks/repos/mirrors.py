@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tasks.core.errors import ForgeError, ScanGapError, SecretError
-from tasks.core.origins import GitCredential, Mirror, OddTag
+from tasks.core.origins import Mirror, OddTag, RemoteAccess
 from tasks.core.types import Completed, Mount, Repo
 from tasks.repos.discovery import is_address
 from tasks.repos.git import PROTOCOLS, ConnectionGapError, Git, failure
@@ -39,14 +39,14 @@ _FALLBACK_HEADS = ("refs/heads/main", "refs/heads/master")
 _RETRY_AFTER_S = (1.0, 4.0)
 #: A host that failed so often in a row is not waited for any more: thousands of repositories lie behind it.
 _PATIENCE = 5
-#: What a repository's host is shown, if anything. May raise ForgeError or SecretError.
-Credentials = Callable[[Repo], GitCredential | None]
+#: How git goes to a repository's remote. May raise ForgeError or SecretError.
+Access = Callable[[Repo], RemoteAccess]
 
 
 class Mirrors:
     """The mirrors below one folder. Thread-safe; a lock a mirror keeps two processes apart.
 
-    ``credential`` is asked before each call over the network; at most ``per_host`` of them go to one host at a time.
+    ``access`` is asked before each call over the network; at most ``per_host`` of them go to one host at a time.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Mirrors:
         root: Path,
         git: Git,
         *,
-        credential: Credentials = lambda _repo: None,
+        access: Access = lambda _repo: RemoteAccess(),
         per_host: int = 8,
         pause: Callable[[float], None] | None = None,
     ) -> None:
         self._root = root
         self._git = git
-        self._credential = credential
+        self._access = access
         self._per_host = per_host
         self._pause = pause or git.pause
         self._hosts: dict[str, threading.BoundedSemaphore] = {}
@@ -133,7 +133,7 @@ class Mirrors:
 
     # -- the remote -------------------------------------------------------------------------------------
 
-    def _over(self, repo: Repo, network: bool, call: Callable[[GitCredential | None], Completed]) -> Completed:
+    def _over(self, repo: Repo, network: bool, call: Callable[[RemoteAccess | None], Completed]) -> Completed:
         """Make a call of git to the remote: a few at a time a host, again after a pause where the connection failed.
 
         Raises ScanGapError when it does not end with 0, ``fetch`` where the credential cannot be had.
@@ -145,11 +145,11 @@ class Mirrors:
             turn = self._hosts.setdefault(host, threading.BoundedSemaphore(self._per_host))
         for pause_s in (*_RETRY_AFTER_S, None):
             try:
-                credential = self._credential(repo)
+                access = self._access(repo)
             except (ForgeError, SecretError) as e:
                 raise ScanGapError("fetch", e.message, advice=e.advice) from e
             with turn:
-                done = call(credential)
+                done = call(access)
             try:
                 ended = _ended_well(done, network=True)
             except ConnectionGapError:
@@ -169,7 +169,7 @@ class Mirrors:
         """(branch that HEAD names, object of every head and tag) as the remote tells."""
         address, mounts, network = _access(repo)
         listing = ["ls-remote", "--symref", *_serving(address), "--", address, "HEAD", "refs/heads/*", "refs/tags/*"]
-        done = self._over(repo, network, lambda c: self._git.run(listing, mounts=mounts, network=network, credential=c))
+        done = self._over(repo, network, lambda a: self._git.run(listing, mounts=mounts, network=network, access=a))
         head: str | None = None
         refs: dict[str, str] = {}
         for line in done.stdout.decode("utf-8", "surrogateescape").split("\n"):
@@ -235,7 +235,7 @@ class Mirrors:
         self._over(
             repo,
             network,
-            lambda c: self._git.run(fetch, mirror=git_dir, writable=True, mounts=mounts, network=network, credential=c),
+            lambda a: self._git.run(fetch, mirror=git_dir, writable=True, mounts=mounts, network=network, access=a),
         )
         # A local transport trusts the other side: walk what the refs reach, so that a missing object is seen now.
         self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)

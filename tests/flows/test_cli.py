@@ -72,7 +72,6 @@ def test_errors_say_what_to_do(args: list[str], told: str, code: int, tmp_path: 
         ("lake: [x", "org.yaml:1:7: a bracket is not closed"),
         ("sources:\n  - name: a\n  - 3", "2 mistakes in the configuration\norg.yaml:2:5: sources[0]: it does not say"),
         ("home: h\nlake: h/lake\nkey_file: h/lake/key\nsources: [{name: a, path: .}]", "lies inside the lake"),
-        ("sources: [{name: a, github: {user: b}}]", "source 'a' is of kind github, which cannot be patrolled yet"),
     ],
 )
 def test_a_wrong_configuration_is_named_with_file_and_field(text: str, told: str, tmp_path: Path) -> None:

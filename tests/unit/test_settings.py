@@ -229,12 +229,9 @@ sources:
     )
 
 
-def test_what_discovery_would_misread_is_not_patrolled(tmp_path: Path) -> None:
+def test_sources_of_every_kind_can_be_selected(tmp_path: Path) -> None:
     made = loaded(tmp_path, switched_on(EXAMPLE))
-    assert [s.name for s in made.select(["local", "website"])] == ["local", "website"]
-    for name in ("github", "listed"):
-        with pytest.raises(UsageError, match="cannot be patrolled yet"):
-            made.select([name])
+    assert [s.name for s in made.select(["local", "github", "listed"])] == ["local", "github", "listed"]
 
 
 def test_no_error_of_pydantic_quotes_a_value() -> None:
@@ -257,7 +254,6 @@ def test_the_example_is_right_and_explains_every_setting(tmp_path: Path, capsys:
     cli_config.check(tmp_path / "org.yaml", lake="s3://bucket/prefix")
     told = capsys.readouterr().out
     assert "source         github: github https://github.com/example, signs in with env:GITHUB_TOKEN, also rel" in told
-    assert "note           source 'listed' is of kind manifest, which cannot be patrolled yet" in told
     assert "note           the lake s3://bucket/prefix is no folder" in told
     for section in (Settings, *(type(s) for s in every_section(loaded(tmp_path, text)))):
         for name in section.model_fields:
