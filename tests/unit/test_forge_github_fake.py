@@ -251,6 +251,8 @@ def test_no_log_knows_an_apps_key_or_tokens(
     installed: Case, fake: FakeGithub, keys: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    # PyGithub sets a level of its own when it is imported.
+    caplog.set_level(logging.DEBUG, logger="github")
     forge = installed.open(token=None, app=APP)
     forge.listing()
     credential = forge.credential()
