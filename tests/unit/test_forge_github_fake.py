@@ -202,6 +202,18 @@ def test_an_apps_token_that_expires_meanwhile_is_renewed_and_the_pages_go_on(ins
     assert [s.status for s in fake.seen if s.path.endswith("/installation/repositories")] == [200, 401, 200, 200]
 
 
+def test_a_key_that_is_revoked_meanwhile_is_not_tried_again(
+    installed: Case, fake: FakeGithub, keys: tuple[str, str]
+) -> None:
+    def revoke(_: Call) -> None:
+        fake.tokens.clear()
+        fake.app(1, keys[1], "acme")
+
+    fake.faults.inject(revoke, path="/installation/repositories")
+    assert refused(installed, token=None, app=APP).reason_code == "forge_denied"
+    assert [s.status for s in fake.seen if s.path.endswith("access_tokens")] == [201, 401]
+
+
 def test_an_apps_token_is_renewed_before_it_expires(installed: Case, fake: FakeGithub) -> None:
     forge = installed.open(token=None, app=APP)
     first, again = forge.credential(), forge.credential()
@@ -251,6 +263,8 @@ def test_no_log_knows_an_apps_key_or_tokens(
     installed: Case, fake: FakeGithub, keys: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    # PyGithub sets a level of its own when it is imported.
+    caplog.set_level(logging.DEBUG, logger="github")
     forge = installed.open(token=None, app=APP)
     forge.listing()
     credential = forge.credential()

@@ -11,7 +11,7 @@ from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeKind
 from tests.forges.cases import CANARY, Case, running
 from tests.forges.gitlab import FakeGitlab
-from tests.forges.server import Answer
+from tests.forges.server import Answer, Call
 
 
 @pytest.fixture
@@ -84,6 +84,21 @@ def test_a_group_that_moved_is_followed_and_told(case: Case, fake: FakeGitlab) -
     listing = case.open(owner="acme/team").listing()
     assert [r.slug for r in listing.repos] == ["apex/team/a"]
     assert listing.notes == ("acme/team is now apex/team; the configuration should say so",)
+
+
+def test_pages_are_asked_of_the_address_we_know_whatever_the_instance_calls_itself(
+    case: Case, fake: FakeGitlab
+) -> None:
+    for n in range(120):
+        fake.add(f"acme/service-{n}", private=True, git=False)
+
+    def misnamed(call: Call) -> Answer:
+        answer = fake.answer(call)
+        answer.headers["Link"] = answer.headers["Link"].replace(fake.web_url, "http://internal.invalid")
+        return answer
+
+    fake.faults.inject(misnamed, path=case.lists)
+    assert len(slugs(case)) == 120
 
 
 def test_the_token_is_shown_as_gitlab_wants_it(case: Case, fake: FakeGitlab) -> None:

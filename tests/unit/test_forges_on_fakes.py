@@ -254,8 +254,9 @@ def test_no_log_and_no_netrc_knows_the_token(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login bob password from-netrc\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    caplog.set_level(logging.DEBUG)
     forge = case.open()
+    for library in (None, "github", "gitlab", "gitea"):
+        caplog.set_level(logging.DEBUG, logger=library)
     forge.listing()
     credential = forge.credential()
     assert credential is not None and credential.password.reveal() == CANARY
