@@ -231,10 +231,14 @@ def test_a_process_that_was_given_the_pid_of_a_dead_server_is_left_alone(home: P
 
 
 @pytest.mark.parametrize("torn", ["", '{"pid": 1, "po', "[]", "7", '{"pid": "x", "born": 1, "port": 1, "auth": ""}'])
-def test_a_torn_state_file_is_replaced(home: Path, torn: str) -> None:
-    (home / "prefect").mkdir(parents=True, exist_ok=True)
+def test_a_torn_state_file_names_no_server(home: Path, torn: str) -> None:
     server.state_file(home).write_text(torn)
+    assert server.written_down(home) is None
     assert server.running(home) is None
+
+
+def test_a_torn_state_file_is_replaced(home: Path) -> None:
+    server.state_file(home).write_text('{"pid": 1, "po')
     with server.used(home) as used:
         assert server.written_down(home) == used
     assert not server.state_file(home).exists()
