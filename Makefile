@@ -19,8 +19,9 @@ setup: $(VENV)/.ready ## make .venv from the hash-pinned lock
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --require-hashes --no-deps -r requirements-dev.lock
+	$(PY) -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements-dev.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	# All processors compile at once, where pip would use one of them.
 	$(PY) -m compileall -q -j 0 $(VENV)/lib flows tasks deployments || true
 	touch $@
 
