@@ -9,18 +9,19 @@ export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test lint format bench chaos lock clean
+.PHONY: help setup tools demo test test-thorough lint format bench chaos lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(VENV)/.ready ## make .venv from the hash-pinned lock
 
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --require-hashes --no-deps -r requirements-dev.lock
+	$(PY) -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements-dev.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	# All processors compile at once, where pip would use one of them.
 	$(PY) -m compileall -q -j 0 $(VENV)/lib flows tasks deployments || true
 	touch $@
 
@@ -33,6 +34,9 @@ demo: tools ## patrol an organisation made on the spot twice and judge the resul
 test: tools ## run all tests; those that start servers and kill processes two at a time
 	$(PY) -m pytest -n auto --dist loadfile --ignore tests/integration
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration
+
+test-thorough: export NIGHTWARDEN_THOROUGH := 1
+test-thorough: test ## the same tests with all examples and sizes; takes some minutes more
 
 lint: $(VENV)/.ready ## ruff, mypy strict, import-linter
 	$(VENV)/bin/ruff check .

@@ -14,6 +14,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_d
 from deltalake.exceptions import DeltaError
 
 from tasks.core.errors import LakeError
+from tasks.lake import duck
 from tasks.lake.schema import TABLES, Table
 
 #: One application id for all commits; its version is the run's number, so a commit is never applied twice.
@@ -105,7 +106,7 @@ class Store:
         schema = table.schema if columns is None else pa.schema([table.schema.field(c) for c in columns])
         if not files or any(not values for values in (where or {}).values()):
             return schema.empty_table()
-        con = duckdb.connect(":memory:")
+        con = duck.connection()
         try:
             sql = f"SELECT {', '.join(schema.names)} FROM {relation(table, files)} t"
             for n, (column, values) in enumerate((where or {}).items()):
@@ -113,6 +114,7 @@ class Store:
                 sql += f" SEMI JOIN wanted_{n} ON t.{column} = wanted_{n}.v"
             return con.sql(sql).to_arrow_table().cast(schema)
         except duckdb.Error as e:
+            duck.forget()
             raise LakeError(
                 f"the table {table.name} cannot be read: {e}", advice="Run `nightwarden lake verify`."
             ) from e

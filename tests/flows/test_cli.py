@@ -1,4 +1,4 @@
-"""The command line in a process of its own: help, errors with their remedy, exit codes, escaping of what is printed."""
+"""The command line: help, errors with their remedy, exit codes, escaping of what is printed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from prefect.exceptions import TerminationSignal
 from flows import cli_patrol
 from flows.interruption import Terminated
 from tasks.core.errors import NightwardenError
+from tests.commands import called
 from tests.integration.servers import ROOT
 from tests.integration.servers import nightwarden as cli
 
@@ -33,7 +34,7 @@ def home(tmp_path: Path) -> dict[str, str]:
     ids=" ".join,
 )  # fmt: skip
 def test_help_teaches(command: list[str], tmp_path: Path) -> None:
-    done = cli(*command, "--help", cwd=tmp_path)
+    done = called(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage:" in done.stdout
     # A description, not only a list of options.
@@ -57,7 +58,7 @@ def test_help_teaches(command: list[str], tmp_path: Path) -> None:
     ],
 )
 def test_errors_say_what_to_do(args: list[str], told: str, code: int, tmp_path: Path, home: dict[str, str]) -> None:
-    done = cli(*args, *(["--plan"] if args[0] == "patrol" else []), cwd=tmp_path, **home)
+    done = cli(*args, "--plan", cwd=tmp_path, **home) if args[0] == "patrol" else called(*args, cwd=tmp_path, **home)
     assert done.returncode == code, done.stderr
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 2, "the error, then the advice"
@@ -102,7 +103,7 @@ def test_explain_knows_outcomes_and_reasons(tmp_path: Path) -> None:
 
 
 def test_schema_describes_every_table(tmp_path: Path) -> None:
-    out = cli("lake", "schema", cwd=tmp_path).stdout
+    out = called("lake", "schema", cwd=tmp_path).stdout
     for name in ("runs", "repositories", "ledger", "scopes", "scans", "scan_gaps", "observations", "findings"):
         assert name in out
     assert "scan_results" in out

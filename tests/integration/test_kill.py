@@ -17,7 +17,7 @@ import pytest
 from tasks.lake.lake import Lake
 from tasks.lake.verify import verify
 from tasks.patrol import demo_org
-from tests.integration.servers import PrefectServer, environment, prefect_server
+from tests.integration.servers import PrefectServer, environment, prefect_server, with_database
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect, pytest.mark.chaos]
 
@@ -125,14 +125,14 @@ def _row(row: dict[str, Any]) -> str:
     return repr(sorted((k, v) for k, v in row.items() if k not in VOLATILE))
 
 
-def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Path, database: Path) -> None:
     wanted = int(os.environ.get("NIGHTWARDEN_CHAOS", "3"))
     seed = int(os.environ.get("NIGHTWARDEN_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
     print(f"seed {seed}: set NIGHTWARDEN_SEED to repeat it")
     moments = random.Random(seed)
     org, key = tmp_path / "org", tmp_path / "hmac.key"
     demo_org.build(org, step=1)
-    with prefect_server(tmp_path / "server") as server:
+    with prefect_server(with_database(tmp_path / "server", database)) as server:
         calm = Night(org, tmp_path / "calm", key, server)
         began = time.monotonic()
         assert calm.run()

@@ -12,7 +12,7 @@ import pytest
 from tasks.lake.lake import Lake
 from tasks.patrol import demo_org
 from tasks.scanners import LOCKED
-from tests.integration.servers import PrefectServer, nightwarden, prefect_server, wait_for_end, worker
+from tests.integration.servers import PrefectServer, nightwarden, prefect_server, wait_for_end, with_database, worker
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 
@@ -23,8 +23,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def api(place: Path) -> Iterator[PrefectServer]:
-    with prefect_server(place / "server") as server:
+def api(place: Path, database: Path) -> Iterator[PrefectServer]:
+    with prefect_server(with_database(place / "server", database)) as server:
         yield server
 
 
