@@ -14,7 +14,7 @@ def _shown(c: str) -> str:
 
 def one_line(text: str, limit: int = 200) -> str:
     """One printable line: control, format and bidi characters become ``�``; cut at ``limit`` characters."""
-    # Nearly every text is printable, and asking all of it at once costs a fiftieth of looking at each character.
+    # Nearly every text is printable, and asking all of it at once is far cheaper than looking at each character.
     clean = text if text.isprintable() else "".join(map(_shown, text))
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 

@@ -80,7 +80,7 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
             broken = _Trial(tool, Path(trial), runner).compiled(given)
         _write(known, json.dumps(broken))
     good = {new: rule for new, rule in given.items() if new not in broken}
-    # Writing some hundred rules down takes a third of a second: it is done once where nothing is broken.
+    # Writing hundreds of rules down is slow: it is done once where nothing is broken.
     text = _text(good) if len(good) < len(given) else whole
     rules_file = folder / "prepared" / "rules.yaml"
     if not rules_file.is_file() or rules_file.read_text("utf-8") != text:

@@ -81,7 +81,7 @@ def install(scanner: Scanner, home: Path, runner: ProcessRunner, *, force: bool,
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     progress(f"{name}: making an environment")
-    # Our own pip installs there, where we have one: to unpack another into each environment takes 4 s of a processor.
+    # Our own pip installs there, where we have one: another need not be unpacked into each environment.
     own = find_spec("pip") is not None
     venv.create(place, with_pip=not own, symlinks=True)
     lock = place / "lock.txt"
