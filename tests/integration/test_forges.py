@@ -96,7 +96,9 @@ def test_of_all_that_exist_the_seen_are_patrolled_and_the_others_reported(
         )
         reported = ("failed", "forge_hidden", 1) if told else ("missing", "not_listed", HIDDEN)
         nights = [[(s["outcome"], s["reason_code"], s["n"]) for s in scans if s["seq"] == n] for n in (1, 2)]
-        assert nights == [sorted([reported, (what, None, seen)]) for what in ("ok", "unchanged")]
+        # Their content is the same, so one scan serves all of them.
+        assert nights[0] == sorted([reported, ("ok", None, 1), ("unchanged", None, seen - 1)])
+        assert nights[1] == sorted([reported, ("unchanged", None, seen)])
         fetched = [s for s in fake.seen if s.path.endswith("/git-upload-pack") and s.status == 200]
         assert len(fetched) >= seen
         assert fake.credentials == {CANARY}
