@@ -25,6 +25,8 @@ from tasks.lake.store import Columns, Store, Where
 
 _FORMAT = 1
 _CARD = "lake.json"
+#: What collections of garbage have noted (``tasks.lake.gc``).
+MARKS = "_gc/marks.json"
 ScopeKey = tuple[str, str, str]
 #: What no folder above a table may hold: delta-rs (1.6) panics on ``[ ] ^ |``, decodes ``%xx``, reads ``\\`` as ``/``
 #: and refuses control characters; DuckDB takes ``* ?`` for patterns, which match the folders beside this one as well.
@@ -142,9 +144,20 @@ class Snapshot:
             if not rows:
                 raise LakeError("there is no run of that id", advice="`nightwarden query 'FROM runs'` lists them.")
             self.run = rows[0]
+            self._refuse_collected(rows[0]["seq"])
         self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
         #: The month of every result that a scope refers to, as far as scopes were read.
         self._parts: dict[str, str] = {}
+
+    def _refuse_collected(self, seq: int) -> None:
+        """Raises LakeError: the tables as of this run are not kept any more."""
+        if self.lake.place.exists(MARKS):
+            first = int(json.loads(self.lake.place.read(MARKS)).get("snapshots_from", 0))
+            if seq < first:
+                raise LakeError(
+                    f"the tables as of run {seq} are no longer kept (since run {first} they are)",
+                    advice="Its scans and results are in the newest run's: query the view scan_results by run_id.",
+                )
 
     @property
     def seq(self) -> int:
