@@ -65,8 +65,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
     runner = ProcessRunner(box)
     with ExitStack() as stack:
         if write:
-            stack.enter_context(lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting))
-            lake.adopt()
+            stack.enter_context(locked(lake, settings))
         work = settings.home / "work" / hashlib.sha256(str(location).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
@@ -121,9 +120,16 @@ def opened_lake(settings: Settings, *, write: bool = True) -> Iterator[tuple[Lak
         lake = Lake.open(location, key_id=key.key_id)
     with ExitStack() as stack:
         if write:
-            stack.enter_context(lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting))
-            lake.adopt()
+            stack.enter_context(locked(lake, settings))
         yield lake, key
+
+
+@contextmanager
+def locked(lake: Lake, settings: Settings) -> Iterator[None]:
+    """The lake for us alone, after waiting for who has it; what was cut off is finished first. Raises LakeError."""
+    with lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting):
+        lake.adopt()
+        yield
 
 
 @contextmanager
