@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from tasks.lake.publish import publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tests.lake_rows import KEY_ID, night, observation, result
-from tests.moto_s3 import MotoS3, moto_s3
+from tests.moto_s3 import MotoS3, location_of, moto_s3
 from tests.patrols import House
 
 #: Columns that another run of the same night fills otherwise.
@@ -77,23 +77,40 @@ def test_the_same_patrols_give_the_same_rows_on_moto_as_on_disk(moto: MotoS3, tm
     assert not (tmp_path / "disk" / "lake" / "cache").exists()
 
 
-def test_two_patrols_at_once_give_the_rows_of_one_on_moto(
-    moto: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Lease, "POLL_S", 0.05)
-    here = organisation(House(tmp_path / "org", lake_at=moto.location(tmp_path / "cache"), wait_s=600))
-    there = House(tmp_path / "org", lake_at=replace(here.lake_at, cache=tmp_path / "other cache"), wait_s=600)  # type: ignore[type-var]
-    here.lake()
-    both = [threading.Thread(target=house.run) for house in (here, there)]
+def patrol_in_a_process(place: str, endpoint: str, bucket: str, cache: str, out: Any) -> None:
+    """A whole run that waits for the other one; says which repositories it scanned."""
+    Lease.POLL_S = 0.1
+    house = House(Path(place), lake_at=location_of(endpoint, bucket, Path(cache)), wait_s=600)
+    house.run()
+    out.put((house.starts, house.waited))
+
+
+def test_two_patrols_at_once_give_the_rows_of_one_on_moto(moto: MotoS3, tmp_path: Path) -> None:
+    house = organisation(House(tmp_path / "org", lake_at=moto.location(tmp_path / "cache")))
+    house.lake()
+    assert house.lake_at is not None
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    both = [
+        context.Process(
+            target=patrol_in_a_process,
+            args=(str(tmp_path / "org"), moto.endpoint, house.lake_at.bucket, str(tmp_path / f"cache {n}"), out),
+        )
+        for n in range(2)
+    ]
     for run in both:
         run.start()
+    told = [out.get(timeout=300) for _ in both]
     for run in both:
         run.join()
-    assert sorted(here.starts + there.starts) == ["app", "web"], "nothing is scanned twice"
-    assert len(here.rows("runs")) == 2
-    assert {len(here.rows("findings")), len(there.rows("findings"))} == {2}
-    assert len(here.rows("observations")) == 2
-    assert verify(here.lake()) == []
+    assert sorted(slug for starts, _ in told for slug in starts) == ["app", "web"], "nothing is scanned twice"
+    assert len(house.rows("runs")) == 2
+    alone = House(tmp_path / "org", lake_at=moto.location(tmp_path / "alone"))
+    alone.run()
+    one, two = rows(alone), rows(house)
+    for name in ("observations", "scan_gaps", "ledger", "findings", "repositories"):
+        assert two[name] == one[name]
+    assert verify(house.lake()) == []
 
 
 def put(lake: Lake, n: int) -> None:
