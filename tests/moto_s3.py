@@ -54,10 +54,15 @@ class MotoS3:
         self._thread.join()
         self._server.server_close()
 
-    def location(self, cache: Path) -> S3Location:
-        """A new bucket, and a prefix in it for a lake."""
+    def location(self, cache: Path, filled: Path | None = None) -> S3Location:
+        """A new bucket, and a prefix in it for a lake; with the files of a folder, if one is given."""
         bucket = f"lake-{uuid4().hex[:12]}"
-        self.client().create_bucket(Bucket=bucket)
+        client = self.client()
+        client.create_bucket(Bucket=bucket)
+        for path in sorted(filled.rglob("*")) if filled is not None else ():
+            if path.is_file():
+                key = f"team/lake/{path.relative_to(filled or path)}"
+                client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
         return location_of(self.endpoint, bucket, cache)
 
     def client(self) -> Any:

@@ -95,7 +95,7 @@ def _asked(snapshot: Snapshot, sql: str) -> frozenset[str]:
     if snapshot.lake.place.is_here:
         return every
     # Whoever reads a table writes its name. A word too many costs a file too many.
-    left = _words(sql) & every
+    left: set[str] = set(_words(sql) & every)
     wanted = set(left)
     while left:
         left = {word for view in left & _VIEWS.keys() for word in _words(_VIEWS[view]) & every} - wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 
 from tasks.core.errors import LakeError
 from tasks.core.secret_refs import Secret
+from tasks.lake.gc import collect
 from tasks.lake.lake import Lake
 from tasks.lake.lease import Lease
 from tasks.lake.publish import publish
+from tasks.lake.s3_place import S3Place
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tests.lake_rows import KEY_ID, night, observation, result
@@ -119,14 +122,14 @@ def put(lake: Lake, n: int) -> None:
         publish(lake, lake.snapshot(), night(n, result(f"r{n}", observation(f"o{n}"))))
 
 
-def test_moto_that_fails_now_and_then_is_asked_again(moto: MotoS3, tmp_path: Path) -> None:
+def test_moto_that_fails_now_and_then_is_asked_again(moto: MotoS3, new_lake: Path, tmp_path: Path) -> None:
     asked: list[str] = []
 
     def every_ninth(method: str, path: str) -> int | None:
         asked.append(path)
         return (500, 503)[len(asked) % 2] if len(asked) % 9 == 0 else None
 
-    location = moto.location(tmp_path)
+    location = moto.location(tmp_path, new_lake)
     moto.fault = every_ninth
     lake = Lake.open(location, key_id=KEY_ID)
     put(lake, 1)
@@ -135,10 +138,10 @@ def test_moto_that_fails_now_and_then_is_asked_again(moto: MotoS3, tmp_path: Pat
 
 
 def test_moto_that_fails_for_good_ends_the_run_and_the_next_one_finishes(
-    moto: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moto: MotoS3, new_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.lake.s3_place._ATTEMPTS", 2)
-    location = moto.location(tmp_path)
+    location = moto.location(tmp_path, new_lake)
     lake = Lake.open(location, key_id=KEY_ID)
     lake.spool.put(result("r1", observation("o1")))
 
@@ -177,10 +180,10 @@ def test_no_error_of_moto_tells_a_key(moto: MotoS3, tmp_path: Path) -> None:
         assert "\n" not in error.message and "\x1b" not in error.message
 
 
-def test_only_the_files_a_query_reads_are_fetched_from_moto(moto: MotoS3, tmp_path: Path) -> None:
+def test_only_the_files_a_query_reads_are_fetched_from_moto(moto: MotoS3, new_lake: Path, tmp_path: Path) -> None:
     from tasks.lake.views import run_query
 
-    location = moto.location(tmp_path / "a")
+    location = moto.location(tmp_path / "a", new_lake)
     put(Lake.open(location, key_id=KEY_ID), 1)
     reader = Lake.open(replace(location, cache=tmp_path / "b"), key_id=None)
     snapshot = reader.snapshot()
@@ -189,6 +192,41 @@ def test_only_the_files_a_query_reads_are_fetched_from_moto(moto: MotoS3, tmp_pa
     moto.requests.clear()
     assert len(list(run_query(snapshot, "SELECT * FROM patrols")[1])) == 1
     assert [r for r in moto.requests if ".parquet" in r] == []
+
+
+def test_what_another_run_has_written_is_not_replaced_on_moto(moto: MotoS3, tmp_path: Path) -> None:
+    place = Lake(moto.location(tmp_path), KEY_ID).place
+
+    def write(data: bytes, tag: str | None) -> None:
+        with place.writing("marts/x", tag=tag) as path:
+            path.write_bytes(data)
+
+    write(b"1", "")
+    (entry,) = place.entries("marts/")
+    write(b"2", entry.tag)
+    for stale in ("", entry.tag):
+        with pytest.raises(LakeError, match="another run has written"):
+            write(b"3", stale)
+    assert place.read("marts/x") == b"2"
+    assert [place.create("_commits/1", b"a"), place.create("_commits/1", b"b")] == [True, False]
+    assert place.create("_commits/1", b"a"), "a repeated request whose first answer was lost"
+    place.remove(["marts/x", "never there"])
+    assert not place.exists("marts/x")
+
+
+def test_a_collection_on_moto_removes_files_a_day_later(
+    moto: MotoS3, new_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.open(moto.location(tmp_path, new_lake), key_id=KEY_ID)
+    put(lake, 1)
+    lake.place.write("_raw/aa/nobodys.zst", b"x")
+    now = lake.place.now()
+    for hours, left in ((0, True), (25, False)):
+        monkeypatch.setattr(S3Place, "now", lambda _place, hours=hours: now + timedelta(hours=hours))
+        with lake.lock():
+            collect(lake, keep_days=400)
+        assert lake.place.exists("_raw/aa/nobodys.zst") is left
+    assert lake.snapshot().table("findings").num_rows == 1
 
 
 def test_a_cache_removes_what_was_not_used_for_longest(tmp_path: Path) -> None:
