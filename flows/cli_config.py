@@ -95,11 +95,10 @@ def _plan(settings: Settings, named: Path | None) -> Iterator[str]:
     yield f"rules          {len(settings.classification)} that classify repositories"
     for source in settings.sources:
         yield f"source         {source.name}: {_told(source)}"
-    for needed in (lambda: settings.select(None), lambda: settings.lake_dir):
-        try:
-            needed()
-        except UsageError as e:
-            yield f"note           {e.message}: {e.advice}"
+    try:
+        settings.select(None)
+    except UsageError as e:
+        yield f"note           {e.message}: {e.advice}"
 
 
 def _told(entry: SourceSettings) -> str:

@@ -6,16 +6,18 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli_patrol import ConfigOption, LakeOption
+from flows.cli_patrol import ConfigOption, LakeOption, WaitOption
+from flows.interruption import told
+from flows.lake_location import lake_to_read
 from flows.settings import Settings, load
 from tasks.core.errors import LakeError, ToolMissingError, UsageError
 from tasks.core.text import one_line
@@ -42,13 +44,6 @@ class Format(StrEnum):
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="table, csv or json.")]
 
 
-def _lake_dir(lake: str | None, config: Path | None) -> Path:
-    path = load(config, lake=lake).lake_dir
-    if not (path / "lake.json").is_file():
-        raise LakeError(f"there is no lake in {path}", advice="Run `nightwarden patrol` first, or give --lake.")
-    return path
-
-
 def query(
     sql: Annotated[str, typer.Argument(help="A SELECT over the tables and views (`nightwarden lake schema`).")] = "",
     saved: Annotated[
@@ -60,7 +55,6 @@ def query(
     limit: Annotated[int | None, typer.Option(help="Print at most so many rows.", min=1)] = None,
 ) -> None:
     """Query the lake with SQL (DuckDB), as it was after the newest whole run."""
-    from tasks.lake.lake import Lake
     from tasks.lake.saved import SAVED
     from tasks.lake.views import run_query
 
@@ -70,7 +64,7 @@ def query(
         for name, entry in sorted(SAVED.items()):
             print(f"{name:<24} {entry.description}")
         return
-    snapshot = Lake.open(_lake_dir(lake, config), key_id=None, create=False).snapshot()
+    snapshot = lake_to_read(load(config, lake=lake)).snapshot()
     columns, rows = run_query(snapshot, SAVED[saved].sql if saved else sql)
     emit(columns, rows, format, limit)
 
@@ -122,10 +116,9 @@ def _json(value: Any) -> Any:
 
 def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
     """Show the last runs, and how old the evidence of each tool is."""
-    from tasks.lake.lake import Lake
     from tasks.lake.views import run_query
 
-    snapshot = Lake.open(_lake_dir(lake, config), key_id=None, create=False).snapshot()
+    snapshot = lake_to_read(load(config, lake=lake)).snapshot()
     columns, rows = run_query(
         snapshot,
         "SELECT seq, started_at, date_diff('second', started_at, finished_at) AS seconds, state, expected,"
@@ -195,13 +188,53 @@ def schema() -> None:
 @app.command()
 def verify(lake: LakeOption = None, config: ConfigOption = None) -> None:
     """Check that the lake is whole: tables, runs, results, kept reports, marts. Exit 1 names what is wrong."""
-    from tasks.lake.lake import Lake
     from tasks.lake.verify import verify as check
 
-    path = _lake_dir(lake, config)
-    problems = check(Lake.open(path, key_id=None, create=False))
+    found = lake_to_read(load(config, lake=lake))
+    problems = check(found)
     for p in problems:
         print(f"{p.table}: {one_line(p.message, 400)}")
     if problems:
-        raise LakeError(f"{len(problems)} problems in {path}", advice="Restore the named parts from a backup.")
-    print(f"{path}: whole")
+        raise LakeError(f"{len(problems)} problems in {found.place}", advice="Restore the named parts from a backup.")
+    print(f"{found.place}: whole")
+
+
+@app.command()
+def gc(
+    keep_days: Annotated[
+        float | None,
+        typer.Option(help="Runs of so many days stay, with all they refer to; keep_runs_days when not given.", min=1),
+    ] = None,
+    snapshot_days: Annotated[
+        float, typer.Option(help="The tables as of a run can be opened for so many days.", min=1)
+    ] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    wait: WaitOption = None,
+) -> None:
+    """Remove what no retained run and no live scope needs.
+
+    Rows go at once; whoever has opened the lake before still reads them. Files are marked, and removed by a call a day
+    later. The newest run and patrol stay however old they are, and the last run of each scope that is still there.
+    """
+    from flows.means import locked
+    from tasks.lake.gc import collect
+
+    settings = load(config, lake=lake, wait_minutes=wait)
+    found = lake_to_read(settings)
+    with told("what was removed was not needed, the same command goes on with the rest"), ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(locked(found, settings))
+        kept = settings.keep_runs_days if keep_days is None else keep_days
+        done = collect(found, keep_days=kept, snapshot_days=snapshot_days, dry_run=dry_run)
+    gone = ", ".join(f"{n} {name}" for name, n in done.rows.items() if n) or "none"
+    print(f"{found.place}")
+    print(f"rows {'that would go' if dry_run else 'removed'}: {gone}")
+    verb = "that would be removed" if dry_run else "removed"
+    print(f"files {verb}: {done.removed}, {done.removed_bytes / 1_000_000:.1f} MB")
+    if done.marked or done.waiting:
+        print(
+            f"files no longer needed: {done.marked} more, {done.marked_bytes / 1_000_000:.1f} MB, and {done.waiting} "
+            "seen before; `nightwarden lake gc` removes each a day after it was first seen"
+        )

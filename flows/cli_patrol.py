@@ -20,6 +20,7 @@ from rich.table import Table
 
 from flows import server as prefect_server
 from flows.interruption import Terminated, told
+from flows.lake_location import lake_location
 from flows.org_models import SourceSettings
 from flows.settings import Settings, activate, load
 from tasks.core.errors import NightwardenError, UsageError
@@ -43,6 +44,10 @@ ReposOption = Annotated[
 ]
 # Text, for a path has no two slashes in s3://.
 LakeOption = Annotated[str | None, typer.Option("--lake", help="The lake: a folder or s3://… (or NIGHTWARDEN_LAKE).")]
+WaitOption = Annotated[
+    float | None,
+    typer.Option("--wait", metavar="MINUTES", help="Wait so long for another run of this lake; 0: end at once.", min=0),
+]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="The org.yaml (or NIGHTWARDEN_CONFIG).")]
 
 
@@ -64,6 +69,7 @@ def patrol(
     ] = False,
     lake: LakeOption = None,
     config: ConfigOption = None,
+    wait: WaitOption = None,
     workers: Annotated[int | None, typer.Option(help="Repositories at a time.")] = None,
     keep_server: Annotated[
         bool, typer.Option("--keep-server", help="Leave the local Prefect server running for the next run.")
@@ -75,7 +81,7 @@ def patrol(
     The first run reads everything; later runs read what changed. Stop it at any moment: finished scans are kept.
     Without PREFECT_API_URL a local Prefect server is started, so that the run can be watched in its UI.
     """
-    settings = load(config, lake=lake, workers=workers, **_sources(repos))
+    settings = load(config, lake=lake, workers=workers, wait_minutes=wait, **_sources(repos))
     names = [s.name for s in settings.sources] if repos else (source or [])
     settings.select(names)
     parameters = {
@@ -297,7 +303,7 @@ def _print_summary(summary: RunSummary, settings: Settings) -> None:
     )
     if note := summary.sandbox_note():
         out.print(note, soft_wrap=True)
-    out.print(f"lake: {settings.lake_dir}", soft_wrap=True, markup=False)
+    out.print(f"lake: {lake_location(settings)}", soft_wrap=True, markup=False)
 
 
 def _used_outcomes(summary: RunSummary) -> list[str]:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 
-from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption
+from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption, WaitOption
 from flows.settings import load
 from tasks.core.errors import UsageError
 from tasks.core.text import one_line
@@ -37,6 +37,7 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count; write nothing.")] = False,
     lake: LakeOption = None,
     config: ConfigOption = None,
+    wait: WaitOption = None,
 ) -> None:
     """Take report files into the lake: one scope import/TOOL for each tool, apart from the scanners' own.
 
@@ -46,7 +47,7 @@ def import_(
     from flows.means import opened_lake
     from tasks.patrol.importing import Request, import_reports, read_files
 
-    settings = load(config, lake=lake)
+    settings = load(config, lake=lake, wait_minutes=wait)
     request = Request(files=tuple(files), repo=repo, tool=tool, ref=ref, new_repo=new_repo)
     with opened_lake(settings, write=not dry_run) as (opened, key):
         with _progress() as watch:
@@ -105,13 +106,13 @@ def export_sarif(
     What was not looked at is a notification of the run, which then says executionSuccessful = false. Exit 3 when
     there is any.
     """
-    from flows.cli_lake import _lake_dir
+    from flows.lake_location import lake_to_read
     from flows.means import key_if_there
-    from tasks.lake.lake import Lake
     from tasks.patrol.exporting import sarif_log
 
-    opened = Lake.open(_lake_dir(lake, config), key_id=None, create=False)
-    key = key_if_there(load(config, lake=lake))
+    settings = load(config, lake=lake)
+    opened = lake_to_read(settings)
+    key = key_if_there(settings)
     log = sarif_log(opened, repos=tuple(repo or ()), tools=tuple(tool or ()), run_id=run, key=key)
     if output is None:
         for piece in log.pieces:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flows.lake_location import lake_location
 from flows.means import pack_problems, ready, unused_tools, without_rules
 from flows.org_models import ToolSettings
 from flows.settings import Settings
@@ -98,15 +99,16 @@ def diagnose(settings: Settings) -> Iterator[Check]:
             finally:
                 if service is not None:
                     service.close()
-    if not (settings.lake_dir / "lake.json").is_file():
-        yield Check(name="lake", fine=True, found=f"none yet in {settings.lake_dir}")
-        return
     try:
-        run = Lake.open(settings.lake_dir, key_id=key.key_id, create=False).snapshot().run
+        location = lake_location(settings)
+        if not Lake(location, key.key_id).exists:
+            yield Check(name="lake", fine=True, found=f"none yet in {location}")
+            return
+        run = Lake.open(location, key_id=key.key_id, create=False).snapshot().run
     except NightwardenError as e:
         yield Check(name="lake", fine=False, found=e.message, remedy=e.advice)
         return
-    yield Check(name="lake", fine=True, found=f"{settings.lake_dir}, {run['seq'] if run else 0} runs")
+    yield Check(name="lake", fine=True, found=f"{location}, {run['seq'] if run else 0} runs")
 
 
 def _packs(settings: Settings, prepared: Prepared | None) -> Iterator[Check]:

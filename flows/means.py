@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from flows.lake_location import lake_location, tell_waiting
 from flows.org_models import ToolSettings
 from flows.settings import Settings
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
@@ -60,15 +61,15 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             advice="Install bubblewrap, or set allow_no_sandbox: true if you accept that tools see this machine.",
         )
     key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
-    lake = Lake(settings.lake_dir, key.key_id)
+    location = lake_location(settings)
+    lake = Lake(location, key.key_id)
     if write or lake.exists:
-        lake = Lake.open(settings.lake_dir, key_id=key.key_id)
+        lake = Lake.open(location, key_id=key.key_id)
     runner = ProcessRunner(box)
     with ExitStack() as stack:
         if write:
-            stack.enter_context(lake.lock())
-            lake.adopt()
-        work = settings.home / "work" / hashlib.sha256(str(settings.lake_dir).encode()).hexdigest()[:12]
+            stack.enter_context(locked(lake, settings))
+        work = settings.home / "work" / hashlib.sha256(str(location).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
         memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
@@ -135,14 +136,22 @@ def opened_lake(settings: Settings, *, write: bool = True) -> Iterator[tuple[Lak
     # Secret values pass through this process: no core dump of it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
-    lake = Lake(settings.lake_dir, key.key_id)
+    location = lake_location(settings)
+    lake = Lake(location, key.key_id)
     if write or lake.exists:
-        lake = Lake.open(settings.lake_dir, key_id=key.key_id)
+        lake = Lake.open(location, key_id=key.key_id)
     with ExitStack() as stack:
         if write:
-            stack.enter_context(lake.lock())
-            lake.adopt()
+            stack.enter_context(locked(lake, settings))
         yield lake, key
+
+
+@contextmanager
+def locked(lake: Lake, settings: Settings) -> Iterator[None]:
+    """The lake for us alone, after waiting for who has it; what was cut off is finished first. Raises LakeError."""
+    with lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting):
+        lake.adopt()
+        yield
 
 
 @contextmanager

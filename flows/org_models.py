@@ -279,6 +279,7 @@ class S3Settings(Section):
     access_key: Reference | None = Field(None, description="A reference to the id of an access key.")
     secret_key: Reference | None = Field(None, description="A reference to its secret.")
     allow_http: bool = Field(False, description="Whether an endpoint without TLS may be used.")
+    cache_mb: int = Field(4096, ge=64, description="Megabytes of the lake's files that are kept here once fetched.")
 
 
 class VaultSettings(Section):

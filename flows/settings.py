@@ -54,6 +54,7 @@ class Settings(Section):
     lake: Lake | None = Field(None, description="The lake: a folder, or s3://BUCKET/PREFIX; below home when absent.")
     tools_home: Folder | None = Field(None, description="The scanners' environments; below home when absent.")
     key_file: Folder | None = Field(None, description="The HMAC key; below home when absent. Never inside the lake.")
+    wait_minutes: float = Field(60, ge=0, description="Minutes to wait for another run of the lake; 0: end at once.")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 2, ge=1, le=256, description="Scans at a time.")
     connections_per_host: int = Field(8, ge=1, le=256, description="Connections to one host at a time.")
     forge_patience_minutes: float = Field(60, ge=0, description="Minutes a forge's rate limit is waited for.")
@@ -77,10 +78,8 @@ class Settings(Section):
 
     @property
     def lake_dir(self) -> Path:
-        """The lake's folder. Raises UsageError when it is no folder."""
-        if isinstance(self.lake, str):
-            raise UsageError(f"the lake {self.lake} is no folder", advice="A lake on S3 cannot be opened yet.")
-        return self.lake or self.home / "lake"
+        """The lake's folder, where it lies in one (``flows.lake_location`` knows the others)."""
+        return self.lake if isinstance(self.lake, Path) else self.home / "lake"
 
     @property
     def tools_dir(self) -> Path:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +16,19 @@ import pyarrow as pa
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Gap, Kind, Observation, Outcome, Repo, ScanResult, ScopeState, Unit
+from tasks.lake.places import FolderPlace, Held, Place, Teller
 from tasks.lake.raw import RawStore
+from tasks.lake.s3_location import S3Location
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import Spool
 from tasks.lake.store import Columns, Store, Where
 
 _FORMAT = 1
+#: The version of the tables that differs from today's only by a table it lacks.
+_GROWN_FROM = 4
+_CARD = "lake.json"
+#: What collections of garbage have noted (``tasks.lake.gc``).
+MARKS = "_gc/marks.json"
 ScopeKey = tuple[str, str, str]
 #: What no folder above a table may hold: delta-rs (1.6) panics on ``[ ] ^ |``, decodes ``%xx``, reads ``\\`` as ``/``
 #: and refuses control characters; DuckDB takes ``* ?`` for patterns, which match the folders beside this one as well.
@@ -33,74 +38,87 @@ _PARTITION_LIKE = frozenset(f.name for t in TABLES.values() if t.partition for f
 
 
 class Lake:
-    """One lake in one folder. ``open`` it; reading goes through ``snapshot``."""
+    """One lake in one place. ``open`` it; reading goes through ``snapshot``."""
 
-    def __init__(self, path: Path, key_id: str) -> None:
-        self.path = path
+    def __init__(self, location: Path | S3Location, key_id: str) -> None:
+        #: Where it lies. Everything but the Delta tables is read and written here.
+        self.place = _place(location)
         self.key_id = key_id
-        self.store = Store(path)
-        self.spool = Spool(path / "_spool")
-        self.raw = RawStore(path / "_raw")
+        self.store = Store(self.place)
+        self.spool = Spool(self.place, "_spool/")
+        self.raw = RawStore(self.place, "_raw/")
+        self._held: Held | None = None
+        self._made = False
+
+    @property
+    def path(self) -> Path:
+        """The folder where DuckDB finds the Parquet files: the lake's own, or a cache."""
+        return self.place.root
 
     @classmethod
-    def open(cls, path: Path, *, key_id: str | None, create: bool = True) -> Lake:
+    def open(cls, location: Path | S3Location, *, key_id: str | None, create: bool = True) -> Lake:
         """Open a lake, or make it. ``key_id`` None reads only.
 
         Raises LakeError: there is none, it belongs to another HMAC key, a newer or older program made it, or its path
-        holds what the table format cannot cope with.
+        holds what the table format cannot cope with; UsageError for an S3 that may not be used as it is given.
         """
-        _check_path(path)
-        card = path / "lake.json"
-        if not card.is_file():
+        if isinstance(location, Path):
+            _check_path(location)
+        lake = cls(location, key_id or "")
+        if not lake.exists:
             if not create or key_id is None:
-                raise LakeError(f"there is no lake in {path}", advice="Run `nightwarden patrol` first.")
-            path.mkdir(parents=True, exist_ok=True)
-            Store(path).create()
-            _write_card(card, key_id)
+                raise LakeError(f"there is no lake in {location}", advice="Run `nightwarden patrol` first.")
+            if isinstance(location, Path):
+                location.mkdir(parents=True, exist_ok=True)
+            lake.store.create()
+            lake.place.create(_CARD, _card(key_id))  # of two that open at once the first one counts
         try:
-            told = json.loads(card.read_text("utf-8"))
+            told = json.loads(lake.place.read(_CARD))
             lake_key, form, schema = str(told["key_id"]), int(told["format"]), int(told["schema_version"])
         except (OSError, ValueError, KeyError, TypeError) as e:
-            raise LakeError(f"{card} cannot be read", advice="Restore it from a backup.") from e
+            raise LakeError(f"{location}/{_CARD} cannot be read", advice="Restore it from a backup.") from e
         if form > _FORMAT or schema > SCHEMA_VERSION:
-            raise LakeError(f"{path} was made by a newer Nightwarden", advice="Update this one.")
-        if form < _FORMAT or schema < SCHEMA_VERSION:
+            raise LakeError(f"{location} was made by a newer Nightwarden", advice="Update this one.")
+        if form == _FORMAT and schema == _GROWN_FROM:
+            if key_id == lake_key:  # it lacks a table; whoever only reads finds that one empty
+                lake.store.create()
+                lake.place.write(_CARD, _card(lake_key))
+        elif form < _FORMAT or schema < SCHEMA_VERSION:
             raise LakeError(
-                f"{path} was made by an older Nightwarden (format {form}, schema {schema}; "
+                f"{location} was made by an older Nightwarden (format {form}, schema {schema}; "
                 f"this one has {_FORMAT} and {SCHEMA_VERSION})",
                 advice="Move it away and patrol again: the next run makes a new one. "
                 "The program that made it can still read it.",
             )
         if key_id is not None and key_id != lake_key:
             raise LakeError(
-                f"{path} was made with the HMAC key {lake_key}, this run has {key_id}",
+                f"{location} was made with the HMAC key {lake_key}, this run has {key_id}",
                 advice="Set NIGHTWARDEN_KEY_FILE to the key of this lake: with another, every secret would look new.",
             )
-        return cls(path, lake_key)
+        lake.key_id, lake._made = lake_key, True
+        return lake
 
     @property
     def exists(self) -> bool:
         """Whether it was made; a plan reads one that was not as an empty one."""
-        return (self.path / "lake.json").is_file()
+        return self._made or self.place.exists(_CARD)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the lake alone; released by the kernel when the process dies. Raises LakeError naming the holder."""
-        fd = os.open(self.path / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
+    def lock(self, *, wait_s: float = 0, tell: Teller = lambda _line: None) -> Iterator[None]:
+        """Hold the lake alone, after waiting at most so long; given up when the process dies.
+
+        Raises LakeError naming the holder.
+        """
+        with self.place.lock(wait_s, tell) as held:
+            self._held = held
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                raise LakeError(
-                    f"another run (pid {holder}) works on {self.path}",
-                    advice="Wait for it, or end it; nothing is lost.",
-                ) from None
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, str(os.getpid()).encode(), 0)
-            yield
-        finally:
-            os.close(fd)
+                yield
+            finally:
+                self._held = None
+
+    def lost(self) -> bool:
+        """Whether the lock that was taken may have become another run's, because this one slept too long."""
+        return self._held is not None and self._held.lost
 
     def adopt(self) -> list[str]:
         """Finish publishes that were cut off. Call with the lock held. Returns the adopted run ids."""
@@ -111,6 +129,14 @@ class Lake:
     def snapshot(self, run_id: str | None = None) -> Snapshot:
         """The lake as of its newest whole run, or as of a given one. Raises LakeError: there is no such run."""
         return Snapshot(self, run_id)
+
+
+def _place(location: Path | S3Location) -> Place:
+    if isinstance(location, Path):
+        return FolderPlace(location)
+    from tasks.lake.s3_place import S3Place  # its libraries take a moment to load
+
+    return S3Place(location)
 
 
 class Snapshot:
@@ -124,9 +150,20 @@ class Snapshot:
             if not rows:
                 raise LakeError("there is no run of that id", advice="`nightwarden query 'FROM runs'` lists them.")
             self.run = rows[0]
+            self._refuse_collected(rows[0]["seq"])
         self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
         #: The month of every result that a scope refers to, as far as scopes were read.
         self._parts: dict[str, str] = {}
+
+    def _refuse_collected(self, seq: int) -> None:
+        """Raises LakeError: the tables as of this run are not kept any more."""
+        if self.lake.place.exists(MARKS):
+            first = int(json.loads(self.lake.place.read(MARKS)).get("snapshots_from", 0))
+            if seq < first:
+                raise LakeError(
+                    f"the tables as of run {seq} are no longer kept (since run {first} they are)",
+                    advice="Its scans and results are in the newest run's: query the view scan_results by run_id.",
+                )
 
     @property
     def seq(self) -> int:
@@ -137,11 +174,13 @@ class Snapshot:
         """The Parquet files of a table as of this snapshot."""
         if self.run is None:
             return []
+        if name != "runs" and name not in self.versions:
+            return []  # a table that came later
         return self.lake.store.files(name, None if name == "runs" else self.versions[name])
 
     def table(self, name: str, where: Where | None = None, columns: Columns = None) -> pa.Table:
         """Rows of a table; before the first run every table is empty."""
-        if self.run is None:
+        if self.run is None or (name != "runs" and name not in self.versions):
             empty = TABLES[name].schema.empty_table()
             return empty if columns is None else empty.select(list(columns))
         return self.lake.store.read(name, None if name == "runs" else self.versions[name], where, columns)
@@ -308,8 +347,7 @@ def _check_path(path: Path) -> None:
         )
 
 
-def _write_card(card: Path, key_id: str) -> None:
-    tmp = card.with_name(f".lake.json.{os.getpid()}")
+def _card(key_id: str) -> bytes:
     told = {
         "format": _FORMAT,
         "schema_version": SCHEMA_VERSION,
@@ -317,7 +355,4 @@ def _write_card(card: Path, key_id: str) -> None:
         "key_id": key_id,
         "created_at": datetime.now(UTC).isoformat(),
     }
-    tmp.write_text(json.dumps(told, indent=1), "utf-8")
-    with suppress(FileExistsError):
-        os.link(tmp, card)  # of two that open at once the first one counts
-    tmp.unlink()
+    return json.dumps(told, indent=1).encode()

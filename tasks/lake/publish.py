@@ -1,34 +1,45 @@
 """Publish a run: whole or absent, and finished by the next run if it was killed (design rules 6 and 7).
 
-1. All rows of all tables are written to ``_pending/<run>/`` and a marker ``COMMIT`` is renamed into place.
-2. Each table is appended to or merged, with a Delta application transaction of the run's number: a table that
+1. All rows of all tables are written to ``_pending/<number>-<word>/``, last ``COMMIT``, which says what they are.
+2. The run's number is claimed: ``_commits/<number>`` is created if it is not there and names the folder. Of two runs
+   that both believe to be alone (``tasks.lake.lease``) one gets the number; the other has published nothing.
+3. Each table is appended to or merged, with a Delta application transaction of the run's number: a table that
    holds the number already is passed over, so a repetition changes nothing.
-3. The row of ``runs`` goes last and names the version of every table: readers open exactly those.
-4. Marts are written anew where something changed, the spool forgets what is published, the pending folder goes.
+4. The row of ``runs`` goes last and names the version of every table: readers open exactly those.
+5. Marts are written anew where something changed, the spool forgets what is published, the pending folder goes.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
 from tasks.lake.findings import Change, Moment, ScopeKey, counted, places_of, transitions
+from tasks.lake.gc import take_out
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
+from tasks.lake.pending import (
+    Watcher,
+    claim,
+    commit,
+    commit_of,
+    committed,
+    expect_row,
+    is_old,
+    new_folder,
+    pending,
+    run_row,
+)
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
@@ -78,10 +89,6 @@ class Published:
     open_findings: int
 
 
-#: Called with the name of each step just before it is taken; tests kill the process there.
-Watcher = Callable[[str], None]
-
-
 def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watcher = lambda _step: None) -> Published:
     """Publish a run; the lock is held by the caller and ``snapshot`` is the newest one."""
     seq = snapshot.seq + 1
@@ -98,6 +105,7 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
     watch("prepare")
     folder = _prepare(lake, seq, tables)
+    watch("commit")
     run = {
         **batch.run,
         "seq": seq,
@@ -108,8 +116,10 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
         "schema_version": SCHEMA_VERSION,
     }
     spooled = [*(r.result_name for r in batch.results), *(failed_name(scope) for scope in batch.failures)]
-    _commit(folder, seq, run, spooled)
-    _apply(lake, folder, watch)
+    told = commit(lake, folder, seq, run, spooled=spooled)
+    watch("claim")
+    claim(lake, folder, seq)
+    _apply(lake, folder, told, watch)
     return Published(
         seq=seq, opened=tally["opened"], fixed=tally["fixed"], open_findings=lake.snapshot().open_findings()
     )
@@ -118,12 +128,14 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
 def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
     """Finish every pending publish that was committed, drop those that were not. Returns the run ids finished."""
     finished = []
-    for folder in sorted((lake.path / "_pending").glob("*")):
-        if not (folder / "COMMIT").is_file():
-            shutil.rmtree(folder)
-            continue
-        finished.append(str(_commit_of(folder)["run"]["run_id"]))
-        _apply(lake, folder, watch)
+    for folder, entries in pending(lake).items():
+        if committed(lake, folder, entries):
+            told = commit_of(lake, folder)
+            finished.append(str(told["run"]["run_id"]))
+            _apply(lake, folder, told, watch)
+        elif lake.place.lock_is_sure or is_old(lake, entries):
+            # Where a lock can be lost, a run that only sleeps may still claim its number.
+            lake.place.remove(e.key for e in entries)
     return finished
 
 
@@ -178,66 +190,59 @@ def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
     return {n: getattr(item, n) for n in schema.names if hasattr(item, n)}
 
 
-def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]]) -> Path:
-    """Write all rows of all tables; without ``COMMIT`` they are nothing yet."""
-    folder = lake.path / "_pending" / f"{seq:012d}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]]) -> str:
+    """Write all rows of all tables; without ``COMMIT`` they are nothing yet. Returns the folder."""
+    folder = new_folder(seq)
     for name, rows in tables.items():
-        with (folder / f"{name}.parquet").open("wb") as f:
-            with pq.ParquetWriter(f, TABLES[name].schema, compression="zstd") as writer:
-                left = iter(rows)
-                while chunk := list(itertools.islice(left, _BATCH)):
-                    writer.write_table(to_arrow(TABLES[name], chunk))
-            f.flush()
-            os.fsync(f.fileno())
+        with (
+            lake.place.writing(f"{folder}/{name}.parquet") as path,
+            pq.ParquetWriter(path, TABLES[name].schema, compression="zstd") as writer,
+        ):
+            left = iter(rows)
+            while chunk := list(itertools.islice(left, _BATCH)):
+                writer.write_table(to_arrow(TABLES[name], chunk))
     return folder
 
 
-def _commit(folder: Path, seq: int, run: dict[str, Any], spooled: list[str]) -> None:
-    """From here on the publish is finished by whoever comes next."""
-    told = {"seq": seq, "run": {k: v.isoformat() if isinstance(v, datetime) else v for k, v in run.items()}}
-    tmp = folder / "commit.tmp"
-    with tmp.open("w", encoding="utf-8") as out:
-        json.dump({**told, "spooled": spooled}, out)
-        out.flush()
-        os.fsync(out.fileno())
-    tmp.replace(folder / "COMMIT")
+def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
+    """Take the rows of a claimed folder into the tables, as far as they are not there. May be done by several at once.
 
-
-def _commit_of(folder: Path) -> dict[str, Any]:
-    """The marker of a pending publish. Raises LakeError when it is damaged: nothing is thrown away."""
+    Raises LakeError when the number turns out to be another run's.
+    """
     try:
-        told = json.loads((folder / "COMMIT").read_text("utf-8"))
-        return {"seq": int(told["seq"]), "run": {**told["run"], "run_id": told["run"]["run_id"]}, **told}
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise LakeError(f"{folder} cannot be read", advice="Restore the lake from a backup.") from e
+        (take_out if told.get("removes") else _take)(lake, folder, told, watch)
+    except FileNotFoundError:  # somebody has finished it meanwhile, and removed its files
+        expect_row(lake, told["run"]["run_id"], int(told["seq"]))
 
 
-def _apply(lake: Lake, folder: Path, watch: Watcher) -> None:
-    told = _commit_of(folder)
-    seq, run = int(told["seq"]), dict(told["run"])
+def _take(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
+    seq, run = int(told["seq"]), run_row(told)
+    keys = [f"{folder}/{name}.parquet" for name in _ORDER[:-1]]
+    written = dict(zip(_ORDER[:-1], lake.place.fetched(keys), strict=True))
     for name in _ORDER[:-1]:
         watch(name)
-        with pq.ParquetFile(folder / f"{name}.parquet") as written:
-            if written.metadata.num_rows:
-                batches = written.iter_batches(batch_size=_BATCH)
-                reader = pa.RecordBatchReader.from_batches(TABLES[name].schema, batches)
+        with pq.ParquetFile(written[name]) as rows:
+            if rows.metadata.num_rows:
+                reader = pa.RecordBatchReader.from_batches(TABLES[name].schema, rows.iter_batches(batch_size=_BATCH))
                 lake.store.apply(TABLES[name], reader, seq)
     watch("runs")
-    for column in ("started_at", "finished_at"):
-        run[column] = datetime.fromisoformat(run[column])
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
-    lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq)
+    if not lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq):
+        expect_row(lake, run["run_id"], seq)
+    if lake.lost():
+        return  # the run is there; who has the lake now, or comes next, tidies up
     watch("marts")
     write_marts(
-        lake.path / "marts",
-        lake.snapshot(),
-        changed=set(pq.read_table(folder / "findings.parquet", columns=["repo_id"])["repo_id"].unique().to_pylist()),
+        lake,
+        changed=set(pq.read_table(written["findings"], columns=["repo_id"])["repo_id"].unique().to_pylist()),
         # Scopes say what stands: with them change the gaps and the evidence.
-        standing=pq.read_metadata(folder / "scopes.parquet").num_rows > 0,
+        standing=pq.read_metadata(written["scopes"]).num_rows > 0,
     )
+    if lake.lost():
+        return
     watch("spool")
     lake.spool.remove(told["spooled"])
     watch("end")
-    shutil.rmtree(folder)
+    # First what says that there is something to finish.
+    lake.place.remove([f"{folder}/COMMIT"])
+    lake.place.remove(keys)

@@ -9,13 +9,12 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
-from tasks.core.errors import LakeError
 from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
 from tasks.lake import zst
 from tasks.lake.findings import ScopeKey
+from tasks.lake.places import Place
 
 _FAILED = "failed-"
 _T = TypeVar("_T")
@@ -29,56 +28,61 @@ def failed_name(scope: ScopeKey) -> str:
 class Spool:
     """The spool of one lake. Torn files are moved to ``rejected`` and named in ``rejected_names``."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, place: Place, under: str = "") -> None:
+        self._place, self._under = place, under
         self.rejected_names: list[str] = []
 
     def put(self, result: ScanResult) -> None:
         """Keep one finished scan."""
-        zst.write(self._root / f"{result.result_name}.zst", dumps(result))
+        self._place.write(self._key(result.result_name), zst.pack(dumps(result)))
 
     def put_failed(self, failed: FailedScan) -> None:
         """Keep one failed scan, in the place of an earlier one of its scope."""
         row = failed.row
-        zst.write(self._root / f"{failed_name((row.repo_id, row.ref, row.tool))}.zst", dumps_failed(failed))
+        key = self._key(failed_name((row.repo_id, row.ref, row.tool)))
+        self._place.write(key, zst.pack(dumps_failed(failed)))
 
     def load(self, *, tidy: bool = True) -> dict[str, ScanResult]:
         """All finished scans by result name. ``tidy`` (with the lake's lock held) sets torn files aside."""
-        found = {r.result_name: r for r in self._read(loads, failed=False, tidy=tidy)}
+        names = self._names()
+        found = {r.result_name: r for r in self._read(names, loads, failed=False, tidy=tidy)}
         if tidy:
-            for leftover in self._root.glob(".*.zst.*"):
-                leftover.unlink(missing_ok=True)
+            self._place.remove([self._under + n for n in names if n.startswith(".") and ".zst." in n])
         return found
 
     def load_failed(self, *, tidy: bool = True) -> dict[ScopeKey, FailedScan]:
         """All failed scans by scope. ``tidy`` as in ``load``."""
-        found = self._read(loads_failed, failed=True, tidy=tidy)
+        found = self._read(self._names(), loads_failed, failed=True, tidy=tidy)
         return {(f.row.repo_id, f.row.ref, f.row.tool): f for f in found}
 
-    def _read(self, loads: Callable[[bytes], _T], *, failed: bool, tidy: bool) -> Iterator[_T]:
-        for path in sorted(self._root.glob("*.zst")):
-            if path.name.startswith(_FAILED) != failed:
+    def _names(self) -> list[str]:
+        names = (entry.key.removeprefix(self._under) for entry in self._place.entries(self._under))
+        return sorted(n for n in names if "/" not in n)
+
+    def _read(self, names: Iterable[str], loads: Callable[[bytes], _T], *, failed: bool, tidy: bool) -> Iterator[_T]:
+        for name in names:
+            if not name.endswith(".zst") or name.startswith(".") or name.startswith(_FAILED) != failed:
                 continue
             try:
-                data = zst.read(path)
-            except OSError as e:  # it may well be whole: nothing is decided on it
-                raise LakeError(f"{path} cannot be read: {e.strerror}", advice="Mend the disk, then run again.") from e
-            except ValueError:
-                data = b""
+                # A file that cannot be read may well be whole: LakeError, nothing is decided on it.
+                body = self._place.read(self._under + name)
+            except FileNotFoundError:
+                continue  # a reader without the lock: it was published meanwhile
             try:
-                yield loads(data)
+                yield loads(zst.unpack(body))
             except (ValueError, KeyError, TypeError):
                 if not tidy:
                     continue
-                rejected = self._root / "rejected"
-                rejected.mkdir(exist_ok=True)
-                path.replace(rejected / path.name)
-                self.rejected_names.append(path.name)
+                self._place.write(f"{self._under}rejected/{name}", body)
+                self._place.remove([self._under + name])
+                self.rejected_names.append(name)
 
     def remove(self, names: Iterable[str]) -> None:
         """Forget published scans: names of results, and of failures as ``failed_name`` gives them."""
-        for name in names:
-            (self._root / f"{name}.zst").unlink(missing_ok=True)
+        self._place.remove([self._key(name) for name in names])
+
+    def _key(self, name: str) -> str:
+        return f"{self._under}{name}.zst"
 
 
 def dumps(result: ScanResult) -> bytes:

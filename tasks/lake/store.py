@@ -1,20 +1,20 @@
-"""The storage calls: Delta tables in a folder. The one module to change for another storage."""
+"""The Delta tables of a lake, wherever it lies; DuckDB reads their Parquet files from this machine."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tasks.core.errors import LakeError
 from tasks.lake import duck
+from tasks.lake.places import Place
 from tasks.lake.schema import TABLES, Table
 
 #: One application id for all commits; its version is the run's number, so a commit is never applied twice.
@@ -35,37 +35,61 @@ def relation(table: Table, files: Sequence[str]) -> str:
 
 
 class Store:
-    """Delta tables below one folder."""
+    """Delta tables of one place."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        #: Tables as they were at a version, which no commit changes: opened once. On S3 each opening asks many times.
+        self._at: dict[tuple[str, int], DeltaTable] = {}
+        #: The logs that commits are made to. They move on, so that nobody else is given them.
+        self._tips: dict[str, DeltaTable] = {}
 
-    def path(self, name: str) -> Path:
-        """The folder of a table."""
-        return self._root / name
+    def uri(self, name: str) -> str:
+        """The address of a table, as delta-rs takes it."""
+        return f"{self._place.uri}/{name}"
 
     def create(self) -> None:
-        """Make the tables that are not there."""
+        """Make the tables that are not there. Raises LakeError."""
+        options = self._place.delta_options()
         for table in TABLES.values():
-            if not DeltaTable.is_deltatable(str(self.path(table.name))):
+            try:
                 DeltaTable.create(
-                    str(self.path(table.name)),
+                    self.uri(table.name),
                     schema=Schema.from_arrow(table.schema),
                     mode="ignore",
                     name=table.name,
                     description=table.description,
                     partition_by=list(table.partition) or None,
+                    storage_options=options,
+                    # Opening reads every commit since the last checkpoint, on S3 one request or more for each.
+                    configuration={"delta.checkpointInterval": "10"} if options else None,
                 )
+            except (DeltaError, OSError) as e:
+                if isinstance(e, CommitFailedError):
+                    continue  # of two that make it at once the other one has
+                raise LakeError(
+                    f"the table {table.name} cannot be made: {self._place.plain(e)}",
+                    advice="Look at the lake's place and the rights there.",
+                ) from None
 
     def open(self, name: str, version: int | None = None) -> DeltaTable:
         """A table at a version (the newest when None). Raises LakeError."""
+        if version is not None and (name, version) in self._at:
+            return self._at[name, version]
+        found = self._opened(name, version)
+        for known in [k for k in list(self._at) if k[0] == name][:-1]:
+            self._at.pop(known, None)  # a run reads one version, or two
+        return self._at.setdefault((name, found.version()), found)
+
+    def _opened(self, name: str, version: int | None = None) -> DeltaTable:
         try:
-            return DeltaTable(str(self.path(name)), version=version)
+            return DeltaTable(self.uri(name), version=version, storage_options=self._place.delta_options())
         except (DeltaError, OSError, ValueError) as e:
             raise LakeError(
-                f"the table {name} cannot be opened{'' if version is None else f' at version {version}'}: {e}",
-                advice="Run `nightwarden lake verify`; restore the folder from a backup.",
-            ) from e
+                f"the table {name} cannot be opened{'' if version is None else f' at version {version}'}: "
+                f"{self._place.plain(e)}",
+                advice="Run `nightwarden lake verify`; restore it from a backup.",
+            ) from None
 
     def columns(self, name: str, version: int | None = None) -> list[str]:
         """The columns a table has."""
@@ -73,7 +97,17 @@ class Store:
 
     def version(self, name: str) -> int:
         """The newest version of a table."""
-        return self.open(name).version()
+        return self._tip(name).version()
+
+    def _tip(self, name: str) -> DeltaTable:
+        """The log of a table as it is now. Raises LakeError."""
+        log = self._tips.pop(name, None)
+        if log is not None:
+            try:
+                log.update_incremental()
+            except (DeltaError, OSError, ValueError):
+                log = None  # its credentials may be too old; opened anew it says what is wrong
+        return self._tips.setdefault(name, log or self._opened(name))
 
     def read(
         self, name: str, version: int | None = None, where: Where | None = None, columns: Columns = None
@@ -91,7 +125,7 @@ class Store:
         However many runs there were, only the files are read that by the log's statistics can hold it. Files without
         statistics are read as well, and all of them where the log's number of the last run leads to no row.
         """
-        log = self.open(name)
+        log = self._tip(name)
         last = log.transaction_version(_APP) or 0
         for pruning in ([("seq", ">=", last)], None):
             rows = self._rows(TABLES[name], self._located(name, log, pruning)).to_pylist()
@@ -130,13 +164,34 @@ class Store:
         return self._located(name, self.open(name, version), asked or None)
 
     def _located(self, name: str, log: DeltaTable, pruning: Any = None) -> list[str]:
-        root = str(self.path(name).resolve()) + "/"
-        uris = log.file_uris(file_pruning_predicate=pruning)
-        return [str(self.path(name) / unquote(uri.removeprefix("file://")).removeprefix(root)) for uri in uris]
+        keys = [f"{name}/{key}" for key in self.keys(log, pruning)]
+        try:
+            return [str(path) for path in self._place.fetched(keys)]
+        except FileNotFoundError as e:
+            raise LakeError(f"the file {e} of the lake is gone", advice="Run `nightwarden lake verify`.") from None
+
+    @staticmethod
+    def keys(log: DeltaTable, pruning: Any = None) -> list[str]:
+        """The Parquet files of an opened table, below its own place."""
+        root = unquote(log.table_uri.removeprefix("file://")).rstrip("/") + "/"
+        return [
+            unquote(u.removeprefix("file://")).removeprefix(root) for u in log.file_uris(file_pruning_predicate=pruning)
+        ]
+
+    def keys_at(self, name: str, versions: Iterable[int]) -> Iterator[str]:
+        """The Parquet files of a table at these versions, as far as its log reaches back, and as it is now."""
+        for version in (None, *sorted(versions)):
+            try:
+                log = self._opened(name, version)
+            except LakeError:
+                if version is None:
+                    raise
+                continue  # the log has forgotten it: nobody can open it any more
+            yield from (f"{name}/{key}" for key in self.keys(log))
 
     def applied(self, name: str) -> int:
         """The number of the last run whose rows this table holds; 0 when there is none."""
-        version: int | None = self.open(name).transaction_version(_APP)
+        version: int | None = self._tip(name).transaction_version(_APP)
         return version or 0
 
     def apply(self, table: Table, rows: pa.Table | pa.RecordBatchReader, seq: int) -> bool:
@@ -144,27 +199,73 @@ class Store:
 
         A reader is written batch by batch; it must have rows.
         """
-        if (isinstance(rows, pa.Table) and rows.num_rows == 0) or self.applied(table.name) >= seq:
+        if isinstance(rows, pa.Table) and rows.num_rows == 0:
             return False
-        properties = CommitProperties(app_transactions=[Transaction(_APP, seq)])
-        if table.mode == "append":
-            write_deltalake(
-                str(self.path(table.name)),
-                rows,
-                mode="append",
-                partition_by=list(table.partition) or None,
+        return self._commit(table, seq, lambda log, properties: _put(table, log, rows, properties))
+
+    def take_out(self, name: str, keys: pa.Table, seq: int) -> bool:
+        """Remove the rows whose values in the columns of ``keys`` stand there, unless run ``seq`` has already."""
+        on = " AND ".join(f"t.{k} = s.{k}" for k in keys.column_names)
+
+        def write(log: DeltaTable, properties: CommitProperties) -> None:
+            merger = log.merge(keys, predicate=on, source_alias="s", target_alias="t", commit_properties=properties)
+            merger.when_matched_delete().execute()
+
+        return keys.num_rows > 0 and self._commit(TABLES[name], seq, write)
+
+    def exchange_runs(self, row: pa.Table, gone: Sequence[str], seq: int) -> bool:
+        """Add one row to ``runs`` and remove others, in one commit."""
+        run_ids = pa.table({"run_id": pa.array(gone, pa.string()), "is_gone": [True] * len(gone)})
+        given = row.append_column("is_gone", pa.array([False] * row.num_rows))
+        loose = pa.schema([f.with_nullable(True) for f in given.schema])  # of those that go only the id is told
+        source = pa.concat_tables([given.cast(loose), run_ids], promote_options="default")
+
+        def write(log: DeltaTable, properties: CommitProperties) -> None:
+            merger = log.merge(
+                source, predicate="t.run_id = s.run_id", source_alias="s", target_alias="t",
                 commit_properties=properties,
-            )
-            return True
-        on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
-        (
-            self.open(table.name)
-            .merge(rows, predicate=on, source_alias="s", target_alias="t", commit_properties=properties)
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .execute()
-        )
+            )  # fmt: skip
+            merger.when_matched_delete(predicate="s.is_gone").when_not_matched_insert(
+                {c: f"s.{c}" for c in TABLES["runs"].schema.names}, predicate="NOT s.is_gone"
+            ).execute()
+
+        return self._commit(TABLES["runs"], seq, write)
+
+    def _commit(self, table: Table, seq: int, write: Callable[[DeltaTable, CommitProperties], None]) -> bool:
+        """One commit of run ``seq``, unless the table has it. What is looked at is what is written to: if another
+        run commits in between, delta-rs refuses, because both name the same application.
+
+        Raises LakeError.
+        """
+        log = self._tip(table.name)
+        if (log.transaction_version(_APP) or 0) >= seq:
+            return False
+        try:
+            write(log, CommitProperties(app_transactions=[Transaction(_APP, seq)]))
+        except (DeltaError, OSError) as e:
+            self._tips.pop(table.name, None)
+            if isinstance(e, CommitFailedError) and self.applied(table.name) >= seq:
+                return False  # who took the lake over has finished this run
+            raise LakeError(
+                f"the table {table.name} cannot be written: {self._place.plain(e)}",
+                advice="Nothing is lost: run the same command again.",
+            ) from None
         return True
+
+
+def _put(table: Table, log: DeltaTable, rows: pa.Table | pa.RecordBatchReader, properties: CommitProperties) -> None:
+    if table.mode == "append":
+        write_deltalake(
+            log, rows, mode="append", partition_by=list(table.partition) or None, commit_properties=properties
+        )
+        return
+    on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
+    (
+        log.merge(rows, predicate=on, source_alias="s", target_alias="t", commit_properties=properties)
+        .when_matched_update_all()
+        .when_not_matched_insert_all()
+        .execute()
+    )
 
 
 def to_arrow(table: Table, rows: list[dict[str, Any]]) -> pa.Table:

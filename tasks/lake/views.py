@@ -22,7 +22,7 @@ _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 #: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it. ``gaps`` tells
 #: of every run, ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
-    "patrols": "SELECT * FROM runs WHERE sources IS DISTINCT FROM ['(import)']",
+    "patrols": "SELECT * FROM runs WHERE sources IS DISTINCT FROM ['(import)'] AND sources IS DISTINCT FROM ['(gc)']",
     "latest": """
         SELECT s.* FROM scans s JOIN (
             SELECT repo_id, ref, tool, max(seq) AS seq FROM scans JOIN runs USING (run_id) GROUP BY ALL
@@ -74,7 +74,7 @@ _VIEWS = {
 
 
 VIEWS: dict[str, str] = {
-    "patrols": "a run that looked for itself: all runs but imports",
+    "patrols": "a run that looked for itself: all runs but imports and collections of garbage",
     "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it",
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
     "gaps_now": "what is not looked at as things stand, with the age of the evidence",
@@ -94,17 +94,37 @@ def form() -> str:
     return digest(*_VIEWS.items(), *words, *OUTCOMES.items())
 
 
-def connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
-    """As ``_connect``; raises LakeError when a table cannot be read."""
+def connect(snapshot: Snapshot, sql: str = "") -> duckdb.DuckDBPyConnection:
+    """As ``_connect``, at least with what ``sql`` reads; raises LakeError when a table cannot be read."""
     try:
-        return _connect(snapshot)
+        return _connect(snapshot, _asked(snapshot, sql))
     except duckdb.Error as e:
         raise LakeError(f"the lake cannot be read: {e}", advice="Run `nightwarden lake verify`.") from e
 
 
-def _connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
-    """A connection with every table (as the files of its version, not loaded) and the views; no other file or
-    network is in reach.
+def _asked(snapshot: Snapshot, sql: str) -> frozenset[str]:
+    """The tables and views to define: all where files lie here, else what the query needs, for files are fetched."""
+    every = frozenset([*TABLES, *_VIEWS])
+    if snapshot.lake.place.is_here:
+        return every
+    # Whoever reads a table writes its name. A word too many costs a file too many.
+    left: set[str] = set(_words(sql) & every)
+    wanted = set(left)
+    while left:
+        left = {word for view in left & _VIEWS.keys() for word in _words(_VIEWS[view]) & every} - wanted
+        wanted |= left
+    if not wanted:
+        return every  # it may ask what tables there are
+    return frozenset(wanted)
+
+
+def _words(sql: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", sql.lower()))
+
+
+def _connect(snapshot: Snapshot, asked: frozenset[str]) -> duckdb.DuckDBPyConnection:
+    """A connection with tables (as the files of their version, not loaded) and views; no other file or network is in
+    reach.
     """
     con = duckdb.connect(
         ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
@@ -112,6 +132,8 @@ def _connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
     con.execute("SET allowed_directories = ?", [[f"{snapshot.lake.path.resolve()}/"]])
     con.execute("SET enable_external_access = false")
     for name, table in TABLES.items():
+        if name not in asked:
+            continue
         found = snapshot.files(name)
         if found:
             columns = ", ".join(table.schema.names)
@@ -128,6 +150,8 @@ def _connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
     con.register("reasons", reasons)
     con.register("outcomes", pa.table({"outcome": list(OUTCOMES), "meaning": list(OUTCOMES.values())}))
     for name, sql in _VIEWS.items():
+        if name not in asked:
+            continue
         con.execute(f"CREATE VIEW {name} AS {sql}")
     con.execute("SET lock_configuration = true")
     return con
@@ -135,7 +159,7 @@ def _connect(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
 
 def run_query(snapshot: Snapshot, sql: str) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
     """(column names, rows). One statement that reads; raises UsageError with DuckDB's words otherwise."""
-    con = connect(snapshot)
+    con = connect(snapshot, sql)
     try:
         statements = con.extract_statements(sql)
         # EXPLAIN ANALYZE runs what it explains, so that must be one SELECT as well.
@@ -163,7 +187,7 @@ def _fetch(con: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection) ->
 
 def arrow_of(snapshot: Snapshot, sql: str) -> pa.Table:
     """The answer to one of our own queries as an Arrow table."""
-    con = connect(snapshot)
+    con = connect(snapshot, sql)
     try:
         return con.sql(sql).to_arrow_table()
     finally:

@@ -1,36 +1,24 @@
-"""Small compressed files, written so that a kill leaves the whole file or none."""
+"""Compressed content that tells when it is torn."""
 
 from __future__ import annotations
-
-import os
-import uuid
-from pathlib import Path
 
 import pyarrow as pa
 
 _CODEC = "zstd"
 
 
-def write(path: Path, data: bytes) -> None:
-    """Compress and write; flushed to disk before the name appears."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    body = len(data).to_bytes(8, "big") + pa.compress(data, codec=_CODEC, asbytes=True)
-    with tmp.open("wb") as f:
-        f.write(body)
-        f.flush()
-        os.fsync(f.fileno())
-    tmp.replace(path)
+def pack(data: bytes) -> bytes:
+    """Compress; the length stands before it."""
+    return len(data).to_bytes(8, "big") + bytes(pa.compress(data, codec=_CODEC, asbytes=True))
 
 
-def read(path: Path, max_bytes: int = 4 * 1024**3) -> bytes:
-    """Read what ``write`` wrote. Raises ValueError when it is torn."""
-    body = path.read_bytes()
+def unpack(body: bytes, max_bytes: int = 4 * 1024**3) -> bytes:
+    """What ``pack`` was given. Raises ValueError when it is torn, or says that it is larger than ``max_bytes``."""
     size = int.from_bytes(body[:8], "big")
     if len(body) < 8 or size > max_bytes:
-        raise ValueError(f"{path.name} is torn")
+        raise ValueError("it is torn")
     try:
         data: bytes = pa.decompress(body[8:], decompressed_size=size, codec=_CODEC, asbytes=True)
     except (pa.ArrowException, OSError) as e:
-        raise ValueError(f"{path.name} is torn") from e
+        raise ValueError("it is torn") from e
     return data

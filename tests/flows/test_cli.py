@@ -30,7 +30,7 @@ def home(tmp_path: Path) -> dict[str, str]:
     "command",
     [[], ["patrol"], ["query"], ["status"], ["explain"], ["doctor"], ["deploy"], ["demo"], ["tools", "install"],
      ["tools", "list"], ["config", "init"], ["config", "check"], ["config", "schema"],
-     ["lake", "schema"], ["lake", "verify"], ["server", "start"]],
+     ["lake", "schema"], ["lake", "verify"], ["lake", "gc"], ["server", "start"]],
     ids=" ".join,
 )  # fmt: skip
 def test_help_teaches(command: list[str], tmp_path: Path) -> None:
@@ -52,6 +52,8 @@ def test_help_teaches(command: list[str], tmp_path: Path) -> None:
         (["query", "--saved", "nothing"], "no saved query", EXIT_USAGE),
         (["status"], "there is no lake", EXIT_FAILED),
         (["lake", "verify"], "there is no lake", EXIT_FAILED),
+        (["lake", "gc"], "there is no lake", EXIT_FAILED),
+        (["status", "--lake", "s3://bucket/../x"], "names no place for a lake", EXIT_USAGE),
         (["explain", "nonsense"], "no outcome or reason is called", EXIT_USAGE),
         (["deploy"], "no Prefect API is configured", EXIT_USAGE),
         (["tools", "install", "nessie"], "no scanner is called nessie", EXIT_USAGE),

@@ -251,6 +251,17 @@ def test_verify_a_whole_lake(patrolled: Path) -> None:
     assert said(patrolled, "lake", "verify").stdout == f"{patrolled / 'home' / 'lake'}: whole\n"
 
 
+def test_gc_leaves_a_young_lake_alone(place: Path) -> None:
+    lake = place / "home" / "lake"
+    before = Lake.open(lake, key_id=None, create=False).snapshot().seq
+    told = said(place, "lake", "gc", "--dry-run").stdout.splitlines()
+    assert told[:3] == [str(lake), "rows that would go: none", "files that would be removed: 0, 0.0 MB"]
+    assert not (lake / "_gc").exists(), "a dry run writes nothing"
+    assert said(place, "lake", "gc").stdout.splitlines()[1] == "rows removed: none"
+    assert Lake.open(lake, key_id=None, create=False).snapshot().seq == before
+    assert said(place, "lake", "verify").stdout == f"{lake}: whole\n"
+
+
 @pytest.mark.parametrize("table", ["observations", "findings", "ledger"])
 def test_verify_names_what_is_damaged(place: Path, table: str) -> None:
     lake = place / "home" / "lake"

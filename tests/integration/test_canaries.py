@@ -108,7 +108,7 @@ def left_behind(home: Path) -> Iterator[tuple[str, bytes]]:
         if path.suffix == ".parquet":
             yield f"{name} (read)", repr(pq.ParquetFile(path).read().to_pylist()).encode()
         if path.suffix == ".zst":
-            yield f"{name} (read)", zst.read(path)
+            yield f"{name} (read)", zst.unpack(path.read_bytes())
         if path.suffix == ".db":
             with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
                 tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

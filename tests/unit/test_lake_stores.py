@@ -18,6 +18,7 @@ from tasks.lake import spool as spool_module
 from tasks.lake import zst
 from tasks.lake.lake import Lake
 from tasks.lake.marts import bucket
+from tasks.lake.places import FolderPlace
 from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.raw import RawStore
 from tasks.lake.schema import TABLES
@@ -38,44 +39,45 @@ def put(lake: Lake, batch: PublishBatch) -> None:
 
 @given(st.binary(max_size=2000))
 def test_a_compressed_file_reads_back(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    place = tmp_path_factory.getbasetemp() / "zst" / "x.zst"
-    zst.write(place, data)
-    assert zst.read(place) == data
-    assert [p.name for p in place.parent.iterdir()] == ["x.zst"], "nothing half-written stays"
+    folder = tmp_path_factory.getbasetemp() / "zst"
+    place = FolderPlace(folder)
+    place.write("x.zst", zst.pack(data))
+    assert zst.unpack(place.read("x.zst")) == data
+    assert [p.name for p in folder.iterdir()] == ["x.zst"], "nothing half-written stays"
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 9, -1, -5])
 def test_a_torn_compressed_file_is_refused(tmp_path: Path, keep: int) -> None:
-    zst.write(tmp_path / "x.zst", b"content " * 100)
+    (tmp_path / "x.zst").write_bytes(zst.pack(b"content " * 100))
     whole = (tmp_path / "x.zst").read_bytes()
     (tmp_path / "x.zst").write_bytes(whole[:keep])
     with pytest.raises(ValueError, match="torn"):
-        zst.read(tmp_path / "x.zst")
+        zst.unpack((tmp_path / "x.zst").read_bytes())
 
 
 def test_a_file_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
-    zst.write(tmp_path / "x.zst", b"content")
+    (tmp_path / "x.zst").write_bytes(zst.pack(b"content"))
     with pytest.raises(ValueError, match="torn"):
-        zst.read(tmp_path / "x.zst", max_bytes=3)
+        zst.unpack((tmp_path / "x.zst").read_bytes(), max_bytes=3)
 
 
 # -- kept reports -------------------------------------------------------------------------------------------
 
 
 def test_a_kept_report_is_found_by_its_digest(tmp_path: Path) -> None:
-    store = RawStore(tmp_path / "raw")
+    store = RawStore(FolderPlace(tmp_path / "raw"))
     sha = store.put(REPORT, {"repo_id": "größe", "ref": "refs/heads/main"})
     report, header = store.get(sha)
     assert report == REPORT
     assert (header["repo_id"], header["ref"], header["tool"]) == ("größe", "refs/heads/main", "bandit")
     assert store.has(sha) and not store.has("0" * 64)
     assert list(store.all()) == [sha]
-    data = zst.read(tmp_path / "raw" / sha[:2] / f"{sha}.zst")
+    data = zst.unpack((tmp_path / "raw" / sha[:2] / f"{sha}.zst").read_bytes())
     assert hashlib.sha256(data).hexdigest() == sha
 
 
 def test_the_same_report_is_kept_once_and_another_beside_it(tmp_path: Path) -> None:
-    store = RawStore(tmp_path)
+    store = RawStore(FolderPlace(tmp_path))
     sha = store.put(REPORT, {"a": "1"})
     assert store.put(REPORT, {"a": "1"}) == sha
     others = {
@@ -89,10 +91,10 @@ def test_the_same_report_is_kept_once_and_another_beside_it(tmp_path: Path) -> N
 
 
 def test_a_changed_or_lost_report_is_never_returned(tmp_path: Path) -> None:
-    store = RawStore(tmp_path)
+    store = RawStore(FolderPlace(tmp_path))
     sha = store.put(REPORT, {})
     place = tmp_path / sha[:2] / f"{sha}.zst"
-    zst.write(place, zst.read(place).replace(b"results", b"nothing"))
+    place.write_bytes(zst.pack(zst.unpack(place.read_bytes()).replace(b"results", b"nothing")))
     with pytest.raises(LakeError, match="was changed"):
         store.get(sha)
     place.write_bytes(place.read_bytes()[:-4])
@@ -124,13 +126,13 @@ def made(*names: str) -> dict[str, ScanResult]:
 
 
 def test_the_spool_keeps_finished_scans_until_they_are_published(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(FolderPlace(tmp_path / "spool"))
     assert spool.load() == {}
     kept = made("one", "two")
     for r in kept.values():
         spool.put(r)
         spool.put(r)
-    assert Spool(tmp_path / "spool").load() == kept
+    assert Spool(FolderPlace(tmp_path / "spool")).load() == kept
     first, second = kept
     spool.remove([first, "never.1"])
     assert list(spool.load()) == [second]
@@ -138,7 +140,7 @@ def test_the_spool_keeps_finished_scans_until_they_are_published(tmp_path: Path)
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 40, b"not compressed at all"])
 def test_a_torn_scan_is_put_aside_and_named(tmp_path: Path, damage: bytes) -> None:
-    spool = Spool(tmp_path)
+    spool = Spool(FolderPlace(tmp_path))
     kept = made("one", "two")
     for r in kept.values():
         spool.put(r)
@@ -150,16 +152,16 @@ def test_a_torn_scan_is_put_aside_and_named(tmp_path: Path, damage: bytes) -> No
 
 
 def test_a_scan_of_another_form_is_put_aside(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = Spool(FolderPlace(tmp_path))
     for name, data in {"a": b"{}", "b": b"[]", "c": b'{"observations": [{"kind": "?"}]}', "d": b"null"}.items():
-        zst.write(tmp_path / f"{name}.zst", data)
+        (tmp_path / f"{name}.zst").write_bytes(zst.pack(data))
     assert spool.load() == {}
     assert sorted(spool.rejected_names) == ["a.zst", "b.zst", "c.zst", "d.zst"]
-    assert Spool(tmp_path).load() == {}, "what was put aside is not read again"
+    assert Spool(FolderPlace(tmp_path)).load() == {}, "what was put aside is not read again"
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = Spool(FolderPlace(tmp_path))
     (tmp_path / ".x.1.zst.0a1b2c3d").write_bytes(b"half")
     assert spool.load() == {}
     assert list(tmp_path.iterdir()) == []

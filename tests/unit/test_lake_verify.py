@@ -101,7 +101,7 @@ def test_a_damaged_kept_report_is_found(kept: Lake, damage: str) -> None:
     elif damage == "flipped":
         place.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
     else:
-        zst.write(place, b'{"tool": "bandit", "tool_version": "1", "exit_code": "1"}\nforged')
+        place.write_bytes(zst.pack(b'{"tool": "bandit", "tool_version": "1", "exit_code": "1"}\nforged'))
     found = problems(kept)
     assert sha in found["ledger"]
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tasks.core.types import Cause, FailedScan, Outcome, Scan, Unit
+from tasks.lake.places import FolderPlace
 from tasks.lake.spool import Spool, dumps_failed, failed_name, loads_failed
 from tasks.lake.verify import verify
 from tasks.patrol.plan import Action, Planned, decide
@@ -267,7 +268,7 @@ def test_a_spooled_failure_reads_back() -> None:
 
 
 def test_of_a_scope_the_last_failure_is_kept_beside_what_finished(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = Spool(FolderPlace(tmp_path))
     scope = ("r", "refs/heads/main", "bandit")
     for name in ("one", "two"):
         spool.put_failed(FailedScan(row=failed_row(scan_name=name), tried_at=NOW))
@@ -282,7 +283,7 @@ def test_of_a_scope_the_last_failure_is_kept_beside_what_finished(tmp_path: Path
 
 @pytest.mark.parametrize("damage", [b"", b"no form at all"])
 def test_a_torn_failure_is_put_aside_by_whoever_holds_the_lake(tmp_path: Path, damage: bytes) -> None:
-    spool = Spool(tmp_path)
+    spool = Spool(FolderPlace(tmp_path))
     spool.put_failed(FailedScan(row=failed_row(), tried_at=NOW))
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage)

@@ -254,7 +254,7 @@ def test_the_example_is_right_and_explains_every_setting(tmp_path: Path, capsys:
     cli_config.check(tmp_path / "org.yaml", lake="s3://bucket/prefix")
     told = capsys.readouterr().out
     assert "source         github: github https://github.com/example, signs in with env:GITHUB_TOKEN, also rel" in told
-    assert "note           the lake s3://bucket/prefix is no folder" in told
+    assert "lake           s3://bucket/prefix" in told
     for section in (Settings, *(type(s) for s in every_section(loaded(tmp_path, text)))):
         for name in section.model_fields:
             assert re.search(rf"\b{name}:", text), f"{section.__name__}.{name} is not in the example"

@@ -1,0 +1,305 @@
+"""A lake on any S3: objects through boto3, conditional writes for whatever two runs could contend for.
+
+``If-None-Match: *`` and ``If-Match`` of PutObject are what the storage must honour; Delta's commits need them too
+(`aws_conditional_put=etag`). Their answers may be lost and the request repeated, so that a refusal is believed only
+after a look at what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.core.errors import LakeError, UsageError
+from tasks.core.text import one_line
+from tasks.lake.cache import FileCache
+from tasks.lake.lease import Lease
+from tasks.lake.places import Entry, Held, Teller
+from tasks.lake.s3_location import S3Location
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_TOLD = re.compile(r"<Code>([^<]{1,80})</Code>\s*(?:<Message>([^<]{1,200}))?")
+_ADVICE = "What is finished is kept. Run the same command again when the storage answers."
+#: Requests at a time when files are fetched, and keys that one request removes.
+_FETCHERS, _REMOVED = 8, 1000
+#: Attempts of one request (500, 503, time-outs), by boto3 and by delta-rs; seconds without an answer.
+_ATTEMPTS, _CONNECT_S, _ANSWER_S = 6, 10, 60
+
+
+class S3Place:
+    """A lake below one prefix of one bucket."""
+
+    def __init__(self, location: S3Location) -> None:
+        if location.endpoint and location.endpoint.startswith("http://") and not location.allow_http:
+            raise UsageError(
+                f"the S3 endpoint {location.endpoint} is not encrypted",
+                advice="Use https, or allow it (NIGHTWARDEN_S3_ALLOW_HTTP=1) where nobody else is on the wire.",
+            )
+        self._location = location
+        self._prefix = f"{location.prefix}/" if location.prefix else ""
+        self._session = boto3.Session(
+            aws_access_key_id=location.access_key.reveal() if location.access_key else None,
+            aws_secret_access_key=location.secret_key.reveal() if location.secret_key else None,
+            region_name=location.region,
+        )
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            connect_timeout=_CONNECT_S,
+            read_timeout=_ANSWER_S,
+            max_pool_connections=4 * _FETCHERS,
+            s3={"addressing_style": "path"} if location.endpoint else {},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        self._s3: Any = self._session.client(
+            "s3", endpoint_url=location.endpoint, region_name=self._region, config=config
+        )
+        #: Every key and token that was used: what an error quotes of them is taken out.
+        self._known: set[str] = {k.reveal() for k in (location.access_key, location.secret_key) if k is not None}
+        told = hashlib.sha256(f"{location.endpoint or ''}|{location}".encode()).hexdigest()[:16]
+        self._cache = FileCache(location.cache / told, location.cache_bytes)
+
+    def __str__(self) -> str:
+        return str(self._location)
+
+    @property
+    def uri(self) -> str:
+        return str(self._location)
+
+    @property
+    def root(self) -> Path:
+        return self._cache.root
+
+    @property
+    def is_here(self) -> bool:
+        return False
+
+    @property
+    def lock_is_sure(self) -> bool:
+        return False
+
+    @property
+    def _region(self) -> str:
+        return self._location.region or self._session.region_name or "us-east-1"
+
+    def delta_options(self) -> dict[str, str] | None:
+        options = {
+            "aws_region": self._region,
+            "aws_conditional_put": "etag",
+            "max_retries": str(_ATTEMPTS - 1),
+            "retry_timeout": f"{_ATTEMPTS * _ANSWER_S}s",
+            "connect_timeout": f"{_CONNECT_S}s",
+            "timeout": f"{_ANSWER_S}s",
+        }
+        if self._location.endpoint:
+            options |= {"aws_endpoint": self._location.endpoint, "aws_virtual_hosted_style_request": "false"}
+            options["aws_allow_http"] = str(self._location.allow_http).lower()
+        for name, value in zip(("access_key_id", "secret_access_key", "session_token"), self._secrets(), strict=False):
+            if value:
+                options[f"aws_{name}"] = value
+        return options
+
+    def _secrets(self) -> tuple[str | None, ...]:
+        """Access key, secret key, session token: as they are now, for some of them expire."""
+        try:
+            credentials = self._session.get_credentials()
+            frozen = credentials.get_frozen_credentials() if credentials is not None else None
+        except (BotoCoreError, ClientError) as e:
+            raise LakeError(
+                f"no credentials for {self}: {type(e).__name__}", advice="Renew them, then run again."
+            ) from e
+        if frozen is None:
+            raise LakeError(
+                f"there are no credentials for {self}",
+                advice="Configure both keys by reference, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            )
+        found = (frozen.access_key, frozen.secret_key, frozen.token)
+        self._known.update(filter(None, found))
+        return found
+
+    def plain(self, error: Exception) -> str:
+        text = _ANSI.sub("", str(error)).replace("\u21b3", "")
+        if told := _TOLD.search(text):
+            text = f"{told[1]}: {told[2] or ''}".removesuffix(": ")
+        for secret in (
+            self._session.get_credentials().get_frozen_credentials() if self._session.get_credentials() else ()
+        ):
+            text = text.replace(secret, "…") if secret else text
+        return one_line(" ".join(text.split()), 300)
+
+    # -- objects ------------------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes:
+        return self._get(key)
+
+    def tail(self, key: str, size_bytes: int) -> bytes:
+        return self._get(key, Range=f"bytes=-{size_bytes}")
+
+    def _get(self, key: str, **more: str) -> bytes:
+        with self._asked(key):
+            body: bytes = self._s3.get_object(**self._at(key), **more)["Body"].read()
+            return body
+
+    def exists(self, key: str) -> bool:
+        try:
+            with self._asked(key):
+                self._s3.head_object(**self._at(key))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._asked(key):
+            self._s3.put_object(**self._at(key), Body=data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        return self.put_if(key, data, "") is not None
+
+    def put_if(self, key: str, data: bytes, tag: str) -> str | None:
+        """Write if the object still has this tag (empty: is not there); the new tag, or None. ``data`` is unique."""
+        try:
+            return self._put_if(key, data, tag)
+        except FileNotFoundError:
+            return None  # it had a tag, and is gone
+        except FileExistsError:
+            # The answer to an earlier attempt may have been lost: then what is there is ours.
+            found = self.look(key)
+            return found[0].tag if found is not None and found[1] == data else None
+
+    def _put_if(self, key: str, data: Any, tag: str) -> str:
+        condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
+        with self._asked(key):
+            new: str = self._s3.put_object(**self._at(key), Body=data, **condition)["ETag"]
+            return new
+
+    def look(self, key: str) -> tuple[Entry, bytes, float] | None:
+        """An object, its content, and its age in seconds by the storage's clock; None when it is not there."""
+        try:
+            with self._asked(key):
+                told = self._s3.get_object(**self._at(key))
+                body: bytes = told["Body"].read()
+        except FileNotFoundError:
+            return None
+        changed: datetime = told["LastModified"]
+        entry = Entry(key=key, size_bytes=len(body), modified_at=changed, tag=told["ETag"])
+        return entry, body, (_date(told) - changed).total_seconds()
+
+    @contextmanager
+    def writing(self, key: str, *, durable: bool = True, tag: str | None = None) -> Iterator[Path]:
+        with self._cache.scratch() as tmp:
+            yield tmp
+            if tag is None:
+                with self._asked(key):
+                    self._s3.upload_file(str(tmp), self._location.bucket, self._prefix + key)
+                self._cache.keep(tmp, key)
+                return
+            try:
+                with tmp.open("rb") as f:
+                    self._put_if(key, f, tag)
+            except (FileExistsError, FileNotFoundError):
+                found = self.look(key)
+                if found is None or found[1] != tmp.read_bytes():
+                    raise LakeError(
+                        f"another run has written {self}/{key} meanwhile", advice="Run the same command again."
+                    ) from None
+
+    def fetched(self, keys: Sequence[str]) -> list[Path]:
+        missing = [key for key in keys if not self._cache.has(key)]
+        if missing:
+            self._cache.make_room(keys)
+            with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch") as pool:
+                list(pool.map(self._fetch, missing))
+        return [self._cache.root / key for key in keys]
+
+    def _fetch(self, key: str) -> None:
+        with self._cache.scratch() as tmp:
+            with self._asked(key):
+                self._s3.download_file(self._location.bucket, self._prefix + key, str(tmp))
+            self._cache.fetched_bytes += tmp.stat().st_size
+            self._cache.keep(tmp, key)
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._location.bucket, Prefix=self._prefix + prefix
+        )
+        with self._asked(prefix):
+            for page in pages:
+                for o in page.get("Contents", ()):
+                    yield Entry(
+                        key=o["Key"].removeprefix(self._prefix),
+                        size_bytes=o["Size"],
+                        modified_at=o["LastModified"],
+                        tag=o["ETag"],
+                    )
+
+    def remove(self, keys: Iterable[str]) -> None:
+        left = list(keys)
+        self._cache.drop(left)
+        for n in range(0, len(left), _REMOVED):
+            objects = [{"Key": self._prefix + key} for key in left[n : n + _REMOVED]]
+            with self._asked(left[n]):
+                told = self._s3.delete_objects(Bucket=self._location.bucket, Delete={"Objects": objects, "Quiet": True})
+            if failed := told.get("Errors"):
+                raise LakeError(
+                    f"{len(failed)} objects of {self} could not be removed: {one_line(str(failed[0].get('Code')), 60)}",
+                    advice=_ADVICE,
+                )
+
+    def now(self) -> datetime:
+        with self._asked(""):
+            return _date(self._s3.list_objects_v2(Bucket=self._location.bucket, Prefix=self._prefix, MaxKeys=1))
+
+    @contextmanager
+    def lock(self, wait_s: float, tell: Teller) -> Iterator[Held]:
+        with Lease(self, "_lock").held(wait_s, tell) as lease:
+            yield lease
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._location.bucket, "Key": self._prefix + key}
+
+    @contextmanager
+    def _asked(self, key: str) -> Iterator[None]:
+        """Raises FileNotFoundError, FileExistsError (a condition did not hold) or LakeError in boto3's place."""
+        try:
+            yield
+        except ClientError as e:
+            code = str(e.response.get("Error", {}).get("Code", ""))
+            if code in ("NoSuchKey", "404"):
+                raise FileNotFoundError(key) from None
+            # 409: another conditional write of the same object is under way.
+            if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+                raise FileExistsError(key) from None
+            raise LakeError(f"{self}: {self.plain(e)}", advice=_remedy(code)) from None
+        except (BotoCoreError, OSError) as e:
+            if isinstance(e, FileNotFoundError | FileExistsError):
+                raise
+            raise LakeError(f"{self} cannot be reached: {self.plain(e)}", advice=_ADVICE) from None
+        except boto3.exceptions.Boto3Error as e:
+            raise LakeError(f"{self}: {self.plain(e)}", advice=_ADVICE) from None
+
+
+def _remedy(code: str) -> str:
+    if code == "NoSuchBucket":
+        return "Make the bucket first, and look at the lake's address."
+    if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
+        return "Look at the credentials: they must list, read, write and delete below the prefix."
+    return _ADVICE
+
+
+def _date(told: Any) -> datetime:
+    """When the storage answered, by its own clock."""
+    text = told["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(text).astimezone(UTC) if text else datetime.now(UTC)
