@@ -163,6 +163,7 @@ def test_sources_become_what_discovery_takes(tmp_path: Path) -> None:
             owner_kind="organization",
             token=parse_ref("env:GITHUB_TOKEN"),
         ),
+        manifest=tmp_path / "repositories.txt",
         filters=Filters(
             include=("example/*",),
             exclude=("example/archive-*",),
