@@ -69,6 +69,8 @@ _ENVIRONMENT = {
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 #: What git says, in the order in which it is looked for; its words of version 2.39 to 2.50.
 _SAYINGS = (
+    ("memory", re.compile(r"[Oo]ut of memory|Cannot allocate memory")),
+    ("too_deep", re.compile(r"exceeded maximum allowed tree depth")),
     ("protocol", re.compile(r"transport '.*' not allowed|is not a valid protocol|Unable to find remote helper")),
     (
         "incomplete",
@@ -114,6 +116,7 @@ class Git:
         sink: Sink | None = None,
         timeout_s: float | None = None,
         stdout_bytes: int = 1024**3,
+        memory_bytes: int = 4 * 1024**3,
     ) -> Completed:
         """Run ``git --git-dir=MIRROR ARGS``; the mirror is read-only unless ``writable``. Judges nothing."""
         visible = (Mount(source=self._config, inside="/etc/nightwarden.gitconfig"), *mounts)
@@ -128,6 +131,7 @@ class Git:
                 argv=(*prefix, *args),
                 timeout_s=timeout_s or self._timeout_s,
                 stdout_bytes=stdout_bytes,
+                memory_bytes=memory_bytes,
                 env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config},
                 mounts=visible,
                 network=network,
