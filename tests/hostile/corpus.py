@@ -5,21 +5,29 @@ The repositories themselves are in ``corpus_*.py``, by theme; ``test_corpus`` pa
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.builders import Repository, git
-from tests.hostile.repositories import TOKEN
 
 #: Set to ``full``, the giants have the size of the real thing; else one that a test run can afford.
 FULL = os.environ.get("NIGHTWARDEN_HOSTILE") == "full"
-SECRET = b"token = " + TOKEN + b"\n"
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 #: Where the planted secret lies, in every repository that does not say otherwise.
 SECRET_PATH = "deploy/secret.txt"
 KINGFISHER, ALL = "kingfisher", "*"
 
+
+def secret(name: str) -> bytes:
+    """A line with a secret of its own for each name: findings of one value count once."""
+    digest = hashlib.sha512(name.encode("utf-8", "surrogateescape")).digest()
+    return b"token = gh" + b"p_" + "".join(_LETTERS[n % len(_LETTERS)] for n in digest[:36]).encode() + b"\n"
+
+
+SECRET = secret("planted")
 Said = tuple[str, str | None]
 Place = tuple[str, str]
 
@@ -63,9 +71,30 @@ class Hostile:
 WELL: tuple[Said, ...] = (("ok", None), ("nothing_to_read", None))
 
 
-def planted(repo: Repository, files: Mapping[str | bytes, bytes], message: str = "work") -> str:
+def committed(repo: Repository, files: Mapping[str, bytes], message: str = "work") -> str:
+    """Commit some files on top of ``main`` and return the commit. Nothing is added by way of a work tree, where the
+    repository's own attributes and ignore files would have their say."""
+    repo._clock += 60
+    tip = repo.git_dir / "refs/heads/main"
+    stream = [
+        b"commit refs/heads/main\ncommitter Ada <ada@example.invalid> %d +0000\n" % repo._clock,
+        data(message.encode()),
+    ]
+    stream += [b"from refs/heads/main^0\n"] if tip.exists() else []
+    for name, body in files.items():
+        stream += [b'M 100644 inline "%s"\n' % name.encode().replace(b"\\", b"\\\\").replace(b'"', b'\\"'), data(body)]
+    imported(repo, b"".join(stream))
+    return repo.git("rev-parse", "refs/heads/main")
+
+
+def planted(repo: Repository, files: Mapping[str, bytes], message: str = "work") -> str:
     """Commit some files, and the secret beside them."""
-    return repo.commit({**files, SECRET_PATH: SECRET}, message)
+    return committed(repo, {**files, SECRET_PATH: SECRET}, message)
+
+
+def data(content: bytes) -> bytes:
+    """A piece of content as ``git fast-import`` reads it."""
+    return b"data %d\n%s\n" % (len(content), content)
 
 
 def imported(repo: Repository, stream: bytes) -> None:
