@@ -35,15 +35,21 @@ def yaml(ground: Ground) -> None:
         "good/main.tf": TERRAFORM,
     }
     bombs: dict[str, bytes] = {}
-    for kind, bomb in (("laughs", LAUGHS), ("merges", _MERGES), ("deep", b"deep: " + _DEEP + b"\n")):
+    # What nests deep ends checkov's process, which costs minutes of narrowing down.
+    for kind, bomb in (
+        ("laughs", LAUGHS),
+        ("merges", _MERGES),
+        *((("deep", b"deep: " + _DEEP + b"\n"),) if FULL else ()),
+    ):
         bombs[f"{kind}/.github/workflows/ci.yml"] = WORKFLOW + bomb
         bombs[f"{kind}/template.yaml"] = (
             TEMPLATE + b"Mappings:\n" + b"".join(b"  " + line + b"\n" for line in bomb.splitlines())
         )
         bombs[f"{kind}/pod.yaml"] = POD + bomb
         bombs[f"{kind}/docker-compose.yml"] = b"services: {}\n" + bomb
-    bombs["deep/template.json"] = b'{"AWSTemplateFormatVersion": "2010-09-09", "Resources": ' + _DEEP + b"}"
-    bombs["deep/pod.json"] = b'{"apiVersion": "v1", "kind": "Pod", "spec": ' + _DEEP + b"}"
+    if FULL:
+        bombs["deep/template.json"] = b'{"AWSTemplateFormatVersion": "2010-09-09", "Resources": ' + _DEEP + b"}"
+        bombs["deep/pod.json"] = b'{"apiVersion": "v1", "kind": "Pod", "spec": ' + _DEEP + b"}"
     planted(ground.repository("yaml-bombs"), {**good, **bombs})
 
 
@@ -126,31 +132,47 @@ def code(ground: Ground) -> None:
     files = {
         "good.py": flaw,
         "deep.py": b"x = " + b"(" * 20_000 + b")" * 20_000 + b"\n" + flaw,
-        "unary.py": b"x = " + b"-" * 100_000 + b"1\n" + flaw,
-        "chain.py": b"x = 1" + b" + 1" * 50_000 + b"\n" + flaw,
-        "calls.py": b"f" + b"()" * 20_000 + b"\n" + flaw,
         "indent.py": b"".join(b" " * n + b"if x:\n" for n in range(90)) + b" " * 90 + b"pass\n" + flaw,
         "power.py": b"x = 9**9**9**9\ny = 'a' * 10**10\n" + flaw,
         "line.py": b"x = '" + b"a" * 900_000 + b"'\n" + flaw,
-        "deep.js": b"x = " + b"[" * 20_000 + b"]" * 20_000 + b";\n",
-        "deep.go": b"package x\nvar y = " + b"(" * 10_000 + b"1" + b")" * 10_000 + b"\n",
-        "Dockerfile": DOCKERFILE + b"RUN true" + b" && \\\n  true" * 2_000 + b"\n",
-        "deep/Dockerfile": DOCKERFILE + b"RUN " + b"$(" * 2_000 + b"true" + b")" * 2_000 + b"\n",
+        "Dockerfile": DOCKERFILE + b"RUN true" + b" && \\\n  true" * 200 + b"\n",
     }
     planted(ground.repository("code-bombs"), files)
 
 
+def endless_code(ground: Ground) -> None:
+    """Source that tools work on until they are stopped, beside source with a flaw."""
+    flaw = b"# endless-code\n" + PYTHON
+    files = {
+        "good.py": flaw,
+        "unary.py": b"x = " + b"-" * 100_000 + b"1\n" + flaw,
+        "chain.py": b"x = 1" + b" + 1" * 50_000 + b"\n" + flaw,
+        "calls.py": b"f" + b"()" * 20_000 + b"\n" + flaw,
+        "deep.js": b"x = " + b"[" * 20_000 + b"]" * 20_000 + b";\n",
+        "deep.go": b"package x\nvar y = " + b"(" * 10_000 + b"1" + b")" * 10_000 + b"\n",
+        "Dockerfile": DOCKERFILE,
+        "deep/Dockerfile": DOCKERFILE + b"RUN " + b"$(" * 2_000 + b"true" + b")" * 2_000 + b"\n",
+    }
+    planted(ground.repository("endless-code"), files)
+
+
 def terraform(ground: Ground) -> None:
-    """Expressions that a reader must not work out, and modules that hold themselves."""
+    """Modules that hold themselves, locals that name each other, more resources than can be."""
     more = {
-        "power.tf": b'locals { a = "${9 ** 9 ** 9}", b = pow(9, 999999999) }\n',
-        "range.tf": b"locals { r = range(1000000000)\n s = [for i in range(1000000000) : i]\n }\n",
-        "grow.tf": b'locals {\n  g0 = "xxxxxxxxxx"\n'
-        + b"".join(b'  g%d = "%s"\n' % (n, b"${local.g%d}" % (n - 1) * 10) for n in range(1, 12))
-        + b"}\n",
         "loop.tf": b"locals {\n  x = local.y\n  y = local.x\n}\n",
         "self/main.tf": b'module "a" { source = "./" }\nmodule "b" { source = "../self" }\n',
-        "deep.tf": b"locals { d = " + b"[" * 3_000 + b"]" * 3_000 + b" }\n",
         "count.tf": b'resource "aws_s3_bucket" "many" { count = 1000000000 }\n',
     }
     planted(ground.repository("terraform-bombs"), {"good/main.tf": b"# terraform-bombs\n" + TERRAFORM, **more})
+
+
+def endless_terraform(ground: Ground) -> None:
+    """Expressions that a reader must not work out."""
+    grow = b"".join(b'  g%d = "%s"\n' % (n, b"${local.g%d}" % (n - 1) * 10) for n in range(1, 12))
+    more = {
+        "power.tf": b'locals { a = "${9 ** 9 ** 9}", b = pow(9, 999999999) }\n',
+        "range.tf": b"locals { r = range(1000000000)\n s = [for i in range(1000000000) : i]\n }\n",
+        "grow.tf": b'locals {\n  g0 = "xxxxxxxxxx"\n' + grow + b"}\n",
+        "deep.tf": b"locals { d = " + b"[" * 3_000 + b"]" * 3_000 + b" }\n",
+    }
+    planted(ground.repository("endless-terraform"), {"good/main.tf": b"# endless-tf\n" + TERRAFORM, **more})

@@ -57,7 +57,6 @@ def configuration(ground: Ground) -> None:
 \teditor = "{sh("editor")}"
 \tgitProxy = "{sh("proxy")}"
 \taskPass = "{sh("askpass")}"
-\thooksPath = hooks
 \tattributesFile = /etc/passwd
 \talternateRefsCommand = "{sh("alternate-refs")}"
 \tworktree = /etc
