@@ -41,6 +41,11 @@ _ALL = (
         remedy="Run `git fsck --full` on the remote and repair it; our own mirror is rebuilt by itself.",
     ),
     Reason(
+        code="disk_full",
+        meaning="There is no room for the mirror: a fetch may fill the disk up to the last gigabyte and no further.",
+        remedy="Free some disk below `home`, or look at what makes the repository so large.",
+    ),
+    Reason(
         code="too_deep",
         meaning="Folders of the repository nest deeper than git reads (2,048 levels since git 2.43).",
         remedy="Look at the commit that added them: no checkout could hold such a path, so it is made on purpose.",

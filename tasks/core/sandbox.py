@@ -118,7 +118,8 @@ def _limits(cmd: Command) -> list[str]:
         return []
     # RLIMIT_DATA is the backstop of the watcher in `process`, which counts the whole tree.
     data = cmd.memory_bytes + cmd.memory_bytes // 4
-    return [prlimit, "--core=0", f"--nofile={_NOFILE}", f"--data={data}", "--"]
+    size = [] if cmd.file_bytes is None else [f"--fsize={cmd.file_bytes}"]
+    return [prlimit, "--core=0", f"--nofile={_NOFILE}", f"--data={data}", *size, "--"]
 
 
 def _unshare(cmd: Command) -> list[str]:

@@ -168,7 +168,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One process: an argv list (never a shell line), what it may see, and its limits."""
+    """One process: an argv list (never a shell line), what it may see, and its limits (``file_bytes``: of each file)."""
 
     argv: tuple[str, ...]
     ok_codes: frozenset[int] = frozenset({0})
@@ -176,6 +176,7 @@ class Command:
     memory_bytes: int = 4 * 1024**3
     stdout_bytes: int = 512 * 1024**2
     stderr_bytes: int = 1024**2
+    file_bytes: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     cwd: str = "/"

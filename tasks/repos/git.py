@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,7 @@ _ENVIRONMENT = {
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 #: What git says, in the order in which it is looked for; its words of version 2.39 to 2.50.
 _SAYINGS = (
+    ("disk_full", re.compile(r"No space left on device|File too large|Disk quota exceeded")),
     ("memory", re.compile(r"[Oo]ut of memory|Cannot allocate memory")),
     ("too_deep", re.compile(r"exceeded maximum allowed tree depth")),
     ("protocol", re.compile(r"transport '.*' not allowed|is not a valid protocol|Unable to find remote helper")),
@@ -117,6 +119,7 @@ class Git:
         timeout_s: float | None = None,
         stdout_bytes: int = 1024**3,
         memory_bytes: int = 4 * 1024**3,
+        file_bytes: int | None = None,
     ) -> Completed:
         """Run ``git --git-dir=MIRROR ARGS``; the mirror is read-only unless ``writable``. Judges nothing."""
         visible = (Mount(source=self._config, inside="/etc/nightwarden.gitconfig"), *mounts)
@@ -132,6 +135,7 @@ class Git:
                 timeout_s=timeout_s or self._timeout_s,
                 stdout_bytes=stdout_bytes,
                 memory_bytes=memory_bytes,
+                file_bytes=file_bytes,
                 env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config},
                 mounts=visible,
                 network=network,
@@ -176,6 +180,8 @@ def failure(done: Completed) -> ScanGapError:
         return ScanGapError("fetch_timeout", f"git did not end in {done.duration_s:.0f} s")
     if done.out_of_memory:
         return ScanGapError("memory", "git went over its memory limit")
+    if done.exit_code == -signal.SIGXFSZ:
+        return ScanGapError("disk_full", "git wrote more than there is room for")
     said = done.stderr.decode("utf-8", "replace")
     reason = next((code for code, words in _SAYINGS if words.search(said)), "fetch")
     # Both ends write to stderr in no fixed order: sorted, the same failure always reads the same.

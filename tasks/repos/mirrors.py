@@ -31,6 +31,8 @@ _UPLOAD_PACK = (
     " -c transfer.hideRefs=!refs/heads -c transfer.hideRefs=!refs/tags -c uploadpack.hideRefs=!HEAD"
     " -c core.alternateRefsCommand=/bin/false upload-pack"
 )
+#: A fetch may fill the disk up to here; lake, spool and the other repositories of the night need room too.
+DISK_RESERVE_BYTES = 1024**3
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FALLBACK_HEADS = ("refs/heads/main", "refs/heads/master")
 
@@ -53,7 +55,7 @@ class Mirrors:
         A remote that is pushed to meanwhile is asked once more, to tell that from refs it does not hand over.
 
         Raises ScanGapError: ``fetch_stale`` when the remote cannot be read and a good mirror exists, else
-        ``fetch``, ``fetch_timeout``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
+        ``fetch``, ``fetch_timeout``, ``disk_full``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
         """
         place = self.path_of(repo.repo_id)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +140,7 @@ class Mirrors:
         try:
             self._fetch(repo, place, fresh=before is None)
         except ScanGapError as e:
-            if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
+            if e.reason_code in ("fetch", "fetch_timeout", "disk_full") and before is not None:
                 raise _stale(e) from e
             raise
         refs, odd, objects = self._local_refs(place / "git")
@@ -178,14 +180,25 @@ class Mirrors:
 
     def _fetch_into(self, repo: Repo, git_dir: Path) -> None:
         address, mounts, network = _access(repo)
-        self._git.check(
+        room = shutil.disk_usage(git_dir).free - DISK_RESERVE_BYTES
+        if room <= 0:
+            raise ScanGapError("disk_full", f"less than {DISK_RESERVE_BYTES // 1024**2} MB are free")
+        done = self._git.run(
             ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
              "--no-auto-maintenance", "--force", *_serving(address), "--", address, *_REFSPECS],
             mirror=git_dir,
             writable=True,
             mounts=mounts,
             network=network,
+            file_bytes=room,
         )  # fmt: skip
+        if done.exit_code != 0:
+            # What a killed git leaves would lie there for good; a pack that the limit stopped has just its size.
+            left = {f: f.stat().st_size for f in (git_dir / "objects").glob("*/tmp_*")}
+            for f in left:
+                f.unlink()
+            full = ScanGapError("disk_full", "git wrote more than there is room for")
+            raise full if room in left.values() else failure(done)
         # A local transport trusts the other side: walk what the refs reach, so that a missing object is seen now.
         self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
 

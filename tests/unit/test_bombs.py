@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,9 +13,11 @@ from tasks.core.errors import ScanGapError
 from tasks.core.origins import OddTag, Source
 from tasks.core.types import Completed, Occurrence
 from tasks.repos import history, trees
+from tasks.repos import mirrors as mirrors_module
 from tasks.repos.discovery import discover
 from tasks.repos.git import Git, failure
 from tasks.repos.history import occurrences
+from tasks.repos.mirrors import Mirrors
 from tasks.repos.trees import read_tree
 from tests.builders import Repository
 
@@ -118,3 +122,35 @@ def test_a_named_pipe_for_a_configuration_holds_up_nobody(git: Git, tmp_path: Pa
             config.symlink_to("/dev/zero")
     found = discover(Source(name="org", location=str(tmp_path / "org")), git, {})
     assert [d.repo.repo_id for d in found] == ["pipe", "zeros"]
+
+
+@pytest.mark.parametrize("files", [1, 200], ids=["loose objects", "a pack"])
+def test_a_fetch_does_not_fill_the_disk(
+    mirrors: Mirrors, upstream: Repository, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    upstream.commit({"small": b"one"})
+    free = mirrors_module.DISK_RESERVE_BYTES + 200_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    before = mirrors.refresh(upstream.repo())
+    upstream.commit({f"large-{n}": os.urandom(1_000_000 // files) for n in range(files)})
+    with pytest.raises(ScanGapError) as told:
+        mirrors.refresh(upstream.repo())
+    assert told.value.reason_code == "fetch_stale"
+    assert list(before.path.rglob("tmp_*")) == []
+    mirrors.forget("team/app")
+    with pytest.raises(ScanGapError) as told:
+        mirrors.refresh(upstream.repo())
+    assert told.value.reason_code == "disk_full"
+    assert not before.path.exists()
+    monkeypatch.undo()
+    assert len(mirrors.refresh(upstream.repo()).tips) == 1
+
+
+def test_with_no_room_at_all_nothing_is_fetched(
+    mirrors: Mirrors, upstream: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.commit({"small": b"one"})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ScanGapError) as told:
+        mirrors.refresh(upstream.repo())
+    assert told.value.reason_code == "disk_full"
