@@ -35,13 +35,14 @@ def yaml(ground: Ground) -> None:
         "good/main.tf": TERRAFORM,
     }
     bombs: dict[str, bytes] = {}
-    # What nests deep ends checkov's process, which costs minutes of narrowing down.
-    for kind, bomb in (
-        ("laughs", LAUGHS),
-        ("merges", _MERGES),
-        *((("deep", b"deep: " + _DEEP + b"\n"),) if FULL else ()),
-    ):
+    kinds = {"laughs": LAUGHS, "merges": _MERGES, "deep": b"deep: " + _DEEP + b"\n"}
+    for kind, bomb in kinds.items():
+        if kind == "deep" and not FULL:
+            continue
         bombs[f"{kind}/.github/workflows/ci.yml"] = WORKFLOW + bomb
+        # checkov works on these until it is stopped, or its process ends: narrowing that down takes minutes.
+        if kind != "merges" and not FULL:
+            continue
         bombs[f"{kind}/template.yaml"] = (
             TEMPLATE + b"Mappings:\n" + b"".join(b"  " + line + b"\n" for line in bomb.splitlines())
         )
@@ -157,19 +158,19 @@ def endless_code(ground: Ground) -> None:
 
 
 def terraform(ground: Ground) -> None:
-    """Modules that hold themselves, locals that name each other, more resources than can be."""
+    """Modules that hold themselves, locals that name each other."""
     more = {
         "loop.tf": b"locals {\n  x = local.y\n  y = local.x\n}\n",
         "self/main.tf": b'module "a" { source = "./" }\nmodule "b" { source = "../self" }\n',
-        "count.tf": b'resource "aws_s3_bucket" "many" { count = 1000000000 }\n',
     }
     planted(ground.repository("terraform-bombs"), {"good/main.tf": b"# terraform-bombs\n" + TERRAFORM, **more})
 
 
 def endless_terraform(ground: Ground) -> None:
-    """Expressions that a reader must not work out."""
+    """Expressions that a reader must not work out, more resources than can be."""
     grow = b"".join(b'  g%d = "%s"\n' % (n, b"${local.g%d}" % (n - 1) * 10) for n in range(1, 12))
     more = {
+        "count.tf": b'resource "aws_s3_bucket" "many" { count = 1000000000 }\n',
         "power.tf": b'locals { a = "${9 ** 9 ** 9}", b = pow(9, 999999999) }\n',
         "range.tf": b"locals { r = range(1000000000)\n s = [for i in range(1000000000) : i]\n }\n",
         "grow.tf": b'locals {\n  g0 = "xxxxxxxxxx"\n' + grow + b"}\n",

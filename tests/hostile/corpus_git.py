@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from hashlib import sha1
-from pathlib import Path
 
 from tests.builders import FIRST_DATE, Repository
 from tests.hostile.corpus import SECRET, SECRET_PATH, Ground, imported, planted
@@ -316,17 +314,6 @@ def _write_pack(repo: Repository, bodies: list[bytes], oids: list[str]) -> None:
     place.parent.mkdir(exist_ok=True)
     place.with_suffix(".pack").write_bytes(pack)
     place.with_suffix(".idx").write_bytes(index)
-
-
-def pipes(ground: Ground) -> None:
-    """Named pipes where git opens files: whoever opens one waits for ever."""
-    for name in ("HEAD", "objects/info/alternates", "packed-refs"):
-        repo = ground.repository(f"pipe-{name.rsplit('/', 1)[-1].lower()}")
-        planted(repo, {})
-        place = Path(repo.git_dir, name)
-        place.parent.mkdir(exist_ok=True)
-        place.unlink(missing_ok=True)
-        os.mkfifo(place)
 
 
 def malformed(ground: Ground) -> None:

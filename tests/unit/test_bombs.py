@@ -11,6 +11,7 @@ import pytest
 
 from tasks.core.errors import ScanGapError
 from tasks.core.origins import OddTag, Source
+from tasks.core.process import ProcessRunner
 from tasks.core.types import Completed, Occurrence
 from tasks.repos import history, trees
 from tasks.repos import mirrors as mirrors_module
@@ -154,3 +155,18 @@ def test_with_no_room_at_all_nothing_is_fetched(
     with pytest.raises(ScanGapError) as told:
         mirrors.refresh(upstream.repo())
     assert told.value.reason_code == "disk_full"
+
+
+@pytest.mark.parametrize("name", ["HEAD", "packed-refs", "objects/info/alternates"])
+def test_a_named_pipe_where_git_reads_ends_with_the_time_limit(
+    runner: ProcessRunner, upstream: Repository, tmp_path: Path, name: str
+) -> None:
+    upstream.commit({"a": b"one"})
+    place = upstream.git_dir / name
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    mirrors = Mirrors(tmp_path / "mirrors", Git(runner, timeout_s=1, config_dir=tmp_path / "git-config"))
+    with pytest.raises(ScanGapError) as told:
+        mirrors.refresh(upstream.repo())
+    assert told.value.reason_code == "fetch_timeout"
