@@ -40,14 +40,14 @@ def yaml(ground: Ground) -> None:
         if kind == "deep" and not FULL:
             continue
         bombs[f"{kind}/.github/workflows/ci.yml"] = WORKFLOW + bomb
+        bombs[f"{kind}/docker-compose.yml"] = b"services: {}\n" + bomb
         # checkov works on these until it is stopped, or its process ends: narrowing that down takes minutes.
-        if kind != "merges" and not FULL:
+        if not FULL:
             continue
         bombs[f"{kind}/template.yaml"] = (
             TEMPLATE + b"Mappings:\n" + b"".join(b"  " + line + b"\n" for line in bomb.splitlines())
         )
         bombs[f"{kind}/pod.yaml"] = POD + bomb
-        bombs[f"{kind}/docker-compose.yml"] = b"services: {}\n" + bomb
     if FULL:
         bombs["deep/template.json"] = b'{"AWSTemplateFormatVersion": "2010-09-09", "Resources": ' + _DEEP + b"}"
         bombs["deep/pod.json"] = b'{"apiVersion": "v1", "kind": "Pod", "spec": ' + _DEEP + b"}"
