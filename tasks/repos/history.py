@@ -112,7 +112,7 @@ def occurrences(
 
 def _too_much(done: Completed) -> str:
     """Why git could not list all paths, if that was it: no memory, no time, or a stack that is too small for them."""
-    if done.cancelled:
+    if done.cancelled or done.exit_code == 0:
         return ""
     if done.timed_out:
         return "the history names more paths than can be listed in time"

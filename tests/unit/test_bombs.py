@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -170,3 +171,20 @@ def test_a_named_pipe_where_git_reads_ends_with_the_time_limit(
     with pytest.raises(ScanGapError) as told:
         mirrors.refresh(upstream.repo())
     assert told.value.reason_code == "fetch_timeout"
+
+
+@pytest.mark.parametrize(
+    ("ended", "stands_in"),
+    [
+        ({"exit_code": -11}, True),  # git 2.39 overflows its stack at 20,000 folders in folders
+        ({"exit_code": None, "out_of_memory": True}, True),
+        ({"exit_code": None, "timed_out": True}, True),
+        ({"exit_code": 128, "stderr": b"fatal: Out of memory, malloc failed"}, True),
+        ({"exit_code": 128, "stderr": b"fatal: unable to read tree"}, False),
+        ({"exit_code": None, "cancelled": True, "timed_out": True}, False),
+        ({"exit_code": 0}, False),
+    ],
+)
+def test_which_ends_of_the_log_have_one_place_of_each_stand_in(ended: dict[str, Any], stands_in: bool) -> None:
+    plain = {"stdout": b"", "stderr": b"", "duration_s": 0, "peak_rss_bytes": 0, "sandbox": ""}
+    assert bool(history._too_much(Completed(**{**plain, **ended}))) == stands_in
