@@ -168,7 +168,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One process: an argv list (never a shell line), what it may see, and its limits (``file_bytes``: of each file)."""
+    """One process: an argv list (never a shell line), what it may see, and its limits (``file_bytes``: a file's)."""
 
     argv: tuple[str, ...]
     ok_codes: frozenset[int] = frozenset({0})
