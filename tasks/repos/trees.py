@@ -134,13 +134,19 @@ def unwritten(tree: Tree, reads: PathFilter) -> list[TreeEntry]:
 
 
 def gaps_for(tree: Tree, reads: PathFilter, target: Callable[[bytes], bytes | None] | None = None) -> tuple[Gap, ...]:
-    """What a tool that reads such names cannot be given: submodules, and links whose target it would not read.
+    """What a tool that reads such names cannot be given: submodules, links whose target it would not read, and all
+    but the last of files of one name.
 
     A link to a regular file of the tree that the tool reads under its own name hides nothing. ``target`` returns
     the text of a link; without it every link the tool would read is a gap.
     """
-    paths = {e.path for e in tree.entries}
-    gaps: list[Gap] = []
+    paths = {e.path: e for e in tree.entries}
+    # A hostile tree may hold one name twice: the last one is read, and the others are not.
+    gaps = [
+        Gap(path=display_path(e.path), reason_code="unsafe_path", blob=e.blob)
+        for e in tree.entries
+        if paths[e.path] is not e and reads(e.path)
+    ]
     for path, mode, oid in tree.others:
         if mode == _SUBMODULE:
             gaps.append(Gap(path=display_path(path), reason_code="submodule", blob=None))

@@ -173,7 +173,7 @@ _NAMES = (
         build=of_names.one_name_twice,
         said=_each(*_PARTIAL, tools=_PYTHON),
         found=_BESIDE,
-        unread=_unread("unsafe_path", "app.py", "folder/inner.py"),
+        unread=_unread("unsafe_path", "app.py"),
     ),
 )
 

@@ -100,7 +100,7 @@ def many_refs(ground: Ground) -> None:
 def tags_of_tags(ground: Ground) -> None:
     """A tag of a tag of a tag …, and at the end of it a commit that no branch has."""
     repo = ground.repository("tags-of-tags")
-    committed(repo, {"a.py": b"x = 1\n"})
+    committed(repo, {"a.py": b"x = 'tags-of-tags'\n"})
     tree = repo.raw_tree((b"100644", b"secret.txt", repo.blob(SECRET)))
     oid, kind = repo.git("commit-tree", tree, "-m", "hidden"), "commit"
     for n in range(TAGS):
