@@ -9,7 +9,7 @@ export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-thorough lint format bench chaos lock clean
+.PHONY: help setup tools demo test test-thorough lint format bench chaos hostile lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -54,6 +54,9 @@ bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositori
 
 chaos: tools ## kill the patrol at random moments, again and again
 	NIGHTWARDEN_CHAOS=10 $(PY) -m pytest -m chaos tests/integration
+
+hostile: tools ## patrol the hostile corpus at full scale (100,000 files, a 1 GB blob …) and print the figures
+	NIGHTWARDEN_HOSTILE=full $(PY) -m pytest -s tests/hostile/test_corpus.py tests/hostile/test_tripwire.py
 
 lock: ## pin all dependencies anew (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

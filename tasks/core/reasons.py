@@ -41,6 +41,11 @@ _ALL = (
         remedy="Run `git fsck --full` on the remote and repair it; our own mirror is rebuilt by itself.",
     ),
     Reason(
+        code="too_deep",
+        meaning="Folders of the repository nest deeper than git reads (2,048 levels since git 2.43).",
+        remedy="Look at the commit that added them: no checkout could hold such a path, so it is made on purpose.",
+    ),
+    Reason(
         code="fetch",
         meaning="The refs of the repository could not be read or fetched and there is no earlier mirror.",
         remedy="Check the address, the network and the rights of the account that runs the patrol.",
@@ -308,6 +313,11 @@ _ALL = (
         code="too_many_files",
         meaning="The tree has more files for this tool than the limit; this one was not written.",
         remedy="Raise `max_files`.",
+    ),
+    Reason(
+        code="too_many_places",
+        meaning="The history names more places than can be listed, so each secret is shown at one of them.",
+        remedy="Look at the commit that added so many paths, or raise `fetch_timeout_s` if the history is only long.",
     ),
     Reason(
         code="total_size",

@@ -72,6 +72,9 @@ _ENVIRONMENT = {
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 #: What git says, in the order in which it is looked for; its words of version 2.39 to 2.50.
 _SAYINGS = (
+    ("disk_full", re.compile(r"No space left on device|File too large|Disk quota exceeded")),
+    ("memory", re.compile(r"[Oo]ut of memory|Cannot allocate memory")),
+    ("too_deep", re.compile(r"exceeded maximum allowed tree depth")),
     ("protocol", re.compile(r"transport '.*' not allowed|is not a valid protocol|Unable to find remote helper")),
     (
         "incomplete",
@@ -135,6 +138,7 @@ class Git:
         sink: Sink | None = None,
         timeout_s: float | None = None,
         stdout_bytes: int = 1024**3,
+        memory_bytes: int = 4 * 1024**3,
     ) -> Completed:
         """Run ``git --git-dir=MIRROR ARGS``; the mirror is read-only unless ``writable``. Judges nothing.
 
@@ -157,6 +161,7 @@ class Git:
                 argv=(*prefix, *args),
                 timeout_s=timeout_s or self._timeout_s,
                 stdout_bytes=stdout_bytes,
+                memory_bytes=memory_bytes,
                 env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config, **trusted, **_shown(access.credential)},
                 mounts=visible,
                 network=network,

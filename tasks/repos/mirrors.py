@@ -78,7 +78,7 @@ class Mirrors:
         A remote that is pushed to meanwhile is asked once more, to tell that from refs it does not hand over.
 
         Raises ScanGapError: ``fetch_stale`` when the remote cannot be read and a good mirror exists, else
-        ``fetch``, ``fetch_timeout``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
+        ``fetch``, ``fetch_timeout``, ``disk_full``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
         """
         place = self.path_of(repo.repo_id)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ class Mirrors:
         try:
             self._fetch(repo, place, fresh=before is None)
         except ScanGapError as e:
-            if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
+            if e.reason_code in ("fetch", "fetch_timeout", "disk_full") and before is not None:
                 raise _stale(e) from e
             raise
         refs, odd, objects = self._local_refs(place / "git")
