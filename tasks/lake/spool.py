@@ -1,16 +1,18 @@
 """Scans are durable as soon as they end: one file each, until a run publishes them.
 
 A finished one is kept under its result's name, one that failed under its scope: of a scope only the last try counts.
+What finished scans saw stays on the disk: in memory there is a run's worth of names and counts, not of findings.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from tasks.core.errors import LakeError
 from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
@@ -32,10 +34,14 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.rejected_names: list[str] = []
+        #: The one that was read last: its gaps are asked for right after its observations.
+        self._latest: ScanResult | None = None
+        self._lock = threading.Lock()
 
-    def put(self, result: ScanResult) -> None:
-        """Keep one finished scan."""
+    def put(self, result: ScanResult) -> ScanResult:
+        """Keep one finished scan. Returns it with what it saw left on the disk. Raises OSError when it cannot be kept."""
         zst.write(self._root / f"{result.result_name}.zst", dumps(result))
+        return self._light(result)
 
     def put_failed(self, failed: FailedScan) -> None:
         """Keep one failed scan, in the place of an earlier one of its scope."""
@@ -43,8 +49,9 @@ class Spool:
         zst.write(self._root / f"{failed_name((row.repo_id, row.ref, row.tool))}.zst", dumps_failed(failed))
 
     def load(self, *, tidy: bool = True) -> dict[str, ScanResult]:
-        """All finished scans by result name. ``tidy`` (with the lake's lock held) sets torn files aside."""
-        found = {r.result_name: r for r in self._read(loads, failed=False, tidy=tidy)}
+        """All finished scans by result name, what they saw left on the disk. ``tidy`` (with the lake's lock held) sets
+        torn files aside."""
+        found = {r.result_name: self._light(r) for r in self._read(loads, failed=False, tidy=tidy)}
         if tidy:
             for leftover in self._root.glob(".*.zst.*"):
                 leftover.unlink(missing_ok=True)
@@ -54,6 +61,27 @@ class Spool:
         """All failed scans by scope. ``tidy`` as in ``load``."""
         found = self._read(loads_failed, failed=True, tidy=tidy)
         return {(f.row.repo_id, f.row.ref, f.row.tool): f for f in found}
+
+    def whole(self, result_name: str) -> ScanResult:
+        """A finished scan with all that it saw. Raises LakeError when it cannot be read any more."""
+        with self._lock:
+            if self._latest is not None and self._latest.result_name == result_name:
+                return self._latest
+        path = self._root / f"{result_name}.zst"
+        try:
+            result = loads(zst.read(path))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise LakeError(f"{path} cannot be read any more", advice="Run again: what is lost is done again.") from e
+        with self._lock:
+            self._latest = result
+        return result
+
+    def _light(self, result: ScanResult) -> ScanResult:
+        """The result with what it saw read from its file when it is gone through; nothing is read for what is empty."""
+        name = result.result_name
+        seen = _Spooled[Observation](self, name, "observations", len(result.observations))
+        unread = _Spooled[Gap](self, name, "gaps", len(result.gaps))
+        return dataclasses.replace(result, observations=seen if seen else (), gaps=unread if unread else ())
 
     def _read(self, loads: Callable[[bytes], _T], *, failed: bool, tidy: bool) -> Iterator[_T]:
         for path in sorted(self._root.glob("*.zst")):
@@ -79,6 +107,41 @@ class Spool:
         """Forget published scans: names of results, and of failures as ``failed_name`` gives them."""
         for name in names:
             (self._root / f"{name}.zst").unlink(missing_ok=True)
+
+
+class _Spooled(Sequence[_T]):
+    """What one finished scan saw, read from its file each time; equal to the same items in any other sequence."""
+
+    __slots__ = ("_count", "_field", "_name", "_spool")
+
+    def __init__(self, spool: Spool, name: str, field: Literal["observations", "gaps"], count: int) -> None:
+        self._spool, self._name, self._field, self._count = spool, name, field, count
+
+    def _items(self) -> Sequence[_T]:
+        items: Sequence[_T] = getattr(self._spool.whole(self._name), self._field)
+        return items
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[_T]:
+        return iter(self._items())
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
+        return self._items()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._items()))
+
+    def __repr__(self) -> str:
+        return f"<{self._count} {self._field} of {self._name}>"
 
 
 def dumps(result: ScanResult) -> bytes:

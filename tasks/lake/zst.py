@@ -12,15 +12,20 @@ _CODEC = "zstd"
 
 
 def write(path: Path, data: bytes) -> None:
-    """Compress and write; flushed to disk before the name appears."""
+    """Compress and write; flushed to disk before the name appears. What fails leaves nothing, least of all on a full
+    disk. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     body = len(data).to_bytes(8, "big") + pa.compress(data, codec=_CODEC, asbytes=True)
-    with tmp.open("wb") as f:
-        f.write(body)
-        f.flush()
-        os.fsync(f.fileno())
-    tmp.replace(path)
+    try:
+        with tmp.open("wb") as f:
+            f.write(body)
+            f.flush()
+            os.fsync(f.fileno())
+        tmp.replace(path)
+    except OSError:
+        tmp.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path, max_bytes: int = 4 * 1024**3) -> bytes:

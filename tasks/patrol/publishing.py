@@ -48,6 +48,8 @@ def publish_run(patrol: Patrol) -> RunSummary:
         "duration_s": (finished - patrol.started_at).total_seconds(),
         "scan_s": sum(r.duration_s for r in ran),
     }
+    # What finished scans saw is read from the spool, which forgets them when they are published.
+    gaps = group_gaps(_gap_entries(patrol, closing, gap_rows), _known_gaps(patrol))
     published = publish(
         means.lake,
         patrol.snapshot,
@@ -71,7 +73,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         outcomes=dict(outcomes),
         tools_started=len(ran),
         gap_rows=len(gap_rows),
-        gaps=group_gaps(_gap_entries(patrol, closing, gap_rows), _known_gaps(patrol)),
+        gaps=gaps,
         coverage=coverage_of(closing.scans),
         opened=published.opened,
         fixed=published.fixed,

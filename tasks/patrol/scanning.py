@@ -153,7 +153,7 @@ class Scanning:
         if tool is not None and look.parsed.outcome in (Outcome.OK, Outcome.PARTIAL):
             result = self._named(p, result_of(p, look, scanner, tool, began))
             row = replace(row, result_name=result.result_name)
-            self.means.lake.spool.put(result)
+            result = self.means.lake.spool.put(result)
             with self.patrol.lock:
                 self.patrol.results[p.result_name or ""] = result
         elif look.exit_code not in _TOLD_TO_END:
