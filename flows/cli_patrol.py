@@ -232,7 +232,9 @@ def _every_task_recorded(state: Any, out: Console) -> None:
 
     runs = task_runs(state)
     lost = f"; {runs.missing} did not reach it, the lake is complete all the same" if runs.missing else ""
-    out.print(f"{runs.submitted} task runs submitted, {runs.recorded} recorded by the Prefect API{lost}", soft_wrap=True)
+    out.print(
+        f"{runs.submitted} task runs submitted, {runs.recorded} recorded by the Prefect API{lost}", soft_wrap=True
+    )
 
 
 def _watch(last: dict[str, Any], stop: threading.Event, out: Console) -> None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.settings import Settings, ToolSettings
+from tasks.core.disk import told_when_full
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import HmacKey, load_if_there, load_or_create, passing
 from tasks.core.origins import PackSource
@@ -60,11 +61,12 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
     lake = Lake(settings.lake_dir, key.key_id)
     if write or lake.exists:
         lake = Lake.open(settings.lake_dir, key_id=key.key_id)
-    runner = ProcessRunner(box)
+    runner = ProcessRunner(box, reserve_bytes=int(settings.disk_reserve_gb * 1e9))
     with ExitStack() as stack:
         if write:
             stack.enter_context(lake.lock())
-            lake.adopt()
+            with told_when_full("a run that was cut off could not be published"):
+                lake.adopt()
         work = settings.home / "work" / hashlib.sha256(str(settings.lake_dir).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it

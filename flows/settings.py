@@ -107,6 +107,7 @@ class Settings(BaseModel):
     workers: int = Field(default_factory=lambda: os.cpu_count() or 2, ge=1, le=256, description="Scans at a time.")
     fetch_timeout_s: float = Field(900, gt=0, description="Seconds one fetch may take.")
     unused_mirror_days: float = Field(30, ge=0, description="A mirror nobody asked for so long is removed.")
+    disk_reserve_gb: float = Field(5, ge=0, description="Gigabytes of each disk that nothing of ours fills; 0: none.")
     database_max_age_days: float = Field(7, gt=0, description="An older vulnerability data base is told as old.")
     allow_no_sandbox: bool = Field(False, description="Let a deployment scan where no sandbox works.")
     upgrade_minutes: float = Field(

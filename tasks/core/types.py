@@ -195,6 +195,7 @@ class Completed:
     sandbox: str
     timed_out: bool = False
     out_of_memory: bool = False
+    disk_full: bool = False
     output_overflow: bool = False
     cancelled: bool = False
 

@@ -93,7 +93,11 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     found = _findings(snapshot, batch.changes, moment, tally)
     tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
     watch("prepare")
-    folder = _prepare(lake, seq, tables)
+    try:
+        folder = _prepare(lake, seq, tables)
+    except OSError:  # most likely there is no room: what was written takes some of it
+        shutil.rmtree(_folder_of(lake, seq), ignore_errors=True)
+        raise
     run = {
         **batch.run,
         "seq": seq,
@@ -195,7 +199,7 @@ def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
 
 def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]]) -> Path:
     """Write all rows of all tables; without ``COMMIT`` they are nothing yet."""
-    folder = lake.path / "_pending" / f"{seq:012d}"
+    folder = _folder_of(lake, seq)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, rows in tables.items():
@@ -207,6 +211,10 @@ def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]
             f.flush()
             os.fsync(f.fileno())
     return folder
+
+
+def _folder_of(lake: Lake, seq: int) -> Path:
+    return lake.path / "_pending" / f"{seq:012d}"
 
 
 def _commit(folder: Path, seq: int, run: dict[str, Any], spooled: list[str]) -> None:

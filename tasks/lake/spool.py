@@ -39,7 +39,7 @@ class Spool:
         self._lock = threading.Lock()
 
     def put(self, result: ScanResult) -> ScanResult:
-        """Keep one finished scan. Returns it with what it saw left on the disk. Raises OSError when it cannot be kept."""
+        """Keep one finished scan; returns it with what it saw left on the disk. Raises OSError."""
         zst.write(self._root / f"{result.result_name}.zst", dumps(result))
         return self._light(result)
 
@@ -81,7 +81,7 @@ class Spool:
         name = result.result_name
         seen = _Spooled[Observation](self, name, "observations", len(result.observations))
         unread = _Spooled[Gap](self, name, "gaps", len(result.gaps))
-        return dataclasses.replace(result, observations=seen if seen else (), gaps=unread if unread else ())
+        return dataclasses.replace(result, observations=seen or (), gaps=unread or ())
 
     def _read(self, loads: Callable[[bytes], _T], *, failed: bool, tidy: bool) -> Iterator[_T]:
         for path in sorted(self._root.glob("*.zst")):

@@ -8,11 +8,12 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tasks.core.disk import is_full
 from tasks.core.errors import NightwardenError, ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import (
@@ -56,6 +57,8 @@ class Scanning:
         self._services: dict[str, ServicePool] = {}
         self._lock = threading.Lock()
         self._sharing: Sharing | None = None
+        #: Whether somebody has used up the memory that checkouts may lie in.
+        self._memory_full = False
 
     def close(self) -> None:
         """End the long-lived processes and remove the run's work folder."""
@@ -108,7 +111,8 @@ class Scanning:
     def _scan(self, state: RepoState, p: Planned, sharing: Sharing) -> Scan:
         began, clock = datetime.now(UTC), time.monotonic()
         try:
-            look = self._look(state, p, sharing)
+            self.means.runner.require_room(self.means.lake.path)
+            look = self._tried(state, p, sharing)
         except ScanGapError as e:
             if e.reason_code == "cancelled":
                 raise
@@ -117,13 +121,20 @@ class Scanning:
             look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=e.reason_code, detail=e.detail))
         except Exception as e:  # a fault of ours on one repository must not take the others' night
             # The message may quote what was read, so only the type and the place are kept.
-            place = _place(e)
-            look = Look(
-                parsed=Parsed(outcome=Outcome.FAILED, reason_code="internal", detail=f"{type(e).__name__} at {place}")
-            )
+            look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=_code(e), detail=_place(e)))
         if not look.shared:
             look = replace(look, duration_s=time.monotonic() - clock)
         return self._finish(p, look, began)
+
+    def _tried(self, state: RepoState, p: Planned, sharing: Sharing) -> Look:
+        """A look; once more on the disk where it was the memory that had no room left."""
+        full = self._memory_full
+        try:
+            return self._look(state, p, sharing)
+        except OSError as e:
+            if not is_full(e) or full == self._memory_full:
+                raise
+        return self._look(state, p, sharing)
 
     def _look(self, state: RepoState, p: Planned, sharing: Sharing) -> Look:
         """The kept report read again, or a new look: shared with others, or alone."""
@@ -146,7 +157,22 @@ class Scanning:
         return self._finish(job.planned, look, datetime.now(UTC) - timedelta(seconds=look.duration_s))
 
     def _finish(self, p: Planned, look: Look, began: datetime) -> Scan:
-        """Make the row of a scan, which is durable from here on, completed or failed."""
+        """Make the row of a scan, which is durable from here on, completed or failed.
+
+        One that cannot be kept has failed: that must not take the other scans of the repository along.
+        """
+        try:
+            row = self._kept(p, look, began)
+        except Exception as e:
+            failed = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=_code(e), detail=_place(e)))
+            row = row_of(p, replace(failed, duration_s=look.duration_s, exit_code=look.exit_code), None, began)
+            with suppress(OSError):  # this run says it all the same
+                self.means.lake.spool.put_failed(FailedScan(row=row, tried_at=self.patrol.started_at))
+        with self.patrol.lock:
+            self.patrol.rows[p.scope] = row
+        return row
+
+    def _kept(self, p: Planned, look: Look, began: datetime) -> Scan:
         scanner, home = self._scanner(p.tool), self.means.tools[p.tool]
         tool = home if isinstance(home, ToolHome) else None
         row = row_of(p, look, tool, began)
@@ -158,8 +184,6 @@ class Scanning:
                 self.patrol.results[p.result_name or ""] = result
         elif look.exit_code not in _TOLD_TO_END:
             self.means.lake.spool.put_failed(FailedScan(row=row, tried_at=self.patrol.started_at))
-        with self.patrol.lock:
-            self.patrol.rows[p.scope] = row
         return row
 
     def _scanner(self, name: str) -> Scanner:
@@ -187,6 +211,8 @@ class Scanning:
                             scanner, tool, self.means.runner, self.means.key, self._service(scanner, tool), work
                         )
                 except NightwardenError as e:
+                    if isinstance(e, ScanGapError) and e.reason_code == "disk_full":
+                        raise  # that passes, and says nothing of the tool
                     error = e
                 self._controls[scanner.name] = error
             error = self._controls[scanner.name]
@@ -199,18 +225,25 @@ class Scanning:
 
         Below the service's root where there is one; else in memory, where there is room: writing and removing
         thousands of small files takes a disk longer than some tools take to read them.
+
+        Raises ScanGapError(disk_full).
         """
         service = self._service(scanner, tool)
         if service is not None:
             place = service.root
-        elif self.means.memory is not None and fits(self.means.memory, size_bytes):
+        elif self.means.memory is not None and not self._memory_full and fits(self.means.memory, size_bytes):
             place = self.means.memory
         else:
             place = self.home / "one-shot"
+        if place != self.means.memory:
+            self.means.runner.require_room(place, size_bytes)
         folder = place / uuid.uuid4().hex[:16]
-        folder.mkdir(parents=True)
         try:
+            folder.mkdir(parents=True)
             yield folder
+        except OSError as e:
+            self._memory_full = self._memory_full or (place == self.means.memory and is_full(e))
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -279,12 +312,18 @@ def _seen(result: ScanResult) -> tuple[frozenset[str], frozenset[tuple[str, str]
     )
 
 
+def _code(error: Exception) -> str:
+    """The reason of a scan that an error of ours ended."""
+    return "disk_full" if is_full(error) else "internal"
+
+
 def _place(error: BaseException) -> str:
-    """File name and line of the innermost frame of an exception."""
+    """Type, file name and line of the innermost frame of an exception."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "unknown"
+    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "unknown"
+    return f"{type(error).__name__} at {place}"
 
 
 #: The runs of this process, by run id: tasks are given the id, never the run itself.

@@ -71,6 +71,7 @@ _ENVIRONMENT = {
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 #: What git says, in the order in which it is looked for; its words of version 2.39 to 2.50.
 _SAYINGS = (
+    ("disk_full", re.compile(r"No space left on device|Disk quota exceeded")),
     ("protocol", re.compile(r"transport '.*' not allowed|is not a valid protocol|Unable to find remote helper")),
     (
         "incomplete",
@@ -120,6 +121,10 @@ class Git:
     def pause(self, seconds: float) -> None:
         """Wait before a call is made again. Raises ScanGapError(cancelled)."""
         self._runner.pause(seconds)
+
+    def require_room(self, place: Path) -> None:
+        """Refuse to write where the disk is all but full. Raises ScanGapError(disk_full)."""
+        self._runner.require_room(place)
 
     def run(
         self,
@@ -200,6 +205,8 @@ def failure(done: Completed, *, network: bool = False) -> ScanGapError:
         return ScanGapError("fetch_timeout", f"git did not end in {done.duration_s:.0f} s")
     if done.out_of_memory:
         return ScanGapError("memory", "git went over its memory limit")
+    if done.disk_full:
+        return ScanGapError("disk_full", "git was ended: the disk is all but full")
     said = done.stderr.decode("utf-8", "replace")
     cut_off = network and _CUT_OFF.search(said) is not None
     judged = _OF_A_CUT.sub("", said) if cut_off else said

@@ -81,9 +81,7 @@ def _nights(nightwarden: Nightwarden, org: Path, home: Path, count: int, only: l
         for name in ("cold", "unchanged"):
             load = os.getloadavg()[0]
             seen = nightwarden.patrol(home, org, *only)
-            (run,) = lake_files.rows(
-                lake_files.connect(home / "lake"), "SELECT * FROM runs ORDER BY seq DESC LIMIT 1"
-            )
+            (run,) = lake_files.rows(lake_files.connect(home / "lake"), "SELECT * FROM runs ORDER BY seq DESC LIMIT 1")
             submitted, recorded = _task_runs(home, nightwarden.said())
             nights.append(
                 Night(
@@ -135,11 +133,16 @@ def _report(nights: list[Night]) -> None:
     )
     for night in nights:
         print(_line(night))
-    few, many = ([n for n in nights if n.repositories == size] for size in sorted({n.repositories for n in nights})[-2:])
+    sizes = sorted({n.repositories for n in nights})
+    if len(sizes) < 2:
+        return
+    few, many = ([n for n in nights if n.repositories == size] for size in sizes[-2:])
     more = many[0].repositories - few[0].repositories
     print(f"\n{'own peak, all / a tenth, cold':<44}{many[0].seen.own_peak_bytes / few[0].seen.own_peak_bytes:.2f}")
-    print(f"{'own MB each further repository, cold':<44}"
-          f"{(many[0].seen.own_peak_bytes - few[0].seen.own_peak_bytes) / 1e6 / more:.3f}")
+    print(
+        f"{'own MB each further repository, cold':<44}"
+        f"{(many[0].seen.own_peak_bytes - few[0].seen.own_peak_bytes) / 1e6 / more:.3f}"
+    )
     print(f"{'seconds each further repository, cold':<44}{(many[0].run_s - few[0].run_s) / more:.3f}")
     print(f"{'ms an unchanged repository (wall)':<44}{(many[1].seen.wall_s - few[1].seen.wall_s) / more * 1000:.1f}")
     print(f"{'ms an unchanged repository (run)':<44}{(many[1].run_s - few[1].run_s) / more * 1000:.1f}")
