@@ -45,6 +45,10 @@ from tasks.scanners.service import ServicePool
 _TOLD_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT})
 
 
+#: What a helper whose tool was killed may take to end.
+_HELPERS_END_S = 10.0
+
+
 class Scanning:
     """Runs planned scans. One for a run; thread-safe."""
 
@@ -57,11 +61,14 @@ class Scanning:
         self._services: dict[str, ServicePool] = {}
         self._lock = threading.Lock()
         self._sharing: Sharing | None = None
+        self._helpers: list[threading.Thread] = []
         #: Whether somebody has used up the memory that checkouts may lie in.
         self._memory_full = False
 
     def close(self) -> None:
         """End the long-lived processes and remove the run's work folder."""
+        for helper in self._helpers:
+            helper.join(_HELPERS_END_S)
         for service in self._services.values():
             service.close()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -70,6 +77,28 @@ class Scanning:
         """Say which repositories will be scanned, in their order, so that small scans may share calls of a tool."""
         self._sharing = Sharing(self, self._finish_shared)
         self._sharing.expect(states)
+
+    def lend(self, idle: int) -> None:
+        """Let so many workers that have no repository left take over scans of those that are still at work: one
+        large repository must not be the end of the night alone, its tools one after another. Call it again and again.
+        """
+        with self._lock:
+            self._helpers = [h for h in self._helpers if h.is_alive()]
+            for _ in range(idle - len(self._helpers)):
+                if self._sharing is None or (found := self._sharing.borrow()) is None:
+                    return
+                helper = threading.Thread(target=self._help, args=(self._sharing, *found), name="helper", daemon=True)
+                self._helpers.append(helper)
+                helper.start()
+
+    def _help(self, sharing: Sharing, state: RepoState, p: Planned) -> None:
+        row: Scan | None = None
+        try:
+            row = self._scan(state, p, sharing)
+        except ScanGapError:
+            pass  # the run was cancelled: the repository's own thread meets the same
+        finally:
+            sharing.settle(p.scope, row)
 
     def scan_repository(self, state: RepoState) -> list[Scan]:
         """Do the planned scans of one repository; every one leaves a row, whatever happens to it."""
