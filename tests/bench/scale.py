@@ -67,9 +67,7 @@ def main() -> int:
             org = (given.org or work) / str(count)
             if not org.is_dir():
                 small_org.make(org, count, seed=1)
-            for night in _nights(nightwarden, org, work / f"home-{count}", count, only):
-                print(_line(night), flush=True)
-                nights.append(night)
+            nights += _nights(nightwarden, org, work / f"home-{count}", count, only)
     _report(nights)
     return int(any(n.recorded != n.submitted for n in nights) or any(n.scans for n in nights if n.name != "cold"))
 
@@ -95,6 +93,7 @@ def _nights(nightwarden: Nightwarden, org: Path, home: Path, count: int, only: l
                     recorded=recorded,
                 )
             )
+            print(_line(nights[-1]), flush=True)
     finally:
         nightwarden.server(home, "stop")
     return nights
@@ -110,10 +109,13 @@ def _task_runs(home: Path, said: str) -> tuple[int, int]:
         from prefect.client.orchestration import get_client
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
         from prefect.client.schemas.sorting import FlowRunSort
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
         from flows.recorded import ended_task_runs
 
-        with get_client(sync_client=True) as client:
+        # Prefect reads its environment once, and each home has a server of its own.
+        here = temporary_settings({PREFECT_API_URL: running.api_url, PREFECT_API_AUTH_STRING: running.auth})
+        with here, get_client(sync_client=True) as client:
             (newest,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
             return submitted, ended_task_runs(client, FlowRunFilter(id=FlowRunFilterId(any_=[newest.id])))
 
