@@ -4,6 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 REPOS  ?=
 COMMITS ?=
+SCALE  ?=
 TOOLS  := $(CURDIR)/.tools
 export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -48,9 +49,10 @@ format: $(VENV)/.ready ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one
+bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one, SCALE=1000 many small ones
 	$(PY) -m tests.bench.bench $(if $(REPOS),--repos $(REPOS))
 	$(if $(COMMITS),$(PY) -m tests.bench.commits --repo $(COMMITS))
+	$(if $(SCALE),$(PY) -m tests.bench.scale --repos $(SCALE))
 
 chaos: tools ## kill the patrol at random moments, again and again
 	NIGHTWARDEN_CHAOS=10 $(PY) -m pytest -m chaos tests/integration

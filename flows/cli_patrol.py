@@ -235,12 +235,14 @@ def _local_server(settings: Settings, out: Console, *, keep: bool) -> Iterator[N
 
 
 def _every_task_recorded(state: Any, out: Console) -> None:
-    """Wait until the API shows every task run of this flow run, and say so if it does not."""
-    from flows.recorded import missing_task_runs
+    """Wait until the API shows every task run of this flow run, and say how many it shows."""
+    from flows.recorded import task_runs
 
-    missing = missing_task_runs(state)
-    if missing:
-        out.print(f"{missing} task runs did not reach the Prefect API; the lake is complete all the same")
+    runs = task_runs(state)
+    lost = f"; {runs.missing} did not reach it, the lake is complete all the same" if runs.missing else ""
+    out.print(
+        f"{runs.submitted} task runs submitted, {runs.recorded} recorded by the Prefect API{lost}", soft_wrap=True
+    )
 
 
 def _watch(last: dict[str, Any], stop: threading.Event, out: Console) -> None:

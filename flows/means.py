@@ -17,6 +17,7 @@ from pathlib import Path
 from flows.lake_location import lake_location, tell_waiting
 from flows.org_models import ToolSettings
 from flows.settings import Settings
+from tasks.core.disk import told_when_full
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import HmacKey, load_if_there, load_or_create, passing
 from tasks.core.origins import PackSource
@@ -65,7 +66,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
     lake = Lake(location, key.key_id)
     if write or lake.exists:
         lake = Lake.open(location, key_id=key.key_id)
-    runner = ProcessRunner(box)
+    runner = ProcessRunner(box, reserve_bytes=int(settings.disk_reserve_gb * 1e9))
     with ExitStack() as stack:
         if write:
             stack.enter_context(locked(lake, settings))
@@ -150,7 +151,8 @@ def opened_lake(settings: Settings, *, write: bool = True) -> Iterator[tuple[Lak
 def locked(lake: Lake, settings: Settings) -> Iterator[None]:
     """The lake for us alone, after waiting for who has it; what was cut off is finished first. Raises LakeError."""
     with lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting):
-        lake.adopt()
+        with told_when_full("a run that was cut off could not be published"):
+            lake.adopt()
         yield
 
 

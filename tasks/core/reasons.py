@@ -155,6 +155,11 @@ _ALL = (
         meaning="The address uses a transport that is not allowed (allowed: file, https, http).",
         remedy="Use an allowed transport; `ext::` and the like run commands and stay forbidden.",
     ),
+    Reason(
+        code="disk_full",
+        meaning="So little of a disk was free (`disk_reserve_gb`) that it was not begun, or was ended; others went on.",
+        remedy="Free space below `home` and the lake, or lower `disk_reserve_gb`; the next run tries again.",
+    ),
     # tools
     Reason(
         code="tool_missing",

@@ -202,10 +202,14 @@ class FolderPlace:
     @staticmethod
     def _flushed(path: Path, data: bytes) -> Path:
         tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        with tmp.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+        try:
+            with tmp.open("wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+        except OSError:  # of a full disk nothing may be left that takes more of it
+            tmp.unlink(missing_ok=True)
+            raise
         return tmp
 
     @contextmanager

@@ -46,6 +46,8 @@ from tasks.lake.store import to_arrow
 
 #: Rows made, written and read at a time: one result may hold millions.
 _BATCH = 20_000
+#: Repositories whose findings are compared at a time.
+_REPOSITORIES = 200
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
 _ORDER = (
     "rules",
@@ -94,17 +96,16 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     seq = snapshot.seq + 1
     at: datetime = batch.run["finished_at"]
     moment = Moment(run_id=batch.run["run_id"], at=at, key_id=lake.key_id)
-    changed = {c.key for c in batch.changes}
-    known = snapshot.findings_in({repo_id for repo_id, _, _ in changed})
-    # Only where something was not read, or not looked for, it matters at which places a finding stood.
-    partial = [c.before for c in batch.changes if c.before and (c.not_run or (c.result and c.result.gaps))]
-    places = places_of(snapshot.observations_of(partial))
     tally = Counter[str]()
-    touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
-    found = counted(transitions(touched, batch.changes, moment, places), known, tally)
+    found = _findings(snapshot, batch.changes, moment, tally)
     tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
     watch("prepare")
-    folder = _prepare(lake, seq, tables)
+    folder = new_folder(seq)
+    try:
+        _prepare(lake, folder, tables)
+    except OSError:  # most likely there is no room: what was written takes some of it
+        lake.place.remove([f"{folder}/{name}.parquet" for name in _ORDER[:-1]])
+        raise
     watch("commit")
     run = {
         **batch.run,
@@ -137,6 +138,25 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
             # Where a lock can be lost, a run that only sleeps may still claim its number.
             lake.place.remove(e.key for e in entries)
     return finished
+
+
+def _findings(
+    snapshot: Snapshot, changes: Iterable[Change], moment: Moment, tally: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """The findings that change, counted in ``tally`` when all are out; what is known is read a few repositories at a
+    time, for of a whole organisation it may be more than memory holds."""
+    by_repo: dict[str, list[Change]] = {}
+    for c in changes:
+        by_repo.setdefault(c.repo_id, []).append(c)
+    left = iter(by_repo.values())
+    while some := [c for mine in itertools.islice(left, _REPOSITORIES) for c in mine]:
+        changed = {c.key for c in some}
+        known = snapshot.findings_in({c.repo_id for c in some})
+        # Only where something was not read, or not looked for, it matters at which places a finding stood.
+        partial = [c.before for c in some if c.before and (c.not_run or (c.result and c.result.gaps))]
+        places = places_of(snapshot.observations_of(partial))
+        touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
+        yield from counted(transitions(touched, some, moment, places), known, tally)
 
 
 def _tables(
@@ -190,9 +210,8 @@ def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
     return {n: getattr(item, n) for n in schema.names if hasattr(item, n)}
 
 
-def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]]) -> str:
-    """Write all rows of all tables; without ``COMMIT`` they are nothing yet. Returns the folder."""
-    folder = new_folder(seq)
+def _prepare(lake: Lake, folder: str, tables: Mapping[str, Iterable[dict[str, Any]]]) -> None:
+    """Write all rows of all tables; without ``COMMIT`` they are nothing yet."""
     for name, rows in tables.items():
         with (
             lake.place.writing(f"{folder}/{name}.parquet") as path,
@@ -201,7 +220,6 @@ def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]
             left = iter(rows)
             while chunk := list(itertools.islice(left, _BATCH)):
                 writer.write_table(to_arrow(TABLES[name], chunk))
-    return folder
 
 
 def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:

@@ -125,6 +125,10 @@ class Git:
         """Wait before a call is made again. Raises ScanGapError(cancelled)."""
         self._runner.pause(seconds)
 
+    def require_room(self, place: Path) -> None:
+        """Refuse to write where the disk is all but full. Raises ScanGapError(disk_full)."""
+        self._runner.require_room(place)
+
     def run(
         self,
         args: Sequence[str],
@@ -211,6 +215,8 @@ def failure(done: Completed, *, network: bool = False) -> ScanGapError:
         return ScanGapError("fetch_timeout", f"git did not end in {done.duration_s:.0f} s")
     if done.out_of_memory:
         return ScanGapError("memory", "git went over its memory limit")
+    if done.disk_full:
+        return ScanGapError("disk_full", "git was ended: the disk is all but full")
     said = done.stderr.decode("utf-8", "replace")
     cut_off = network and _CUT_OFF.search(said) is not None
     judged = _OF_A_CUT.sub("", said) if cut_off else said

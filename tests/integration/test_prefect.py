@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,15 @@ import pytest
 from tasks.lake.lake import Lake
 from tasks.patrol import demo_org
 from tasks.scanners import LOCKED
-from tests.integration.servers import PrefectServer, nightwarden, prefect_server, wait_for_end, with_database, worker
+from tests.integration.servers import (
+    PrefectServer,
+    environment,
+    nightwarden,
+    prefect_server,
+    wait_for_end,
+    with_database,
+    worker,
+)
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 
@@ -61,6 +71,26 @@ def test_every_task_run_is_recorded_under_a_name_that_tells(api: PrefectServer, 
     scans = [t for t in first if t["name"].startswith("scan ")]
     assert all("scan" in t["tags"] for t in scans)
     assert {t["name"].split()[1] for t in scans if t["state_name"] == "Gaps"} == {"shop/web"}
+
+
+def test_repositories_that_share_task_runs_are_recorded_too(
+    api: PrefectServer, nights: list[dict[str, Any]], place: Path, org: Path
+) -> None:
+    few = "import os; os.environ['DO_NOT_TRACK'] = '1'; from flows import cli, patrol; patrol.MAX_TASKS = 2; cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", few, "patrol", "--repos", str(org), "--tool", "hadolint", "--tool", "bandit"],
+        env=environment(NIGHTWARDEN_HOME=str(place / "shared"), **api.environment),
+        capture_output=True,
+        text=True,
+        cwd=place,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "6 task runs submitted, 6 recorded by the Prefect API\n" in done.stderr, done.stderr
+    known = {n["id"] for n in nights}
+    (run,) = [r for r in api.flow_runs() if r["id"] not in known]
+    scans = [t["name"] for t in api.task_runs(run["id"]) if t["name"].startswith("scan ")]
+    assert len(scans) == 2 and all(" repositories: " in name for name in scans)
 
 
 def test_artifacts(api: PrefectServer, nights: list[dict[str, Any]]) -> None:

@@ -83,7 +83,12 @@ def test_it_prints_where_the_run_can_be_watched(nights: list[Night]) -> None:
         assert address is not None, night.err
         assert int(address[1]) > 1024
         assert address[2].endswith("/prefect/server.json")
-        assert "did not reach the Prefect API" not in night.err
+
+
+def test_it_says_how_many_task_runs_the_api_counts(nights: list[Night]) -> None:
+    for night, repositories in zip(nights, (3, 1), strict=True):
+        count = len(PHASES) + repositories
+        assert f"{count} task runs submitted, {count} recorded by the Prefect API\n" in night.err
 
 
 def test_it_prints_the_gaps_before_what_was_done(nights: list[Night]) -> None:

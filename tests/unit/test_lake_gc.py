@@ -95,7 +95,9 @@ def test_what_is_needed_stays_and_the_rest_goes_a_day_later(place: Path, clock: 
     done = collected(place)
     after = content(place)
     assert verify(lake) == []
-    assert counts(after) == counts(before) | {"scans": 4, "ledger": 4, "observations": 4}, "run 1 for run 4"
+    assert counts(after) == counts(before) | {"scans": 4, "ledger": 4, "observations": 4, "discoveries": 2}, (
+        "run 1 for run 4"
+    )
     for name in ("repositories", "scopes", "findings", "rules", "scan_gaps"):
         assert after["tables"][name] == before["tables"][name]
     assert after["marts"] == before["marts"]
