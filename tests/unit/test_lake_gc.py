@@ -213,6 +213,7 @@ def lake_of(nights: Any, extends: dict[str, str], scopes: dict[Any, str | None])
             for n, (_, _, scans) in enumerate(nights, 1)
             for key, result in scans.items()
         ],
+        "discoveries": [{"run_id": f"run-{n}", "source": "s"} for n in range(1, len(nights) + 1)],
         "scopes": [scope(key, result) for key, result in scopes.items()],
         "ledger": [{"result_name": r, "part": "2026-05", "base_result_name": extends.get(r)} for r in RESULTS],
         "observations": [{"result_name": r, "part": "2026-05", "anchor_uid": f"a{r}", "kind": "code"} for r in RESULTS],

@@ -241,7 +241,7 @@ def test_a_night_without_change_writes_only_its_coverage(lake: Lake) -> None:
     unchanged = scan_of(found, outcome=Outcome.UNCHANGED)
     put(lake, night(2, scans=[unchanged], changes=[change_of(found)]))
     after = {n: lake.store.version(n) for n in TABLES}
-    assert {n for n in TABLES if after[n] != before[n]} == {"runs", "scans"}
+    assert {n for n in TABLES if after[n] != before[n]} == {"runs", "scans", "discoveries"}
 
 
 def test_merging_replaces_by_key_and_leaves_the_rest(lake: Lake) -> None:
