@@ -7,23 +7,25 @@ COMMITS ?=
 ONLY ?=
 KILLS ?=
 SEED ?=
+SCALE  ?=
 TOOLS  := $(CURDIR)/.tools
 export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test lint format bench chaos lock clean
+.PHONY: help setup tools demo test test-thorough lint format bench chaos hostile lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(VENV)/.ready ## make .venv from the hash-pinned lock
 
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --require-hashes --no-deps -r requirements-dev.lock
+	$(PY) -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements-dev.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	# All processors compile at once, where pip would use one of them.
 	$(PY) -m compileall -q -j 0 $(VENV)/lib flows tasks deployments || true
 	touch $@
 
@@ -37,6 +39,9 @@ test: tools ## run all tests; those that start servers and kill processes two at
 	$(PY) -m pytest -n auto --dist loadfile --ignore tests/integration
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration
 
+test-thorough: export NIGHTWARDEN_THOROUGH := 1
+test-thorough: test ## the same tests with all examples and sizes; takes some minutes more
+
 lint: $(VENV)/.ready ## ruff, mypy strict, import-linter
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -47,12 +52,16 @@ format: $(VENV)/.ready ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one
+bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one, SCALE=1000 many small ones
 	$(PY) -m tests.bench.bench $(if $(REPOS),--repos $(REPOS))
 	$(if $(COMMITS),$(PY) -m tests.bench.commits --repo $(COMMITS))
+	$(if $(SCALE),$(PY) -m tests.bench.scale --repos $(SCALE))
 
 chaos: tools ## kill the patrol, fill its disk, take its servers away; ONLY=NAME chooses, KILLS=N, SEED=N repeats
 	$(PY) -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+hostile: tools ## patrol the hostile corpus at full scale (100,000 files, a 1 GB blob …) and print the figures
+	NIGHTWARDEN_HOSTILE=full $(PY) -m pytest -s tests/hostile/test_corpus.py tests/hostile/test_tripwire.py
 
 lock: ## pin all dependencies anew (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

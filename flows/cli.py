@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import cli_lake, cli_patrol, cli_reports, cli_tools
+from flows import cli_config, cli_lake, cli_patrol, cli_reports, cli_tools
+from flows.mistakes import ConfigurationError
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.text import one_line
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Patrol an organisation's repositories: scan what changed, name what was not scanned, keep it queryable.\n\n"
-    "Start with `nightwarden tools install`, then `nightwarden patrol --repos DIR`.\n\n"
+    "Start with `nightwarden tools install`, then `nightwarden patrol --repos DIR`, or `nightwarden config init`.\n\n"
     "Exit codes: 0 complete, 3 complete with gaps, 1 failed, 2 usage, 130 and 143 ended by a signal.",
 )
 app.command("patrol")(cli_patrol.patrol)
@@ -33,6 +34,7 @@ app.command("import")(cli_reports.import_)
 app.add_typer(cli_reports.export_app, name="export")
 app.command("query")(cli_lake.query)
 app.command("status")(cli_lake.status)
+app.add_typer(cli_config.app, name="config")
 app.add_typer(cli_lake.app, name="lake")
 app.add_typer(cli_tools.app, name="tools")
 app.add_typer(cli_tools.server_app, name="server")
@@ -91,6 +93,9 @@ def main() -> None:
 
 def _say(error: NightwardenError) -> None:
     err = Console(stderr=True, highlight=False)
+    if isinstance(error, ConfigurationError):  # each mistake has lines of its own, made for showing
+        err.print(f"nightwarden: {error.message}", markup=False, soft_wrap=True)
+        return
     for start, text in (("nightwarden: ", error.message), ("  ", error.advice)):
         if text:
             err.print(start + one_line(" ".join(text.split()), 2000), markup=False, soft_wrap=True)

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli_patrol import ConfigOption, LakeOption
+from flows.cli_patrol import ConfigOption, LakeOption, WaitOption
+from flows.interruption import told
 from flows.lake_location import lake_to_read
 from flows.settings import Settings, load
 from tasks.core.errors import LakeError, ToolMissingError, UsageError
@@ -195,3 +197,44 @@ def verify(lake: LakeOption = None, config: ConfigOption = None) -> None:
     if problems:
         raise LakeError(f"{len(problems)} problems in {found.place}", advice="Restore the named parts from a backup.")
     print(f"{found.place}: whole")
+
+
+@app.command()
+def gc(
+    keep_days: Annotated[
+        float | None,
+        typer.Option(help="Runs of so many days stay, with all they refer to; keep_runs_days when not given.", min=1),
+    ] = None,
+    snapshot_days: Annotated[
+        float, typer.Option(help="The tables as of a run can be opened for so many days.", min=1)
+    ] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    wait: WaitOption = None,
+) -> None:
+    """Remove what no retained run and no live scope needs.
+
+    Rows go at once; whoever has opened the lake before still reads them. Files are marked, and removed by a call a day
+    later. The newest run and patrol stay however old they are, and the last run of each scope that is still there.
+    """
+    from flows.means import locked
+    from tasks.lake.gc import collect
+
+    settings = load(config, lake=lake, wait_minutes=wait)
+    found = lake_to_read(settings)
+    with told("what was removed was not needed, the same command goes on with the rest"), ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(locked(found, settings))
+        kept = settings.keep_runs_days if keep_days is None else keep_days
+        done = collect(found, keep_days=kept, snapshot_days=snapshot_days, dry_run=dry_run)
+    gone = ", ".join(f"{n} {name}" for name, n in done.rows.items() if n) or "none"
+    print(f"{found.place}")
+    print(f"rows {'that would go' if dry_run else 'removed'}: {gone}")
+    verb = "that would be removed" if dry_run else "removed"
+    print(f"files {verb}: {done.removed}, {done.removed_bytes / 1_000_000:.1f} MB")
+    if done.marked or done.waiting:
+        print(
+            f"files no longer needed: {done.marked} more, {done.marked_bytes / 1_000_000:.1f} MB, and {done.waiting} "
+            "seen before; `nightwarden lake gc` removes each a day after it was first seen"
+        )

@@ -23,7 +23,8 @@ from rich.table import Table
 from flows import server as prefect_server
 from flows.interruption import Terminated, told
 from flows.lake_location import lake_location
-from flows.settings import Settings, SourceSettings, activate, load
+from flows.org_models import SourceSettings
+from flows.settings import Settings, activate, load
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.text import one_line
 
@@ -45,14 +46,13 @@ ReposOption = Annotated[
         help="A folder tree of git repositories, or one address (https, http, file) that needs no login. Repeatable.",
     ),
 ]
-LakeOption = Annotated[
-    str | None, typer.Option("--lake", help="The lake's folder, or s3://BUCKET/PREFIX (or NIGHTWARDEN_LAKE).")
-]
+# Text, for a path has no two slashes in s3://.
+LakeOption = Annotated[str | None, typer.Option("--lake", help="The lake: a folder or s3://… (or NIGHTWARDEN_LAKE).")]
 WaitOption = Annotated[
     float | None,
     typer.Option("--wait", metavar="MINUTES", help="Wait so long for another run of this lake; 0: end at once.", min=0),
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file (or NIGHTWARDEN_CONFIG).")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="The org.yaml (or NIGHTWARDEN_CONFIG).")]
 
 
 def patrol(
@@ -268,14 +268,17 @@ def _local_server(settings: Settings, out: Console, *, keep: bool) -> Iterator[N
 
 
 def _every_task_recorded(state: Any, out: Console) -> None:
-    """Wait until the API shows every task run of this flow run, and say so if it does not."""
-    from flows.recorded import missing_task_runs
+    """Wait until the API shows every task run of this flow run, and say how many it shows."""
+    from flows.recorded import task_runs
 
-    missing = missing_task_runs(state)
-    if missing is None:
+    runs = task_runs(state)
+    if runs is None:
         out.print("the Prefect API does not answer, so its record of this run may lack its end; the lake is complete")
-    elif missing:
-        out.print(f"{missing} task runs did not reach the Prefect API; the lake is complete all the same")
+        return
+    lost = f"; {runs.missing} did not reach it, the lake is complete all the same" if runs.missing else ""
+    out.print(
+        f"{runs.submitted} task runs submitted, {runs.recorded} recorded by the Prefect API{lost}", soft_wrap=True
+    )
 
 
 def _watch(last: dict[str, Any], stop: threading.Event, out: Console) -> None:

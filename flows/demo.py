@@ -16,7 +16,8 @@ from rich.table import Table
 from flows import server as prefect_server
 from flows.cli_patrol import EXIT_GAPS, run
 from flows.means import tool_homes
-from flows.settings import Settings, SourceSettings, ToolSettings, load
+from flows.org_models import SourceSettings, ToolSettings
+from flows.settings import Settings, load
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.ports import PlatformTool
 from tasks.core.reasons import REASONS

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from flows.lake_location import lake_location
 from flows.means import pack_problems, ready, unused_tools, without_rules
-from flows.settings import Settings, ToolSettings
+from flows.org_models import ToolSettings
+from flows.settings import Settings
 from tasks.core.errors import NightwardenError
 from tasks.core.keys import load_or_create
 from tasks.core.ports import UsesDatabase

@@ -7,34 +7,36 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.org_models import S3Settings
 from flows.settings import Settings
-from tasks.core.errors import LakeError, UsageError
+from tasks.core.errors import LakeError
 from tasks.lake.s3_location import S3Location, split_url
 
 if TYPE_CHECKING:
     from tasks.lake.lake import Lake
 
-_CACHE_MB = 4096
-
 
 def lake_location(settings: Settings) -> Path | S3Location:
     """The lake's place. Raises UsageError for an address that names none.
 
-    Of one on S3 the environment tells the rest: NIGHTWARDEN_S3_ENDPOINT, NIGHTWARDEN_S3_REGION,
-    NIGHTWARDEN_S3_ALLOW_HTTP=1, NIGHTWARDEN_S3_CACHE_MB (for files that were fetched), and what boto3 reads:
-    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, a role of the machine.
+    Of one on S3 the section ``s3`` tells the rest (or NIGHTWARDEN_S3_ENDPOINT and the like); without keys in it, what
+    boto3 reads: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, a role of the machine.
+    Raises SecretError: a key cannot be read.
     """
     if not isinstance(settings.lake, str):
         return settings.lake_dir
+    s3, secrets = settings.s3 or S3Settings(), settings.secrets()
     bucket, prefix = split_url(settings.lake)
     return S3Location(
         bucket=bucket,
         prefix=prefix,
         cache=settings.home / "cache",
-        endpoint=_first("NIGHTWARDEN_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-        region=_first("NIGHTWARDEN_S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
-        allow_http=(_first("NIGHTWARDEN_S3_ALLOW_HTTP") or "0").lower() in ("1", "true", "yes"),
-        cache_bytes=_cache_mb() * 1024**2,
+        endpoint=s3.endpoint or _first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        region=s3.region or _first("AWS_REGION", "AWS_DEFAULT_REGION"),
+        allow_http=s3.allow_http,
+        access_key=secrets.get(s3.access_key) if s3.access_key is not None else None,
+        secret_key=secrets.get(s3.secret_key) if s3.secret_key is not None else None,
+        cache_bytes=s3.cache_mb * 1024**2,
     )
 
 
@@ -56,10 +58,3 @@ def tell_waiting(line: str) -> None:
 
 def _first(*names: str) -> str | None:
     return next((os.environ[n] for n in names if os.environ.get(n)), None)
-
-
-def _cache_mb() -> int:
-    told = _first("NIGHTWARDEN_S3_CACHE_MB") or str(_CACHE_MB)
-    if not told.isdecimal():
-        raise UsageError(f"NIGHTWARDEN_S3_CACHE_MB is no number: {told[:20]!r}", advice="Give whole megabytes.")
-    return int(told)

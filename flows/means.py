@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.lake_location import lake_location, tell_waiting
-from flows.settings import Settings, ToolSettings
+from flows.org_models import ToolSettings
+from flows.settings import Settings
+from tasks.core.disk import told_when_full
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import HmacKey, load_if_there, load_or_create, passing
 from tasks.core.origins import PackSource
@@ -26,8 +28,10 @@ from tasks.core.types import Limits, ToolHome
 from tasks.lake.lake import Lake
 from tasks.patrol.rule_sources import fetch_packs, load_packs
 from tasks.patrol.session import Means
+from tasks.repos.forges import open_forge
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
+from tasks.repos.remotes import Remotes
 from tasks.scanners import SCANNERS
 from tasks.scanners.limited import with_limits
 from tasks.scanners.rule_packs import OWN_PACK, own_pack
@@ -55,24 +59,40 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
     if box.backend == "none" and os.environ.get("NIGHTWARDEN_DEPLOYED") and not settings.allow_no_sandbox:
         raise UsageError(
             f"no sandbox works here: {box.why_not}",
-            advice="Install bubblewrap, or set allow_no_sandbox = true if you accept that tools see this machine.",
+            advice="Install bubblewrap, or set allow_no_sandbox: true if you accept that tools see this machine.",
         )
     key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
     location = lake_location(settings)
     lake = Lake(location, key.key_id)
     if write or lake.exists:
         lake = Lake.open(location, key_id=key.key_id)
-    runner = ProcessRunner(box)
+    runner = ProcessRunner(box, reserve_bytes=int(settings.disk_reserve_gb * 1e9))
     with ExitStack() as stack:
         if write:
-            stack.enter_context(lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting))
-            lake.adopt()
+            stack.enter_context(locked(lake, settings))
         work = settings.home / "work" / hashlib.sha256(str(location).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
         memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
         git = Git(runner, timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
-        mirrors = Mirrors(settings.home / "mirrors", git)
+        sources = tuple(s.source() for s in settings.sources)
+        secrets = settings.secrets()
+        forges = {
+            s.name: open_forge(
+                s.forge,
+                secrets,
+                patience_s=settings.forge_patience_minutes * 60,
+                cancelled=lambda: runner.cancelled,
+            )
+            for s in sources
+            if s.forge is not None
+        }
+        mirrors = Mirrors(
+            settings.home / "mirrors",
+            git,
+            access=Remotes(sources, forges, secrets).access,
+            per_host=settings.connections_per_host,
+        )
         tools, packs_dir = tool_homes(settings, runner), settings.packs_dir
         prepared = None
         if _used(settings, asked):
@@ -97,6 +117,8 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
             without_rules={SEMGREP.name: why} if (why := without_rules(settings, prepared)) else {},
             upgrade_s=settings.upgrade_minutes * 60,
+            forges=forges,
+            classification=settings.rules(),
         )
 
 
@@ -121,9 +143,17 @@ def opened_lake(settings: Settings, *, write: bool = True) -> Iterator[tuple[Lak
         lake = Lake.open(location, key_id=key.key_id)
     with ExitStack() as stack:
         if write:
-            stack.enter_context(lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting))
-            lake.adopt()
+            stack.enter_context(locked(lake, settings))
         yield lake, key
+
+
+@contextmanager
+def locked(lake: Lake, settings: Settings) -> Iterator[None]:
+    """The lake for us alone, after waiting for who has it; what was cut off is finished first. Raises LakeError."""
+    with lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting):
+        with told_when_full("a run that was cut off could not be published"):
+            lake.adopt()
+        yield
 
 
 @contextmanager

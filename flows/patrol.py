@@ -123,7 +123,7 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
             runner.submit(scanning.scan, {"run_id": run.run_id, "repo_ids": ids, "what": what}, [])
             for ids, what in shares
         ]
-        publishing.follow(run, futures, every_s=_ARTIFACT_EVERY_S)
+        publishing.follow(run, futures, every_s=_ARTIFACT_EVERY_S, lend=work.lend)
     work.ended_well()
     summary: RunSummary = publishing.publish(run.run_id)
     LAST["summary"] = summary

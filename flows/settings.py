@@ -1,93 +1,45 @@
 """Where things lie and what is patrolled: environment, configuration file, then defaults.
 
-The configuration is the TOML file that ``--config`` or ``NIGHTWARDEN_CONFIG`` names.
-Parameters of a deployed flow select from it (source names, tools); they are never a path, a URL or a command.
+The configuration is the ``org.yaml`` that ``--config`` or ``NIGHTWARDEN_CONFIG`` names. Each setting of one value has a
+variable that overrules the file: ``NIGHTWARDEN_WORKERS``, ``NIGHTWARDEN_S3_ENDPOINT``.
+Parameters of a deployed flow select from the configuration (source names, tools); they are never a path, a URL or a
+command.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
+from flows.literal_secrets import literal_secret
+from flows.mistakes import ConfigurationError, Key, Mistake, Place
+from flows.org_checks import faults
+from flows.org_faults import faults_of
+from flows.org_models import (
+    AwsSettings,
+    ClassificationSettings,
+    PackSettings,
+    S3Settings,
+    Section,
+    SourceSettings,
+    ToolSettings,
+    VaultSettings,
+)
+from flows.org_schema import one_value_settings
+from flows.org_types import Folder, Lake
+from flows.org_yaml import Document, read_org
 from tasks.core.errors import UsageError
-from tasks.core.origins import PackSource, Source
-from tasks.scanners.rule_packs import OWN_PACK
-
-
-class SourceSettings(BaseModel):
-    """One source of repositories: a folder tree (``path``) or one repository's address (``url``)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="How runs refer to it.")]
-    path: Path | None = Field(None, description="A folder with git repositories, bare or not, at any depth.")
-    url: str | None = Field(None, description="A git address: https, http or file.")
-
-    def source(self) -> Source:
-        """The source as the rooms know it. Raises UsageError unless exactly one of path and url is given."""
-        if (self.path is None) == (self.url is None):
-            raise UsageError(
-                f"source {self.name!r} has {'both' if self.path else 'neither'} of path and url",
-                advice="Give each [[sources]] entry exactly one of them.",
-            )
-        return Source(name=self.name, location=str(self.path.expanduser().resolve()) if self.path else str(self.url))
-
-
-class ToolSettings(BaseModel):
-    """How one scanner is used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    enabled: bool = True
-    binary: Path | None = Field(None, description="A platform's own binary, instead of the installed environment.")
-    timeout_s: float | None = Field(None, gt=0, description="Seconds one scan may take.")
-    memory_mb: int | None = Field(None, ge=64, description="Megabytes one scan may use.")
-    max_file_mb: int | None = Field(None, ge=1, description="Larger files are gaps (too_large).")
-    max_total_mb: int | None = Field(None, ge=1, description="A checkout stops here (total_size).")
-    max_files: int | None = Field(None, ge=1, description="A checkout has at most so many files (too_many_files).")
-
-
-class PackSettings(BaseModel):
-    """One rule pack of semgrep beside our own: a folder, or a git address and the commit that was looked through."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Stands before the ids of its rules.")]
-    path: Path | None = Field(None, description="A folder of YAML files with rules.")
-    url: str | None = Field(None, description="A git address: https, http or file.")
-    commit: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$")] | None = Field(
-        None, description="The whole id of the commit whose rules are used; a branch may change overnight."
-    )
-    folder: str = Field("", description="The folder of the repository that holds the rules; all of it when empty.")
-
-    @field_validator("folder")
-    @classmethod
-    def _inside(cls, value: str) -> str:
-        if value.startswith("/") or ".." in value.split("/"):
-            raise ValueError("it must lie inside the repository")
-        return value.strip("/")
-
-    def source(self) -> PackSource:
-        """The pack as the patrol knows it. Raises UsageError unless it is a path, or an address with its commit."""
-        if (self.path is None) == (self.url is None) or (self.url is not None) != (self.commit is not None):
-            raise UsageError(
-                f"rule pack {self.name!r} is neither a path nor an address with a commit",
-                advice="Give each [[packs]] entry `path`, or both `url` and `commit`.",
-            )
-        if self.name == OWN_PACK:
-            raise UsageError(
-                f"rule pack {self.name!r} has the name of our own",
-                advice="Choose another; own_pack = false switches it off.",
-            )
-        where = str(self.path.expanduser().resolve()) if self.path else str(self.url)
-        return PackSource(name=self.name, location=where, commit=self.commit, folder=self.folder)
+from tasks.core.origins import Classification, Source
+from tasks.core.ports import Secrets
+from tasks.core.secret_refs import SecretRef
 
 
 def _data_home() -> Path:
@@ -95,17 +47,19 @@ def _data_home() -> Path:
     return Path(base).expanduser() / "nightwarden"
 
 
-class Settings(BaseModel):
-    """The settings of one process. Made by ``load``; frozen."""
+class Settings(Section):
+    """The settings of one process: what ``org.yaml`` may hold. Made by ``load``; frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    home: Path = Field(default_factory=_data_home, description="Mirrors, tools, keys and the local server's data.")
-    lake: Path | str | None = Field(None, description="A folder or s3://BUCKET/PREFIX; below home when absent.")
-    wait_minutes: float = Field(60, ge=0, description="Minutes to wait for another run of the lake; 0: refuse at once.")
-    tools_home: Path | None = Field(None, description="The scanners' environments; below home when absent.")
-    key_file: Path | None = Field(None, description="The HMAC key; below home when absent. Never inside the lake.")
+    home: Folder = Field(default_factory=_data_home, description="Mirrors, tools, keys and the local server's data.")
+    lake: Lake | None = Field(None, description="The lake: a folder, or s3://BUCKET/PREFIX; below home when absent.")
+    tools_home: Folder | None = Field(None, description="The scanners' environments; below home when absent.")
+    key_file: Folder | None = Field(None, description="The HMAC key; below home when absent. Never inside the lake.")
+    wait_minutes: float = Field(60, ge=0, description="Minutes to wait for another run of the lake; 0: end at once.")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 2, ge=1, le=256, description="Scans at a time.")
+    connections_per_host: int = Field(8, ge=1, le=256, description="Connections to one host at a time.")
+    forge_patience_minutes: float = Field(60, ge=0, description="Minutes a forge's rate limit is waited for.")
+    disk_reserve_gb: float = Field(5, ge=0, description="Gigabytes of the disk that stay free.")
+    keep_runs_days: int = Field(400, ge=1, description="Days a run is kept before `lake gc` may remove it.")
     fetch_timeout_s: float = Field(900, gt=0, description="Seconds one fetch may take.")
     unused_mirror_days: float = Field(30, ge=0, description="A mirror nobody asked for so long is removed.")
     database_max_age_days: float = Field(7, gt=0, description="An older vulnerability data base is told as old.")
@@ -115,20 +69,12 @@ class Settings(BaseModel):
     )
     own_pack: bool = Field(True, description="Whether semgrep runs the rule pack of this project.")
     packs: tuple[PackSettings, ...] = ()
-    sources: tuple[SourceSettings, ...] = ()
-    tools: dict[str, ToolSettings] = Field(default_factory=dict)
-
-    @field_validator("home", "tools_home", "key_file")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return value.expanduser().resolve() if value is not None else None
-
-    @field_validator("lake")
-    @classmethod
-    def _folder_or_s3(cls, value: Path | str | None) -> Path | str | None:
-        if value is None or str(value).startswith("s3://"):
-            return value
-        return Path(value).expanduser().resolve()
+    sources: tuple[SourceSettings, ...] = Field((), description="Where repositories come from.")
+    classification: tuple[ClassificationSettings, ...] = Field((), description="What repositories are worth, by rules.")
+    tools: dict[str, ToolSettings] = Field(default_factory=dict, description="How scanners are used, by their name.")
+    s3: S3Settings | None = Field(None, description="The object storage of a lake on s3://.")
+    vault: VaultSettings | None = Field(None, description="HashiCorp Vault or OpenBao, for vault: references.")
+    aws: AwsSettings | None = Field(None, description="AWS Secrets Manager, for aws-sm: references.")
 
     @property
     def lake_dir(self) -> Path:
@@ -149,7 +95,7 @@ class Settings(BaseModel):
     def key_path(self) -> Path:
         """The HMAC key's file. Raises UsageError when it would lie inside the lake."""
         path = self.key_file or self.home / "keys" / "hmac.key"
-        if path.is_relative_to(self.lake_dir):
+        if not isinstance(self.lake, str) and path.is_relative_to(self.lake_dir):
             raise UsageError(
                 f"the key file {path} lies inside the lake",
                 advice="Set key_file or NIGHTWARDEN_KEY_FILE outside it: who reads the lake must not have it.",
@@ -167,49 +113,143 @@ class Settings(BaseModel):
         if not by_name:
             raise UsageError(
                 "there is no source to patrol",
-                advice="Give --repos DIR, or --config FILE with a [[sources]] entry of name and path.",
+                advice="Give --repos DIR, or --config FILE with an entry of `sources`.",
             )
         return tuple(by_name[n].source() for n in (names or by_name))
 
+    def rules(self) -> tuple[Classification, ...]:
+        """What says what a repository is worth, the first rule first."""
+        return tuple(rule.rule() for rule in self.classification)
 
-_FROM_ENVIRONMENT = {
-    "NIGHTWARDEN_HOME": "home",
-    "NIGHTWARDEN_LAKE": "lake",
-    "NIGHTWARDEN_TOOLS": "tools_home",
-    "NIGHTWARDEN_KEY_FILE": "key_file",
-    "NIGHTWARDEN_WORKERS": "workers",
-    "NIGHTWARDEN_WAIT_MINUTES": "wait_minutes",
-}
+    def secrets(self) -> Secrets:
+        """What reads the secrets that the settings refer to. Nothing is connected before one is asked for."""
+        from tasks.credentials.stores import open_stores
+
+        return open_stores(
+            self.vault.access() if self.vault is not None else None,
+            self.aws.access() if self.aws is not None else None,
+        )
+
+
+#: A name that was there before the others; NIGHTWARDEN_TOOLS_HOME beats it.
+_OLDER = {"NIGHTWARDEN_TOOLS": ("tools_home",)}
+
+
+def variables() -> dict[str, Key]:
+    """The variables that overrule the file, each with the key it is for."""
+    keys = [key for key, _ in one_value_settings(Settings)]
+    return {**_OLDER, **{"NIGHTWARDEN_" + "_".join(map(str, k)).upper(): k for k in keys}}
+
+
 _current: ContextVar[Settings | None] = ContextVar("nightwarden_settings", default=None)
 
 
 def load(config: Path | None = None, **given: object) -> Settings:
     """Read the settings. What is ``given`` (and not None) beats the environment, which beats the file.
 
-    Raises UsageError with the file and the field when something is wrong.
+    Relative paths of the file count from its folder, others from the working directory. Raises ConfigurationError, with
+    all mistakes there are.
     """
-    named = config or (Path(os.environ["NIGHTWARDEN_CONFIG"]) if os.environ.get("NIGHTWARDEN_CONFIG") else None)
+    named = config_file(config)
     # Never a file that merely lies in the working directory: that may be a repository somebody has cloned.
-    values: dict[str, object] = {}
-    if named is not None:
-        try:
-            values = tomllib.loads(named.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-            raise UsageError(f"cannot read the configuration {named}: {e}", advice="It must be a TOML file.") from e
-    for variable, name in _FROM_ENVIRONMENT.items():
-        if os.environ.get(variable):
-            values[name] = os.environ[variable]
-    values.update({k: v for k, v in given.items() if v is not None})
+    document = read_org(named) if named is not None else Document()
+    if not document.whole:
+        raise ConfigurationError(str(named), document.mistakes)
+    types = dict(one_value_settings(Settings))
+    for variable, key in variables().items():
+        if text := os.environ.get(variable):
+            _overrule(document, key, text, types[key], variable)
+    sources = given.pop("sources", None)
+    for name, value in given.items():
+        if value is not None:
+            _overrule(document, (name,), str(value), types[(name,)], f"--{name.replace('_', '-')}")
+    settings = _validated(document, named)
+    # Sources of the command line are models already.
+    return settings if sources is None else settings.model_copy(update={"sources": sources})
+
+
+def config_file(config: Path | None) -> Path | None:
+    """The file that is read, if one is named."""
+    return config or (Path(os.environ["NIGHTWARDEN_CONFIG"]) if os.environ.get("NIGHTWARDEN_CONFIG") else None)
+
+
+def _validated(document: Document, named: Path | None) -> Settings:
+    from tasks.scanners import SCANNERS
+
+    found = [*faults(document.values, [s.name for s in SCANNERS])]
+    settings = None
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate_json(
+            json.dumps(document.values),
+            strict=True,
+            context={"folder": str(named.absolute().parent if named is not None else Path.cwd())},
+        )
     except ValidationError as e:
-        first = e.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(p) for p in first["loc"])
-        raise UsageError(f"{named or 'settings'}: {place}: {first['msg']}", advice=_fields()) from e
+        found += faults_of(e, Settings)
+    mistakes, told = list(document.mistakes), {m.key for m in document.mistakes if m.place.outside}
+    for key, what, remedy in found:
+        # Of a value that is wrong in its form, or was said already, nothing more is said.
+        if any(key[:n] in document.spoilt for n in range(len(key) + 1)) or key in told:
+            continue
+        told.add(key)
+        mistakes.append(Mistake(place=document.place(key), key=key, what=what, remedy=remedy))
+    if mistakes or settings is None:
+        raise ConfigurationError(str(named or "settings"), mistakes)
+    return settings
 
 
-def _fields() -> str:
-    return f"Known settings: {', '.join(Settings.model_fields)}."
+def _overrule(document: Document, key: Key, text: str, types: tuple[Any, ...], outside: str) -> None:
+    """Put the text of a variable or an option in the place of what the file says, if anything."""
+    place = Place(outside=outside)
+    found = literal_secret(text)
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        found = "it is not UTF-8", "Set it to text in UTF-8."
+    if found:
+        document.mistakes.append(Mistake(place=place, key=key, what=found[0], remedy=found[1]))
+        return
+    try:
+        value = _plain(text, types)
+    except ValueError:
+        wanted = "true or false" if bool in types else "a number"
+        document.mistakes.append(
+            Mistake(place=place, key=key, what=f"{wanted} is expected", remedy=f"Set it to {wanted}, or remove it.")
+        )
+        return
+    section: dict[str, Any] = document.values
+    for part in key[:-1]:
+        inside = section.get(str(part))
+        if not isinstance(inside, dict):
+            inside = section[str(part)] = {}
+        section = inside
+    section[str(key[-1])] = value
+    document.places[key] = place
+    document.spoilt.discard(key)
+    document.mistakes = [m for m in document.mistakes if m.key != key or m.place.outside]
+
+
+def _plain(text: str, types: tuple[Any, ...]) -> object:
+    """The value of a variable. Raises ValueError. Paths are made whole here: they count from the working directory."""
+    if bool in types:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+    if int in types:
+        return int(text)
+    if float in types:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    if Path in types and "://" not in text:
+        return _whole(text)
+    if SecretRef in types and text.startswith("file:"):
+        return f"file:{_whole(text.removeprefix('file:'))}"
+    return text
+
+
+def _whole(text: str) -> str:
+    try:
+        return str(Path(text).expanduser().absolute())
+    except RuntimeError:  # no such user, which the model tells
+        return text
 
 
 def current() -> Settings:

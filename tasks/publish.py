@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from typing import Any
 from uuid import UUID
@@ -34,8 +34,10 @@ def publish(run_id: str) -> RunSummary:
     return publish_run(ACTIVE[run_id].patrol)
 
 
-def follow(run: Patrol, futures: Sequence[PrefectConcurrentFuture[Any]], *, every_s: float) -> None:
-    """Wait for the scans, keeping the progress artifact up to date."""
+def follow(
+    run: Patrol, futures: Sequence[PrefectConcurrentFuture[Any]], *, every_s: float, lend: Callable[[int], None]
+) -> None:
+    """Wait for the scans, keeping the progress artifact up to date; ``lend`` is told how many workers are idle."""
     artifact = create_progress_artifact(0.0 if futures else 100.0, key="progress", description="repositories scanned")
     if not futures:
         return
@@ -44,6 +46,7 @@ def follow(run: Patrol, futures: Sequence[PrefectConcurrentFuture[Any]], *, ever
     left = {f.wrapped_future for f in futures}
     while left:
         left = wait(left, timeout=_TICK_S).not_done
+        lend(run.means.workers - len(left))
         if time.monotonic() >= next_update:
             next_update = time.monotonic() + every_s
             look = run.progress.look()

@@ -54,20 +54,16 @@ class MotoS3:
         self._thread.join()
         self._server.server_close()
 
-    def location(self, cache: Path) -> S3Location:
-        """A new bucket, and a prefix in it for a lake."""
+    def location(self, cache: Path, filled: Path | None = None) -> S3Location:
+        """A new bucket, and a prefix in it for a lake; with the files of a folder, if one is given."""
         bucket = f"lake-{uuid4().hex[:12]}"
-        self.client().create_bucket(Bucket=bucket)
-        return S3Location(
-            bucket=bucket,
-            prefix="team/lake",
-            cache=cache,
-            endpoint=self.endpoint,
-            region="us-east-1",
-            allow_http=True,
-            access_key=Secret(ACCESS_KEY),
-            secret_key=Secret(SECRET_KEY),
-        )
+        client = self.client()
+        client.create_bucket(Bucket=bucket)
+        for path in sorted(filled.rglob("*")) if filled is not None else ():
+            if path.is_file():
+                key = f"team/lake/{path.relative_to(filled or path)}"
+                client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+        return location_of(self.endpoint, bucket, cache)
 
     def client(self) -> Any:
         """boto3's client of it."""
@@ -78,6 +74,20 @@ class MotoS3:
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
         )
+
+
+def location_of(endpoint: str, bucket: str, cache: Path) -> S3Location:
+    """A lake in a bucket, by what another process can be told of it."""
+    return S3Location(
+        bucket=bucket,
+        prefix="team/lake",
+        cache=cache,
+        endpoint=endpoint,
+        region="us-east-1",
+        allow_http=True,
+        access_key=Secret(ACCESS_KEY),
+        secret_key=Secret(SECRET_KEY),
+    )
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from tasks.core.types import (
     digest,
 )
 from tasks.lake.lake import Lake
+from tasks.lake.s3_location import S3Location
 from tasks.patrol.plan import Options, Planned
 from tasks.patrol.publishing import publish_run
 from tasks.patrol.scanning import Scanning
@@ -168,6 +169,8 @@ class House:
     """An organisation and a home; each ``run`` is a process of its own as far as memory goes."""
 
     place: Path
+    #: Where the lake lies; below ``place`` if it is not said.
+    lake_at: S3Location | None = None
     scanners: tuple[FakeTool, ...] = (FakeTool(),)
     version: str = "1"
     #: Digest of the tool's rules, and their ids (None: it does not list them).
@@ -186,6 +189,9 @@ class House:
     sources: tuple[Source, ...] = ()
     forges: dict[str, Forge] = field(default_factory=dict)
     classification: tuple[Classification, ...] = ()
+    #: How long a run waits for another one, and what was told of it.
+    wait_s: float = 0
+    waited: list[str] = field(default_factory=list)
     #: Repositories the tool was started on, by all runs.
     starts: list[str] = field(default_factory=list)
 
@@ -203,7 +209,7 @@ class House:
 
     def lake(self) -> Lake:
         """The lake."""
-        return Lake.open(self.place / "lake", key_id=KEY.key_id)
+        return Lake.open(self.lake_at or self.place / "lake", key_id=KEY.key_id)
 
     @contextmanager
     def patrol(
@@ -211,7 +217,7 @@ class House:
     ) -> Iterator[tuple[Patrol, Scanning]]:
         """A run that has planned and scans next."""
         lake = self.lake()
-        with lake.lock():
+        with lake.lock(wait_s=self.wait_s, tell=self.waited.append):
             lake.adopt()
             git = Git(runner, timeout_s=60, config_dir=self.place / "git")
             homes = {

@@ -47,7 +47,7 @@ class SecretError(NightwardenError):
 class ForgeError(NightwardenError):
     """A forge could not be asked; becomes the reason of its source, the run goes on.
 
-    ``reason_code`` is ``forge_unreachable``, ``forge_denied`` or ``forge_limited``.
+    ``reason_code`` is ``forge_unreachable``, ``forge_denied`` or ``forge_limited``, or ``cancelled`` with the run.
     """
 
     def __init__(self, reason_code: str, message: str, *, advice: str = "") -> None:

@@ -68,8 +68,9 @@ class Source:
     """Where repositories are discovered: a folder tree, one address, a manifest's addresses, or a forge's account.
 
     ``location`` is the folder or the address, the manifest's path, or the web address of the account: what people
-    read. ``token`` is for git, of an address or a manifest; a forge has its own. ``refs`` are patterns (``fnmatch``) of
-    branches and tags, as in ``release/*`` or ``refs/tags/v*``, that are watched beside the default branch.
+    read. ``token`` and ``ca_file`` (certificates, PEM) are for git, of an address or a manifest; a forge has its own.
+    ``refs`` are patterns (``fnmatch``) of branches and tags, as in ``release/*`` or ``refs/tags/v*``, that are watched
+    beside the default branch.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Source:
     manifest: Path | None = None
     forge: ForgeAccess | None = None
     token: SecretRef | None = None
+    ca_file: Path | None = None
     filters: Filters = field(default_factory=Filters)
     refs: tuple[str, ...] = ()
 
@@ -141,6 +143,14 @@ class GitCredential:
     base_url: str
     username: str
     password: Secret = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteAccess:
+    """How git goes to one remote: what it shows, and the certificates (PEM) that the server's is checked against."""
+
+    credential: GitCredential | None = None
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from tasks.core.disk import free_bytes
 from tasks.core.errors import ScanGapError
 from tasks.core.sandbox import Sandbox
 from tasks.core.types import Command, Completed
@@ -54,12 +55,13 @@ def tree_rss_bytes(pid: int) -> int:
 class _Watch:
     """Limits of one running process: who went over, and the kill."""
 
-    def __init__(self, proc: subprocess.Popen[bytes], cmd: Command) -> None:
+    def __init__(self, proc: subprocess.Popen[bytes], cmd: Command, reserve_bytes: int) -> None:
         self.proc = proc
         self.cmd = cmd
+        self.reserve_bytes = reserve_bytes
         self.started = time.monotonic()
         self.peak = 0
-        self.timed_out = self.out_of_memory = self.overflow = self.cancelled = False
+        self.timed_out = self.out_of_memory = self.disk_full = self.overflow = self.cancelled = False
         self.killed = False
         self._next_sample = 0.0
 
@@ -75,29 +77,41 @@ class _Watch:
                 os.kill(pid, signal.SIGKILL)
 
     def check(self, cancel: threading.Event) -> None:
-        """Sample memory (at most five times a second) and act on a limit."""
+        """Sample memory and disks (at most five times a second) and act on a limit."""
         if self.killed:
             return
         now = time.monotonic()
         if now >= self._next_sample:
             self._next_sample = now + 2 * _TICK_S
             self.peak = max(self.peak, tree_rss_bytes(self.proc.pid))
+            self.disk_full = any(_lacks_room(m.source, self.reserve_bytes) for m in self.cmd.mounts if m.writable)
         if cancel.is_set():
             self.cancelled = True
         elif now - self.started > self.cmd.timeout_s:
             self.timed_out = True
         elif self.peak > self.cmd.memory_bytes:
             self.out_of_memory = True
-        else:
+        elif not self.disk_full:
             return
         self.kill()
 
 
-class ProcessRunner:
-    """Runs commands in a sandbox. Thread-safe; ``cancel()`` ends everything in flight, for good."""
+def _lacks_room(place: Path, reserve_bytes: int) -> bool:
+    try:
+        return free_bytes(place) < reserve_bytes
+    except OSError:  # it went away: whoever needs it says so
+        return False
 
-    def __init__(self, sandbox: Sandbox) -> None:
+
+class ProcessRunner:
+    """Runs commands in a sandbox. Thread-safe; ``cancel()`` ends everything in flight, for good.
+
+    A process is killed when less than ``reserve_bytes`` are free on a disk that it may write to.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, reserve_bytes: int = 0) -> None:
         self.sandbox = sandbox
+        self.reserve_bytes = reserve_bytes
         self._cancel = threading.Event()
 
     def cancel(self) -> None:
@@ -108,6 +122,11 @@ class ProcessRunner:
     def cancelled(self) -> bool:
         """Whether ``cancel`` was called."""
         return self._cancel.is_set()
+
+    def require_room(self, place: Path, size_bytes: int = 0) -> None:
+        """Refuse to write so many bytes where the reserve would not stay free. Raises ScanGapError(disk_full)."""
+        if self.reserve_bytes and _lacks_room(place, self.reserve_bytes + size_bytes):
+            raise ScanGapError("disk_full", f"{self.reserve_bytes / 1e9:g} GB of the disk are to stay free")
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the run is cancelled meanwhile. Raises ScanGapError(cancelled)."""
@@ -139,11 +158,11 @@ class ProcessRunner:
     def run(self, cmd: Command, *, sink: Sink | None = None) -> Completed:
         """Run to the end. ``sink`` receives stdout in chunks instead of it being kept (then no output limit).
 
-        Never raises for what the process does: the result says timeout, memory, overflow, signal. An
+        Never raises for what the process does: the result says timeout, memory, disk, overflow, signal. An
         exception of ``sink`` kills the process and goes on to the caller.
         """
         proc = self.spawn(cmd)
-        watch = _Watch(proc, cmd)
+        watch = _Watch(proc, cmd, self.reserve_bytes)
         try:
             out, err = self._pump(proc, cmd, watch, sink)
         except BaseException:
@@ -160,6 +179,7 @@ class ProcessRunner:
             sandbox=self.sandbox.label_for(cmd),
             timed_out=watch.timed_out,
             out_of_memory=watch.out_of_memory,
+            disk_full=watch.disk_full and watch.killed,
             output_overflow=watch.overflow,
             cancelled=watch.cancelled,
         )
@@ -278,7 +298,7 @@ class LongLived:
                 try:
                     if proc is None:
                         proc = self._runner.spawn(self._cmd)
-                        watch = _Watch(proc, self._cmd)
+                        watch = _Watch(proc, self._cmd, self._runner.reserve_bytes)
                     assert watch is not None
                     answer.put(self._exchange(proc, watch, line, timeout_s, began))
                 except Exception as e:  # the asker must never wait for ever
@@ -355,6 +375,7 @@ class LongLived:
             sandbox=self._runner.sandbox.label_for(self._cmd),
             timed_out=watch.timed_out,
             out_of_memory=watch.out_of_memory,
+            disk_full=watch.disk_full and watch.killed,
             output_overflow=watch.overflow,
             cancelled=watch.cancelled,
         )

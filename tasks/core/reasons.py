@@ -41,6 +41,11 @@ _ALL = (
         remedy="Run `git fsck --full` on the remote and repair it; our own mirror is rebuilt by itself.",
     ),
     Reason(
+        code="too_deep",
+        meaning="Folders of the repository nest deeper than git reads (2,048 levels since git 2.43).",
+        remedy="Look at the commit that added them: no checkout could hold such a path, so it is made on purpose.",
+    ),
+    Reason(
         code="fetch",
         meaning="The refs of the repository could not be read or fetched and there is no earlier mirror.",
         remedy="Check the address, the network and the rights of the account that runs the patrol.",
@@ -74,6 +79,24 @@ _ALL = (
         code="source_unread",
         meaning="A configured source could not be read or holds no repository; what it should hold is not known.",
         remedy="Check the folder or the address and the rights of the account, or remove the source.",
+    ),
+    Reason(
+        code="forge_unreachable",
+        meaning="A forge could not be asked for its repositories: no connection, errors of its own, or an address that "
+        "is no API. Which repositories it has is not known; those of the last run stay expected.",
+        remedy="Check the address, `ca_file`, the network and the proxy; the detail says what was seen.",
+    ),
+    Reason(
+        code="forge_denied",
+        meaning="A forge refused the token or app, or does not know the account under that name. Nothing was listed; "
+        "the repositories of the last run stay expected.",
+        remedy="Renew the credential or give it the permission that the detail names; check the account's name.",
+    ),
+    Reason(
+        code="forge_limited",
+        meaning="A forge limits requests, for longer than the run may wait. Nothing was listed; the repositories of "
+        "the last run stay expected.",
+        remedy="Run again after the time that the detail says, or give a credential with a higher limit.",
     ),
     Reason(
         code="not_found",
@@ -131,6 +154,11 @@ _ALL = (
         code="protocol",
         meaning="The address uses a transport that is not allowed (allowed: file, https, http).",
         remedy="Use an allowed transport; `ext::` and the like run commands and stay forbidden.",
+    ),
+    Reason(
+        code="disk_full",
+        meaning="So little of a disk was free (`disk_reserve_gb`) that it was not begun, or was ended; others went on.",
+        remedy="Free space below `home` and the lake, or lower `disk_reserve_gb`; the next run tries again.",
     ),
     # tools
     Reason(
@@ -241,8 +269,8 @@ _ALL = (
     Reason(
         code="no_rules",
         meaning="No rule of any pack runs, so the tool was not started: its silence would mean nothing.",
-        remedy="Name a pack in `[[packs]]`, mend those there are (`nightwarden tools packs`), or set "
-        "`own_pack = true`; to do without semgrep set `tools.semgrep.enabled = false`.",
+        remedy="Name a pack in `packs`, mend those there are (`nightwarden tools packs`), or set "
+        "`own_pack: true`; to do without semgrep set `enabled: false` below `tools.semgrep`.",
     ),
     Reason(
         code="pack_stale",
@@ -290,6 +318,11 @@ _ALL = (
         code="too_many_files",
         meaning="The tree has more files for this tool than the limit; this one was not written.",
         remedy="Raise `max_files`.",
+    ),
+    Reason(
+        code="too_many_places",
+        meaning="The history names more places than can be listed, so each secret is shown at one of them.",
+        remedy="Look at the commit that added so many paths, or raise `fetch_timeout_s` if the history is only long.",
     ),
     Reason(
         code="total_size",

@@ -195,6 +195,7 @@ class Completed:
     sandbox: str
     timed_out: bool = False
     out_of_memory: bool = False
+    disk_full: bool = False
     output_overflow: bool = False
     cancelled: bool = False
 
@@ -380,9 +381,9 @@ class ScanResult:
     """A completed scan name: what the ledger, the observations and the scan gaps keep once, for all nights.
 
     ``result_name`` is ``<scan_name>.<parse_revision>``: a later reading of the same report is another result.
-    ``raw_parts`` are the digests of the kept reports it is made of, oldest first (one for unit tree; for units
-    file and blob, one for each extension). ``commit`` and ``tips`` say which history it covers
-    (``tips`` may hold blobs and trees: see ``Mirror.tips``).
+    ``raw_parts`` are the digests of the kept reports it is made of, oldest first (one for unit tree; for units file
+    and blob, one for each extension). ``commit`` and ``tips`` (see ``Mirror.tips``) say which history it covers.
+    What it saw may lie in the spool and be read each time it is gone through: ask for ``len`` where that will do.
     """
 
     scan_name: str
@@ -399,8 +400,8 @@ class ScanResult:
     commit: str
     tips: tuple[str, ...] = ()
     outcome: Outcome
-    observations: tuple[Observation, ...] = ()
-    gaps: tuple[Gap, ...] = ()
+    observations: Sequence[Observation] = ()
+    gaps: Sequence[Gap] = ()
     raw_parts: tuple[str, ...] = ()
     base_result_name: str | None = None
     started_at: datetime

@@ -24,7 +24,11 @@ from tasks.lake.spool import Spool
 from tasks.lake.store import Columns, Store, Where
 
 _FORMAT = 1
+#: The version of the tables that differs from today's only by a table it lacks.
+_GROWN_FROM = 4
 _CARD = "lake.json"
+#: What collections of garbage have noted (``tasks.lake.gc``).
+MARKS = "_gc/marks.json"
 ScopeKey = tuple[str, str, str]
 #: What no folder above a table may hold: delta-rs (1.6) panics on ``[ ] ^ |``, decodes ``%xx``, reads ``\\`` as ``/``
 #: and refuses control characters; DuckDB takes ``* ?`` for patterns, which match the folders beside this one as well.
@@ -75,7 +79,11 @@ class Lake:
             raise LakeError(f"{location}/{_CARD} cannot be read", advice="Restore it from a backup.") from e
         if form > _FORMAT or schema > SCHEMA_VERSION:
             raise LakeError(f"{location} was made by a newer Nightwarden", advice="Update this one.")
-        if form < _FORMAT or schema < SCHEMA_VERSION:
+        if form == _FORMAT and schema == _GROWN_FROM:
+            if key_id == lake_key:  # it lacks a table; whoever only reads finds that one empty
+                lake.store.create()
+                lake.place.write(_CARD, _card(lake_key))
+        elif form < _FORMAT or schema < SCHEMA_VERSION:
             raise LakeError(
                 f"{location} was made by an older Nightwarden (format {form}, schema {schema}; "
                 f"this one has {_FORMAT} and {SCHEMA_VERSION})",
@@ -142,9 +150,20 @@ class Snapshot:
             if not rows:
                 raise LakeError("there is no run of that id", advice="`nightwarden query 'FROM runs'` lists them.")
             self.run = rows[0]
+            self._refuse_collected(rows[0]["seq"])
         self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
         #: The month of every result that a scope refers to, as far as scopes were read.
         self._parts: dict[str, str] = {}
+
+    def _refuse_collected(self, seq: int) -> None:
+        """Raises LakeError: the tables as of this run are not kept any more."""
+        if self.lake.place.exists(MARKS):
+            first = int(json.loads(self.lake.place.read(MARKS)).get("snapshots_from", 0))
+            if seq < first:
+                raise LakeError(
+                    f"the tables as of run {seq} are no longer kept (since run {first} they are)",
+                    advice="Its scans and results are in the newest run's: query the view scan_results by run_id.",
+                )
 
     @property
     def seq(self) -> int:
@@ -155,11 +174,13 @@ class Snapshot:
         """The Parquet files of a table as of this snapshot."""
         if self.run is None:
             return []
+        if name != "runs" and name not in self.versions:
+            return []  # a table that came later
         return self.lake.store.files(name, None if name == "runs" else self.versions[name])
 
     def table(self, name: str, where: Where | None = None, columns: Columns = None) -> pa.Table:
         """Rows of a table; before the first run every table is empty."""
-        if self.run is None:
+        if self.run is None or (name != "runs" and name not in self.versions):
             empty = TABLES[name].schema.empty_table()
             return empty if columns is None else empty.select(list(columns))
         return self.lake.store.read(name, None if name == "runs" else self.versions[name], where, columns)

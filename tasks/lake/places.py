@@ -142,44 +142,55 @@ class FolderPlace:
 
     @property
     def uri(self) -> str:
+        """As ``Place`` says."""
         return str(self._root)
 
     @property
     def root(self) -> Path:
+        """As ``Place`` says."""
         return self._root
 
     @property
     def is_here(self) -> bool:
+        """As ``Place`` says."""
         return True
 
     @property
     def lock_is_sure(self) -> bool:
+        """As ``Place`` says."""
         return True
 
     def delta_options(self) -> dict[str, str] | None:
+        """As ``Place`` says."""
         return None
 
     def plain(self, error: Exception) -> str:
+        """As ``Place`` says."""
         return _ARROW.sub(": ", str(error))
 
     def read(self, key: str) -> bytes:
+        """As ``Place`` says."""
         with self._told(key):
             return (self._root / key).read_bytes()
 
     def tail(self, key: str, size_bytes: int) -> bytes:
+        """As ``Place`` says."""
         with self._told(key), (self._root / key).open("rb") as f:
             f.seek(max(0, f.seek(0, os.SEEK_END) - size_bytes))
             return f.read()
 
     def exists(self, key: str) -> bool:
+        """As ``Place`` says."""
         return (self._root / key).is_file()
 
     def write(self, key: str, data: bytes) -> None:
+        """As ``Place`` says."""
         path = self._root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         self._flushed(path, data).replace(path)
 
     def create(self, key: str, data: bytes) -> bool:
+        """As ``Place`` says."""
         path = self._root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         tmp = self._flushed(path, data)
@@ -199,13 +210,14 @@ class FolderPlace:
                 f.write(data)
                 f.flush()
                 os.fsync(f.fileno())
-        except OSError:
-            tmp.unlink(missing_ok=True)  # on a full disk it would take the room that is left
+        except OSError:  # of a full disk nothing may be left that takes more of it
+            tmp.unlink(missing_ok=True)
             raise
         return tmp
 
     @contextmanager
     def writing(self, key: str, *, durable: bool = True, tag: str | None = None) -> Iterator[Path]:
+        """As ``Place`` says."""
         path = self._root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not beside the file: people glob there.
@@ -221,9 +233,11 @@ class FolderPlace:
             raise
 
     def fetched(self, keys: Sequence[str]) -> list[Path]:
+        """As ``Place`` says."""
         return [self._root / key for key in keys]
 
     def entries(self, prefix: str) -> Iterator[Entry]:
+        """As ``Place`` says."""
         try:
             found = sorted(os.scandir(self._root / prefix), key=lambda e: e.name)
         except FileNotFoundError:
@@ -240,6 +254,7 @@ class FolderPlace:
                 )
 
     def remove(self, keys: Iterable[str]) -> None:
+        """As ``Place`` says."""
         for key in keys:
             path = self._root / key
             path.unlink(missing_ok=True)
@@ -251,10 +266,12 @@ class FolderPlace:
                     break
 
     def now(self) -> datetime:
+        """As ``Place`` says."""
         return datetime.now(UTC)
 
     @contextmanager
     def lock(self, wait_s: float, tell: Teller) -> Iterator[Held]:
+        """As ``Place`` says."""
         # The kernel releases the lock when the process dies.
         fd = os.open(self._root / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

@@ -14,30 +14,40 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
 from tasks.lake.findings import Change, Moment, ScopeKey, counted, places_of, transitions
+from tasks.lake.gc import take_out
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
-from tasks.lake.places import Entry
+from tasks.lake.pending import (
+    Watcher,
+    claim,
+    commit,
+    commit_of,
+    committed,
+    expect_row,
+    is_old,
+    new_folder,
+    pending,
+    run_row,
+)
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 
 #: Rows made, written and read at a time: one result may hold millions.
 _BATCH = 20_000
-#: What nobody refers to is left alone for so long: a process that sleeps may wake, a reader may still be reading.
-LEFT_ALONE = timedelta(hours=24)
+#: Repositories whose findings are compared at a time.
+_REPOSITORIES = 200
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
 _ORDER = (
     "rules",
@@ -81,26 +91,21 @@ class Published:
     open_findings: int
 
 
-#: Called with the name of each step just before it is taken; tests kill the process there.
-Watcher = Callable[[str], None]
-
-
 def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watcher = lambda _step: None) -> Published:
     """Publish a run; the lock is held by the caller and ``snapshot`` is the newest one."""
     seq = snapshot.seq + 1
     at: datetime = batch.run["finished_at"]
     moment = Moment(run_id=batch.run["run_id"], at=at, key_id=lake.key_id)
-    changed = {c.key for c in batch.changes}
-    known = snapshot.findings_in({repo_id for repo_id, _, _ in changed})
-    # Only where something was not read, or not looked for, it matters at which places a finding stood.
-    partial = [c.before for c in batch.changes if c.before and (c.not_run or (c.result and c.result.gaps))]
-    places = places_of(snapshot.observations_of(partial))
     tally = Counter[str]()
-    touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
-    found = counted(transitions(touched, batch.changes, moment, places), known, tally)
+    found = _findings(snapshot, batch.changes, moment, tally)
     tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
     watch("prepare")
-    folder = _prepare(lake, seq, tables)
+    folder = new_folder(seq)
+    try:
+        _prepare(lake, folder, tables)
+    except OSError:  # most likely there is no room: what was written takes some of it
+        lake.place.remove([f"{folder}/{name}.parquet" for name in _ORDER[:-1]])
+        raise
     watch("commit")
     run = {
         **batch.run,
@@ -112,7 +117,7 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
         "schema_version": SCHEMA_VERSION,
     }
     spooled = [*(r.result_name for r in batch.results), *(failed_name(scope) for scope in batch.failures)]
-    told = _commit(lake, folder, seq, run, spooled)
+    told = commit(lake, folder, seq, run, spooled=spooled)
     watch("claim")
     claim(lake, folder, seq)
     _apply(lake, folder, told, watch)
@@ -126,35 +131,32 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
     finished = []
     for folder, entries in pending(lake).items():
         if committed(lake, folder, entries):
-            told = _commit_of(lake, folder)
+            told = commit_of(lake, folder)
             finished.append(str(told["run"]["run_id"]))
             _apply(lake, folder, told, watch)
-        elif lake.place.lock_is_sure or _is_old(lake, entries):
+        elif lake.place.lock_is_sure or is_old(lake, entries):
             # Where a lock can be lost, a run that only sleeps may still claim its number.
             lake.place.remove(e.key for e in entries)
     return finished
 
 
-def pending(lake: Lake) -> dict[str, list[Entry]]:
-    """Publishes that did not end, by their folder, oldest first."""
-    found: dict[str, list[Entry]] = {}
-    for entry in lake.place.entries("_pending/"):
-        found.setdefault("/".join(entry.key.split("/")[:2]), []).append(entry)
-    return dict(sorted(found.items()))
-
-
-def committed(lake: Lake, folder: str, entries: Sequence[Entry]) -> bool:
-    """Whether a pending publish has its number, so that it must be finished."""
-    if all(e.key != f"{folder}/COMMIT" for e in entries):
-        return False
-    try:
-        return lake.place.read(_claim_key(folder)).decode() == folder
-    except FileNotFoundError:
-        return False
-
-
-def _is_old(lake: Lake, entries: Sequence[Entry]) -> bool:
-    return lake.place.now() - max(e.modified_at for e in entries) > LEFT_ALONE
+def _findings(
+    snapshot: Snapshot, changes: Iterable[Change], moment: Moment, tally: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """The findings that change, counted in ``tally`` when all are out; what is known is read a few repositories at a
+    time, for of a whole organisation it may be more than memory holds."""
+    by_repo: dict[str, list[Change]] = {}
+    for c in changes:
+        by_repo.setdefault(c.repo_id, []).append(c)
+    left = iter(by_repo.values())
+    while some := [c for mine in itertools.islice(left, _REPOSITORIES) for c in mine]:
+        changed = {c.key for c in some}
+        known = snapshot.findings_in({c.repo_id for c in some})
+        # Only where something was not read, or not looked for, it matters at which places a finding stood.
+        partial = [c.before for c in some if c.before and (c.not_run or (c.result and c.result.gaps))]
+        places = places_of(snapshot.observations_of(partial))
+        touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
+        yield from counted(transitions(touched, some, moment, places), known, tally)
 
 
 def _tables(
@@ -208,9 +210,8 @@ def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
     return {n: getattr(item, n) for n in schema.names if hasattr(item, n)}
 
 
-def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]]) -> str:
-    """Write all rows of all tables; without ``COMMIT`` they are nothing yet. Returns the folder."""
-    folder = new_folder(seq)
+def _prepare(lake: Lake, folder: str, tables: Mapping[str, Iterable[dict[str, Any]]]) -> None:
+    """Write all rows of all tables; without ``COMMIT`` they are nothing yet."""
     for name, rows in tables.items():
         with (
             lake.place.writing(f"{folder}/{name}.parquet") as path,
@@ -219,45 +220,6 @@ def _prepare(lake: Lake, seq: int, tables: Mapping[str, Iterable[dict[str, Any]]
             left = iter(rows)
             while chunk := list(itertools.islice(left, _BATCH)):
                 writer.write_table(to_arrow(TABLES[name], chunk))
-    return folder
-
-
-def new_folder(seq: int) -> str:
-    """A folder for a publish that takes this number; nobody else has it."""
-    return f"_pending/{seq:012d}-{uuid4().hex[:12]}"
-
-
-def _claim_key(folder: str) -> str:
-    return f"_commits/{folder.removeprefix('_pending/').partition('-')[0]}"
-
-
-def _commit(lake: Lake, folder: str, seq: int, run: dict[str, Any], spooled: list[str]) -> dict[str, Any]:
-    """Say what the folder holds. It becomes a run when its number is claimed."""
-    plain = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in run.items()}
-    told = {"seq": seq, "run": plain, "spooled": spooled}
-    lake.place.write(f"{folder}/COMMIT", json.dumps(told).encode())
-    return told
-
-
-def claim(lake: Lake, folder: str, seq: int) -> None:
-    """Take the run's number; from here on the publish is finished by whoever comes next.
-
-    Raises LakeError when another run has it, or has taken the lake over: nothing is published then.
-    """
-    if lake.lost() or not lake.place.create(_claim_key(folder), folder.encode()):
-        raise LakeError(
-            f"another run has taken the lake over while this one slept; run {seq} is not ours",
-            advice="Nothing is lost: finished scans are kept. Run the same command again.",
-        )
-
-
-def _commit_of(lake: Lake, folder: str) -> dict[str, Any]:
-    """The marker of a pending publish. Raises LakeError when it is damaged: nothing is thrown away."""
-    try:
-        told = json.loads(lake.place.read(f"{folder}/COMMIT"))
-        return {"seq": int(told["seq"]), "run": {**told["run"], "run_id": told["run"]["run_id"]}, **told}
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise LakeError(f"{lake.place}/{folder} cannot be read", advice="Restore the lake from a backup.") from e
 
 
 def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
@@ -266,13 +228,13 @@ def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> 
     Raises LakeError when the number turns out to be another run's.
     """
     try:
-        _take(lake, folder, told, watch)
+        (take_out if told.get("removes") else _take)(lake, folder, told, watch)
     except FileNotFoundError:  # somebody has finished it meanwhile, and removed its files
-        _expect_row(lake, told["run"]["run_id"], int(told["seq"]))
+        expect_row(lake, told["run"]["run_id"], int(told["seq"]))
 
 
 def _take(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
-    seq, run = int(told["seq"]), dict(told["run"])
+    seq, run = int(told["seq"]), run_row(told)
     keys = [f"{folder}/{name}.parquet" for name in _ORDER[:-1]]
     written = dict(zip(_ORDER[:-1], lake.place.fetched(keys), strict=True))
     for name in _ORDER[:-1]:
@@ -282,11 +244,9 @@ def _take(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> N
                 reader = pa.RecordBatchReader.from_batches(TABLES[name].schema, rows.iter_batches(batch_size=_BATCH))
                 lake.store.apply(TABLES[name], reader, seq)
     watch("runs")
-    for column in ("started_at", "finished_at"):
-        run[column] = datetime.fromisoformat(run[column])
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
     if not lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq):
-        _expect_row(lake, run["run_id"], seq)
+        expect_row(lake, run["run_id"], seq)
     if lake.lost():
         return  # the run is there; who has the lake now, or comes next, tidies up
     watch("marts")
@@ -304,12 +264,3 @@ def _take(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> N
     # First what says that there is something to finish.
     lake.place.remove([f"{folder}/COMMIT"])
     lake.place.remove(keys)
-
-
-def _expect_row(lake: Lake, run_id: str, seq: int) -> None:
-    """``runs`` has the number already: by an earlier try of the same run, or its claim was forgotten long ago."""
-    if lake.store.read("runs", None, {"run_id": [run_id]}, ["run_id"]).num_rows == 0:
-        raise LakeError(
-            f"run {seq} is another one; this one slept too long",
-            advice="Nothing is lost: finished scans are kept. Run the same command again.",
-        )

@@ -75,18 +75,22 @@ class S3Place:
 
     @property
     def uri(self) -> str:
+        """As ``Place`` says."""
         return str(self._location)
 
     @property
     def root(self) -> Path:
+        """As ``Place`` says."""
         return self._cache.root
 
     @property
     def is_here(self) -> bool:
+        """As ``Place`` says."""
         return False
 
     @property
     def lock_is_sure(self) -> bool:
+        """As ``Place`` says."""
         return False
 
     @property
@@ -94,6 +98,7 @@ class S3Place:
         return self._location.region or self._session.region_name or "us-east-1"
 
     def delta_options(self) -> dict[str, str] | None:
+        """As ``Place`` says."""
         options = {
             "aws_region": self._region,
             "aws_conditional_put": "etag",
@@ -129,6 +134,7 @@ class S3Place:
         return found
 
     def plain(self, error: Exception) -> str:
+        """As ``Place`` says."""
         text = _ANSI.sub("", str(error)).replace("\u21b3", "")
         if told := _TOLD.search(text):
             text = f"{told[1]}: {told[2] or ''}".removesuffix(": ")
@@ -141,9 +147,11 @@ class S3Place:
     # -- objects ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes:
+        """As ``Place`` says."""
         return self._get(key)
 
     def tail(self, key: str, size_bytes: int) -> bytes:
+        """As ``Place`` says."""
         return self._get(key, Range=f"bytes=-{size_bytes}")
 
     def _get(self, key: str, **more: str) -> bytes:
@@ -152,6 +160,7 @@ class S3Place:
             return body
 
     def exists(self, key: str) -> bool:
+        """As ``Place`` says."""
         try:
             with self._asked(key):
                 self._s3.head_object(**self._at(key))
@@ -160,10 +169,12 @@ class S3Place:
         return True
 
     def write(self, key: str, data: bytes) -> None:
+        """As ``Place`` says."""
         with self._asked(key):
             self._s3.put_object(**self._at(key), Body=data)
 
     def create(self, key: str, data: bytes) -> bool:
+        """As ``Place`` says."""
         return self.put_if(key, data, "") is not None
 
     def put_if(self, key: str, data: bytes, tag: str) -> str | None:
@@ -197,6 +208,7 @@ class S3Place:
 
     @contextmanager
     def writing(self, key: str, *, durable: bool = True, tag: str | None = None) -> Iterator[Path]:
+        """As ``Place`` says."""
         with self._cache.scratch() as tmp:
             yield tmp
             if tag is None:
@@ -215,6 +227,7 @@ class S3Place:
                     ) from None
 
     def fetched(self, keys: Sequence[str]) -> list[Path]:
+        """As ``Place`` says."""
         missing = [key for key in keys if not self._cache.has(key)]
         if missing:
             self._cache.make_room(keys)
@@ -230,6 +243,7 @@ class S3Place:
             self._cache.keep(tmp, key)
 
     def entries(self, prefix: str) -> Iterator[Entry]:
+        """As ``Place`` says."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self._location.bucket, Prefix=self._prefix + prefix
         )
@@ -244,6 +258,7 @@ class S3Place:
                     )
 
     def remove(self, keys: Iterable[str]) -> None:
+        """As ``Place`` says."""
         left = list(keys)
         self._cache.drop(left)
         for n in range(0, len(left), _REMOVED):
@@ -257,11 +272,13 @@ class S3Place:
                 )
 
     def now(self) -> datetime:
+        """As ``Place`` says."""
         with self._asked(""):
             return _date(self._s3.list_objects_v2(Bucket=self._location.bucket, Prefix=self._prefix, MaxKeys=1))
 
     @contextmanager
     def lock(self, wait_s: float, tell: Teller) -> Iterator[Held]:
+        """As ``Place`` says."""
         with Lease(self, "_lock").held(wait_s, tell) as lease:
             yield lease
 

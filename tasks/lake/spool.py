@@ -1,16 +1,19 @@
 """Scans are durable as soon as they end: one file each, until a run publishes them.
 
 A finished one is kept under its result's name, one that failed under its scope: of a scope only the last try counts.
+What finished scans saw stays on the disk: in memory there is a run's worth of names and counts, not of findings.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
+from tasks.core.errors import LakeError
 from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
 from tasks.lake import zst
 from tasks.lake.findings import ScopeKey
@@ -31,10 +34,14 @@ class Spool:
     def __init__(self, place: Place, under: str = "") -> None:
         self._place, self._under = place, under
         self.rejected_names: list[str] = []
+        #: The one that was read last: its gaps are asked for right after its observations.
+        self._latest: ScanResult | None = None
+        self._lock = threading.Lock()
 
-    def put(self, result: ScanResult) -> None:
-        """Keep one finished scan."""
+    def put(self, result: ScanResult) -> ScanResult:
+        """Keep one finished scan; returns it with what it saw left in the spool. Raises OSError."""
         self._place.write(self._key(result.result_name), zst.pack(dumps(result)))
+        return self._light(result)
 
     def put_failed(self, failed: FailedScan) -> None:
         """Keep one failed scan, in the place of an earlier one of its scope."""
@@ -43,9 +50,10 @@ class Spool:
         self._place.write(key, zst.pack(dumps_failed(failed)))
 
     def load(self, *, tidy: bool = True) -> dict[str, ScanResult]:
-        """All finished scans by result name. ``tidy`` (with the lake's lock held) sets torn files aside."""
+        """All finished scans by result name, what they saw left in the spool. ``tidy`` (with the lake's lock held)
+        sets torn files aside."""
         names = self._names()
-        found = {r.result_name: r for r in self._read(names, loads, failed=False, tidy=tidy)}
+        found = {r.result_name: self._light(r) for r in self._read(names, loads, failed=False, tidy=tidy)}
         if tidy:
             self._place.remove([self._under + n for n in names if n.startswith(".") and ".zst." in n])
         return found
@@ -54,6 +62,29 @@ class Spool:
         """All failed scans by scope. ``tidy`` as in ``load``."""
         found = self._read(self._names(), loads_failed, failed=True, tidy=tidy)
         return {(f.row.repo_id, f.row.ref, f.row.tool): f for f in found}
+
+    def whole(self, result_name: str) -> ScanResult:
+        """A finished scan with all that it saw. Raises LakeError when it cannot be read any more."""
+        with self._lock:
+            if self._latest is not None and self._latest.result_name == result_name:
+                return self._latest
+        try:
+            result = loads(zst.unpack(self._place.read(self._key(result_name))))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise LakeError(
+                f"{self._place}/{self._key(result_name)} cannot be read any more",
+                advice="Run again: what is lost is done again.",
+            ) from e
+        with self._lock:
+            self._latest = result
+        return result
+
+    def _light(self, result: ScanResult) -> ScanResult:
+        """The result with what it saw read from its file when it is gone through; nothing is read for what is empty."""
+        name = result.result_name
+        seen = _Spooled[Observation](self, name, "observations", len(result.observations))
+        unread = _Spooled[Gap](self, name, "gaps", len(result.gaps))
+        return dataclasses.replace(result, observations=seen or (), gaps=unread or ())
 
     def _names(self) -> list[str]:
         names = (entry.key.removeprefix(self._under) for entry in self._place.entries(self._under))
@@ -83,6 +114,41 @@ class Spool:
 
     def _key(self, name: str) -> str:
         return f"{self._under}{name}.zst"
+
+
+class _Spooled(Sequence[_T]):
+    """What one finished scan saw, read from its file each time; equal to the same items in any other sequence."""
+
+    __slots__ = ("_count", "_field", "_name", "_spool")
+
+    def __init__(self, spool: Spool, name: str, field: Literal["observations", "gaps"], count: int) -> None:
+        self._spool, self._name, self._field, self._count = spool, name, field, count
+
+    def _items(self) -> Sequence[_T]:
+        items: Sequence[_T] = getattr(self._spool.whole(self._name), self._field)
+        return items
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[_T]:
+        return iter(self._items())
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
+        return self._items()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._items()))
+
+    def __repr__(self) -> str:
+        return f"<{self._count} {self._field} of {self._name}>"
 
 
 def dumps(result: ScanResult) -> bytes:

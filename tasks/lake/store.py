@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,6 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_d
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tasks.core.errors import LakeError
+from tasks.lake import duck
 from tasks.lake.places import Place
 from tasks.lake.schema import TABLES, Table
 
@@ -139,7 +140,7 @@ class Store:
         schema = table.schema if columns is None else pa.schema([table.schema.field(c) for c in columns])
         if not files or any(not values for values in (where or {}).values()):
             return schema.empty_table()
-        con = duckdb.connect(":memory:")
+        con = duck.connection()
         try:
             sql = f"SELECT {', '.join(schema.names)} FROM {relation(table, files)} t"
             for n, (column, values) in enumerate((where or {}).items()):
@@ -147,6 +148,7 @@ class Store:
                 sql += f" SEMI JOIN wanted_{n} ON t.{column} = wanted_{n}.v"
             return con.sql(sql).to_arrow_table().cast(schema)
         except duckdb.Error as e:
+            duck.forget()
             raise LakeError(
                 f"the table {table.name} cannot be read: {e}", advice="Run `nightwarden lake verify`."
             ) from e
@@ -176,6 +178,17 @@ class Store:
             unquote(u.removeprefix("file://")).removeprefix(root) for u in log.file_uris(file_pruning_predicate=pruning)
         ]
 
+    def keys_at(self, name: str, versions: Iterable[int]) -> Iterator[str]:
+        """The Parquet files of a table at these versions, as far as its log reaches back, and as it is now."""
+        for version in (None, *sorted(versions)):
+            try:
+                log = self._opened(name, version)
+            except LakeError:
+                if version is None:
+                    raise
+                continue  # the log has forgotten it: nobody can open it any more
+            yield from (f"{name}/{key}" for key in self.keys(log))
+
     def applied(self, name: str) -> int:
         """The number of the last run whose rows this table holds; 0 when there is none."""
         version: int | None = self._tip(name).transaction_version(_APP)
@@ -189,6 +202,34 @@ class Store:
         if isinstance(rows, pa.Table) and rows.num_rows == 0:
             return False
         return self._commit(table, seq, lambda log, properties: _put(table, log, rows, properties))
+
+    def take_out(self, name: str, keys: pa.Table, seq: int) -> bool:
+        """Remove the rows whose values in the columns of ``keys`` stand there, unless run ``seq`` has already."""
+        on = " AND ".join(f"t.{k} = s.{k}" for k in keys.column_names)
+
+        def write(log: DeltaTable, properties: CommitProperties) -> None:
+            merger = log.merge(keys, predicate=on, source_alias="s", target_alias="t", commit_properties=properties)
+            merger.when_matched_delete().execute()
+
+        return keys.num_rows > 0 and self._commit(TABLES[name], seq, write)
+
+    def exchange_runs(self, row: pa.Table, gone: Sequence[str], seq: int) -> bool:
+        """Add one row to ``runs`` and remove others, in one commit."""
+        run_ids = pa.table({"run_id": pa.array(gone, pa.string()), "is_gone": [True] * len(gone)})
+        given = row.append_column("is_gone", pa.array([False] * row.num_rows))
+        loose = pa.schema([f.with_nullable(True) for f in given.schema])  # of those that go only the id is told
+        source = pa.concat_tables([given.cast(loose), run_ids], promote_options="default")
+
+        def write(log: DeltaTable, properties: CommitProperties) -> None:
+            merger = log.merge(
+                source, predicate="t.run_id = s.run_id", source_alias="s", target_alias="t",
+                commit_properties=properties,
+            )  # fmt: skip
+            merger.when_matched_delete(predicate="s.is_gone").when_not_matched_insert(
+                {c: f"s.{c}" for c in TABLES["runs"].schema.names}, predicate="NOT s.is_gone"
+            ).execute()
+
+        return self._commit(TABLES["runs"], seq, write)
 
     def _commit(self, table: Table, seq: int, write: Callable[[DeltaTable, CommitProperties], None]) -> bool:
         """One commit of run ``seq``, unless the table has it. What is looked at is what is written to: if another

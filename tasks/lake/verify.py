@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import LakeError
+from tasks.lake.gc import marks
 from tasks.lake.lake import Lake, Snapshot
-from tasks.lake.publish import committed, pending
+from tasks.lake.pending import committed, pending
 from tasks.lake.schema import TABLES
 from tasks.lake.views import connect
 
@@ -114,7 +115,9 @@ def _unreadable(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
 def _runs(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
     rows = snapshot.table("runs").to_pylist()
     numbers = sorted(r["seq"] for r in rows)
-    if numbers != list(range(1, len(numbers) + 1)):
+    # Before this number a collection of garbage may have left holes.
+    whole_from = int(marks(lake).get("whole_from", 1))
+    if [n for n in numbers if n >= whole_from] != list(range(whole_from, snapshot.seq + 1)):
         yield Problem(table="runs", message="the numbers of the runs have holes")
     for row in rows:
         for name, version in json.loads(row["table_versions"]).items():

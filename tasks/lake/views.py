@@ -22,7 +22,7 @@ _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 #: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it. ``gaps`` tells
 #: of every run, ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
-    "patrols": "SELECT * FROM runs WHERE sources IS DISTINCT FROM ['(import)']",
+    "patrols": "SELECT * FROM runs WHERE sources IS DISTINCT FROM ['(import)'] AND sources IS DISTINCT FROM ['(gc)']",
     "latest": """
         SELECT s.* FROM scans s JOIN (
             SELECT repo_id, ref, tool, max(seq) AS seq FROM scans JOIN runs USING (run_id) GROUP BY ALL
@@ -74,7 +74,7 @@ _VIEWS = {
 
 
 VIEWS: dict[str, str] = {
-    "patrols": "a run that looked for itself: all runs but imports",
+    "patrols": "a run that looked for itself: all runs but imports and collections of garbage",
     "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it",
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
     "gaps_now": "what is not looked at as things stand, with the age of the evidence",
@@ -108,10 +108,10 @@ def _asked(snapshot: Snapshot, sql: str) -> frozenset[str]:
     if snapshot.lake.place.is_here:
         return every
     # Whoever reads a table writes its name. A word too many costs a file too many.
-    left = _words(sql) & every
+    left: set[str] = set(_words(sql) & every)
     wanted = set(left)
     while left:
-        left = frozenset(w for view in left & _VIEWS.keys() for w in _words(_VIEWS[view]) & every) - wanted
+        left = {w for view in left & _VIEWS.keys() for w in _words(_VIEWS[view]) & every} - wanted
         wanted |= left
     if not wanted:
         return every  # it may ask what tables there are

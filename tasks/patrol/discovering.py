@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.errors import ForgeError, SecretError, UsageError
+from tasks.core.errors import ForgeError, ScanGapError, SecretError, UsageError
 from tasks.core.origins import Listing, Source
 from tasks.core.types import Repo
 from tasks.patrol.naming import PACK
@@ -141,6 +141,8 @@ class Discovery:
         try:
             listing = self._patrol.means.forges[source.name].listing()
         except (ForgeError, SecretError) as e:
+            if isinstance(e, ForgeError) and e.reason_code == "cancelled":
+                raise ScanGapError("cancelled", "the run was cancelled") from e
             reason = e.reason_code if isinstance(e, ForgeError) else "forge_denied"
             return Survey(
                 source=source,

@@ -139,13 +139,16 @@ def _placed(
     gaps: Iterable[Gap],
 ) -> Parsed:
     """Read the masked reports with the places of the blobs that matter; unreachable blobs drop out."""
-    gaps = list(gaps)
+    # Whether that is still so, this reading tells.
+    gaps = [g for g in gaps if g.reason_code != "too_many_places"]
     blank = Target(repo_id=p.repo_id, ref=p.ref, commit=p.commit or "", root=Path("/nonexistent"), occurrences=None)
     hits = {o.blob for raw in raws for o in _read(ctx, scanner, raw, blank).observations if o.blob}
     wanted = hits | {g.blob for g in gaps if g.blob}
     places: Mapping[str, Sequence[Occurrence]] = {}
     if wanted:
-        places = occurrences(ctx.means.git, mirror, p.tips, wanted, odd)
+        cut: list[str] = []
+        places = occurrences(ctx.means.git, mirror, p.tips, wanted, odd, limited=cut.append)
+        gaps += [Gap(path="", reason_code="too_many_places", detail=why) for why in sorted(set(cut))]
     target = replace(blank, occurrences=places)
     found: dict[str, Observation] = {}
     for raw in raws:

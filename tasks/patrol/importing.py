@@ -175,7 +175,8 @@ def import_reports(lake: Lake, request: Request, reports: dict[str, ToolReport],
         result = _result(report, tool, row, ref, began)
         known = before is not None and _holds(before, result, report.tool.looked_at)
         count = len(result.observations)
-        told.append(ToolImport(tool=tool, records=count, repeated=report.repeated, gaps=result.gaps, known=known))
+        gaps = tuple(result.gaps)
+        told.append(ToolImport(tool=tool, records=count, repeated=report.repeated, gaps=gaps, known=known))
         if not known:
             work.append((before, result))
     summary = ImportSummary(slug=row["slug"], ref=ref, run_id=None, tools=tuple(told))

@@ -143,7 +143,7 @@ def look_of(execution: Execution | None, parsed: Parsed, raw_parts: tuple[str, .
 def row_of_result(p: Planned, result: ScanResult) -> Scan:
     """The row of ``scans`` for a scan that a killed run had finished."""
     fields = ("raw_parts", "exit_code", "duration_s", "sandbox", "files_read", "bytes_read", "peak_rss_bytes")
-    parsed = Parsed(outcome=result.outcome, observations=result.observations, gaps=result.gaps)
+    parsed = Parsed(outcome=result.outcome)
     look = Look(parsed=parsed, **{name: getattr(result, name) for name in fields})
     row = row_of(p, look, None, result.started_at)
     return replace(
@@ -151,6 +151,8 @@ def row_of_result(p: Planned, result: ScanResult) -> Scan:
         result_name=result.result_name,
         tool_version=result.tool_version,
         rules_digest=result.rules_digest,
+        observations=len(result.observations),
+        gaps=len(result.gaps),
     )
 
 

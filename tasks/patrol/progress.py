@@ -60,5 +60,5 @@ class Progress:
                 done=self._done,
                 failed=self._failed,
                 running=tuple(self._running),
-                left_s=spent * self._left / worked if worked > 0 and self._done else None,
+                left_s=spent * max(0.0, self._left) / worked if worked > 0 and self._done else None,
             )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from tasks.core.disk import told_when_full
 from tasks.core.errors import ScanGapError
 from tasks.core.types import Outcome, Scan, ScanResult, ScopeState, ToolHome, Unit, digest, display_path
 from tasks.lake.findings import Change
@@ -48,21 +49,24 @@ def publish_run(patrol: Patrol) -> RunSummary:
         "duration_s": (finished - patrol.started_at).total_seconds(),
         "scan_s": sum(r.duration_s for r in ran),
     }
-    published = publish(
-        means.lake,
-        patrol.snapshot,
-        PublishBatch(
-            run=run,
-            repositories=list(_repositories(patrol, finished)),
-            discoveries=patrol.tallies,
-            scans=closing.scans,
-            results=closing.results,
-            scopes=closing.scopes,
-            changes=_changes(patrol, closing),
-            rules=list(_rules(patrol, closing, homes)),
-            failures=closing.failures,
-        ),
-    )
+    # What finished scans saw is read from the spool, which forgets them when they are published.
+    gaps = group_gaps(_gap_entries(patrol, closing, gap_rows), _known_gaps(patrol))
+    with told_when_full("the run could not be published"):
+        published = publish(
+            means.lake,
+            patrol.snapshot,
+            PublishBatch(
+                run=run,
+                repositories=list(_repositories(patrol, finished)),
+                discoveries=patrol.tallies,
+                scans=closing.scans,
+                results=closing.results,
+                scopes=closing.scopes,
+                changes=_changes(patrol, closing),
+                rules=list(_rules(patrol, closing, homes)),
+                failures=closing.failures,
+            ),
+        )
     means.mirrors.collect(patrol.repos, means.unused_mirror_days)
     return RunSummary(
         run_id=patrol.run_id,
@@ -71,7 +75,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         outcomes=dict(outcomes),
         tools_started=len(ran),
         gap_rows=len(gap_rows),
-        gaps=group_gaps(_gap_entries(patrol, closing, gap_rows), _known_gaps(patrol)),
+        gaps=gaps,
         coverage=coverage_of(closing.scans),
         opened=published.opened,
         fixed=published.fixed,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tasks.core.disk import is_full
 from tasks.core.errors import LakeError, NightwardenError, ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import (
@@ -44,6 +45,10 @@ from tasks.scanners.service import ServicePool
 _TOLD_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT})
 
 
+#: What a helper whose tool was killed may take to end.
+_HELPERS_END_S = 10.0
+
+
 class Scanning:
     """Runs planned scans. One for a run; thread-safe."""
 
@@ -57,9 +62,14 @@ class Scanning:
         self._lock = threading.Lock()
         self._sharing: Sharing | None = None
         self._unkept: Exception | None = None
+        self._helpers: list[threading.Thread] = []
+        #: Whether somebody has used up the memory that checkouts may lie in.
+        self._memory_full = False
 
     def close(self) -> None:
         """End the long-lived processes and remove the run's work folder."""
+        for helper in self._helpers:
+            helper.join(_HELPERS_END_S)
         for service in self._services.values():
             service.close()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -68,6 +78,28 @@ class Scanning:
         """Say which repositories will be scanned, in their order, so that small scans may share calls of a tool."""
         self._sharing = Sharing(self, self._finish_shared)
         self._sharing.expect(states)
+
+    def lend(self, idle: int) -> None:
+        """Let so many workers that have no repository left take over scans of those that are still at work: one
+        large repository must not be the end of the night alone, its tools one after another. Call it again and again.
+        """
+        with self._lock:
+            self._helpers = [h for h in self._helpers if h.is_alive()]
+            for _ in range(idle - len(self._helpers)):
+                if self._sharing is None or (found := self._sharing.borrow()) is None:
+                    return
+                helper = threading.Thread(target=self._help, args=(self._sharing, *found), name="helper", daemon=True)
+                self._helpers.append(helper)
+                helper.start()
+
+    def _help(self, sharing: Sharing, state: RepoState, p: Planned) -> None:
+        row: Scan | None = None
+        try:
+            row = self._scan(state, p, sharing)
+        except ScanGapError:
+            pass  # the run was cancelled: the repository's own thread meets the same
+        finally:
+            sharing.settle(p.scope, row)
 
     def scan_repository(self, state: RepoState) -> list[Scan]:
         """Do the planned scans of one repository; every one leaves a row, whatever happens to it."""
@@ -109,7 +141,8 @@ class Scanning:
     def _scan(self, state: RepoState, p: Planned, sharing: Sharing) -> Scan:
         began, clock = datetime.now(UTC), time.monotonic()
         try:
-            look = self._look(state, p, sharing)
+            self.means.runner.require_room(self.means.lake.path)
+            look = self._tried(state, p, sharing)
         except ScanGapError as e:
             if e.reason_code == "cancelled":
                 raise
@@ -118,13 +151,20 @@ class Scanning:
             look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=e.reason_code, detail=e.detail))
         except Exception as e:  # a fault of ours on one repository must not take the others' night
             # The message may quote what was read, so only the type and the place are kept.
-            place = _place(e)
-            look = Look(
-                parsed=Parsed(outcome=Outcome.FAILED, reason_code="internal", detail=f"{type(e).__name__} at {place}")
-            )
+            look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=_code(e), detail=_place(e)))
         if not look.shared:
             look = replace(look, duration_s=time.monotonic() - clock)
         return self._finish(p, look, began)
+
+    def _tried(self, state: RepoState, p: Planned, sharing: Sharing) -> Look:
+        """A look; once more on the disk where it was the memory that had no room left."""
+        full = self._memory_full
+        try:
+            return self._look(state, p, sharing)
+        except OSError as e:
+            if not is_full(e) or full == self._memory_full:
+                raise
+        return self._look(state, p, sharing)
 
     def _look(self, state: RepoState, p: Planned, sharing: Sharing) -> Look:
         """The kept report read again, or a new look: shared with others, or alone."""
@@ -147,7 +187,16 @@ class Scanning:
         return self._finish(job.planned, look, datetime.now(UTC) - timedelta(seconds=look.duration_s))
 
     def _finish(self, p: Planned, look: Look, began: datetime) -> Scan:
-        """Make the row of a scan, which is durable from here on, completed or failed."""
+        """Make the row of a scan, which is durable from here on, completed or failed.
+
+        Raises ScanGapError(cancelled): it cannot be kept, which ends the run (``_keeping``).
+        """
+        row = self._kept(p, look, began)
+        with self.patrol.lock:
+            self.patrol.rows[p.scope] = row
+        return row
+
+    def _kept(self, p: Planned, look: Look, began: datetime) -> Scan:
         scanner, home = self._scanner(p.tool), self.means.tools[p.tool]
         tool = home if isinstance(home, ToolHome) else None
         row = row_of(p, look, tool, began)
@@ -155,14 +204,12 @@ class Scanning:
             result = self._named(p, result_of(p, look, scanner, tool, began))
             row = replace(row, result_name=result.result_name)
             with self._keeping():
-                self.means.lake.spool.put(result)
+                result = self.means.lake.spool.put(result)
             with self.patrol.lock:
                 self.patrol.results[p.result_name or ""] = result
         elif look.exit_code not in _TOLD_TO_END:
             with self._keeping():
                 self.means.lake.spool.put_failed(FailedScan(row=row, tried_at=self.patrol.started_at))
-        with self.patrol.lock:
-            self.patrol.rows[p.scope] = row
         return row
 
     def _scanner(self, name: str) -> Scanner:
@@ -190,6 +237,8 @@ class Scanning:
                             scanner, tool, self.means.runner, self.means.key, self._service(scanner, tool), work
                         )
                 except NightwardenError as e:
+                    if isinstance(e, ScanGapError) and e.reason_code == "disk_full":
+                        raise  # that passes, and says nothing of the tool
                     error = e
                 self._controls[scanner.name] = error
             error = self._controls[scanner.name]
@@ -202,18 +251,25 @@ class Scanning:
 
         Below the service's root where there is one; else in memory, where there is room: writing and removing
         thousands of small files takes a disk longer than some tools take to read them.
+
+        Raises ScanGapError(disk_full).
         """
         service = self._service(scanner, tool)
         if service is not None:
             place = service.root
-        elif self.means.memory is not None and fits(self.means.memory, size_bytes):
+        elif self.means.memory is not None and not self._memory_full and fits(self.means.memory, size_bytes):
             place = self.means.memory
         else:
             place = self.home / "one-shot"
+        if place != self.means.memory:
+            self.means.runner.require_room(place, size_bytes)
         folder = place / uuid.uuid4().hex[:16]
-        folder.mkdir(parents=True)
         try:
+            folder.mkdir(parents=True)
             yield folder
+        except OSError as e:
+            self._memory_full = self._memory_full or (place == self.means.memory and is_full(e))
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -302,12 +358,18 @@ def _seen(result: ScanResult) -> tuple[frozenset[str], frozenset[tuple[str, str]
     )
 
 
+def _code(error: Exception) -> str:
+    """The reason of a scan that an error of ours ended."""
+    return "disk_full" if is_full(error) else "internal"
+
+
 def _place(error: BaseException) -> str:
-    """File name and line of the innermost frame of an exception."""
+    """Type, file name and line of the innermost frame of an exception."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "unknown"
+    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "unknown"
+    return f"{type(error).__name__} at {place}"
 
 
 #: The runs of this process, by run id: tasks are given the id, never the run itself.

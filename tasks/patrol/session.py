@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.core.disk import is_full
 from tasks.core.errors import ScanGapError
 from tasks.core.keys import HmacKey
 from tasks.core.origins import Classification, Mirror, Source
@@ -39,6 +40,8 @@ from tasks.repos.mirrors import Mirrors
 from tasks.scanners.semgrep import Semgrep
 
 ScopeKey = tuple[str, str, str]
+#: Repositories refreshed at a time: they wait for the network, and ``Mirrors`` bounds what one host sees of it.
+REFRESHES = 16
 
 
 @dataclass(slots=True)
@@ -134,7 +137,7 @@ class Patrol:
         """Bring every mirror up to date; a failure becomes the repository's reason. Returns how many were fetched."""
         todo = [s for s in self.repos.values() if s.reason_code is None]
         self.progress.start("refresh", {s.repo.slug: 1.0 for s in todo})
-        self.each(todo, self._refresh_one)
+        self.each(todo, self._refresh_one, threads=max(REFRESHES, self.means.workers))
         return sum(1 for s in todo if s.mirror is not None and s.mirror.fetched)
 
     def _refresh_one(self, state: RepoState) -> None:
@@ -147,13 +150,16 @@ class Patrol:
                 raise
             state.reason_code, state.detail = e.reason_code, e.detail
         except Exception as e:  # a fault of ours on one repository is that one's reason
-            state.reason_code, state.detail = "internal", type(e).__name__
+            state.reason_code, state.detail = "disk_full" if is_full(e) else "internal", type(e).__name__
         finally:
             self.progress.end(state.repo.slug, failed=state.reason_code is not None)
 
-    def each(self, items: Iterable[RepoState], work: Callable[[RepoState], None]) -> None:
-        """Run ``work`` for every item on the run's threads. A fault of ours on one repository is that one's reason;
-        an interruption kills what runs and ends the phase."""
+    def each(
+        self, items: Iterable[RepoState], work: Callable[[RepoState], None], *, threads: int | None = None
+    ) -> None:
+        """Run ``work`` for every item on threads, as many as there are workers unless told otherwise.
+
+        A fault of ours on one repository is that one's reason; an interruption kills what runs and ends the phase."""
 
         def guarded(item: RepoState) -> None:
             try:
@@ -163,7 +169,7 @@ class Patrol:
             except Exception as e:  # must not take the others' night; a message may quote what was read
                 item.reason_code, item.detail = "internal", type(e).__name__
 
-        with ThreadPoolExecutor(self.means.workers, thread_name_prefix="patrol") as pool:
+        with ThreadPoolExecutor(threads or self.means.workers, thread_name_prefix="patrol") as pool:
             try:
                 for future in [pool.submit(guarded, item) for item in items]:
                     future.result()

@@ -69,6 +69,8 @@ class Sharing:
         self._lock = threading.Lock()
         self._waiting: dict[str, dict[ScopeKey, tuple[RepoState, Planned]]] = {}
         self._taken: dict[ScopeKey, Future[Scan | None]] = {}
+        #: All that nobody has begun, with the seconds it will take.
+        self._open: dict[ScopeKey, tuple[float, RepoState, Planned]] = {}
         self._ready: dict[ScopeKey, Job] = {}
         #: Scans whose common call did not work: the one that spoilt it must not spoil another.
         self._alone: set[ScopeKey] = set()
@@ -77,8 +79,9 @@ class Sharing:
         """The repositories that will be scanned, in the order in which they will be."""
         divisible = {s.name for s in self._ctx.means.scanners if isinstance(s, Divisible)}
         for state in states:
-            for p in state.plans:
-                if needs_work(p) and p.action is Action.RUN and p.tool in divisible:
+            for p in filter(needs_work, state.plans):
+                self._open[p.scope] = (self._ctx.patrol.scan_s(p), state, p)
+                if p.action is Action.RUN and p.tool in divisible:
                     self._waiting.setdefault(p.tool, {})[p.scope] = (state, p)
 
     def taken(self, p: Planned) -> Future[Scan | None] | None:
@@ -97,7 +100,22 @@ class Sharing:
             if p.scope in self._taken:
                 return False
             self._waiting.get(p.tool, {}).pop(p.scope, None)
+            self._open.pop(p.scope, None)
             return True
+
+    def borrow(self) -> tuple[RepoState, Planned] | None:
+        """The longest scan that nobody has begun, for a thread without a repository; it must be settled. None: no more.
+
+        Its repository's thread goes on with the others and then waits for this one.
+        """
+        with self._lock:
+            if not self._open:
+                return None
+            scope = max(self._open, key=lambda s: self._open[s][0])
+            _, state, p = self._open.pop(scope)
+            self._waiting.get(p.tool, {}).pop(scope, None)
+            self._taken[scope] = Future()
+            return state, p
 
     def look(self, own: Job) -> Look | None:
         """Look at a claimed scan together with waiting ones of the same tool, and finish those.
@@ -120,7 +138,7 @@ class Sharing:
             self._alone |= {job.planned.scope for job in (own, *jobs)} - looks.keys()
             for job in jobs:
                 if (look := looks.get(job.planned.scope)) is not None:
-                    self._settle(job.planned.scope, self._finish(job, look))
+                    self.settle(job.planned.scope, self._finish(job, look))
             return looks.get(own.planned.scope)
 
     # -- who comes along ----------------------------------------------------------------------------------
@@ -136,6 +154,7 @@ class Sharing:
             chosen = [queue.pop(scope) for scope in list(queue)[:count]]
             for _, p in chosen:
                 self._taken[p.scope] = Future()
+                self._open.pop(p.scope, None)
         jobs: list[Job] = []
         size, files = own.size_bytes, len(own.read)
         try:
@@ -146,7 +165,7 @@ class Sharing:
                 if not job.read or not _is_small(job):
                     with self._lock:
                         self._ready[p.scope] = job
-                    self._settle(p.scope, None)
+                    self.settle(p.scope, None)
                     continue
                 size, files = size + job.size_bytes, files + len(job.read)
                 if not _fits(own, size, files):
@@ -157,16 +176,17 @@ class Sharing:
             yield jobs
         finally:
             for _, p in chosen:
-                self._settle(p.scope, None)
+                self.settle(p.scope, None)
 
     def _put_back(self, chosen: Sequence[tuple[RepoState, Planned]], ready: Job) -> None:
         """For the next call; the first of them is ``ready``."""
         with self._lock:
             for state, p in chosen:
                 self._waiting.setdefault(p.tool, {})[p.scope] = (state, p)
+                self._open[p.scope] = (self._ctx.patrol.scan_s(p), state, p)
             self._ready[chosen[0][1].scope] = ready
         for _, p in chosen:
-            self._settle(p.scope, None)
+            self.settle(p.scope, None)
 
     def _prepared(self, state: RepoState, p: Planned) -> Job | None:
         try:
@@ -176,7 +196,7 @@ class Sharing:
                 raise
             return None
 
-    def _settle(self, scope: ScopeKey, row: Scan | None) -> None:
+    def settle(self, scope: ScopeKey, row: Scan | None) -> None:
         """Tell whoever waits for a scan; without a row it is free again, to be done alone."""
         with self._lock:
             future = self._taken.get(scope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -280,10 +281,16 @@ def _points_into(pointer: str, place: Path, covered: set[str]) -> bool:
 
 def _head_of(path: Path) -> str:
     try:
-        with path.open("rb") as f:
-            return f.read(4096).decode("utf-8", "replace").splitlines()[0]
+        return _beginning(path, 4096).decode("utf-8", "replace").splitlines()[0]
     except (OSError, IndexError):
         return ""
+
+
+def _beginning(path: Path, size_bytes: int) -> bytes:
+    """The first bytes of a regular file; of anything else, nothing: to open a named pipe would wait for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as f:  # noqa: PTH123  a descriptor
+        return f.read(size_bytes) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -384,8 +391,7 @@ def _storable(name: str) -> str:
 def _origin(git_dir: Path) -> str | None:
     """The normalised address of ``remote.origin.url``, read as text: no include is followed, no git is run."""
     try:
-        with (git_dir / "config").open("rb") as f:
-            text = f.read(_MAX_CONFIG_BYTES).decode("utf-8", "replace")
+        text = _beginning(git_dir / "config", _MAX_CONFIG_BYTES).decode("utf-8", "replace")
     except OSError:
         return None
     section = ""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.core.errors import ScanGapError
-from tasks.core.origins import GitCredential
+from tasks.core.origins import GitCredential, RemoteAccess
 from tasks.core.process import ProcessRunner, Sink
 from tasks.core.text import one_line
 from tasks.core.types import Command, Completed, Mount
@@ -56,6 +56,7 @@ _CONFIG = """\
 [diff]
 \tnoprefix = false
 """
+_CA_FILE = "/etc/nightwarden.ca.pem"
 _ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
@@ -71,6 +72,9 @@ _ENVIRONMENT = {
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 #: What git says, in the order in which it is looked for; its words of version 2.39 to 2.50.
 _SAYINGS = (
+    ("disk_full", re.compile(r"No space left on device|File too large|Disk quota exceeded")),
+    ("memory", re.compile(r"[Oo]ut of memory|Cannot allocate memory")),
+    ("too_deep", re.compile(r"exceeded maximum allowed tree depth")),
     ("protocol", re.compile(r"transport '.*' not allowed|is not a valid protocol|Unable to find remote helper")),
     (
         "incomplete",
@@ -121,6 +125,10 @@ class Git:
         """Wait before a call is made again. Raises ScanGapError(cancelled)."""
         self._runner.pause(seconds)
 
+    def require_room(self, place: Path) -> None:
+        """Refuse to write where the disk is all but full. Raises ScanGapError(disk_full)."""
+        self._runner.require_room(place)
+
     def run(
         self,
         args: Sequence[str],
@@ -129,29 +137,36 @@ class Git:
         writable: bool = False,
         mounts: tuple[Mount, ...] = (),
         network: bool = False,
-        credential: GitCredential | None = None,
+        access: RemoteAccess | None = None,
         stdin: bytes | None = None,
         sink: Sink | None = None,
         timeout_s: float | None = None,
         stdout_bytes: int = 1024**3,
+        memory_bytes: int = 4 * 1024**3,
     ) -> Completed:
         """Run ``git --git-dir=MIRROR ARGS``; the mirror is read-only unless ``writable``. Judges nothing.
 
-        ``credential`` is shown to its own host only; no redirect is followed with it.
+        The credential of ``access`` is shown to its own host only; no redirect is followed with it.
         """
+        access = access or RemoteAccess()
         visible = (Mount(source=self._config, inside="/etc/nightwarden.gitconfig"), *mounts)
         prefix: tuple[str, ...] = (self._binary,)
         if mirror is not None:
             visible = (*visible, Mount(source=mirror, writable=writable))
             prefix = (self._binary, f"--git-dir={mirror}")
         sandboxed = self._runner.sandbox.backend != "none"
+        trusted: dict[str, str] = {}
+        if access.ca_file is not None:
+            visible = (*visible, Mount(source=access.ca_file, inside=_CA_FILE))
+            trusted["GIT_SSL_CAINFO"] = _CA_FILE if sandboxed else str(access.ca_file)
         config = "/etc/nightwarden.gitconfig" if sandboxed else str(self._config)
         return self._runner.run(
             Command(
                 argv=(*prefix, *args),
                 timeout_s=timeout_s or self._timeout_s,
                 stdout_bytes=stdout_bytes,
-                env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config, **_shown(credential)},
+                memory_bytes=memory_bytes,
+                env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config, **trusted, **_shown(access.credential)},
                 mounts=visible,
                 network=network,
                 stdin=stdin,
@@ -167,7 +182,7 @@ class Git:
         writable: bool = False,
         mounts: tuple[Mount, ...] = (),
         network: bool = False,
-        credential: GitCredential | None = None,
+        access: RemoteAccess | None = None,
         stdin: bytes | None = None,
         sink: Sink | None = None,
         timeout_s: float | None = None,
@@ -179,7 +194,7 @@ class Git:
             writable=writable,
             mounts=mounts,
             network=network,
-            credential=credential,
+            access=access,
             stdin=stdin,
             sink=sink,
             timeout_s=timeout_s,
@@ -200,6 +215,8 @@ def failure(done: Completed, *, network: bool = False) -> ScanGapError:
         return ScanGapError("fetch_timeout", f"git did not end in {done.duration_s:.0f} s")
     if done.out_of_memory:
         return ScanGapError("memory", "git went over its memory limit")
+    if done.disk_full:
+        return ScanGapError("disk_full", "git was ended: the disk is all but full")
     said = done.stderr.decode("utf-8", "replace")
     cut_off = network and _CUT_OFF.search(said) is not None
     judged = _OF_A_CUT.sub("", said) if cut_off else said

@@ -6,26 +6,26 @@ folder of its own that is renamed into place, so that a kill at any moment leave
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import shutil
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tasks.core.errors import ForgeError, ScanGapError, SecretError
-from tasks.core.origins import GitCredential, Mirror, OddTag
+from tasks.core.origins import Mirror, OddTag, RemoteAccess
 from tasks.core.types import Completed, Mount, Repo
 from tasks.repos.discovery import is_address
 from tasks.repos.git import PROTOCOLS, ConnectionGapError, Git, failure
+from tasks.repos.local_refs import fingerprint
+from tasks.repos.mirror_state import locked, read_state, write_state
 
 #: The last of several entries wins, so what the repository's configuration hides is shown again.
 _UPLOAD_PACK = (
@@ -39,14 +39,14 @@ _FALLBACK_HEADS = ("refs/heads/main", "refs/heads/master")
 _RETRY_AFTER_S = (1.0, 4.0)
 #: A host that failed so often in a row is not waited for any more: thousands of repositories lie behind it.
 _PATIENCE = 5
-#: What a repository's host is shown, if anything. May raise ForgeError or SecretError.
-Credentials = Callable[[Repo], GitCredential | None]
+#: How git goes to a repository's remote. May raise ForgeError or SecretError.
+Access = Callable[[Repo], RemoteAccess]
 
 
 class Mirrors:
     """The mirrors below one folder. Thread-safe; a lock a mirror keeps two processes apart.
 
-    ``credential`` is asked before each call over the network; at most ``per_host`` of them go to one host at a time.
+    ``access`` is asked before each call over the network; at most ``per_host`` of them go to one host at a time.
     """
 
     def __init__(
@@ -54,16 +54,18 @@ class Mirrors:
         root: Path,
         git: Git,
         *,
-        credential: Credentials = lambda _repo: None,
+        access: Access = lambda _repo: RemoteAccess(),
         per_host: int = 8,
         pause: Callable[[float], None] | None = None,
     ) -> None:
         self._root = root
         self._git = git
-        self._credential = credential
+        self._access = access
         self._per_host = per_host
         self._pause = pause or git.pause
         self._hosts: dict[str, threading.BoundedSemaphore] = {}
+        #: What works on this machine alone gains nothing from more of it at a time than processors.
+        self._here = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._faults: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -73,17 +75,21 @@ class Mirrors:
         return self._root / name[:2] / name
 
     def refresh(self, repo: Repo) -> Mirror:
-        """Bring the mirror up to date: one ``ls-remote``, and a fetch only if a ref moved.
+        """Bring the mirror up to date: one ``ls-remote``, and a fetch only if a ref moved. Of a repository on this
+        machine whose refs are kept in the very same files not even that.
 
         A remote that is pushed to meanwhile is asked once more, to tell that from refs it does not hand over.
 
         Raises ScanGapError: ``fetch_stale`` when the remote cannot be read and a good mirror exists, else
-        ``fetch``, ``fetch_timeout``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
+        ``fetch``, ``fetch_timeout``, ``disk_full``; ``protocol``; ``incomplete``; ``corrupt``; ``empty_repository``.
         """
         place = self.path_of(repo.repo_id)
         place.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(place.with_suffix(".lock")):
+        with locked(place.with_suffix(".lock")):
             before = self._good(place)
+            mark = _mark(repo)
+            if before is not None and mark is not None and (before.get("mark"), before["url"]) == (mark, repo.url):
+                return _mirror(place, before["head"], before, fetched=False)
             try:
                 head, remote = self._remote_refs(repo)
             except ScanGapError as e:
@@ -91,21 +97,14 @@ class Mirrors:
             if not remote:
                 raise ScanGapError("empty_repository", "no head and no tag")
             fetched = before is None or before["remote"] != remote or before["url"] != repo.url
+            state = dict(before or {})
             if fetched:
                 head, state = self._fetched(repo, place, before, head, remote)
-                _write_state(place, state)
-            else:
-                assert before is not None
-                state = before
-                with suppress(OSError):
-                    os.utime(place / "state.json")  # `collect` goes by it
-        return Mirror(
-            path=place / "git",
-            head_ref=_head(head, state["refs"]),
-            refs=state["refs"],
-            odd={name: OddTag(kind=kind, oid=oid) for name, (kind, oid) in state["odd"].items()},
-            fetched=fetched,
-        )
+            if mark is not None and mark == _mark(repo):
+                state |= {"mark": mark, "head": head}
+            if state != before:
+                write_state(place, state)
+            return _mirror(place, head, state, fetched=fetched)
 
     def doubt(self, repo_id: str) -> None:
         """Have the next refresh make this mirror anew; until then it stays as it is."""
@@ -126,30 +125,31 @@ class Mirrors:
             with suppress(OSError):
                 used = (place / "state.json" if (place / "state.json").exists() else place).stat().st_mtime
                 if now - used > unused_days * 86400:
-                    with _locked(place.with_suffix(".lock")):
+                    with locked(place.with_suffix(".lock")):
                         shutil.rmtree(place, ignore_errors=True)
                     removed.append(place)
         return removed
 
     # -- the remote -------------------------------------------------------------------------------------
 
-    def _over(self, repo: Repo, network: bool, call: Callable[[GitCredential | None], Completed]) -> Completed:
+    def _over(self, repo: Repo, network: bool, call: Callable[[RemoteAccess | None], Completed]) -> Completed:
         """Make a call of git to the remote: a few at a time a host, again after a pause where the connection failed.
 
         Raises ScanGapError when it does not end with 0, ``fetch`` where the credential cannot be had.
         """
         if not network:
-            return _ended_well(call(None))
+            with self._here:
+                return _ended_well(call(None))
         host = urlsplit(repo.url).netloc.lower()
         with self._lock:
             turn = self._hosts.setdefault(host, threading.BoundedSemaphore(self._per_host))
         for pause_s in (*_RETRY_AFTER_S, None):
             try:
-                credential = self._credential(repo)
+                access = self._access(repo)
             except (ForgeError, SecretError) as e:
                 raise ScanGapError("fetch", e.message, advice=e.advice) from e
             with turn:
-                done = call(credential)
+                done = call(access)
             try:
                 ended = _ended_well(done, network=True)
             except ConnectionGapError:
@@ -169,7 +169,7 @@ class Mirrors:
         """(branch that HEAD names, object of every head and tag) as the remote tells."""
         address, mounts, network = _access(repo)
         listing = ["ls-remote", "--symref", *_serving(address), "--", address, "HEAD", "refs/heads/*", "refs/tags/*"]
-        done = self._over(repo, network, lambda c: self._git.run(listing, mounts=mounts, network=network, credential=c))
+        done = self._over(repo, network, lambda a: self._git.run(listing, mounts=mounts, network=network, access=a))
         head: str | None = None
         refs: dict[str, str] = {}
         for line in done.stdout.decode("utf-8", "surrogateescape").split("\n"):
@@ -190,7 +190,7 @@ class Mirrors:
         try:
             self._fetch(repo, place, fresh=before is None)
         except ScanGapError as e:
-            if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
+            if e.reason_code in ("fetch", "fetch_timeout", "disk_full") and before is not None:
                 raise _stale(e) from e
             raise
         refs, odd, objects = self._local_refs(place / "git")
@@ -211,6 +211,7 @@ class Mirrors:
 
     def _fetch(self, repo: Repo, place: Path, *, fresh: bool) -> None:
         """Fetch into the mirror, or make it. A damaged mirror is made anew once."""
+        self._git.require_room(place)
         if not fresh:
             try:
                 self._fetch_into(repo, place / "git")
@@ -218,6 +219,10 @@ class Mirrors:
             except ScanGapError as e:
                 if e.reason_code not in ("corrupt", "incomplete"):
                     raise
+            finally:
+                # What a git that was killed was about to write; nobody else works in here (pack.tmp_* of index-pack).
+                for left in (place / "git" / "objects").glob("pack/tmp_*"):
+                    left.unlink(missing_ok=True)
         # Whatever was there is kept until the new one is whole.
         making = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}.new")
         try:
@@ -235,14 +240,15 @@ class Mirrors:
         self._over(
             repo,
             network,
-            lambda c: self._git.run(fetch, mirror=git_dir, writable=True, mounts=mounts, network=network, credential=c),
+            lambda a: self._git.run(fetch, mirror=git_dir, writable=True, mounts=mounts, network=network, access=a),
         )
         # A local transport trusts the other side: walk what the refs reach, so that a missing object is seen now.
-        self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
+        with self._here:
+            self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
 
     def _good(self, place: Path) -> dict[str, Any] | None:
         """What is known of a good mirror; None when there is none."""
-        state = _read_state(place)
+        state = read_state(place)
         if state is None or "odd" in state:
             return state
         # Written before tags of blobs and trees were kept: the mirror holds their objects, so nothing is fetched.
@@ -253,7 +259,7 @@ class Mirrors:
                 return None
             raise
         state = {**state, "refs": refs, "odd": odd}
-        _write_state(place, state)
+        write_state(place, state)
         return state
 
     def _local_refs(self, git_dir: Path) -> tuple[dict[str, str], dict[str, tuple[str, str]], dict[str, str]]:
@@ -303,6 +309,24 @@ class Mirrors:
                 raise ScanGapError("incomplete", "the object of a tag is missing")
             found.append((kind, oid))
         return found
+
+
+def _mark(repo: Repo) -> str | None:
+    """By what the refs of a repository on this machine are known to be the same; None where only git can tell."""
+    return None if is_address(repo.url) else fingerprint(Path(repo.url).resolve())
+
+
+def _mirror(place: Path, head: str | None, state: Mapping[str, Any], *, fetched: bool) -> Mirror:
+    if not fetched:
+        with suppress(OSError):
+            os.utime(place / "state.json")  # `collect` goes by it
+    return Mirror(
+        path=place / "git",
+        head_ref=_head(head, state["refs"]),
+        refs=state["refs"],
+        odd={name: OddTag(kind=kind, oid=oid) for name, (kind, oid) in state["odd"].items()},
+        fetched=fetched,
+    )
 
 
 def _ended_well(done: Completed, *, network: bool = False) -> Completed:
@@ -399,33 +423,3 @@ def _stale(error: ScanGapError) -> ScanGapError:
     if error.reason_code in ("cancelled", "protocol"):
         return error
     return ScanGapError("fetch_stale", error.detail)
-
-
-def _read_state(place: Path) -> dict[str, Any] | None:
-    """What the last good refresh wrote; None when there is no good mirror."""
-    try:
-        state = json.loads((place / "state.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(state, dict) or not {"url", "remote", "refs"} <= set(state) or not (place / "git").is_dir():
-        return None
-    return state
-
-
-def _write_state(place: Path, state: Mapping[str, Any]) -> None:
-    tmp = place / f".state.{os.getpid()}"
-    with tmp.open("w", encoding="utf-8") as f:
-        json.dump(state, f)
-        f.flush()
-        os.fsync(f.fileno())
-    tmp.replace(place / "state.json")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

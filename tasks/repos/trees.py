@@ -18,6 +18,8 @@ _SYMLINK, _SUBMODULE = "120000", "160000"
 _CACHED, _CACHED_FILES = 64, 500_000
 #: A hostile tree can name millions of files in a few kilobytes of objects; this is about a million.
 MAX_LISTING_BYTES = 128 * 1024**2
+#: Sizes are asked with the names as long as the names are so few: git looks up a blob's size each time it is named.
+_SIZED_LISTING_BYTES = 8 * 1024**2
 #: PATH_MAX of Linux.
 _MAX_LINK_BYTES = 4096
 
@@ -31,7 +33,8 @@ class Tree:
     others: tuple[tuple[bytes, str, str], ...]
 
 
-_cache: OrderedDict[tuple[str, str], Tree] = OrderedDict()
+#: What could not be listed is kept as well: each tool asks anew, and a listing that ends at the limit takes long.
+_cache: OrderedDict[tuple[str, str], Tree | ScanGapError] = OrderedDict()
 _lock = Lock()
 
 
@@ -42,27 +45,39 @@ def read_tree(git: Git, mirror: Path, commit: str) -> Tree:
     """
     key = (str(mirror), commit)
     with _lock:
-        if key in _cache:
+        known = _cache.get(key)
+        if known is not None:
             _cache.move_to_end(key)
-            return _cache[key]
-    tree = _listed(git, mirror, commit)
-    with _lock:
-        _cache[key] = tree
-        while len(_cache) > _CACHED or (
-            len(_cache) > 1 and sum(len(t.entries) for t in _cache.values()) > _CACHED_FILES
-        ):
-            _cache.popitem(last=False)
+    if isinstance(known, ScanGapError):
+        raise ScanGapError(known.reason_code, known.detail)
+    if known is not None:
+        return known
+    try:
+        tree = _listed(git, mirror, commit)
+    except ScanGapError as e:
+        if e.reason_code == "too_many_files":
+            _keep(key, e)
+        raise
+    _keep(key, tree)
     return tree
 
 
+def _keep(key: tuple[str, str], tree: Tree | ScanGapError) -> None:
+    with _lock:
+        _cache[key] = tree
+        while len(_cache) > _CACHED or (
+            len(_cache) > 1 and sum(len(t.entries) for t in _cache.values() if isinstance(t, Tree)) > _CACHED_FILES
+        ):
+            _cache.popitem(last=False)
+
+
 def _listed(git: Git, mirror: Path, commit: str) -> Tree:
-    """One call where all blobs are there; ``-l`` dies on the first missing one, and then sizes are asked apart."""
+    """One call where the names are few and all blobs are there (``-l`` dies on the first missing one); else two."""
     listing = ["ls-tree", "-r", "-z", "--full-tree"]
-    done = git.run([*listing, "-l", commit], mirror=mirror, stdout_bytes=MAX_LISTING_BYTES)
+    done = git.run([*listing, "-l", commit], mirror=mirror, stdout_bytes=min(_SIZED_LISTING_BYTES, MAX_LISTING_BYTES))
     if done.exit_code == 0:
         return _parse(commit, done.stdout)
-    if not done.output_overflow:
-        done = git.run([*listing, commit], mirror=mirror, stdout_bytes=MAX_LISTING_BYTES)
+    done = git.run([*listing, commit], mirror=mirror, stdout_bytes=MAX_LISTING_BYTES)
     if done.output_overflow:
         raise ScanGapError("too_many_files", f"the names of the tree are more than {MAX_LISTING_BYTES // 1024**2} MB")
     if done.exit_code != 0:
@@ -119,13 +134,19 @@ def unwritten(tree: Tree, reads: PathFilter) -> list[TreeEntry]:
 
 
 def gaps_for(tree: Tree, reads: PathFilter, target: Callable[[bytes], bytes | None] | None = None) -> tuple[Gap, ...]:
-    """What a tool that reads such names cannot be given: submodules, and links whose target it would not read.
+    """What a tool that reads such names cannot be given: submodules, links whose target it would not read, and all
+    but the last of files of one name.
 
     A link to a regular file of the tree that the tool reads under its own name hides nothing. ``target`` returns
     the text of a link; without it every link the tool would read is a gap.
     """
-    paths = {e.path for e in tree.entries}
-    gaps: list[Gap] = []
+    paths = {e.path: e for e in tree.entries}
+    # A hostile tree may hold one name twice: the last one is read, and the others are not.
+    gaps = [
+        Gap(path=display_path(e.path), reason_code="unsafe_path", blob=e.blob)
+        for e in tree.entries
+        if paths[e.path] is not e and reads(e.path)
+    ]
     for path, mode, oid in tree.others:
         if mode == _SUBMODULE:
             gaps.append(Gap(path=display_path(path), reason_code="submodule", blob=None))

@@ -115,6 +115,8 @@ def _ended_badly(done: Completed, ok_codes: frozenset[int]) -> Parsed | None:
     if done.out_of_memory:
         peak = done.peak_rss_bytes // 1024**2
         return Parsed(outcome=Outcome.FAILED, reason_code="memory", detail=f"killed at {peak} MB; {said}")
+    if done.disk_full:
+        return Parsed(outcome=Outcome.FAILED, reason_code="disk_full", detail="killed: the disk is all but full")
     if done.output_overflow:
         return Parsed(outcome=Outcome.FAILED, reason_code="output_limit", detail="killed: it wrote too much")
     if done.exit_code is None or done.exit_code < 0:

@@ -69,7 +69,8 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
     Raises ToolMissingError when semgrep cannot be asked; nothing is kept of that.
     """
     given = {new: rule for pack in packs for new, rule in pack.rules.items()}
-    asked = digest(tool.version, _text(given))
+    whole = _text(given)
+    asked = digest(tool.version, whole)
     folder = home / f"semgrep-rules-{asked[:16]}"
     known = folder / "broken.json"
     broken = _known(known)
@@ -79,7 +80,8 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
             broken = _Trial(tool, Path(trial), runner).compiled(given)
         _write(known, json.dumps(broken))
     good = {new: rule for new, rule in given.items() if new not in broken}
-    text = _text(good)
+    # Writing hundreds of rules down is slow: it is done once where nothing is broken.
+    text = _text(good) if len(good) < len(given) else whole
     rules_file = folder / "prepared" / "rules.yaml"
     if not rules_file.is_file() or rules_file.read_text("utf-8") != text:
         _write(rules_file, text)
@@ -95,9 +97,13 @@ def prepare(packs: Sequence[Pack], tool: ToolHome, home: Path, runner: ProcessRu
         in_force=_reading(good),
         problems={pack.name: _problem(pack, faults[pack.name]) for pack in packs if faults[pack.name]},
         faults=faults,
-        digests={p.name: digest(_text({k: v for k, v in good.items() if k in p.rules})) for p in packs},
+        digests={p.name: digest(text if good.keys() <= p.rules.keys() else _text(_of(p, good))) for p in packs},
         not_run=not_run,
     )
+
+
+def _of(pack: Pack, good: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {new: rule for new, rule in good.items() if new in pack.rules}
 
 
 def _reading(rules: Mapping[str, Mapping[str, Any]], more: Iterable[bytes] = ()) -> PathFilter:

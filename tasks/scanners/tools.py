@@ -17,6 +17,7 @@ import venv
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.core.errors import NightwardenError, ToolMissingError
@@ -80,11 +81,15 @@ def install(scanner: Scanner, home: Path, runner: ProcessRunner, *, force: bool,
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     progress(f"{name}: making an environment")
-    venv.create(place, with_pip=True, symlinks=True)
+    # Our own pip installs there, where we have one: another need not be unpacked into each environment.
+    own = find_spec("pip") is not None
+    venv.create(place, with_pip=not own, symlinks=True)
     lock = place / "lock.txt"
     lock.write_text(lock_text(name), "utf-8")
     progress(f"{name}: installing from its lock")
-    _pip(place, name, ["install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock)])
+    # What is compiled below, all processors at once, pip need not compile.
+    asked = ["install", "--quiet", "--no-compile", "--no-deps", "--require-hashes", "-r", str(lock)]
+    _pip(place, name, asked, own=own)
     # The sandbox shows the environment read-only, and the caller's settings may keep Python from compiling.
     _python(place, name, ["-m", "compileall", "-q", "-j", "0", str(place / "lib")], strict=False)
     (place / "empty.ini").write_text("[bandit]\n", "utf-8")
@@ -260,13 +265,19 @@ def _distribution_version(name: str) -> str:
     return match.group(1)
 
 
-def _pip(place: Path, name: str, args: list[str]) -> None:
-    _python(place, name, ["-m", "pip", "--disable-pip-version-check", *args])
+def _pip(place: Path, name: str, args: list[str], *, own: bool) -> None:
+    """Install into the environment, by our own pip or by the one it has."""
+    there = place / "bin" / "python"
+    start = [sys.executable, "-I", "-m", "pip", "--python", str(there)] if own else [str(there), "-I", "-m", "pip"]
+    _run([*start, "--disable-pip-version-check", *args], name, _environment())
 
 
 def _python(place: Path, name: str, args: list[str], *, strict: bool = True) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PYTHON"))}
-    _run([str(place / "bin" / "python"), "-I", *args], name, environment, strict=strict)
+    _run([str(place / "bin" / "python"), "-I", *args], name, _environment(), strict=strict)
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PYTHON"))}
 
 
 def _run(argv: list[str], name: str, environment: Mapping[str, str], *, strict: bool = True) -> None:

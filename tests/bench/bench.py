@@ -121,6 +121,10 @@ class Nightwarden:
         """One patrol; exit 3 (gaps) is a success."""
         return self._run(home, "patrol", "--repos", str(repos), "--workers", str(self._workers), *options)
 
+    def said(self) -> str:
+        """What the last command said."""
+        return self._log.read_text("utf-8", "replace")
+
     def server(self, home: Path, action: str) -> None:
         """Start or stop the local server of a home."""
         self._run(home, "server", action)

@@ -40,6 +40,8 @@ class Watched:
     wall_s: float = 0.0
     exit_code: int = 0
     peak_bytes: int = 0
+    #: Resident memory of the command's own process at its highest, as the kernel keeps it.
+    own_peak_bytes: int = 0
     #: Seconds of each tool at work, summed over its processes.
     tool_s: dict[str, float] = field(default_factory=dict)
     #: Processes of each tool that were started.
@@ -128,7 +130,17 @@ def _sample(root: int, known: dict[tuple[int, int], _Process], seen: Watched, pa
                 process.stretch_s = 0.0
         process.ticks = stat.ticks
     seen.any_tool_s += passed_s if busy else 0.0
+    seen.own_peak_bytes = max(seen.own_peak_bytes, _high_water(root))
     seen.peak_bytes = max(seen.peak_bytes, sum(stats[p].resident_bytes for p in tree))
+
+
+def _high_water(pid: int) -> int:
+    """VmHWM of a process; 0 when it is gone (proc(5))."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def _recognise(pid: int, process: _Process) -> None:

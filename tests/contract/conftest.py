@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -40,10 +43,16 @@ def runner() -> ProcessRunner:
     return ProcessRunner(detect())
 
 
+@cache
+def _homes() -> Mapping[str, ToolHome | str]:
+    """Looked up once: pytest asks for a tool anew whenever it comes back to a scanner."""
+    return ready_homes(load())
+
+
 @pytest.fixture(scope="session")
 def tool(scanner) -> ToolHome:
     """The installed tool, or a skipped test."""
-    home = ready_homes(load())[scanner.name]
+    home = _homes()[scanner.name]
     if not isinstance(home, ToolHome):
         pytest.skip(home)
     return home

@@ -186,9 +186,11 @@ def places(node, path=()):
 
 
 def changed(document, path, new):
-    """A copy with another node at a path, or without it (``REMOVE``)."""
-    fresh = copy.deepcopy(document)
-    parent = at(fresh, path[:-1])
+    """A copy with another node at a path, or without it (``REMOVE``). It shares all that lies beside the path."""
+    fresh = parent = copy.copy(document)
+    for step in path[:-1]:
+        parent[step] = copy.copy(parent[step])
+        parent = parent[step]
     if new is REMOVE:
         del parent[path[-1]]
     else:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ _TOKENS: Mapping[str, tuple[Token, ...]] = {
 }
 
 
-def tokens(name: str) -> dict[str, str]:
+@cache
+def tokens(name: str) -> Mapping[str, str]:
     """Placeholder → value, the more particular placeholder first."""
     given: dict[str, str] = {}
     for number, token in enumerate(_TOKENS[name], start=1):
@@ -171,11 +173,17 @@ def really_run(scanner: Scanner, home: ToolHome, target: Target, runner: Process
 
 
 def recorded(name: str) -> Any:
-    """The recorded report as a document, with values in it."""
+    """The recorded report as a document, with values in it; each time a fresh one."""
+    return json.loads(_recorded(name))
+
+
+@cache
+def _recorded(name: str) -> str:
     document = json.loads((DATA / name / "report.json").read_text("utf-8"))
-    return everywhere(document, lambda text: restored(text, name))
+    return json.dumps(everywhere(document, lambda text: restored(text, name)))
 
 
+@cache
 def stderr(name: str) -> bytes:
     """What the tool says beside its report, where the adapter reads that."""
     path = DATA / name / "stderr.txt"

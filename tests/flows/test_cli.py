@@ -1,4 +1,4 @@
-"""The command line in a process of its own: help, errors with their remedy, exit codes, escaping of what is printed."""
+"""The command line: help, errors with their remedy, exit codes, escaping of what is printed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from prefect.exceptions import TerminationSignal
 from flows import cli_patrol
 from flows.interruption import Terminated
 from tasks.core.errors import LakeError, NightwardenError
+from tests.commands import called
 from tests.integration.servers import ROOT
 from tests.integration.servers import nightwarden as cli
 
@@ -30,11 +31,12 @@ def home(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "command",
     [[], ["patrol"], ["query"], ["status"], ["explain"], ["doctor"], ["deploy"], ["demo"], ["tools", "install"],
-     ["tools", "list"], ["lake", "schema"], ["lake", "verify"], ["server", "start"]],
+     ["tools", "list"], ["config", "init"], ["config", "check"], ["config", "schema"],
+     ["lake", "schema"], ["lake", "verify"], ["lake", "gc"], ["server", "start"]],
     ids=" ".join,
 )  # fmt: skip
 def test_help_teaches(command: list[str], tmp_path: Path) -> None:
-    done = cli(*command, "--help", cwd=tmp_path)
+    done = called(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage:" in done.stdout
     # A description, not only a list of options.
@@ -47,18 +49,20 @@ def test_help_teaches(command: list[str], tmp_path: Path) -> None:
         (["patrol"], "there is no source to patrol", EXIT_USAGE),
         (["patrol", "--repos", "nowhere"], "is not a folder", EXIT_USAGE),
         (["patrol", "--repos", ".", "--tool", "nessie"], "no scanner is called 'nessie'", EXIT_USAGE),
-        (["patrol", "--config", "none.toml"], "cannot read the configuration none.toml", EXIT_USAGE),
+        (["patrol", "--config", "none.yaml"], "cannot read the configuration none.yaml", EXIT_USAGE),
         (["query", "SELECT 1"], "there is no lake", EXIT_FAILED),
         (["query", "--saved", "nothing"], "no saved query", EXIT_USAGE),
         (["status"], "there is no lake", EXIT_FAILED),
         (["lake", "verify"], "there is no lake", EXIT_FAILED),
+        (["lake", "gc"], "there is no lake", EXIT_FAILED),
+        (["status", "--lake", "s3://bucket/../x"], "names no place for a lake", EXIT_USAGE),
         (["explain", "nonsense"], "no outcome or reason is called", EXIT_USAGE),
         (["deploy"], "no Prefect API is configured", EXIT_USAGE),
         (["tools", "install", "nessie"], "no scanner is called nessie", EXIT_USAGE),
     ],
 )
 def test_errors_say_what_to_do(args: list[str], told: str, code: int, tmp_path: Path, home: dict[str, str]) -> None:
-    done = cli(*args, *(["--plan"] if args[0] == "patrol" else []), cwd=tmp_path, **home)
+    done = cli(*args, "--plan", cwd=tmp_path, **home) if args[0] == "patrol" else called(*args, cwd=tmp_path, **home)
     assert done.returncode == code, done.stderr
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 2, "the error, then the advice"
@@ -68,26 +72,22 @@ def test_errors_say_what_to_do(args: list[str], told: str, code: int, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("workers = 0", "workers: Input should be greater than or equal to 1"),
-        ("wokers = 2", "wokers: Extra inputs are not permitted"),
-        ("lake = [", "cannot read the configuration"),
-        ('[[sources]]\nname = "a"', "source 'a' has neither of path and url"),
-        ('[[sources]]\nname = "../a"\npath = "/x"', "sources.0.name"),
-        (
-            'home = "h"\nlake = "h/lake"\nkey_file = "h/lake/key"\n[[sources]]\nname = "a"\npath = "."',
-            "lies inside the lake",
-        ),
+        ("workers: 0", "nightwarden: org.yaml:1:1: workers: the number must be at least 1\n  Change it"),
+        ("wokers: 2", "org.yaml:1:1: wokers: there is no such setting\n  Did you mean workers?"),
+        ("lake: [x", "org.yaml:1:7: a bracket is not closed"),
+        ("sources:\n  - name: a\n  - 3", "2 mistakes in the configuration\norg.yaml:2:5: sources[0]: it does not say"),
+        ("home: h\nlake: h/lake\nkey_file: h/lake/key\nsources: [{name: a, path: .}]", "lies inside the lake"),
     ],
 )
 def test_a_wrong_configuration_is_named_with_file_and_field(text: str, told: str, tmp_path: Path) -> None:
-    (tmp_path / "nightwarden.toml").write_text(text)
-    done = cli("patrol", "--plan", "--config", "nightwarden.toml", cwd=tmp_path)
+    (tmp_path / "org.yaml").write_text(text)
+    done = cli("patrol", "--plan", "--config", "org.yaml", cwd=tmp_path)
     assert done.returncode == EXIT_USAGE
     assert told in done.stderr
 
 
 def test_nothing_of_the_working_directory_is_obeyed(tmp_path: Path, home: dict[str, str]) -> None:
-    (tmp_path / "nightwarden.toml").write_text("wokers = 2")
+    (tmp_path / "org.yaml").write_text("wokers: 2")
     (tmp_path / ".env").write_text("PREFECT_LOGGING_CONFIG_PATH=evil.yml\n")
     canary = tmp_path / "canary"
     (tmp_path / "evil.yml").write_text(
@@ -107,7 +107,7 @@ def test_explain_knows_outcomes_and_reasons(tmp_path: Path) -> None:
 
 
 def test_schema_describes_every_table(tmp_path: Path) -> None:
-    out = cli("lake", "schema", cwd=tmp_path).stdout
+    out = called("lake", "schema", cwd=tmp_path).stdout
     for name in ("runs", "repositories", "ledger", "scopes", "scans", "scan_gaps", "observations", "findings"):
         assert name in out
     assert "scan_results" in out

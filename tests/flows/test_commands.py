@@ -32,10 +32,9 @@ NAMES = sorted(s.name for s in LOCKED)
 
 def configured(place: Path, *, tools: Path) -> Path:
     """A configuration with a home at that place and the fakes of all tools."""
-    lines = [f'home = "{place / "home"}"']
-    for tool in LOCKED:
-        lines += [f"[tools.{tool.name}]", f'binary = "{tools / tool.name / tool.name}"']
-    config = place / "nightwarden.toml"
+    lines = [f"home: {place / 'home'}", "tools:"]
+    lines += [f"  {tool.name}: {{binary: {tools / tool.name / tool.name}}}" for tool in LOCKED]
+    config = place / "org.yaml"
     config.write_text("\n".join(lines))
     return config
 
@@ -158,7 +157,7 @@ def test_a_query_prints_at_most_so_many_rows(patrolled: Path, form: str) -> None
     "sql", ["SELECT nothing FROM findings", "SELECT", "DROP TABLE findings", "COPY findings TO 'x.csv'"]
 )
 def test_a_query_that_cannot_be_answered_is_one_message_and_changes_nothing(place: Path, sql: str) -> None:
-    done = nightwarden("query", sql, "--config", "nightwarden.toml", cwd=place)
+    done = nightwarden("query", sql, "--config", "org.yaml", cwd=place)
     assert done.returncode in (EXIT_FAILED, EXIT_USAGE)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -252,6 +251,17 @@ def test_verify_a_whole_lake(patrolled: Path) -> None:
     assert said(patrolled, "lake", "verify").stdout == f"{patrolled / 'home' / 'lake'}: whole\n"
 
 
+def test_gc_leaves_a_young_lake_alone(place: Path) -> None:
+    lake = place / "home" / "lake"
+    before = Lake.open(lake, key_id=None, create=False).snapshot().seq
+    told = said(place, "lake", "gc", "--dry-run").stdout.splitlines()
+    assert told[:3] == [str(lake), "rows that would go: none", "files that would be removed: 0, 0.0 MB"]
+    assert not (lake / "_gc").exists(), "a dry run writes nothing"
+    assert said(place, "lake", "gc").stdout.splitlines()[1] == "rows removed: none"
+    assert Lake.open(lake, key_id=None, create=False).snapshot().seq == before
+    assert said(place, "lake", "verify").stdout == f"{lake}: whole\n"
+
+
 @pytest.mark.parametrize("table", ["observations", "findings", "ledger"])
 def test_verify_names_what_is_damaged(place: Path, table: str) -> None:
     lake = place / "home" / "lake"
@@ -268,7 +278,7 @@ def test_verify_names_what_is_damaged(place: Path, table: str) -> None:
 
 
 def test_doctor_is_content(patrolled: Path) -> None:
-    done = nightwarden("doctor", "--config", "nightwarden.toml", cwd=patrolled)
+    done = nightwarden("doctor", "--config", "org.yaml", cwd=patrolled)
     assert done.returncode == 0, done.stdout
     told = {line.split()[1]: line for line in done.stdout.splitlines()}
     assert list(told) == ["python", "sandbox", "git", "key", *(s.name for s in SCANNERS), "lake"]
@@ -284,11 +294,11 @@ def test_doctor_names_each_fault_and_its_remedy(place: Path, tools: Path, tmp_pa
     blind = fake(
         tmp_path / "blind" / "kingfisher", FAKE.replace("CASES", "").replace("fake-secret|deploy_token", "x{9}")
     )
-    config = place / "nightwarden.toml"
+    config = place / "org.yaml"
     text = config.read_text().replace(str(tools / "kingfisher" / "kingfisher"), str(blind))
     config.write_text(text.replace(str(tools / "bandit" / "bandit"), str(tmp_path / "gone")))
     shutil.rmtree(place / "home" / "keys")
-    done = nightwarden("doctor", "--config", "nightwarden.toml", cwd=place)
+    done = nightwarden("doctor", "--config", "org.yaml", cwd=place)
     assert done.returncode == EXIT_FAILED
     faults = [line for line in done.stdout.splitlines() if line.startswith("FAULT")]
     assert [line.split()[1] for line in faults] == ["kingfisher", "bandit", "lake"]
@@ -301,7 +311,7 @@ def test_doctor_names_each_fault_and_its_remedy(place: Path, tools: Path, tmp_pa
 
 
 def test_tools_list_says_what_is_there_and_what_is_not(patrolled: Path, tmp_path: Path) -> None:
-    done = nightwarden("tools", "list", "--config", "nightwarden.toml", cwd=patrolled, COLUMNS="400")
+    done = nightwarden("tools", "list", "--config", "org.yaml", cwd=patrolled, COLUMNS="400")
     assert done.returncode == 0
     assert [(r[0], r[1], r[2]) for r in cells(done.stdout)[1:]][: len(LOCKED)] == [
         (s.name, "9.9.9", s.licence) for s in LOCKED

@@ -14,22 +14,21 @@ from tests.integration.servers import nightwarden
 from tests.unit.test_rule_packs import file_of, rule
 from tests.unit.test_rule_preparing import HOME
 
-PACK = '[[packs]]\nname = "{}"\npath = "{}"\n'
-
 
 def configured(place: Path, *packs: str, more: str = "") -> Path:
     """A configuration with a fake semgrep and packs, each a folder of the place."""
     if not (place / "fake").exists():
         fake_tool(place / "fake", "semgrep", SEMGREP_WITH_RULES)
-    tool = f'[tools.semgrep]\nbinary = "{place / "fake" / "semgrep"}"\n{more}'
-    top = f'home = "{place / "home"}"\ntools_home = "{place / "tools"}"\nown_pack = false\n'
-    config = place / "nightwarden.toml"
-    config.write_text(top + "".join(PACK.format(name, place / name) for name in packs) + tool)
+    tool = f"tools:\n  semgrep:\n    binary: {place / 'fake' / 'semgrep'}\n{more}"
+    top = f"home: {place / 'home'}\ntools_home: {place / 'tools'}\nown_pack: false\npacks:\n"
+    own = "".join(f"  - {{name: {name}, path: {place / name}}}\n" for name in packs)
+    config = place / "org.yaml"
+    config.write_text((top + own if packs else top.removesuffix("packs:\n")) + tool)
     return config
 
 
 def said(place: Path, *args: str) -> Done:
-    return nightwarden(*args, "--config", "nightwarden.toml", cwd=place, COLUMNS="200", NIGHTWARDEN_TOOLS="")
+    return nightwarden(*args, "--config", "org.yaml", cwd=place, COLUMNS="200", NIGHTWARDEN_TOOLS="")
 
 
 def good_and_bad(place: Path) -> None:
@@ -79,12 +78,12 @@ def test_a_semgrep_without_any_rule_is_a_fault(tmp_path: Path, packs: tuple[str,
     configured(tmp_path, *packs)
     done = said(tmp_path, "tools", "packs")
     assert done.returncode == EXIT_FAILED
-    assert f"semgrep: {why}" in done.stderr and "own_pack = true" in done.stderr
+    assert f"semgrep: {why}" in done.stderr and "own_pack: true" in done.stderr
     doctor = said(tmp_path, "doctor")
     assert doctor.returncode == EXIT_FAILED
     assert f"FAULT rules        semgrep: {why}" in doctor.stdout
     assert ("FAULT pack gone" in doctor.stdout) == bool(packs)
-    configured(tmp_path, *packs, more="enabled = false\n")
+    configured(tmp_path, *packs, more="    enabled: false\n")
     assert "FAULT rules" not in said(tmp_path, "doctor").stdout
 
 

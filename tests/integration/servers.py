@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,13 @@ class PrefectServer:
         for artifact in self.call("POST", "/artifacts/filter", only):
             found.setdefault(artifact["key"], artifact)
         return found
+
+
+def with_database(home: Path, database: Path) -> Path:
+    """The home, where a server finds the tables of its database made."""
+    (home / "prefect").mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(database, home / "prefect" / "prefect.db")
+    return home
 
 
 @contextmanager

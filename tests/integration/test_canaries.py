@@ -15,7 +15,7 @@ import pytest
 from tasks.lake import zst
 from tasks.lake.lake import Lake
 from tests.builders import Repository
-from tests.integration.servers import nightwarden, prefect_server
+from tests.integration.servers import nightwarden, prefect_server, with_database
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 
@@ -128,13 +128,13 @@ def watch_processes(stop: threading.Event, seen: set[bytes]) -> None:
         stop.wait(0.02)
 
 
-def test_no_canary_in_anything_a_patrol_leaves_or_shows(tmp_path: Path) -> None:
+def test_no_canary_in_anything_a_patrol_leaves_or_shows(tmp_path: Path, database: Path) -> None:
     org, home = tmp_path / "org", tmp_path / "home"
     plant(org)
     seen: set[bytes] = set()
     stop = threading.Event()
     watcher = threading.Thread(target=watch_processes, args=(stop, seen))
-    with prefect_server(home) as server:
+    with prefect_server(with_database(home, database)) as server:
         debug = {"PREFECT_LOGGING_LEVEL": "DEBUG", "PREFECT_DEBUG_MODE": "1"}
         watcher.start()
         outputs = []

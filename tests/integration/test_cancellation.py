@@ -19,7 +19,7 @@ from flows import server
 from tasks.lake.lake import Lake
 from tests.builders import Repository, processes_with, wait_until
 from tests.hostile.fake_tools import fake_tool
-from tests.integration.servers import nightwarden, prefect_server, started, wait_for_end, worker
+from tests.integration.servers import nightwarden, prefect_server, started, wait_for_end, with_database, worker
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 
@@ -51,7 +51,7 @@ class Place:
 
     @property
     def config(self) -> Path:
-        return self.root / "nightwarden.toml"
+        return self.root / "org.yaml"
 
     def patrol(self) -> list[str]:
         """What to give to the command line."""
@@ -98,19 +98,20 @@ ALL_READ = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path, database: Path) -> Place:
     made = Place(root=tmp_path, marker=f"86400.{uuid.uuid4().int % 10**18:018d}")
+    with_database(made.home, database)
     Repository(made.org / "calm").commit({"a.tf": b"# 0.0.0.0/0\n"})
     Repository(made.org / "slow").commit({"b.py": b"# misbehave: hang\n"})
     Repository(made.org / "stuck").commit({"c.tf": b"# misbehave: hang\n"})
-    lines = [f'home = "{made.home}"', "workers = 3", "[[sources]]", 'name = "org"', f'path = "{made.org}"']
+    lines = [f"home: {made.home}", "workers: 3", "sources: [{name: org, path: org}]", "tools:"]
     # Semgrep reads the same files as bandit and would be a third that runs at that moment.
-    lines += ["[tools.semgrep]", "enabled = false"]
+    lines += ["  semgrep: {enabled: false}"]
     for tool in ("bandit", "checkov"):
         program = fake_tool(tmp_path / "fake" / tool, tool)
         hanging = program.with_name("python")
         hanging.write_text(hanging.read_text().replace("sleep 1;", f"sleep {made.marker};"))
-        lines += [f"[tools.{tool}]", f'binary = "{program}"']
+        lines += [f"  {tool}: {{binary: {program}}}"]
     made.config.write_text("\n".join(lines))
     return made
 
@@ -183,8 +184,8 @@ def test_the_next_command_takes_and_ends_the_server_of_one_that_was_killed(place
     assert place.left_running() == []
 
 
-def test_a_deployed_run_that_is_cancelled_ends_in_order(place: Place) -> None:
-    with prefect_server(place.root / "server") as api:
+def test_a_deployed_run_that_is_cancelled_ends_in_order(place: Place, database: Path) -> None:
+    with prefect_server(with_database(place.root / "server", database)) as api:
         done = nightwarden("deploy", cwd=place.root, **api.environment)
         assert done.returncode == 0, done.stderr
         deployment = api.call("GET", "/deployments/name/patrol/nightly")

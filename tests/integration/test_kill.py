@@ -16,7 +16,7 @@ from tasks.lake.verify import verify
 from tasks.patrol import demo_org
 from tests.chaos.content import as_it_was, differences
 from tests.chaos.home import Home
-from tests.integration.servers import prefect_server
+from tests.integration.servers import prefect_server, with_database
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect, pytest.mark.chaos]
 
@@ -29,13 +29,13 @@ def assert_equal(calm: Home, rough: Home) -> None:
     assert differences(as_it_was(calm.lake()), as_it_was(rough.lake())) == (0, 0, [])
 
 
-def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Path, database: Path) -> None:
     seed = int(os.environ.get("NIGHTWARDEN_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
     print(f"seed {seed}: set NIGHTWARDEN_SEED to repeat it")
     moments = random.Random(seed)
     org, key = tmp_path / "org", tmp_path / "hmac.key"
     demo_org.build(org, step=1)
-    with prefect_server(tmp_path / "server") as server:
+    with prefect_server(with_database(tmp_path / "server", database)) as server:
 
         def home(name: str) -> Home:
             return Home(tmp_path / name, ["patrol", "--repos", str(org)], key=key, api=server.environment)

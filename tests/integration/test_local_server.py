@@ -23,7 +23,7 @@ from flows import server
 from flows.server import Server
 from tasks.core.errors import NightwardenError
 from tests.builders import Repository, processes_with, wait_until
-from tests.integration.servers import environment, nightwarden
+from tests.integration.servers import environment, nightwarden, with_database
 
 pytestmark = pytest.mark.prefect
 
@@ -64,9 +64,9 @@ class User:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path, database: Path) -> Iterator[Path]:
     """A home whose servers are gone after the test, whatever became of it."""
-    yield tmp_path / "home"
+    yield with_database(tmp_path / "home", database)
     while User.started:
         User.started.pop().kill()
     server.stop(tmp_path / "home")
@@ -182,7 +182,7 @@ def stale(home: Path, **changes: int) -> Server:
     ended = subprocess.Popen(["true"])
     ended.wait()
     found = replace(Server(pid=ended.pid, born=1, port=1, auth="nightwarden:secret"), **changes)  # type: ignore[arg-type]
-    (home / "prefect").mkdir(parents=True)
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
     server.state_file(home).write_text(json.dumps(asdict(found)))
     return found
 
@@ -231,10 +231,14 @@ def test_a_process_that_was_given_the_pid_of_a_dead_server_is_left_alone(home: P
 
 
 @pytest.mark.parametrize("torn", ["", '{"pid": 1, "po', "[]", "7", '{"pid": "x", "born": 1, "port": 1, "auth": ""}'])
-def test_a_torn_state_file_is_replaced(home: Path, torn: str) -> None:
-    (home / "prefect").mkdir(parents=True)
+def test_a_torn_state_file_names_no_server(home: Path, torn: str) -> None:
     server.state_file(home).write_text(torn)
+    assert server.written_down(home) is None
     assert server.running(home) is None
+
+
+def test_a_torn_state_file_is_replaced(home: Path) -> None:
+    server.state_file(home).write_text('{"pid": 1, "po')
     with server.used(home) as used:
         assert server.written_down(home) == used
     assert not server.state_file(home).exists()
@@ -279,7 +283,7 @@ def test_a_port_that_another_program_takes_is_told_at_once(home: Path, monkeypat
 
 
 def test_another_command_that_hangs_with_the_lock_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / "prefect").mkdir(parents=True)
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(server, "_LOCK_TIMEOUT_S", 0.2)
     with (home / "prefect" / "server.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -10,7 +10,7 @@ import pytest
 from tests.builders import Repository
 from tests.flows.test_commands import cells
 from tests.flows.test_pack_commands import configured, good_and_bad, said
-from tests.integration.servers import nightwarden
+from tests.integration.servers import nightwarden, with_database
 
 pytestmark = pytest.mark.prefect
 
@@ -18,7 +18,8 @@ EXIT_GAPS = 3
 PACK = {"slug": "rule pack bad", "tool": "semgrep", "outcome": "failed", "reason_code": "rule_broken"}
 
 
-def test_a_broken_pack_is_a_gap_of_the_run_for_everybody(tmp_path: Path) -> None:
+def test_a_broken_pack_is_a_gap_of_the_run_for_everybody(tmp_path: Path, database: Path) -> None:
+    with_database(tmp_path / "home", database)
     good_and_bad(tmp_path)
     configured(tmp_path, "good", "bad")
     Repository(tmp_path / "org" / "shop").commit({"app.py": b"eval(1)\n"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,15 @@ import pytest
 from tasks.lake.lake import Lake
 from tasks.patrol import demo_org
 from tasks.scanners import LOCKED
-from tests.integration.servers import PrefectServer, nightwarden, prefect_server, wait_for_end, worker
+from tests.integration.servers import (
+    PrefectServer,
+    environment,
+    nightwarden,
+    prefect_server,
+    wait_for_end,
+    with_database,
+    worker,
+)
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 
@@ -23,8 +33,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def api(place: Path) -> Iterator[PrefectServer]:
-    with prefect_server(place / "server") as server:
+def api(place: Path, database: Path) -> Iterator[PrefectServer]:
+    with prefect_server(with_database(place / "server", database)) as server:
         yield server
 
 
@@ -63,6 +73,26 @@ def test_every_task_run_is_recorded_under_a_name_that_tells(api: PrefectServer, 
     assert {t["name"].split()[1] for t in scans if t["state_name"] == "Gaps"} == {"shop/web"}
 
 
+def test_repositories_that_share_task_runs_are_recorded_too(
+    api: PrefectServer, nights: list[dict[str, Any]], place: Path, org: Path
+) -> None:
+    few = "import os; os.environ['DO_NOT_TRACK'] = '1'; from flows import cli, patrol; patrol.MAX_TASKS = 1; cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", few, "patrol", "--repos", str(org), "--tool", "hadolint", "--tool", "bandit"],
+        env=environment(NIGHTWARDEN_HOME=str(place / "shared"), **api.environment),
+        capture_output=True,
+        text=True,
+        cwd=place,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "5 task runs submitted, 5 recorded by the Prefect API\n" in done.stderr, done.stderr
+    known = {n["id"] for n in nights}
+    (run,) = [r for r in api.flow_runs() if r["id"] not in known]
+    (scan,) = [t["name"] for t in api.task_runs(run["id"]) if t["name"].startswith("scan ")]
+    assert scan.startswith("scan 2 repositories: shop/")
+
+
 def test_artifacts(api: PrefectServer, nights: list[dict[str, Any]]) -> None:
     artifacts = api.artifacts(nights[0]["id"])
     assert {"progress", "coverage", "gaps"} <= artifacts.keys()
@@ -83,11 +113,8 @@ def test_deployment_run_by_a_worker_equals_the_command_line(
     api: PrefectServer, nights: list[dict[str, Any]], place: Path, org: Path
 ) -> None:
     name = nights[0]["parameters"]["sources"][0]
-    config = place / "nightwarden.toml"
-    config.write_text(
-        f'home = "{place / "deployed"}"\nkey_file = "{place / "home/keys/hmac.key"}"\n'
-        f'[[sources]]\nname = "{name}"\npath = "{org}"\n'
-    )
+    config = place / "org.yaml"
+    config.write_text(f"home: deployed\nkey_file: home/keys/hmac.key\nsources:\n  - name: {name}\n    path: {org}\n")
     done = nightwarden("deploy", cwd=place, **api.environment)
     assert done.returncode == 0, done.stderr
     again = nightwarden("deploy", cwd=place, **api.environment)

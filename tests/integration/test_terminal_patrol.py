@@ -28,7 +28,7 @@ class Night:
     """One command and what the database of the home's server says of it, read once that server has ended."""
 
     def __init__(self, place: Path) -> None:
-        done = nightwarden("patrol", "--config", str(place / "nightwarden.toml"), cwd=place)
+        done = nightwarden("patrol", "--config", str(place / "org.yaml"), cwd=place)
         self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
         assert not processes_with(str(place / "home")), "the server is gone with its only user"
         (database,) = (place / "home").rglob("*.db")
@@ -59,14 +59,14 @@ class Night:
 def nights(tmp_path_factory: pytest.TempPathFactory) -> list[Night]:
     """Two nights over three repositories, of which one has a gap and one alone changes in between."""
     place = tmp_path_factory.mktemp("patrol")
-    lines = [f'home = "{place / "home"}"', "workers = 2", "[[sources]]", 'name = "org"', f'path = "{place / "org"}"']
+    lines = ["home: home", "workers: 2", "sources: [{name: org, path: org}]", "tools:"]
     for tool in LOCKED:
         if tool.name == "kingfisher":
             program = fake(place / "fakes" / tool.name, FAKE.replace("CASES", ""))
         else:
             program = fake_tool(place / "fakes" / tool.name, tool.name)
-        lines += [f"[tools.{tool.name}]", f'binary = "{program}"']
-    (place / "nightwarden.toml").write_text("\n".join(lines))
+        lines += [f"  {tool.name}: {{binary: {program}}}"]
+    (place / "org.yaml").write_text("\n".join(lines))
     Repository(place / "org" / "api").commit({"app.py": FLAW["bandit"] + b"\n"})
     Repository(place / "org" / "infra").commit({"main.tf": FLAW["checkov"] + b"\n"})
     shop = Repository(place / "org" / "shop")
@@ -83,7 +83,12 @@ def test_it_prints_where_the_run_can_be_watched(nights: list[Night]) -> None:
         assert address is not None, night.err
         assert int(address[1]) > 1024
         assert address[2].endswith("/prefect/server.json")
-        assert "did not reach the Prefect API" not in night.err
+
+
+def test_it_says_how_many_task_runs_the_api_counts(nights: list[Night]) -> None:
+    for night, repositories in zip(nights, (3, 1), strict=True):
+        count = len(PHASES) + repositories
+        assert f"{count} task runs submitted, {count} recorded by the Prefect API\n" in night.err
 
 
 def test_it_prints_the_gaps_before_what_was_done(nights: list[Night]) -> None:

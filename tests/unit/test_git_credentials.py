@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ForgeError, ScanGapError, SecretError
-from tasks.core.origins import GitCredential
+from tasks.core.origins import GitCredential, RemoteAccess
 from tasks.core.process import ProcessRunner
 from tasks.core.secret_refs import Secret
 from tasks.core.types import Command, Repo
 from tasks.repos.git import Git
-from tasks.repos.mirrors import Credentials, Mirrors
+from tasks.repos.mirrors import Access, Mirrors
 from tests.builders import Repository
 from tests.git_http import GitServer, serving
 
@@ -41,20 +41,21 @@ def repo(server: GitServer) -> Repo:
     return Repo(repo_id="forge:1", slug="team/app", url=f"{server.url}/team/app/.git", source="test")
 
 
-def credential(server: GitServer) -> GitCredential:
-    return GitCredential(base_url=server.url, username="x-access-token", password=Secret(CANARY))
+def credential(server: GitServer) -> RemoteAccess:
+    shown = GitCredential(base_url=server.url, username="x-access-token", password=Secret(CANARY))
+    return RemoteAccess(credential=shown)
 
 
-def mirrors_with(git: Git, tmp_path: Path, ask: Credentials, pauses: list[float] | None = None) -> Mirrors:
+def mirrors_with(git: Git, tmp_path: Path, ask: Access, pauses: list[float] | None = None) -> Mirrors:
     noted = pauses if pauses is not None else []
-    return Mirrors(tmp_path / "home" / "mirrors", git, credential=ask, pause=noted.append)
+    return Mirrors(tmp_path / "home" / "mirrors", git, access=ask, pause=noted.append)
 
 
 def test_a_private_repository_is_mirrored_with_its_credential_and_refused_without(
     git: Git, server: GitServer, repo: Repo, tmp_path: Path
 ) -> None:
     with pytest.raises(ScanGapError) as error:
-        mirrors_with(git, tmp_path, lambda _r: None).refresh(repo)
+        mirrors_with(git, tmp_path, lambda _r: RemoteAccess()).refresh(repo)
     assert error.value.reason_code == "fetch"
     assert server.shown == [None], "nobody is asked for a password"
     server.shown.clear()
@@ -140,7 +141,7 @@ def test_a_host_that_is_down_is_not_waited_for_by_every_repository(git: Git, ser
 def test_a_credential_that_cannot_be_had_is_the_reason(
     git: Git, server: GitServer, repo: Repo, tmp_path: Path, error: ForgeError | SecretError
 ) -> None:
-    def ask(_repo: Repo) -> GitCredential:
+    def ask(_repo: Repo) -> RemoteAccess:
         raise error
 
     with pytest.raises(ScanGapError) as told:
@@ -150,7 +151,8 @@ def test_a_credential_that_cannot_be_had_is_the_reason(
 
 
 def test_a_secret_shows_itself_to_nobody(server: GitServer) -> None:
-    shown = credential(server)
+    shown = credential(server).credential
+    assert shown is not None
     assert CANARY not in f"{shown!r} {shown.password} {shown.password!r} {shown.password:>40}"
     with pytest.raises(TypeError):
         __import__("pickle").dumps(shown.password)

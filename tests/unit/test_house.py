@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.origins import ForgeKind
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import Outcome
 from tasks.lake.schema import TABLES
@@ -90,7 +91,7 @@ def test_every_reason_in_the_code_is_on_the_closed_list() -> None:
     used = set()
     for path in SOURCES:
         text = path.read_text()
-        used |= set(re.findall(r"""ScanGapError\(\s*["']([a-z_]+)["']""", text))
+        used |= set(re.findall(r"""(?:ScanGap|Forge)Error\(\s*["']([a-z_]+)["']""", text))
         used |= set(re.findall(r"""reason_code=["']([a-z_]+)["']""", text))
     assert len(used) > 15
     assert used <= REASONS.keys()
@@ -144,8 +145,11 @@ def test_the_readme_names_every_command() -> None:
     assert not [n for n in names if n not in readme]
 
 
-def test_every_scanner_is_held_apart_from_the_others() -> None:
+def test_every_adapter_is_held_apart_from_the_others() -> None:
     """A new adapter that the contract forgets could import another one."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (apart,) = (c for c in contracts if c["type"] == "independence")
-    assert set(apart["modules"]) == {f"tasks.scanners.{s.name.replace('-', '_')}" for s in SCANNERS}
+    apart = {m for c in contracts if c["type"] == "independence" for m in c["modules"]}
+    scanners = {m for m in apart if m.startswith("tasks.scanners.")}
+    assert scanners == {f"tasks.scanners.{s.name.replace('-', '_')}" for s in SCANNERS}
+    forges = {m for m in apart if m.startswith("tasks.repos.")}
+    assert forges == {f"tasks.repos.forges.{kind}" for kind in ForgeKind}

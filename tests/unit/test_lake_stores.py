@@ -140,6 +140,24 @@ def test_the_spool_keeps_finished_scans_until_they_are_published(tmp_path: Path)
     assert list(spool.load()) == [second]
 
 
+def test_what_a_spooled_scan_saw_is_read_when_it_is_gone_through(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    gap = Gap(path="c.py", reason_code="unparsable")
+    whole, empty = result("one", observation("x"), observation("y", "b.py"), gaps=(gap,)), result("two")
+    for light in (spool.put(whole), spool.load()[whole.result_name]):
+        assert (len(light.observations), len(light.gaps)) == (2, 1)
+        assert not isinstance(light.observations, tuple), "it lies on the disk"
+        assert (tuple(light.observations), light.gaps[0], light) == (whole.observations, gap, whole)
+        assert light != replace(whole, observations=whole.observations[:1])
+    assert spool.put(empty).observations == ()
+    spool = Spool(tmp_path)
+    light = spool.load()[whole.result_name]
+    spool.remove([whole.result_name])
+    assert len(light.observations) == 2
+    with pytest.raises(LakeError, match="cannot be read any more"):
+        list(light.observations)
+
+
 @pytest.mark.parametrize("damage", [b"", b"\0" * 40, b"not compressed at all"])
 def test_a_torn_scan_is_put_aside_and_named(tmp_path: Path, damage: bytes) -> None:
     spool = Spool(FolderPlace(tmp_path))
@@ -225,7 +243,7 @@ def test_a_night_without_change_writes_only_its_coverage(lake: Lake) -> None:
     unchanged = scan_of(found, outcome=Outcome.UNCHANGED)
     put(lake, night(2, scans=[unchanged], changes=[change_of(found)]))
     after = {n: lake.store.version(n) for n in TABLES}
-    assert {n for n in TABLES if after[n] != before[n]} == {"runs", "scans"}
+    assert {n for n in TABLES if after[n] != before[n]} == {"runs", "scans", "discoveries"}
 
 
 def test_merging_replaces_by_key_and_leaves_the_rest(lake: Lake) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.settings import PackSettings
+from flows.org_models import PackSettings
 from tasks.core.errors import ScanGapError
 from tasks.core.origins import PackSource
 from tasks.core.process import ProcessRunner

@@ -141,3 +141,12 @@ def test_a_tree_of_too_many_names_is_a_gap(git: Git, upstream: Repository, monke
     with pytest.raises(ScanGapError) as told:
         read_tree(git, upstream.git_dir, commit)
     assert told.value.reason_code == "too_many_files"
+
+
+def test_of_files_of_one_name_all_but_the_last_are_gaps(git: Git, upstream: Repository) -> None:
+    first, second, other = (upstream.blob(b) for b in (b"first", b"second", b"other"))
+    tree = upstream.raw_tree((b"100644", b"a.py", first), (b"100644", b"a.py", second), (b"100644", b"b.py", other))
+    found = read_tree(git, upstream.git_dir, upstream.commit_tree(tree))
+    gaps = gaps_for(found, PathFilter(suffixes=(b".py",)))
+    assert [(g.path, g.reason_code, g.blob) for g in gaps] == [("a.py", "unsafe_path", first)]
+    assert gaps_for(found, PathFilter(suffixes=(b".txt",))) == ()

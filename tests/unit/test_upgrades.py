@@ -25,16 +25,24 @@ from tests.unit.test_plan import planned, scope
 NIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three repositories, looked at by version 1; ``b`` has the oldest evidence."""
+    house = House(tmp_path_factory.mktemp("looked-at"), rules=("F1", "F2"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "time", SimpleNamespace(monotonic=CLOCK.monotonic))
+        for number, slug in enumerate("bca"):
+            house.commit(slug, t=f"flaw {slug}")
+            house.run(at=NIGHT + timedelta(hours=number))
+    return house.place
+
+
+@pytest.fixture
+def house(looked_at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """The same for one test alone."""
     monkeypatch.setattr(scanning, "time", SimpleNamespace(monotonic=CLOCK.monotonic))
-    house = House(tmp_path, rules=("F1", "F2"))
-    for number, slug in enumerate("bca"):
-        house.commit(slug, t=f"flaw {slug}")
-        house.run(at=NIGHT + timedelta(hours=number))
-    house.starts.clear()
-    return house
+    shutil.copytree(looked_at, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return House(tmp_path, rules=("F1", "F2"))
 
 
 def said(house: House) -> dict[str, tuple[str, str | None, str]]:

@@ -1,0 +1,138 @@
+"""The commands about the configuration: an example of it, what is wrong with it, its schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli_patrol import ConfigOption, LakeOption
+from flows.mistakes import shown_key
+from flows.org_models import SourceSettings
+from flows.org_schema import references
+from flows.settings import Settings, config_file, load, variables
+from tasks.core.errors import SecretError, UsageError
+from tasks.core.text import one_line
+
+app = typer.Typer(help="The configuration, org.yaml.", no_args_is_help=True, rich_markup_mode=None)
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="Where it is written.")] = Path("org.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write an example that explains every setting. A file that is there is kept."""
+    text = files("flows").joinpath("org_example.yaml").read_bytes()
+    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            fresh.write_bytes(text)
+            if force:
+                fresh.replace(file)
+            else:
+                os.link(fresh, file)  # fails where something is, even a link that leads nowhere
+        finally:
+            fresh.unlink(missing_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{file} is there already", advice="Name another file, or replace it with --force.") from None
+    except OSError as e:
+        raise UsageError(f"{file} cannot be written: {e.strerror}", advice="Name a place that you may write.") from e
+    print(f"{file}: written; change it, then run: nightwarden config check --config {file}")
+
+
+@app.command()
+def check(
+    config: ConfigOption = None,
+    resolve: Annotated[
+        bool, typer.Option("--resolve", help="Try to read each secret; says whether it can be, never what it is.")
+    ] = False,
+    lake: LakeOption = None,
+) -> None:
+    """Say what is wrong with the configuration, all of it, or what a run would do. Starts and writes nothing.
+
+    Exit 0: it is right; 2: it is not, or (with --resolve) a secret cannot be read.
+    """
+    settings = load(config, lake=lake)
+    out = Console(highlight=False, markup=False)
+    for line in [*_plan(settings, config_file(config))]:
+        out.print(one_line(line, 400), soft_wrap=True)
+    if resolve:
+        _resolve(settings, out)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema (2020-12) of org.yaml, for editors and other checks."""
+    made = Settings.model_json_schema()
+    print(json.dumps({"$schema": _DIALECT, **made, "title": "Nightwarden's org.yaml"}, indent=2))
+
+
+def _plan(settings: Settings, named: Path | None) -> Iterator[str]:
+    yield f"configuration  {named.absolute() if named else 'none: defaults and variables'}"
+    for name in sorted(n for n in variables() if os.environ.get(n)):
+        yield f"overruled      {shown_key(variables()[name])} by {name}"
+    yield f"home           {settings.home}"
+    yield f"lake           {settings.lake if isinstance(settings.lake, str) else settings.lake_dir}"
+    yield f"key            {settings.key_path}"
+    yield f"tools          {settings.tools_dir}"
+    off = [name for name, t in settings.tools.items() if not t.enabled]
+    changed = [name for name, t in settings.tools.items() if t.enabled and t.model_fields_set - {"enabled"}]
+    yield f"switched off   {', '.join(off) or 'no scanner'}"
+    if changed:
+        yield f"set otherwise  {', '.join(changed)}"
+    packs = [*(["our own"] if settings.own_pack else []), *(p.name for p in settings.packs)]
+    yield f"rule packs     {', '.join(packs) or 'none'}"
+    yield f"workers        {settings.workers}"
+    yield f"rules          {len(settings.classification)} that classify repositories"
+    for source in settings.sources:
+        yield f"source         {source.name}: {_told(source)}"
+    try:
+        settings.select(None)
+    except UsageError as e:
+        yield f"note           {e.message}: {e.advice}"
+
+
+def _told(entry: SourceSettings) -> str:
+    source = entry.source()
+    kind = next(k for k in ("path", "url", "manifest", "github", "gitlab", "gitea") if getattr(entry, k) is not None)
+    account = entry.github or entry.gitlab or entry.gitea
+    told = [f"{kind} {source.location}"]
+    place = entry.path or entry.manifest
+    if place is not None and not place.exists():
+        told.append("which is not there now")
+    if account is not None and account.token is None and (source.forge is None or source.forge.app is None):
+        told.append("without a token: public repositories only")
+    told += [f"signs in with {ref}" for _, ref in references(entry)]
+    if source.refs:
+        told.append(f"also {', '.join(source.refs)}")
+    if entry.filters.model_fields_set:
+        told.append(f"filtered by {', '.join(sorted(entry.filters.model_fields_set))}")
+    return ", ".join(told)
+
+
+def _resolve(settings: Settings, out: Console) -> None:
+    """Read every secret once. Raises UsageError when one cannot be."""
+    stores, failed = settings.secrets(), 0
+    found = list(references(settings))
+    if not found:
+        out.print("secrets        none is referred to")
+    for key, ref in found:
+        try:
+            stores.get(ref)
+        except SecretError as e:
+            failed += 1
+            out.print(one_line(f"FAULT          {shown_key(key)}: {e.message}", 400), soft_wrap=True)
+            out.print(one_line(f"               {e.advice}", 400), soft_wrap=True)
+        else:
+            out.print(one_line(f"readable       {shown_key(key)}: {ref}", 400), soft_wrap=True)
+    if failed:
+        raise UsageError(f"{failed} of {len(found)} secrets cannot be read", advice="Each FAULT above says why.")

@@ -1,0 +1,28 @@
+"""``env:NAME``: a variable of the environment of this process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from tasks.core.errors import SecretError
+from tasks.core.secret_refs import Secret, SecretRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The environment as a store."""
+
+    def read(self, ref: SecretRef) -> Secret:
+        """The value of the variable. Raises SecretError when it is not set, or empty."""
+        value = os.environ.get(ref.place)
+        if value is None:
+            raise SecretError(
+                f"{ref}: the environment variable is not set", advice="Set it for the process that runs nightwarden."
+            )
+        if not value.strip():
+            raise SecretError(f"{ref}: the environment variable is empty", advice="Set it to the secret.")
+        return Secret(value)
+
+
+ENVIRONMENT = Environment()

@@ -1,0 +1,74 @@
+"""Reads secrets by reference, each from its store, and keeps them in memory for a short while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tasks.core.errors import SecretError
+from tasks.core.secret_refs import Secret, SecretRef
+from tasks.credentials.aws import AwsAccess, SecretsManager
+from tasks.credentials.env import ENVIRONMENT
+from tasks.credentials.file import FILES
+from tasks.credentials.vault import Vault, VaultAccess
+
+#: A value is asked for anew after so long: a rotated one is in use within minutes, and a night of thousands of fetches
+#: does not ask a store thousands of times.
+KEPT_S = 120.0
+
+
+class Store(Protocol):
+    """One place where secrets lie. Thread-safe; keeps no value."""
+
+    def read(self, ref: SecretRef) -> Secret:
+        """The value now, asked of the store. Raises SecretError, which names the reference and never a value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    secret: Secret
+    read_at: float
+
+
+class Stores:
+    """``tasks.core.ports.Secrets`` over all stores.
+
+    A value is kept for ``KEPT_S``; an error is not kept. Threads that want the same value at the same time ask once.
+    """
+
+    def __init__(self, stores: Mapping[str, Store], clock: Callable[[], float] = time.monotonic) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._kept: dict[SecretRef, _Kept] = {}
+        self._asking: dict[SecretRef, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, ref: SecretRef) -> Secret:
+        """The value, at most ``KEPT_S`` old. Raises SecretError."""
+        with self._lock:
+            asking = self._asking.setdefault(ref, threading.Lock())
+        with asking:
+            kept = self._kept.get(ref)
+            if kept is not None and self._clock() - kept.read_at < KEPT_S:
+                return kept.secret
+            store = self._stores.get(ref.scheme)
+            if store is None:
+                raise SecretError(
+                    f"{ref}: no store is called {ref.scheme}", advice=f"Known: {', '.join(self._stores)}."
+                )
+            self._kept.pop(ref, None)
+            secret = store.read(ref)
+            self._kept[ref] = _Kept(secret=secret, read_at=self._clock())
+            return secret
+
+
+def open_stores(vault: VaultAccess | None = None, aws: AwsAccess | None = None) -> Stores:
+    """All stores. Nothing is connected before the first secret of a store is asked for."""
+    plain: dict[str, Store] = {"env": ENVIRONMENT, "file": FILES}
+    # What Vault is signed in with is read anew for every login, from the environment or a file only.
+    own = Vault(vault or VaultAccess(), lambda ref: plain[ref.scheme].read(ref))
+    return Stores({**plain, "vault": own, "aws-sm": SecretsManager(aws or AwsAccess())})

@@ -1,0 +1,261 @@
+"""Collect the garbage of a lake: what no retained run and no live scope needs, a day after it was seen to be unneeded.
+
+Rows go as they come, through the write-ahead log (``tasks.lake.pending``): the collection is a run with a number of its
+own, and what it removes vanishes for readers all at once, with its row in ``runs``. It contends for its number with
+every other run, so that no plan made before it can refer to what it removed.
+
+Files go in two steps: what nobody needs is marked with the storage's time, and removed by a collection a day later if
+it is still not needed. Whoever opened the lake before the mark has that day.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.core.errors import LakeError
+from tasks.core.identity import FP_VERSION
+from tasks.lake.lake import MARKS, Lake, Snapshot
+from tasks.lake.pending import LEFT_ALONE, Watcher, claim, commit, committed, expect_row, new_folder, pending, run_row
+from tasks.lake.places import Entry
+from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.store import to_arrow
+from tasks.lake.views import connect
+
+#: The source of a collection's row in ``runs``; no configuration can name it.
+GC_SOURCE = "(gc)"
+_BATCH = 500
+#: Which rows go, by table: columns that name them. ``runs`` goes with the new row.
+_BY_RUN = ("scans", "discoveries")
+_ORDER = (*_BY_RUN, "ledger", "observations", "scan_gaps")
+_RETAINED = """
+    SELECT run_id FROM runs WHERE finished_at >= $since
+    UNION SELECT arg_max(run_id, seq) FROM runs
+    UNION SELECT arg_max(run_id, seq) FROM patrols
+    UNION SELECT l.run_id FROM latest l JOIN scopes USING (repo_id, ref, tool)"""
+#: Results of retained runs and live scopes, and what those extend.
+_NEEDED = """
+    WITH live AS (
+        SELECT result_name FROM scans WHERE run_id IN (SELECT run_id FROM retained)
+        UNION SELECT result_name FROM scopes
+    )
+    SELECT result_name FROM live WHERE result_name IS NOT NULL
+    UNION SELECT base_result_name FROM ledger JOIN live USING (result_name) WHERE base_result_name IS NOT NULL"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unneeded:
+    """Rows that go: runs, and keys of the rows of each table."""
+
+    run_ids: tuple[str, ...]
+    keys: Mapping[str, pa.Table]
+    rows: Mapping[str, int]
+    #: All runs from this number on stay.
+    whole_from: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every row stays."""
+        return not self.run_ids and not any(self.rows.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What a collection did, or would do: rows a table, files marked now, files removed, and their bytes."""
+
+    rows: Mapping[str, int]
+    marked: int
+    marked_bytes: int
+    waiting: int
+    removed: int
+    removed_bytes: int
+
+
+def collect(
+    lake: Lake,
+    *,
+    keep_days: float,
+    snapshot_days: float = 30,
+    dry_run: bool = False,
+    watch: Watcher = lambda _step: None,
+) -> Collected:
+    """Remove what is not needed; with the lock held and cut-off publishes finished, unless it is a ``dry_run``.
+
+    Runs of the last ``keep_days`` stay, the newest ones, and the last that looked at a live scope. The tables as of
+    a run can be opened for ``snapshot_days``. Raises LakeError; it may be called again at any time.
+    """
+    snapshot, now = lake.snapshot(), lake.place.now()
+    rows: Mapping[str, int] = {}
+    if snapshot.run is not None:
+        unneeded = find(snapshot, now - timedelta(days=keep_days))
+        rows = {"runs": len(unneeded.run_ids), **unneeded.rows}
+        if not unneeded.is_empty and not dry_run:
+            watch("prepare")
+            _note(lake, whole_from=max(unneeded.whole_from, int(marks(lake).get("whole_from", 1))))
+            _remove_rows(lake, snapshot, unneeded, keep_days, watch)
+    watch("files")
+    return _files(lake, now, snapshot_days, rows, dry_run=dry_run, watch=watch)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------
+
+
+def find(snapshot: Snapshot, since: datetime) -> Unneeded:
+    """The rows that no retained run and no live scope needs."""
+    con = connect(snapshot)
+    try:
+        con.execute(f"CREATE TEMP TABLE retained AS {_RETAINED}", {"since": since})
+        con.execute(f"CREATE TEMP TABLE needed AS {_NEEDED}")
+        con.execute(
+            "CREATE TEMP TABLE gone AS SELECT result_name, part FROM ledger ANTI JOIN needed USING (result_name)"
+        )
+        runs = con.sql("SELECT run_id, seq FROM runs ANTI JOIN retained USING (run_id) ORDER BY seq").fetchall()
+        keys, rows = {}, {}
+        for name in _BY_RUN:
+            other = f"{name} ANTI JOIN retained USING (run_id)"
+            keys[name] = con.sql(f"SELECT DISTINCT run_id FROM {other}").to_arrow_table()
+            rows[name] = _count(con, other)
+        for name in _ORDER[len(_BY_RUN) :]:
+            wanted = f"SELECT DISTINCT result_name{', part' if TABLES[name].partition else ''} FROM {name}"
+            keys[name] = con.sql(f"{wanted} SEMI JOIN gone USING (result_name)").to_arrow_table()
+            rows[name] = _count(con, f"{name} SEMI JOIN gone USING (result_name)")
+    finally:
+        con.close()
+    return Unneeded(run_ids=tuple(r[0] for r in runs), keys=keys, rows=rows, whole_from=runs[-1][1] + 1 if runs else 1)
+
+
+def _count(con: Any, what: str) -> int:
+    return int(con.sql(f"SELECT count(*) FROM {what}").fetchall()[0][0])
+
+
+def _remove_rows(lake: Lake, snapshot: Snapshot, gone: Unneeded, keep_days: float, watch: Watcher) -> None:
+    seq, now = snapshot.seq + 1, datetime.now(UTC)
+    folder = new_folder(seq)
+    tables = {**gone.keys, "runs": pa.table({"run_id": pa.array(gone.run_ids, pa.string())})}
+    for name, keys in tables.items():
+        with lake.place.writing(f"{folder}/{name}.parquet") as path:
+            pq.write_table(keys, path, compression="zstd")
+    run: dict[str, Any] = {
+        "run_id": uuid4().hex, "seq": seq, "started_at": now, "finished_at": now, "state": "Completed",
+        "sources": [GC_SOURCE], "filters": json.dumps({"keep_days": keep_days, "removed": dict(gone.rows)}),
+        "config_digest": "", "versions": "{}", "sandbox": "none", "repositories": 0, "expected": 0,
+        "tools_started": 0, "gaps": 0, "outcomes": "{}", "findings_opened": 0, "findings_fixed": 0,
+        "duration_s": 0.0, "scan_s": 0.0, "key_id": lake.key_id, "fp_version": FP_VERSION,
+        "schema_version": SCHEMA_VERSION,
+    }  # fmt: skip
+    watch("commit")
+    told = commit(lake, folder, seq, run, removes=True)
+    watch("claim")
+    claim(lake, folder, seq)
+    take_out(lake, folder, told, watch)
+
+
+def take_out(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
+    """Finish a collection that has its number; may be done again. Raises FileNotFoundError: it is finished already."""
+    seq, run = int(told["seq"]), run_row(told)
+    names = (*_ORDER, "runs")
+    files = [f"{folder}/{name}.parquet" for name in names]
+    keys = {name: pq.read_table(path) for name, path in zip(names, lake.place.fetched(files), strict=True)}
+    for name in _ORDER:
+        watch(name)
+        lake.store.take_out(name, keys[name], seq)
+    watch("runs")
+    run["table_versions"] = json.dumps({name: lake.store.version(name) for name in TABLES if name != "runs"})
+    if not lake.store.exchange_runs(to_arrow(TABLES["runs"], [run]), keys["runs"]["run_id"].to_pylist(), seq):
+        expect_row(lake, run["run_id"], seq)
+    watch("end")
+    lake.place.remove([f"{folder}/COMMIT"])
+    lake.place.remove(files)
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def _files(
+    lake: Lake, now: datetime, snapshot_days: float, rows: Mapping[str, int], *, dry_run: bool, watch: Watcher
+) -> Collected:
+    known = marks(lake)
+    snapshot = lake.snapshot()
+    kept = _snapshots(snapshot, now - timedelta(days=snapshot_days))
+    since_seq = max(min((seq for seq, _ in kept), default=0), int(known.get("snapshots_from", 0)))
+    found = {e.key: e for e in _garbage(lake, snapshot, [versions for _, versions in kept])}
+    seen = {key: str(known.get("files", {}).get(key, now.isoformat())) for key in found}
+    due = sorted(k for k, at in seen.items() if now - datetime.fromisoformat(at) >= LEFT_ALONE)
+    fresh = [k for k in seen if k not in known.get("files", {})]
+    if not dry_run:
+        watch("mark")
+        _note(lake, snapshots_from=since_seq, files=seen)
+        watch("sweep")
+        for n in range(0, len(due), _BATCH):
+            if lake.lost():
+                raise LakeError(
+                    "another run has taken the lake over while this one slept",
+                    advice="Run `nightwarden lake gc` again.",
+                )
+            lake.place.remove(due[n : n + _BATCH])
+        watch("end")
+    return Collected(
+        rows=rows,
+        marked=len(fresh),
+        marked_bytes=sum(found[k].size_bytes for k in fresh),
+        waiting=len(seen) - len(fresh) - len(due),
+        removed=len(due),
+        removed_bytes=sum(found[k].size_bytes for k in due),
+    )
+
+
+def _snapshots(snapshot: Snapshot, since: datetime) -> list[tuple[int, dict[str, int]]]:
+    """The table versions of runs that can still be opened as they were: the newest, and those since then."""
+    if snapshot.run is None:
+        return []
+    rows = snapshot.table("runs", None, ["seq", "finished_at", "table_versions"]).to_pylist()
+    return [
+        (r["seq"], json.loads(r["table_versions"]))
+        for r in rows
+        if r["seq"] == snapshot.seq or r["finished_at"] >= since
+    ]
+
+
+def _garbage(lake: Lake, snapshot: Snapshot, kept: list[dict[str, int]]) -> Iterator[Entry]:
+    """Objects that nothing refers to. Of what we do not know we say nothing."""
+    for name in TABLES:
+        needed = set(lake.store.keys_at(name, {v[name] for v in kept if name in v}))
+        for entry in lake.place.entries(f"{name}/"):
+            if "/_delta_log/" not in entry.key and entry.key not in needed:
+                yield entry
+    reports = {
+        sha for parts in snapshot.table("ledger", None, ["raw_parts"]).column(0).to_pylist() for sha in parts or ()
+    }
+    reports |= {sha for r in lake.spool.load(tidy=False).values() for sha in r.raw_parts}
+    wanted = {lake.raw.key(sha) for sha in reports}
+    yield from (e for e in lake.place.entries("_raw/") if e.key not in wanted)
+    for folder, entries in pending(lake).items():
+        if not committed(lake, folder, entries):
+            yield from entries
+    yield from lake.place.entries("_spool/rejected/")
+    # Who has a number that old is done, or has lost it (``tasks.lake.pending.expect_row``).
+    yield from (e for e in lake.place.entries("_commits/") if int(e.key.rpartition("/")[2]) < snapshot.seq)
+    if lake.place.is_here:
+        yield from (e for e in lake.place.entries("") if e.key.startswith(".") and "/" not in e.key)
+
+
+def marks(lake: Lake) -> dict[str, Any]:
+    """What collections have noted; empty before the first."""
+    try:
+        told: dict[str, Any] = json.loads(lake.place.read(MARKS))
+    except FileNotFoundError:
+        return {}
+    except ValueError as e:
+        raise LakeError(f"{lake.place}/{MARKS} cannot be read", advice="Remove it: files are then marked anew.") from e
+    return told
+
+
+def _note(lake: Lake, **more: Any) -> None:
+    lake.place.write(MARKS, json.dumps({**marks(lake), **more}, indent=0, sort_keys=True).encode())

@@ -1,0 +1,96 @@
+"""The write-ahead log of a lake: a change of its tables is prepared in a folder, claims a number, and is then finished
+by whoever comes next (``tasks.lake.publish`` says how).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from tasks.core.errors import LakeError
+from tasks.lake.lake import Lake
+from tasks.lake.places import Entry
+
+#: What nobody refers to is left alone for so long: a process that sleeps may wake, a reader may still be reading.
+LEFT_ALONE = timedelta(hours=24)
+#: Called with the name of each step just before it is taken; tests kill the process there.
+Watcher = Callable[[str], None]
+
+
+def pending(lake: Lake) -> dict[str, list[Entry]]:
+    """Publishes that did not end, by their folder, oldest first."""
+    found: dict[str, list[Entry]] = {}
+    for entry in lake.place.entries("_pending/"):
+        found.setdefault("/".join(entry.key.split("/")[:2]), []).append(entry)
+    return dict(sorted(found.items()))
+
+
+def committed(lake: Lake, folder: str, entries: Sequence[Entry]) -> bool:
+    """Whether a pending publish has its number, so that it must be finished."""
+    if all(e.key != f"{folder}/COMMIT" for e in entries):
+        return False
+    try:
+        return lake.place.read(_claim_key(folder)).decode() == folder
+    except FileNotFoundError:
+        return False
+
+
+def is_old(lake: Lake, entries: Sequence[Entry]) -> bool:
+    """Whether nobody has written there for so long that nobody will."""
+    return lake.place.now() - max(e.modified_at for e in entries) > LEFT_ALONE
+
+
+def new_folder(seq: int) -> str:
+    """A folder for a publish that takes this number; nobody else has it."""
+    return f"_pending/{seq:012d}-{uuid4().hex[:12]}"
+
+
+def _claim_key(folder: str) -> str:
+    return f"_commits/{folder.removeprefix('_pending/').partition('-')[0]}"
+
+
+def commit(lake: Lake, folder: str, seq: int, run: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Say what the folder holds. It becomes a run when its number is claimed."""
+    plain = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in run.items()}
+    told = {"seq": seq, "run": plain, **more}
+    lake.place.write(f"{folder}/COMMIT", json.dumps(told).encode())
+    return told
+
+
+def claim(lake: Lake, folder: str, seq: int) -> None:
+    """Take the run's number; from here on the publish is finished by whoever comes next.
+
+    Raises LakeError when another run has it, or has taken the lake over: nothing is published then.
+    """
+    if lake.lost() or not lake.place.create(_claim_key(folder), folder.encode()):
+        raise LakeError(
+            f"another run has taken the lake over while this one slept; run {seq} is not ours",
+            advice="Nothing is lost: finished scans are kept. Run the same command again.",
+        )
+
+
+def commit_of(lake: Lake, folder: str) -> dict[str, Any]:
+    """The marker of a pending publish. Raises LakeError when it is damaged: nothing is thrown away."""
+    try:
+        told = json.loads(lake.place.read(f"{folder}/COMMIT"))
+        return {"seq": int(told["seq"]), "run": {**told["run"], "run_id": told["run"]["run_id"]}, **told}
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise LakeError(f"{lake.place}/{folder} cannot be read", advice="Restore the lake from a backup.") from e
+
+
+def run_row(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of ``runs`` of a marker, its times as times."""
+    row = dict(told["run"])
+    return row | {c: datetime.fromisoformat(row[c]) for c in ("started_at", "finished_at")}
+
+
+def expect_row(lake: Lake, run_id: str, seq: int) -> None:
+    """``runs`` has the number already: by an earlier try of the same run, or its claim was forgotten long ago."""
+    if lake.store.read("runs", None, {"run_id": [run_id]}, ["run_id"]).num_rows == 0:
+        raise LakeError(
+            f"run {seq} is another one; this one slept too long",
+            advice="Nothing is lost: finished scans are kept. Run the same command again.",
+        )

@@ -1,0 +1,159 @@
+"""What forges answer, read with care: their JSON is input like any other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from tasks.core.errors import ForgeError
+from tasks.core.origins import ForgeAccess, ListedRepo
+from tasks.core.ports import Secrets
+from tasks.core.secret_refs import Secret, SecretRef
+from tasks.core.text import one_line
+from tasks.repos.forges.pacing import origin_of
+
+_SLUG = re.compile(r"^(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+(?:/(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+)+$")
+_VISIBLE = re.compile(r"^[\x21-\x7e]+$")
+#: More than any account has: a forge that links its pages in a circle must not hold a run for ever.
+_MAX_ROWS = 2_000_000
+
+_T = TypeVar("_T")
+
+
+def unexpected(what: str) -> ForgeError:
+    """The forge answered, but not as its API promises."""
+    return ForgeError(
+        "forge_unreachable",
+        f"the forge answered otherwise than its API promises: {what}",
+        advice="Check the address of the API and the version of the forge.",
+    )
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """A JSON object. Raises ForgeError."""
+    if not isinstance(value, dict):
+        raise unexpected("an object was expected")
+    return value
+
+
+def text(row: Mapping[str, Any], name: str) -> str | None:
+    """A text that is not empty, or None where the forge says nothing. Raises ForgeError."""
+    value = row.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise unexpected(f"{name} is no text")
+    return value
+
+
+def count(row: Mapping[str, Any], name: str) -> int | None:
+    """A whole number, or None where the forge does not tell."""
+    value = row.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A list of texts; empty where the forge says nothing."""
+    value = row.get(name)
+    return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()
+
+
+def identity(row: Mapping[str, Any]) -> str:
+    """The immutable id of a repository or account. Raises ForgeError."""
+    value = count(row, "id")
+    if value is None:
+        raise unexpected("something has no id")
+    return str(value)
+
+
+def slug(row: Mapping[str, Any], name: str) -> str:
+    """The full path of a repository. Raises ForgeError if it is none: it becomes part of names and addresses."""
+    value = text(row, name)
+    if value is None or not _SLUG.match(value):
+        raise unexpected(f"a repository's {name} is no path")
+    return value
+
+
+class Cloning:
+    """Addresses to clone from, at the forge's own origin only.
+
+    An address of another host (a wrong ROOT_URL, a hostile answer) is replaced by the forge's own with the
+    repository's path, because a credential goes nowhere else; ``notes`` then says so once.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._base = base_url.rstrip("/")
+        self._origin = origin_of(base_url)
+        self._elsewhere: dict[str, int] = {}
+
+    def address(self, stated: str | None, path: str) -> str:
+        """The address of the repository at ``path`` for which the forge states one; without a user part."""
+        own = f"{self._base}/{quote(path)}.git"
+        if stated is None:
+            return own
+        origin = origin_of(stated) or "no web address"
+        if origin != self._origin or not _VISIBLE.match(stated):
+            self._elsewhere[origin] = self._elsewhere.get(origin, 0) + 1
+            return own
+        return self._origin + urlsplit(stated).path
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the operator should know."""
+        return tuple(
+            one_line(f"{n} clone addresses lead to {origin} instead of {self._origin}; the forge's own address is used")
+            for origin, n in sorted(self._elsewhere.items())
+        )
+
+
+def bounded(rows: Iterable[_T]) -> Iterator[_T]:
+    """The rows of all pages. Raises ForgeError if they have no end."""
+    for number, row in enumerate(rows):
+        if number >= _MAX_ROWS:
+            raise unexpected("its pages have no end")
+        yield row
+
+
+def gather(
+    rows: Iterable[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], ListedRepo]
+) -> tuple[tuple[ListedRepo, ...], tuple[str, ...]]:
+    """Each repository once, by slug, and notes. What came twice is told: pages shifted while they were read."""
+    found: dict[str, ListedRepo] = {}
+    twice = 0
+    for row in rows:
+        repo = read(mapping(row))
+        twice += repo.forge_id in found
+        found[repo.forge_id] = repo
+    notes = (f"{twice} entries came twice, pages shifted while they were read; each is listed once",) if twice else ()
+    return tuple(sorted(found.values(), key=lambda r: r.slug)), notes
+
+
+def moves(owner: str, now: str, moved: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Notes about an owner that has another name now, or else of paths that moved for good."""
+    if owner.lower() != now.lower():
+        return (one_line(f"{owner} is now {now}; the configuration should say so"),)
+    return tuple(one_line(f"{old} has moved to {new}") for old, new in dict.fromkeys(moved))
+
+
+def token(secrets: Secrets, ref: SecretRef) -> Secret:
+    """The token at ``ref``. Raises SecretError, or ForgeError if it cannot be one.
+
+    ``requests`` quotes a header that it refuses to send, so what would be refused never gets there.
+    """
+    secret = secrets.get(ref)
+    if not _VISIBLE.match(secret.reveal()):
+        raise ForgeError(
+            "forge_denied",
+            f"what {ref} holds is no token: it is empty, or has spaces, line breaks or other characters in it",
+            advice="Store the token alone, as the forge shows it.",
+        )
+    return secret
+
+
+def bearer(access: ForgeAccess) -> str:
+    """Who asks, for messages: the place of the credential, never its value."""
+    if access.app is not None:
+        return f"the app {access.app.app_id} (key at {access.app.private_key})"
+    return f"the token at {access.token}" if access.token is not None else "a request without a token"

@@ -1,0 +1,278 @@
+"""GitHub and GitHub Enterprise, through PyGithub.
+
+Of PyGithub are the requests, the authentication with its JWT, and the pages. Not of it: waiting and redirects
+(``pacing``: its own retry sleeps through a cancellation, its redirect drops the query and knows 301 only), its objects
+of repositories (one that lacks a field asks for it, a request a repository), and its log, which at level DEBUG
+prints answers, and with them the token that an installation is given.
+
+The API is described at https://docs.github.com/en/rest: organisations (``/orgs``), users, repositories
+(``/repos``), app installations (``/apps``), and "Best practices for using the REST API" for its limits.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import requests
+from github.GithubException import GithubException
+from github.PaginatedList import PaginatedList
+from github.Requester import Requester
+
+from tasks.core.errors import ForgeError
+from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
+from tasks.core.ports import Secrets
+from tasks.repos.forges import answers
+from tasks.repos.forges.github_access import Bearer, ExpiredError, FixedToken, InstallationToken, asked, requester_on
+from tasks.repos.forges.pacing import Patience, Session, Timing, Transport, host_of, origin_of
+
+#: How often a token that expired before its time is renewed for one listing.
+_RENEWALS = 5
+#: What is created while pages are read comes last and shifts none.
+_OLDEST_FIRST = {"sort": "created", "direction": "asc"}
+_PERMISSIONS = re.compile(r"^[a-z_=,; ]{1,200}$")
+
+_T = TypeVar("_T")
+
+
+class _Row:
+    """An element of a page as it came. PyGithub makes its elements by this call."""
+
+    def __init__(self, _requester: Requester, _headers: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        self.fields = attributes
+
+
+class GithubForge:
+    """One organisation's or user's account at GitHub (port ``Forge``)."""
+
+    def __init__(self, access: ForgeAccess, secrets: Secrets, *, patience: Patience, timing: Timing) -> None:
+        self._access = access
+        self._api = access.api_url.rstrip("/")
+        self._web = web_address(self._api)
+        self._scopes: str | None = None
+        self._session = Session(
+            Transport(
+                origin=origin_of(self._api),
+                patience=patience,
+                timing=timing,
+                ca_file=access.ca_file,
+                judge=self._judge,
+            )
+        )
+        self._tokens: InstallationToken | FixedToken | None = None
+        if access.app is not None:
+            self._tokens = InstallationToken(access, access.app, secrets, self._session, timing)
+        elif access.token is not None:
+            self._tokens = FixedToken(access, secrets)
+        auth = Bearer(self._tokens.current) if self._tokens is not None else None
+        self._requester = requester_on(self._session, self._api, auth, timing)
+        self._lock = threading.Lock()
+
+    def credential(self) -> GitCredential | None:
+        """See the port. GitHub takes any token as the password of ``x-access-token``."""
+        if self._tokens is None:
+            return None
+        return GitCredential(base_url=self._web, username="x-access-token", password=self._tokens.anew())
+
+    def listing(self) -> Listing:
+        """See the port."""
+        with self._lock:
+            if self._tokens is not None:
+                self._tokens.anew()
+            self._scopes = None
+            self._session.transport.moved.clear()
+            return self._listing()
+
+    def _listing(self) -> Listing:
+        kind = "users" if self._access.owner_kind == "user" else "orgs"
+        account = self._renewing(lambda: asked(self._requester, "GET", f"/{kind}/{self._quoted(self._access.owner)}"))
+        login, number = answers.text(account, "login"), answers.identity(account)
+        if login is None:
+            raise answers.unexpected("an account has no login")
+        app = self._tokens if isinstance(self._tokens, InstallationToken) else None
+        installed: int | None = None
+        if app is not None:
+            self._same_account(app, number)
+            rows, installed = self._pages("/installation/repositories", {}, list_item="repositories")
+        elif kind == "orgs":
+            rows, _ = self._pages(f"/orgs/{self._quoted(login)}/repos", {"type": "all", **_OLDEST_FIRST})
+        elif (own := self._own_account(number)) is not None:
+            account = own
+            rows, _ = self._pages("/user/repos", {"affiliation": "owner", **_OLDEST_FIRST})
+        else:
+            rows, _ = self._pages(f"/users/{self._quoted(login)}/repos", {"type": "owner", **_OLDEST_FIRST})
+        cloning = answers.Cloning(self._web)
+        owned = [r for r in rows if str(answers.mapping(r.get("owner")).get("id")) == number]
+        repos, notes = answers.gather(owned, lambda r: _repo(r, cloning))
+        total, total_from = _total(account)
+        if total is None and app is not None and not app.selected and installed is not None:
+            total, total_from = installed, "total_count of the installation"
+        moved = self._session.transport.moved
+        return Listing(
+            host=host_of(self._web),
+            repos=repos,
+            total=total,
+            total_from=total_from,
+            selected=app.selected if app is not None else None,
+            notes=(
+                *answers.moves(self._access.owner, login, moved),
+                *notes,
+                *cloning.notes,
+                *self._doubts(account, repos),
+            ),
+        )
+
+    def _pages(
+        self, path: str, parameters: dict[str, str], *, list_item: str = "items"
+    ) -> tuple[list[Mapping[str, Any]], int | None]:
+        """All elements, and the number of them where the pages themselves tell it (those that are objects do)."""
+        pages = PaginatedList(_Row, self._requester, path, dict(parameters), list_item=list_item)  # type: ignore[type-var]
+
+        def read() -> tuple[list[Mapping[str, Any]], int | None]:
+            found: list[Mapping[str, Any]] = []
+            told: int | None = None
+            fault = ""
+            try:
+                for row in answers.bounded(pages):
+                    found.append(row.fields)
+                if list_item != "items":
+                    told = pages.totalCount
+            except AssertionError:
+                fault = "a page links to a place outside of the API"
+            except (GithubException, ValueError, TypeError, LookupError, AttributeError):
+                fault = "a page cannot be read"
+            if fault:
+                raise answers.unexpected(fault)
+            return found, told
+
+        return self._renewing(read)
+
+    def _renewing(self, ask: Callable[[], _T]) -> _T:
+        """Ask, again with a new token where one has expired meanwhile. PyGithub keeps the pages that it has."""
+        for _ in range(_RENEWALS):
+            try:
+                return ask()
+            except ExpiredError:
+                if self._tokens is None or not self._tokens.renew():
+                    raise
+        return ask()
+
+    def _own_account(self, number: str) -> Mapping[str, Any] | None:
+        """The account as its own token sees it, if the token is the account's."""
+        if self._tokens is None:
+            return None
+        me = self._renewing(lambda: asked(self._requester, "GET", "/user"))
+        return me if answers.identity(me) == number else None
+
+    def _same_account(self, app: InstallationToken, number: str) -> None:
+        account = answers.mapping(app.installation.get("account"))
+        if answers.identity(account) != number:
+            raise ForgeError(
+                "forge_denied",
+                f"installation {answers.identity(app.installation)} is not one of {self._access.owner}",
+                advice="Correct `installation_id`, or leave it out: then the owner's installation is found.",
+            )
+
+    def _doubts(self, account: Mapping[str, Any], repos: tuple[ListedRepo, ...]) -> tuple[str, ...]:
+        """What a token cannot see, as far as GitHub hints at it."""
+        notes = []
+        if self._scopes is not None and "repo" not in re.split(r"[,\s]+", self._scopes):
+            notes.append("the token has no scope `repo`: it sees public repositories only")
+        told = answers.count(account, "public_repos")
+        public = sum(r.visibility == "public" for r in repos)
+        if told is not None and told > public and not isinstance(self._tokens, InstallationToken):
+            notes.append(f"the account counts {told} public repositories, {public} were listed")
+        return tuple(notes)
+
+    def _judge(self, answer: requests.Response) -> ForgeError | None:
+        headers, who = answer.headers, answers.bearer(self._access)
+        self._scopes = headers.get("X-OAuth-Scopes", self._scopes)
+        sign_on = headers.get("X-GitHub-SSO", "")
+        if sign_on.startswith("required") or (
+            sign_on.startswith("partial-results") and self._access.owner_kind != "user"
+        ):
+            return ForgeError(
+                "forge_denied",
+                f"{who} is not authorised for the organisation's single sign-on",
+                advice="Authorise it: settings of its owner, Developer settings, the token, Configure SSO.",
+            )
+        if answer.status_code == 401:
+            return ExpiredError(
+                "forge_denied",
+                f"{host_of(self._api)} does not accept {who}: it is wrong, expired or revoked",
+                advice="Make a new one and store it in the same place."
+                if self._access.app is None
+                else "Check the app's id, and that the key is one of this app and the machine's clock is right.",
+            )
+        if answer.status_code == 403:
+            wanted = headers.get("X-Accepted-GitHub-Permissions", "")
+            named = f" (GitHub names: {wanted})" if _PERMISSIONS.match(wanted) else ""
+            return ForgeError(
+                "forge_denied",
+                f"{host_of(self._api)} does not let {who} list {self._access.owner}{named}",
+                advice="It needs: a classic token the scope `repo`, and `read:org` for an organisation; a fine-grained "
+                "token or an app read access to Metadata and Contents of the repositories.",
+            )
+        if answer.status_code == 404:
+            return ForgeError(
+                "forge_denied",
+                f"{host_of(self._api)} shows no {self._access.owner_kind} {self._access.owner} to {who}"
+                + (", or the app is not installed there" if self._access.app is not None else ""),
+                advice="Check the name, whether it was renamed, and whether it is an organisation or a user.",
+            )
+        return None
+
+    @staticmethod
+    def _quoted(name: str) -> str:
+        return quote(name, safe="")
+
+
+def web_address(api_url: str) -> str:
+    """Where people and git go, from the address of the API.
+
+    https://api.github.com has https://github.com, https://api.NAME.ghe.com has https://NAME.ghe.com, and
+    https://HOST/api/v3 of an Enterprise server has https://HOST.
+    """
+    origin = origin_of(api_url)
+    scheme, _, host = origin.partition("://")
+    if urlsplit(api_url).path.strip("/") == "" and host.startswith("api.") and host.count(".") >= 2:
+        return f"{scheme}://{host.removeprefix('api.')}"
+    return origin
+
+
+def _total(account: Mapping[str, Any]) -> tuple[int | None, str]:
+    """How many repositories the account has, by its own numbers.
+
+    Those of private ones are shown to owners only; without them the total is not known. ``owned_private_repos``
+    counts what the account owns; ``total_private_repos``, for a user, what others let it see too.
+    """
+    public = answers.count(account, "public_repos")
+    for name in ("owned_private_repos", "total_private_repos"):
+        private = answers.count(account, name)
+        if public is not None and private is not None:
+            return public + private, f"public_repos + {name}"
+    return None, ""
+
+
+def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
+    """GitHub says of no repository that it is empty; ``size`` is in KiB."""
+    path = answers.slug(row, "full_name")
+    size = answers.count(row, "size")
+    visibility = answers.text(row, "visibility")
+    if visibility is None and isinstance(row.get("private"), bool):
+        visibility = "private" if row["private"] else "public"
+    return ListedRepo(
+        forge_id=answers.identity(row),
+        slug=path,
+        clone_url=cloning.address(answers.text(row, "clone_url"), path),
+        default_branch=answers.text(row, "default_branch"),
+        archived=row.get("archived") is True,
+        fork=row.get("fork") is True,
+        disabled=row.get("disabled") is True,
+        visibility=visibility,
+        topics=answers.texts(row, "topics"),
+        size_mb=size / 1024 if size is not None else None,
+    )

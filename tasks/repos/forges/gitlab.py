@@ -1,0 +1,159 @@
+"""GitLab, on gitlab.com or an instance of one's own, through python-gitlab.
+
+Of python-gitlab are the requests, the authentication and the pages; waiting and redirects are ours (``pacing``: its own
+wait for a limit sleeps through a cancellation).
+
+The API is described at https://docs.gitlab.com/api/rest, ``/groups`` and ``/projects``. Projects of a group are not
+among the resources with keyset pagination, so pages are by number, ordered by id: what is created meanwhile comes
+last and shifts none. Projects that another group shares with this one (``with_shared``) are the other group's and
+are not listed. ``X-Total`` counts what the credential sees; above 10,000 GitLab leaves it out: the total is unknown.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from gitlab import Gitlab
+from gitlab.exceptions import GitlabError
+
+from tasks.core.errors import ForgeError
+from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
+from tasks.core.ports import Secrets
+from tasks.repos.forges import answers
+from tasks.repos.forges.pacing import USER_AGENT, Patience, Session, Timing, Transport, host_of, origin_of
+
+_PAGE = 100
+
+
+class GitlabForge:
+    """One group's or user's projects at GitLab (port ``Forge``)."""
+
+    def __init__(self, access: ForgeAccess, secrets: Secrets, *, patience: Patience, timing: Timing) -> None:
+        self._access, self._secrets, self._timing = access, secrets, timing
+        self._url = access.api_url.rstrip("/")
+        self._lock = threading.Lock()
+        self._session = Session(
+            Transport(
+                origin=origin_of(self._url),
+                patience=patience,
+                timing=timing,
+                ca_file=access.ca_file,
+                judge=self._judge,
+            )
+        )
+
+    def credential(self) -> GitCredential | None:
+        """See the port. GitLab takes a token as the password of ``oauth2``."""
+        if self._access.token is None:
+            return None
+        secret = answers.token(self._secrets, self._access.token)
+        return GitCredential(base_url=origin_of(self._url), username="oauth2", password=secret)
+
+    def listing(self) -> Listing:
+        """See the port."""
+        with self._lock:
+            self._session.transport.moved.clear()
+            client = self._client()
+            fault = ""
+            try:
+                return self._listing(client)
+            except (GitlabError, ValueError, TypeError, LookupError, AttributeError):
+                fault = "a page cannot be read"
+            except RecursionError:
+                fault = "its pages have no end"
+        raise answers.unexpected(fault)
+
+    def _client(self) -> Gitlab:
+        token = self._access.token
+        return Gitlab(
+            self._url,
+            private_token=answers.token(self._secrets, token).reveal() if token is not None else None,
+            session=self._session,
+            timeout=self._timing.read_s,
+            per_page=_PAGE,
+            user_agent=USER_AGENT,
+            # Links of pages carry the address that the instance believes to have.
+            keep_base_url=True,
+        )
+
+    def _listing(self, client: Gitlab) -> Listing:
+        ordered: dict[str, Any] = {"order_by": "id", "sort": "asc", "statistics": True}
+        if self._access.owner_kind == "user":
+            user = self._user(client)
+            name = user.username
+            projects = user.projects.list(iterator=True, **ordered)
+        else:
+            group = client.groups.get(self._access.owner, with_projects=False)
+            name = group.full_path
+            projects = group.projects.list(
+                iterator=True, with_shared=False, include_subgroups=self._access.subgroups, **ordered
+            )
+        total = projects.total
+        cloning = answers.Cloning(self._url)
+        repos, notes = answers.gather(
+            (project.attributes for project in answers.bounded(projects)), lambda row: _repo(row, cloning)
+        )
+        return Listing(
+            host=host_of(self._url),
+            repos=repos,
+            total=total,
+            total_from="X-Total" if total is not None else "",
+            notes=(
+                *answers.moves(self._access.owner, str(name), self._session.transport.moved),
+                *notes,
+                *cloning.notes,
+            ),
+        )
+
+    def _user(self, client: Gitlab) -> Any:
+        for user in client.users.list(username=self._access.owner, get_all=False):
+            if user.username.lower() == self._access.owner.lower():
+                return user
+        raise self._unknown()
+
+    def _unknown(self) -> ForgeError:
+        return ForgeError(
+            "forge_denied",
+            f"{host_of(self._url)} shows no {self._access.owner_kind} {self._access.owner} to "
+            f"{answers.bearer(self._access)}",
+            advice="Check the full path, and that the token's user is a member or the group is public.",
+        )
+
+    def _judge(self, answer: requests.Response) -> ForgeError | None:
+        who = answers.bearer(self._access)
+        if answer.status_code == 401:
+            return ForgeError(
+                "forge_denied",
+                f"{host_of(self._url)} does not accept {who}: it is wrong, expired or revoked",
+                advice="Make a new one with the scopes `read_api` and `read_repository`; store it in the same place.",
+            )
+        if answer.status_code == 403:
+            return ForgeError(
+                "forge_denied",
+                f"{host_of(self._url)} does not let {who} list {self._access.owner}",
+                advice="Its scopes must be `read_api` and `read_repository`, its role at least Reporter.",
+            )
+        return self._unknown() if answer.status_code == 404 else None
+
+
+def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
+    """``statistics`` is shown from the role Reporter on, sizes in bytes."""
+    path = answers.slug(row, "path_with_namespace")
+    statistics = row.get("statistics")
+    size = answers.count(statistics, "repository_size") if isinstance(statistics, dict) else None
+    return ListedRepo(
+        forge_id=answers.identity(row),
+        slug=path,
+        clone_url=cloning.address(answers.text(row, "http_url_to_repo"), path),
+        default_branch=answers.text(row, "default_branch"),
+        archived=row.get("archived") is True,
+        fork=row.get("forked_from_project") is not None,
+        empty=row.get("empty_repo") is True,
+        disabled=row.get("repository_access_level") == "disabled",
+        visibility=answers.text(row, "visibility"),
+        topics=answers.texts(row, "topics"),
+        size_mb=size / 1024**2 if size is not None else None,
+    )

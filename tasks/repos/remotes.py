@@ -1,0 +1,41 @@
+"""How git goes to the remotes of a run's sources: each source's own credential and certificates, read when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+from tasks.core.origins import GitCredential, RemoteAccess, Source
+from tasks.core.ports import Forge, Secrets
+from tasks.core.types import Repo
+
+#: GitHub asks for this name beside a token of an app; GitLab, Gitea and Bitbucket's tokens take any.
+_USERNAME = "x-access-token"
+
+
+class Remotes:
+    """Answers by the repository's source; ``forges`` by the name of theirs. Thread-safe."""
+
+    def __init__(self, sources: Iterable[Source], forges: Mapping[str, Forge], secrets: Secrets) -> None:
+        self._sources = {s.name: s for s in sources}
+        self._forges = forges
+        self._secrets = secrets
+
+    def access(self, repo: Repo) -> RemoteAccess:
+        """For one call of git. Raises ForgeError or SecretError: the credential cannot be had."""
+        source = self._sources.get(repo.source)
+        if source is None:
+            return RemoteAccess()
+        forge = self._forges.get(source.name)
+        if forge is not None:
+            ca_file = source.forge.ca_file if source.forge is not None else None
+            return RemoteAccess(credential=forge.credential(), ca_file=ca_file)
+        credential = None
+        if source.token is not None:
+            parts = urlsplit(repo.url)
+            credential = GitCredential(
+                base_url=f"{parts.scheme}://{parts.netloc}",
+                username=_USERNAME,
+                password=self._secrets.get(source.token),
+            )
+        return RemoteAccess(credential=credential, ca_file=source.ca_file)

@@ -1,0 +1,99 @@
+"""A fake of GitLab's REST API (``/api/v4``). Shapes are those of https://docs.gitlab.com/api/groups and /projects."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from tests.forges.server import Answer, Call, FakeForge, FakeRepo, Grant, paged
+
+
+class FakeGitlab(FakeForge):
+    """Groups come to be with their first project, subgroups with theirs.
+
+    ``shared`` are slugs of projects of other groups that are shared with every group; ``renamed`` maps old full paths
+    to new ones; ``users`` are the names that are no groups. Above ``counted`` projects X-Total is left out.
+    """
+
+    api_path = "/api/v4"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.renamed: dict[str, str] = {}
+        self.shared: set[str] = set()
+        self.users: set[str] = set()
+        self.counted = 10_000
+
+    @property
+    def api_url(self) -> str:
+        """The instance itself."""
+        return self.web_url
+
+    def not_authenticated(self) -> Answer:
+        """See the base."""
+        return Answer(status=401, body={"message": "401 Unauthorized"})
+
+    def api(self, call: Call, path: str, grant: Grant | None) -> Answer:
+        """See the base."""
+        if path == "/users":
+            name = call.query.get("username", "")
+            return Answer(body=[{"id": 7, "username": name}] if name in self.users else [])
+        if path == "/users/7/projects":
+            return self._list(call, [r for r in self.repos.values() if r.slug.split("/")[0] in self.users], grant)
+        if (found := re.match(r"^/groups/([^/]+)(/projects)?$", path)) is None:
+            return self._not_found()
+        group = unquote(found[1])
+        if group in self.renamed:
+            target = self.renamed[group].replace("/", "%2F")
+            return Answer(status=301, headers={"Location": f"{self.web_url}/api/v4/groups/{target}"}, body={})
+        groups = {self._number(g): g for r in self.repos.values() for g in self._groups(r)}
+        group = groups.get(int(group), "") if group.isdecimal() else group
+        if group not in groups.values():
+            return self._not_found()
+        if not found[2]:
+            return Answer(body={"id": self._number(group), "full_path": group, "name": group.split("/")[-1]})
+        deep = call.query.get("include_subgroups", "false").lower() in ("true", "1")
+        inside = [
+            r
+            for r in self.repos.values()
+            if (group in self._groups(r) if deep else r.slug.rpartition("/")[0] == group)
+            or (r.slug in self.shared and call.query.get("with_shared", "true").lower() in ("true", "1"))
+        ]
+        return self._list(call, inside, grant)
+
+    def _not_found(self) -> Answer:
+        return Answer(status=404, body={"message": "404 Group Not Found"})
+
+    def _groups(self, repo: FakeRepo) -> list[str]:
+        parts = repo.slug.split("/")[:-1]
+        return ["/".join(parts[: n + 1]) for n in range(len(parts))]
+
+    def _number(self, group: str) -> int:
+        return 20_000 + sum(ord(c) * (n + 1) for n, c in enumerate(group))
+
+    def _list(self, call: Call, repos: list[FakeRepo], grant: Grant | None) -> Answer:
+        down = call.query.get("sort", "desc") == "desc"
+        shown = sorted((r for r in repos if self.shown(r, grant)), key=lambda r: r.order, reverse=down)
+        size = min(int(call.query.get("per_page", "20")), 100)
+        page, headers, last = paged(shown, call, self.web_url, size=size, size_name="per_page")
+        headers |= {"X-Page": call.query.get("page", "1"), "X-Per-Page": str(size)}
+        if len(shown) <= self.counted:
+            headers |= {"X-Total": str(len(shown)), "X-Total-Pages": str(last)}
+        return Answer(body=[self.row(r) for r in page], headers=headers)
+
+    def row(self, repo: FakeRepo) -> dict[str, Any]:
+        """A project as lists have it."""
+        return {
+            "id": repo.number,
+            "path_with_namespace": repo.slug,
+            "http_url_to_repo": self.clone_url(repo.slug),
+            "web_url": f"{self.web_url}/{repo.slug}",
+            "default_branch": "main",
+            "archived": False,
+            "empty_repo": False,
+            "visibility": "private" if repo.private else "public",
+            "repository_access_level": "enabled",
+            "topics": [],
+            **repo.row,
+        }
