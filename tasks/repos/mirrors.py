@@ -190,7 +190,7 @@ class Mirrors:
         try:
             self._fetch(repo, place, fresh=before is None)
         except ScanGapError as e:
-            if e.reason_code in ("fetch", "fetch_timeout", "disk_full") and before is not None:
+            if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
                 raise _stale(e) from e
             raise
         refs, odd, objects = self._local_refs(place / "git")

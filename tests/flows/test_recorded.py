@@ -46,7 +46,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> int | None:
     client = MockClient(*answers)
     monkeypatch.setattr(recorded, "get_client", lambda **_: client)
-    return recorded.missing_task_runs(STATE)
+    runs = recorded.task_runs(STATE)
+    return runs.missing if runs is not None else None
 
 
 def test_a_mocked_api_that_is_gone_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
