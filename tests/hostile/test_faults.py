@@ -149,7 +149,7 @@ def test_a_fault_of_ours_counts_as_a_failure_in_the_progress(
         run.progress.start("over", {})
     failed = {phase: failed for phase, failed, _ in phases}
     assert failed["plan" if where is naming else "refresh"] == 1
-    assert {phase: done for phase, _, done in phases} == {"starting": 0, "refresh": 3, "plan": 3}
+    assert {phase: done for phase, _, done in phases} == {"starting": 0, "discover": 1, "refresh": 3, "plan": 3}
 
 
 # -- scans that share calls -----------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from tests.integration.test_canaries import left_behind
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 
-EXIST = int(os.environ.get("NIGHTWARDEN_FORGE_REPOS", "30"))
+EXIST = int(os.environ.get("NIGHTWARDEN_FORGE_REPOS", "15"))
 HIDDEN = max(EXIST // 15, 1)
 #: The form of ``org.yaml`` for each forge.
 ACCOUNTS = {

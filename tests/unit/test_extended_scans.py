@@ -99,12 +99,12 @@ FEW = settings(max_examples=2, phases=[Phase.explicit, Phase.generate], suppress
 def test_many_nights_say_what_one_look_says(limits: Limits, seed: int) -> None:
     told, scanners = _stories(seed), (Reader(limits=limits),)
     with TemporaryDirectory(prefix="nightwarden-extended-") as place:
-        house = House(Path(place) / "nights", scanners)
+        house = House(place=Path(place) / "nights", scanners=scanners)
         for night in range(3):
             for n, story in enumerate(told):
                 _committed(house, f"r{n}", story[night], story[night - 1] if night else {})
             assert house.run() is not None
-        once = House(Path(place) / "once", scanners)
+        once = House(place=Path(place) / "once", scanners=scanners)
         shutil.copytree(house.place / "org", once.place / "org", symlinks=True)
         assert once.run() is not None
         assert _rows(house) == _rows(once)

@@ -30,11 +30,11 @@ def test_a_place_on_s3_comes_with_the_way_to_it(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("NIGHTWARDEN_LAKE", "s3://org-lake/nightwarden/prod/")
     monkeypatch.setenv("NIGHTWARDEN_S3_ENDPOINT", "https://s3.example.org")
     monkeypatch.setenv("NIGHTWARDEN_S3_REGION", "eu-1")
-    monkeypatch.setenv("NIGHTWARDEN_S3_CACHE_MB", "7")
+    monkeypatch.setenv("NIGHTWARDEN_S3_CACHE_MB", "70")
     settings = load()
     assert lake_location(settings) == S3Location(
         bucket="org-lake", prefix="nightwarden/prod", cache=tmp_path / "home" / "cache",
-        endpoint="https://s3.example.org", region="eu-1", cache_bytes=7 * 1024**2,
+        endpoint="https://s3.example.org", region="eu-1", cache_bytes=70 * 1024**2,
     )  # fmt: skip
     assert str(lake_location(settings)) == "s3://org-lake/nightwarden/prod"
     assert settings.key_path == tmp_path / "home" / "keys" / "hmac.key"

@@ -141,7 +141,7 @@ def test_the_spool_keeps_finished_scans_until_they_are_published(tmp_path: Path)
 
 
 def test_what_a_spooled_scan_saw_is_read_when_it_is_gone_through(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = Spool(FolderPlace(tmp_path))
     gap = Gap(path="c.py", reason_code="unparsable")
     whole, empty = result("one", observation("x"), observation("y", "b.py"), gaps=(gap,)), result("two")
     for light in (spool.put(whole), spool.load()[whole.result_name]):
@@ -150,7 +150,7 @@ def test_what_a_spooled_scan_saw_is_read_when_it_is_gone_through(tmp_path: Path)
         assert (tuple(light.observations), light.gaps[0], light) == (whole.observations, gap, whole)
         assert light != replace(whole, observations=whole.observations[:1])
     assert spool.put(empty).observations == ()
-    spool = Spool(tmp_path)
+    spool = Spool(FolderPlace(tmp_path))
     light = spool.load()[whole.result_name]
     spool.remove([whole.result_name])
     assert len(light.observations) == 2
