@@ -1,11 +1,15 @@
-"""How many made-up cases a test tries: fewer in every run, all of them by `make test-thorough`."""
+"""What only `make test-thorough` does: tests that take most of a minute, and all made-up cases of others."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
+
 #: Set by `make test-thorough`.
 THOROUGH = bool(os.environ.get("NIGHTWARDEN_THOROUGH"))
+#: For tests that take long and whose subject another test has as well, on a smaller scale.
+thorough = pytest.mark.skipif(not THOROUGH, reason="by `make test-thorough`")
 
 
 def examples(most: int) -> int:

@@ -12,12 +12,17 @@ from tasks.scanners.execute import run_control
 from tasks.scanners.service import ServicePool
 from tasks.scanners.tools import resolve
 from tests.contract import samples
+from tests.thorough import THOROUGH
+
+_SLOW = frozenset({"checkov", "semgrep", "cfn-lint"})
 
 
 @pytest.mark.tools
 @pytest.mark.parametrize("linked", [False, True])
 def test_own_program_in_a_virtual_environment_finds_its_control(scanner, tool, runner, tmp_path: Path, linked) -> None:
     """It needs more than its own folder: the libraries of its environment, and the Python that was made for."""
+    if scanner.name in _SLOW and not THOROUGH:
+        pytest.skip("by `make test-thorough`: it takes ten seconds, and the others go the same way")
     program = tool.executable
     if linked:
         program = tmp_path / "bin" / scanner.name

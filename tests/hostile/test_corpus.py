@@ -23,8 +23,14 @@ from tests.hostile.corpus import ALL, FULL, WELL, Ground, Hostile
 from tests.hostile.corpus_catalogue import CORPUS
 from tests.hostile.nights import Night, night
 from tests.hostile.tripwire import Tripwire
+from tests.thorough import THOROUGH
 
-pytestmark = pytest.mark.tools
+pytestmark = [
+    pytest.mark.tools,
+    pytest.mark.skipif(
+        not (THOROUGH or os.environ.get("NIGHTWARDEN_HOSTILE")), reason="by `make test-thorough` and `make hostile`"
+    ),
+]
 
 MEGABYTE = 1024**2
 LIMITS = {

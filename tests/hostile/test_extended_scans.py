@@ -15,6 +15,7 @@ from tasks.lake.lake import Lake
 from tasks.scanners.rule_packs import own_pack
 from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.tools
 
@@ -48,6 +49,7 @@ def _rows(home: Path, told: Night, slug: str, tool: str) -> tuple[set[tuple[Any,
     return found, told.unread(slug, tool)
 
 
+@thorough
 @pytest.mark.parametrize("seed", [1])
 def test_real_tools_say_the_same_after_two_nights_as_after_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

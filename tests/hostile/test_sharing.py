@@ -14,6 +14,7 @@ from tests.hostile.fake_tools import FLAW, RULE, fake_tool
 from tests.hostile.nights import Night, night
 from tests.hostile.repositories import PYTHON
 from tests.hostile.test_bad_tools import misbehaving
+from tests.thorough import thorough
 
 SLUGS = tuple(f"team/{name}" for name in ("ant", "bee", "cat", "dog", "eel", "fly"))
 #: What no two runs share.
@@ -53,6 +54,7 @@ def rows(home: Path) -> dict[str, list[str]]:
     }
 
 
+@thorough
 @pytest.mark.tools
 def test_scans_that_share_calls_leave_the_rows_of_scans_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     org, key = tmp_path / "org", tmp_path / "key"

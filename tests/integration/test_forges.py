@@ -21,6 +21,7 @@ from tests.forges.github import FakeGithub
 from tests.forges.server import FakeForge, limited, redirect
 from tests.integration.servers import PrefectServer, nightwarden, prefect_server
 from tests.integration.test_canaries import left_behind
+from tests.thorough import thorough
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 
@@ -62,7 +63,9 @@ def ask(home: dict[str, str], sql: str, cwd: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("kind", ForgeKind)
+@pytest.mark.parametrize(
+    "kind", [ForgeKind.GITLAB, *(pytest.param(k, marks=thorough) for k in (ForgeKind.GITHUB, ForgeKind.GITEA))]
+)
 def test_of_all_that_exist_the_seen_are_patrolled_and_the_others_reported(
     kind: ForgeKind, server: PrefectServer, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from tasks.lake.verify import verify
 from tests.lake_rows import KEY_ID, night, observation, result
 from tests.moto_s3 import MotoS3, location_of, moto_s3
 from tests.patrols import House
+from tests.thorough import thorough
 
 #: Columns that another run of the same night fills otherwise.
 _OTHERWISE = frozenset({"run_id", "started_at", "finished_at", "duration_s", "scan_s", "table_versions", "first_run",
@@ -88,6 +89,7 @@ def patrol_in_a_process(place: str, endpoint: str, bucket: str, cache: str, out:
     out.put((house.starts, house.waited))
 
 
+@thorough
 def test_two_patrols_at_once_give_the_rows_of_one_on_moto(moto: MotoS3, tmp_path: Path) -> None:
     house = organisation(House(tmp_path / "org", lake_at=moto.location(tmp_path / "cache")))
     house.lake()
