@@ -9,6 +9,7 @@ import pytest
 from tasks.scanners import semgrep
 from tests.builders import Repository
 from tests.hostile.nights import night
+from tests.thorough import thorough
 from tests.unit.test_rule_packs import file_of, rule
 
 pytestmark = pytest.mark.tools
@@ -92,6 +93,7 @@ def test_what_semgrep_cannot_read_is_a_gap_and_what_it_can_is_read(tmp_path: Pat
     assert sorted(found) == sorted([*whole, "partly.py", "partly.py"])
 
 
+@thorough
 def test_a_broken_rule_leaves_the_others_of_its_language_alone(tmp_path: Path) -> None:
     """Semgrep names it though the trial holds no file of that language; else no such repository could be read."""
     rules = tmp_path / "rules"

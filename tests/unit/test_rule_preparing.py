@@ -20,6 +20,7 @@ from tasks.core.types import Command, Completed, ToolHome
 from tasks.scanners import rule_preparing
 from tasks.scanners.rule_packs import Pack
 from tasks.scanners.rule_preparing import CONTROL_RULE, MARK, Prepared, forget_trials, prepare
+from tests.thorough import thorough
 from tests.unit.test_rule_packs import file_of, read, rule
 
 Answer = Callable[[set[str]], Mapping[str, str] | None]
@@ -297,6 +298,7 @@ def test_without_a_rule_but_the_control_s_nothing_runs(tmp_path: Path) -> None:
 # -- the real one -------------------------------------------------------------------------------------------------
 
 
+@thorough
 @pytest.mark.tools
 def test_the_real_semgrep_names_what_does_not_compile(tmp_path: Path) -> None:
     home = tool_homes(load())["semgrep"]
