@@ -35,12 +35,12 @@ tools: $(VENV)/.ready ## install the scanners, each in an environment of its own
 demo: tools ## patrol an organisation made on the spot twice and judge the result
 	$(VENV)/bin/nightwarden demo
 
-test: tools ## run all tests; those that start servers and kill processes two at a time
+test: tools ## run the tests; those that start servers and kill processes two at a time
 	$(PY) -m pytest -n auto --dist loadfile --ignore tests/integration
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration
 
 test-thorough: export NIGHTWARDEN_THOROUGH := 1
-test-thorough: test ## the same tests with all examples and sizes; takes some minutes more
+test-thorough: test ## all tests, with all examples and sizes; takes half as long again
 
 lint: $(VENV)/.ready ## ruff, mypy strict, import-linter
 	$(VENV)/bin/ruff check .

@@ -15,7 +15,7 @@ from tests.hostile import repositories
 from tests.hostile.nights import Night, night
 from tests.thorough import thorough
 
-pytestmark = pytest.mark.tools
+pytestmark = [pytest.mark.tools, thorough]
 
 TOOLS = ("kingfisher", "bandit", "checkov")
 LIMITS = {"bandit": {"max_file_mb": 1}, "kingfisher": {"max_file_mb": 1}}
@@ -240,7 +240,6 @@ def test_what_checkov_leaves_out_without_a_word_is_a_gap(tmp_path: Path) -> None
     assert "canaryliteral" not in repr(told.findings)
 
 
-@thorough
 def test_a_link_or_a_submodule_that_joins_is_a_gap_the_same_night(tmp_path: Path) -> None:
     repo = Repository(tmp_path / "org" / "linked")
     commit = repo.commit({"app.py": PYTHON})
@@ -254,7 +253,6 @@ def test_a_link_or_a_submodule_that_joins_is_a_gap_the_same_night(tmp_path: Path
     assert told.unread("linked", "bandit") == {("far.py", "symlink"), ("module", "submodule")}
 
 
-@thorough
 def test_the_only_file_turned_into_a_link_closes_nothing_in_silence(tmp_path: Path) -> None:
     repo = Repository(tmp_path / "org" / "linked")
     repo.commit({"app.py": PYTHON})
@@ -267,7 +265,6 @@ def test_the_only_file_turned_into_a_link_closes_nothing_in_silence(tmp_path: Pa
     assert {f["status"] for f in told.findings["linked", "bandit"]} == {"open"}
 
 
-@thorough
 def test_a_stale_night_is_over_when_the_next_one_reads(tmp_path: Path) -> None:
     repo = Repository(tmp_path / "org" / "late", bare=False)
     repo.commit({"app.py": PYTHON})

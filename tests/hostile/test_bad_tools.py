@@ -19,8 +19,9 @@ from tasks.scanners.kingfisher import KINGFISHER
 from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
 from tests.hostile.repositories import PYTHON
+from tests.thorough import thorough
 
-pytestmark = pytest.mark.tools
+pytestmark = [pytest.mark.tools, thorough]
 
 #: What stands in a blob as ``misbehave:<word>``, and what the fake then does. ``good`` prints a whole report.
 MISBEHAVIOUR = {

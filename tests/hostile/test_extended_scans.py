@@ -17,7 +17,7 @@ from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
 from tests.thorough import thorough
 
-pytestmark = pytest.mark.tools
+pytestmark = [pytest.mark.tools, thorough]
 
 TOOLS = ("bandit", "semgrep")
 NAMES = ("app.py", "deep/er/app.py", "tests/t.py", "UPPER.PY", "web/a.js", "web/b.js")
@@ -49,7 +49,6 @@ def _rows(home: Path, told: Night, slug: str, tool: str) -> tuple[set[tuple[Any,
     return found, told.unread(slug, tool)
 
 
-@thorough
 @pytest.mark.parametrize("seed", [1])
 def test_real_tools_say_the_same_after_two_nights_as_after_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

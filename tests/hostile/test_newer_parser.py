@@ -12,8 +12,9 @@ from tests.builders import Repository
 from tests.hostile.fake_tools import FLAW, fake_tool
 from tests.hostile.nights import night
 from tests.hostile.repositories import PYTHON, TERRAFORM, TOKEN
+from tests.thorough import thorough
 
-pytestmark = pytest.mark.tools
+pytestmark = [pytest.mark.tools, thorough]
 
 TOOLS = ("kingfisher", "bandit", "checkov")
 

@@ -13,8 +13,9 @@ import pytest
 from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
 from tests.hostile.repositories import PYTHON, TERRAFORM, TOKEN
+from tests.thorough import thorough
 
-pytestmark = pytest.mark.tools
+pytestmark = [pytest.mark.tools, thorough]
 
 TOOLS = ("kingfisher", "bandit", "checkov")
 FLAW, PORT, SECRET = ("app.py", "B602"), ("main.tf", "CKV_AWS_24"), "token.txt"

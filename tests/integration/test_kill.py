@@ -17,8 +17,9 @@ from tasks.patrol import demo_org
 from tests.chaos.content import as_it_was, differences
 from tests.chaos.home import Home
 from tests.integration.servers import prefect_server, with_database
+from tests.thorough import thorough
 
-pytestmark = [pytest.mark.tools, pytest.mark.prefect, pytest.mark.chaos]
+pytestmark = [pytest.mark.tools, pytest.mark.prefect, pytest.mark.chaos, thorough]
 
 WANTED = 3
 

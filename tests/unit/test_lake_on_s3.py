@@ -66,6 +66,7 @@ def second_day(house: House) -> None:
     house.commit("new", a="flaw")
 
 
+@thorough
 def test_the_same_patrols_give_the_same_rows_on_moto_as_on_disk(moto: MotoS3, tmp_path: Path) -> None:
     disk = organisation(House(tmp_path / "disk"))
     s3 = House(tmp_path / "disk", lake_at=moto.location(tmp_path / "cache"))
