@@ -20,6 +20,7 @@ from tasks.lake.lake import Lake
 from tests.builders import Repository, processes_with, wait_until
 from tests.hostile.fake_tools import fake_tool
 from tests.integration.servers import nightwarden, prefect_server, started, wait_for_end, with_database, worker
+from tests.thorough import thorough
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 
@@ -116,7 +117,10 @@ def place(tmp_path: Path, database: Path) -> Place:
     return made
 
 
-@pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(signal.SIGTERM, "terminated"), pytest.param(signal.SIGINT, "interrupted", marks=thorough)],
+)
 def test_a_signal_ends_the_command_in_order(place: Place, number: signal.Signals, word: str) -> None:
     log = place.root / "log"
     patrol = started(*place.patrol(), cwd=place.root, log=log)
@@ -148,6 +152,7 @@ def test_a_signal_ends_the_command_in_order(place: Place, number: signal.Signals
     assert [(r["state_type"], r["state_name"]) for r in runs] == [("CRASHED", "Crashed"), ("COMPLETED", "Completed")]
 
 
+@thorough
 def test_a_signal_to_the_local_server_as_well_changes_nothing(place: Place) -> None:
     """As when a service is stopped: every process of it is told to end, the server too."""
     log = place.root / "log"
@@ -167,6 +172,7 @@ def test_a_signal_to_the_local_server_as_well_changes_nothing(place: Place) -> N
         assert [r["state_type"] for r in api.flow_runs()] == ["CRASHED"]
 
 
+@thorough
 def test_the_next_command_takes_and_ends_the_server_of_one_that_was_killed(place: Place) -> None:
     log = place.root / "log"
     killed = started(*place.patrol(), cwd=place.root, log=log)

@@ -11,6 +11,7 @@ from tests.builders import Repository
 from tests.flows.test_commands import cells
 from tests.flows.test_pack_commands import configured, good_and_bad, said
 from tests.integration.servers import nightwarden, with_database
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.prefect
 
@@ -18,6 +19,7 @@ EXIT_GAPS = 3
 PACK = {"slug": "rule pack bad", "tool": "semgrep", "outcome": "failed", "reason_code": "rule_broken"}
 
 
+@thorough
 def test_a_broken_pack_is_a_gap_of_the_run_for_everybody(tmp_path: Path, database: Path) -> None:
     with_database(tmp_path / "home", database)
     good_and_bad(tmp_path)
