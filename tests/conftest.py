@@ -10,6 +10,22 @@ from flows.means import tool_homes
 from flows.settings import load
 from tasks.core.types import ToolHome
 from tasks.scanners import LOCKED
+from tests.thorough import THOROUGH, thorough
+
+#: Whole files that wait for `make test-thorough`: nights with real tools, kills at every moment, servers and wheels.
+_LONG = (
+    "hostile/test_nights.py",
+    "hostile/test_semgrep.py",
+    "hostile/test_sharing.py",
+    "hostile/test_tools.py",
+    "hostile/test_tripwire.py",
+    "hostile/test_without_sandbox.py",
+    "hostile/test_rule_paths.py",
+    "unit/test_patrol_kill.py",
+    "unit/test_unkept.py",
+    "unit/test_upgrades.py",
+    "integration/test_wheel.py",
+)
 
 
 @cache
@@ -23,3 +39,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a scanner where one is missing."""
     if item.get_closest_marker("tools") is not None and _missing():
         pytest.skip(f"{'; '.join(_missing().values())}: run `nightwarden tools install`")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the long files to `make test-thorough`."""
+    for item in items:
+        if not THOROUGH and str(item.path).endswith(_LONG):
+            item.add_marker(thorough)

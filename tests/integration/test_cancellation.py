@@ -190,6 +190,7 @@ def test_the_next_command_takes_and_ends_the_server_of_one_that_was_killed(place
     assert place.left_running() == []
 
 
+@thorough
 def test_a_deployed_run_that_is_cancelled_ends_in_order(place: Place, database: Path) -> None:
     with prefect_server(with_database(place.root / "server", database)) as api:
         done = nightwarden("deploy", cwd=place.root, **api.environment)
