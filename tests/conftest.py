@@ -21,6 +21,7 @@ _LONG = (
     "hostile/test_tripwire.py",
     "hostile/test_without_sandbox.py",
     "hostile/test_rule_paths.py",
+    "unit/test_extended_scans.py",
     "unit/test_patrol_kill.py",
     "unit/test_unkept.py",
     "unit/test_upgrades.py",
