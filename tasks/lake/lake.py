@@ -204,17 +204,14 @@ class Snapshot:
             found[row["repo_id"], row["ref"], row["tool"]] = ScopeState(**values)
         return found
 
-    def repository_rows(self, sources: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Rows of ``repositories`` of some sources, by id."""
-        return {r["repo_id"]: r for r in self._rows("repositories", {"source": list(sources)})}
+    def repository_rows(self, sources: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+        """Rows of ``repositories`` of some sources (of all when None), by id."""
+        where = {"source": list(sources)} if sources is not None else None
+        return {r["repo_id"]: r for r in self._rows("repositories", where)}
 
     def repositories(self, sources: Sequence[str]) -> list[Repo]:
         """The repositories the last runs knew of some sources."""
-        names = [f.name for f in fields(Repo)]
-        return [
-            Repo(**{n: row[n] for n in names if n != "scopes"}, scopes=tuple(row["scopes"] or ()))
-            for row in self.repository_rows(sources).values()
-        ]
+        return [repo_of(row) for row in self.repository_rows(sources).values()]
 
     def ledger_lookup(self, scan_names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The newest reading of each of these scan names that is completed."""
@@ -320,6 +317,12 @@ class Snapshot:
     def open_findings(self) -> int:
         """How many findings are open, each once however many refs hold it."""
         return len(self.table("findings", {"status": ["open"]}, ["finding_uid"]).column("finding_uid").unique())
+
+
+def repo_of(row: dict[str, Any]) -> Repo:
+    """The repository that a row of ``repositories`` tells of."""
+    names = [f.name for f in fields(Repo) if f.name != "scopes"]
+    return Repo(**{n: row[n] for n in names}, scopes=tuple(row["scopes"] or ()))
 
 
 _OBSERVED = tuple(f.name for f in fields(Observation))

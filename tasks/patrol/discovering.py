@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.errors import ForgeError, ScanGapError, SecretError, UsageError
 from tasks.core.origins import Listing, Source
 from tasks.core.types import Repo
+from tasks.lake.lake import repo_of
 from tasks.patrol.naming import PACK
 from tasks.repos.classification import classified, filtered
 from tasks.repos.discovery import POINTERS, Discovered, discover, discover_addresses, is_address, normalised
@@ -51,13 +52,12 @@ class Discovery:
 
     def __init__(self, patrol: Patrol) -> None:
         self._patrol = patrol
-        self._snapshot = patrol.snapshot
-        self._known = {r.repo_id: r for r in self._snapshot.repositories(patrol.known_sources)}
-        self._rows = self._snapshot.repository_rows(patrol.known_sources) if self._known else {}
+        self._rows = patrol.snapshot.repository_rows(None)
+        everywhere = {repo_id: repo_of(row) for repo_id, row in self._rows.items()}
+        self._known = {i: r for i, r in everywhere.items() if r.source in patrol.known_sources}
         # A source that is not in this run keeps its ids: their scopes are not to be closed by another clone.
-        everywhere = set(self._snapshot.table("repositories", None, ["source"]).column("source").to_pylist())
-        elsewhere = sorted(everywhere - {s.name for s in patrol.sources})
-        self._others = {r.repo_id: r for r in self._snapshot.repositories(elsewhere)}
+        mine = {s.name for s in patrol.sources}
+        self._others = {i: r for i, r in everywhere.items() if r.source not in mine}
         self._roots = [Path(s.location) for s in patrol.sources if _is_folder(s)]
         self._surveys: list[Survey] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -38,7 +37,9 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
     if scanner.unit is Unit.BLOB:
         refs = [ALL_REFS]
     else:
-        refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"} | set(_watched(patrol, s)))
+        patterns = patrol.ref_patterns.get(repo.source, ())
+        watched = {ref for ref in (s.mirror.refs if s.mirror else ()) if _is_watched(ref, patterns)}
+        refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"} | watched)
         if head is not None:
             refs = sorted({head, *refs})
         elif s.mirror is not None:
@@ -48,18 +49,8 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
     return [_name_scan(patrol, s, scanner, ref) for ref in refs]
 
 
-def _patterns(patrol: Patrol, s: RepoState) -> tuple[str, ...]:
-    """The whole names of refs that are watched beside the default branch, as patterns."""
-    source = next((source for source in patrol.sources if source.name == s.repo.source), None)
-    asked = source.refs if source is not None else ()
-    return tuple(p if p.startswith("refs/") else f"refs/heads/{p}" for p in asked)
-
-
-def _watched(patrol: Patrol, s: RepoState) -> Iterator[str]:
-    """The branches and tags there are that the patterns of the source ask for."""
-    patterns = _patterns(patrol, s)
-    if patterns and s.mirror is not None:
-        yield from (ref for ref in s.mirror.refs if any(fnmatchcase(ref, p) for p in patterns))
+def _is_watched(ref: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(ref, p) for p in patterns)
 
 
 def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Planned:
@@ -100,8 +91,8 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
         same = state is not None and state.scan_name is not None and set(state.tips) == set(tips)
         return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name, same_files=same)
     commit = s.mirror.refs.get(ref)
-    patterns = _patterns(patrol, s)
-    if patterns and commit is not None and ref != s.mirror.head_ref and not any(fnmatchcase(ref, p) for p in patterns):
+    patterns = patrol.ref_patterns.get(s.repo.source, ())
+    if patterns and commit is not None and ref != s.mirror.head_ref and not _is_watched(ref, patterns):
         return _give_up(base, Outcome.SKIPPED, "ref_unwatched", "no pattern of `refs` asks for it any more")
     if commit is None:
         if ref == UNKNOWN_REF and s.mirror.head_ref is None:

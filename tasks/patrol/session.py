@@ -102,6 +102,10 @@ class Patrol:
         self.started_at = datetime.now(UTC)
         self.progress = Progress()
         self.repos: dict[str, RepoState] = {}
+        #: The whole names of refs that are watched beside the default branch, as patterns, by source.
+        self.ref_patterns = {
+            s.name: tuple(p if p.startswith("refs/") else f"refs/heads/{p}" for p in s.refs) for s in self.sources
+        }
         #: What came of each source: the rows of ``discoveries``, but for the run.
         self.tallies: list[dict[str, Any]] = []
         self.snapshot: Snapshot = means.lake.snapshot()
