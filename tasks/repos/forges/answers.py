@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from tasks.core.errors import ForgeError
-from tasks.core.origins import ForgeAccess, ListedRepo
+from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo
 from tasks.core.ports import Secrets
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.text import one_line
@@ -150,6 +150,13 @@ def token(secrets: Secrets, ref: SecretRef) -> Secret:
             advice="Store the token alone, as the forge shows it.",
         )
     return secret
+
+
+def credential(access: ForgeAccess, secrets: Secrets) -> GitCredential | None:
+    """The token of ``access`` as git shows it; None without one. Raises as ``token``."""
+    if access.token is None:
+        return None
+    return GitCredential(base_url=origin_of(access.api_url), username="oauth2", password=token(secrets, access.token))
 
 
 def bearer(access: ForgeAccess) -> str:

@@ -22,7 +22,7 @@ from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
-from tasks.repos.forges.pacing import Patience, Session, Timing, Transport, host_of, origin_of
+from tasks.repos.forges.pacing import Patience, Timing, host_of, session_to
 
 #: The most that a server gives unless it is told otherwise; one that gives less says so by its links.
 _PAGE = 50
@@ -45,22 +45,11 @@ class GiteaForge:
         self._access, self._secrets = access, secrets
         self._url = access.api_url.rstrip("/")
         self._lock = threading.Lock()
-        self._session = Session(
-            Transport(
-                origin=origin_of(self._url),
-                patience=patience,
-                timing=timing,
-                ca_file=access.ca_file,
-                judge=self._judge,
-            )
-        )
+        self._session = session_to(access, patience=patience, timing=timing, judge=self._judge)
 
     def credential(self) -> GitCredential | None:
         """See the port. Gitea takes a token as the password of any user name."""
-        if self._access.token is None:
-            return None
-        secret = answers.token(self._secrets, self._access.token)
-        return GitCredential(base_url=origin_of(self._url), username="oauth2", password=secret)
+        return answers.credential(self._access, self._secrets)
 
     def listing(self) -> Listing:
         """See the port."""

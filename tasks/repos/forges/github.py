@@ -27,7 +27,7 @@ from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
 from tasks.repos.forges.github_access import Bearer, ExpiredError, FixedToken, InstallationToken, asked, requester_on
-from tasks.repos.forges.pacing import Patience, Session, Timing, Transport, host_of, origin_of
+from tasks.repos.forges.pacing import Patience, Timing, host_of, origin_of, session_to
 
 #: How often a token that expired before its time is renewed for one listing.
 _RENEWALS = 5
@@ -53,15 +53,7 @@ class GithubForge:
         self._api = access.api_url.rstrip("/")
         self._web = web_address(self._api)
         self._scopes: str | None = None
-        self._session = Session(
-            Transport(
-                origin=origin_of(self._api),
-                patience=patience,
-                timing=timing,
-                ca_file=access.ca_file,
-                judge=self._judge,
-            )
-        )
+        self._session = session_to(access, patience=patience, timing=timing, judge=self._judge)
         self._tokens: InstallationToken | FixedToken | None = None
         if access.app is not None:
             self._tokens = InstallationToken(access, access.app, secrets, self._session, timing)

@@ -23,7 +23,7 @@ from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
-from tasks.repos.forges.pacing import USER_AGENT, Patience, Session, Timing, Transport, host_of, origin_of
+from tasks.repos.forges.pacing import USER_AGENT, Patience, Timing, host_of, session_to
 
 _PAGE = 100
 
@@ -35,22 +35,11 @@ class GitlabForge:
         self._access, self._secrets, self._timing = access, secrets, timing
         self._url = access.api_url.rstrip("/")
         self._lock = threading.Lock()
-        self._session = Session(
-            Transport(
-                origin=origin_of(self._url),
-                patience=patience,
-                timing=timing,
-                ca_file=access.ca_file,
-                judge=self._judge,
-            )
-        )
+        self._session = session_to(access, patience=patience, timing=timing, judge=self._judge)
 
     def credential(self) -> GitCredential | None:
         """See the port. GitLab takes a token as the password of ``oauth2``."""
-        if self._access.token is None:
-            return None
-        secret = answers.token(self._secrets, self._access.token)
-        return GitCredential(base_url=origin_of(self._url), username="oauth2", password=secret)
+        return answers.credential(self._access, self._secrets)
 
     def listing(self) -> Listing:
         """See the port."""

@@ -24,6 +24,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from tasks.core.errors import ForgeError
+from tasks.core.origins import ForgeAccess
 
 USER_AGENT = "nightwarden"
 
@@ -261,6 +262,15 @@ class Session(requests.Session):
         self.headers["User-Agent"] = USER_AGENT
         for scheme in _DEFAULT_PORTS:
             self.mount(f"{scheme}://", transport)
+
+
+def session_to(access: ForgeAccess, *, patience: Patience, timing: Timing, judge: Judge) -> Session:
+    """The session that asks the forge of ``access``, and nobody else."""
+    return Session(
+        Transport(
+            origin=origin_of(access.api_url), patience=patience, timing=timing, ca_file=access.ca_file, judge=judge
+        )
+    )
 
 
 def _nothing_added(request: requests.PreparedRequest) -> requests.PreparedRequest:
