@@ -49,9 +49,20 @@ def _end_when_unused(home: Path) -> None:
     # The lock goes with the process: whoever wants a server now waits until this one has left the database.
     if _named(home):
         state_file(home).unlink(missing_ok=True)
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(STOP_TIMEOUT_S)
+    _interrupt()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _interrupt() -> None:
+    """End in order, which takes STOP_TIMEOUT_S at most; returns only if that was not enough."""
+    os.kill(os.getpid(), signal.SIGINT)
+    until = time.monotonic() + STOP_TIMEOUT_S
+    while time.monotonic() < until:
+        time.sleep(_LOOK_EVERY_S)
+        # While Prefect is imported an interrupt can be lost, in a callback that raises nothing. The handler of its
+        # server loses none, and would take a second one for "at once".
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _named(home: Path) -> bool:

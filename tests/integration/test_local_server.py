@@ -27,8 +27,8 @@ from tests.integration.servers import environment, nightwarden, with_database
 
 pytestmark = pytest.mark.prefect
 
-#: It looks twice a second for users, and may be in the middle of its start.
-GONE_WITHIN_S = 15.0
+#: It looks twice a second for users, may be in the middle of its start, and is killed if that is not enough.
+GONE_WITHIN_S = server.STOP_TIMEOUT_S + 15.0
 
 
 class User:
