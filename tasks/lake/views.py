@@ -12,6 +12,7 @@ import pyarrow as pa
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import digest
+from tasks.lake import duck
 from tasks.lake.lake import Snapshot
 from tasks.lake.schema import TABLES
 from tasks.lake.store import relation
@@ -88,6 +89,9 @@ VIEWS: dict[str, str] = {
 }
 
 
+_EVERY = frozenset([*TABLES, *_VIEWS])
+
+
 def form() -> str:
     """Digest of what the views say that is not in the tables: their SQL, and the words of reasons and outcomes."""
     words = [(r.code, r.meaning, r.remedy) for r in REASONS.values()]
@@ -95,49 +99,48 @@ def form() -> str:
 
 
 def connect(snapshot: Snapshot, sql: str = "") -> duckdb.DuckDBPyConnection:
-    """As ``_connect``, at least with what ``sql`` reads; raises LakeError when a table cannot be read."""
+    """A DuckDB of its own with tables (as the files of their version, not loaded) and views, at least those that
+    ``sql`` reads. No other file or network is in reach. Raises LakeError when a table cannot be read.
+    """
+    # Where files lie here, all are defined: whoever mistypes a name is told of others.
+    asked = _EVERY if snapshot.lake.place.is_here else _asked(sql)
     try:
-        return _connect(snapshot, _asked(snapshot, sql))
+        con = duckdb.connect(
+            ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        )
+        con.execute("SET allowed_directories = ?", [[f"{snapshot.lake.path.resolve()}/"]])
+        con.execute("SET enable_external_access = false")
+        _define(con, snapshot, asked)
+        con.execute("SET lock_configuration = true")
+        return con
     except duckdb.Error as e:
-        raise LakeError(f"the lake cannot be read: {e}", advice="Run `nightwarden lake verify`.") from e
+        raise _unreadable(e) from e
 
 
-def _asked(snapshot: Snapshot, sql: str) -> frozenset[str]:
-    """The tables and views to define: all where files lie here, else what the query needs, for files are fetched."""
-    every = frozenset([*TABLES, *_VIEWS])
-    if snapshot.lake.place.is_here:
-        return every
+def _asked(sql: str) -> frozenset[str]:
+    """The tables and views to define for a query: what it reads, itself and by its views."""
     # Whoever reads a table writes its name. A word too many costs a file too many.
-    left: set[str] = set(_words(sql) & every)
+    left: set[str] = set(_words(sql) & _EVERY)
     wanted = set(left)
     while left:
-        left = {w for view in left & _VIEWS.keys() for w in _words(_VIEWS[view]) & every} - wanted
+        left = {w for view in left & _VIEWS.keys() for w in _words(_VIEWS[view]) & _EVERY} - wanted
         wanted |= left
-    if not wanted:
-        return every  # it may ask what tables there are
-    return frozenset(wanted)
+    return frozenset(wanted) or _EVERY  # it may ask what tables there are
 
 
 def _words(sql: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", sql.lower()))
 
 
-def _connect(snapshot: Snapshot, asked: frozenset[str]) -> duckdb.DuckDBPyConnection:
-    """A connection with tables (as the files of their version, not loaded) and views; no other file or network is in
-    reach.
-    """
-    con = duckdb.connect(
-        ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    )
-    con.execute("SET allowed_directories = ?", [[f"{snapshot.lake.path.resolve()}/"]])
-    con.execute("SET enable_external_access = false")
+def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset[str]) -> None:
+    """Make tables and views, for this connection only."""
     for name, table in TABLES.items():
         if name not in asked:
             continue
         found = snapshot.files(name)
         if found:
             columns = ", ".join(table.schema.names)
-            con.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM {relation(table, found)}")
+            con.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM {relation(table, found)}")
         else:
             con.register(name, table.schema.empty_table())
     reasons = pa.table(
@@ -150,11 +153,12 @@ def _connect(snapshot: Snapshot, asked: frozenset[str]) -> duckdb.DuckDBPyConnec
     con.register("reasons", reasons)
     con.register("outcomes", pa.table({"outcome": list(OUTCOMES), "meaning": list(OUTCOMES.values())}))
     for name, sql in _VIEWS.items():
-        if name not in asked:
-            continue
-        con.execute(f"CREATE VIEW {name} AS {sql}")
-    con.execute("SET lock_configuration = true")
-    return con
+        if name in asked:
+            con.execute(f"CREATE TEMP VIEW {name} AS {sql}")
+
+
+def _unreadable(e: duckdb.Error) -> LakeError:
+    return LakeError(f"the lake cannot be read: {e}", advice="Run `nightwarden lake verify`.")
 
 
 def run_query(snapshot: Snapshot, sql: str) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
@@ -186,9 +190,14 @@ def _fetch(con: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection) ->
 
 
 def arrow_of(snapshot: Snapshot, sql: str) -> pa.Table:
-    """The answer to one of our own queries as an Arrow table."""
-    con = connect(snapshot, sql)
+    """The answer to one of our own queries as an Arrow table. Raises LakeError when a table cannot be read."""
+    con = duck.connection()
     try:
+        _define(con, snapshot, _asked(sql))
         return con.sql(sql).to_arrow_table()
+    except duckdb.Error as e:
+        duck.forget()
+        raise _unreadable(e) from e
     finally:
         con.close()
+        del con  # a traceback that is kept must not keep it: DuckDB complains when Python ends
