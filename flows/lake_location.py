@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from flows.org_models import S3Settings
 from flows.settings import Settings
-from tasks.core.errors import LakeError
 from tasks.lake.s3_location import S3Location, split_url
 
 if TYPE_CHECKING:
@@ -44,11 +43,7 @@ def lake_to_read(settings: Settings) -> Lake:
     """The lake, for commands that only read it: it is not locked and not made. Raises LakeError, UsageError."""
     from tasks.lake.lake import Lake
 
-    location = lake_location(settings)
-    lake = Lake(location, "")
-    if not lake.exists:
-        raise LakeError(f"there is no lake in {location}", advice="Run `nightwarden patrol` first, or give --lake.")
-    return Lake.open(location, key_id=None, create=False)
+    return Lake.open(lake_location(settings), key_id=None, create=False)
 
 
 def tell_waiting(line: str) -> None:

@@ -52,8 +52,6 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
 
     Raises UsageError, LakeError; a tool that is not there becomes the reason of its scans, not an error.
     """
-    # Secret values pass through this process: no core dump of it or of what it starts.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pack_sources(settings)  # one that is configured wrongly is told whether it is used or not
     box = detect()
     if box.backend == "none" and os.environ.get("NIGHTWARDEN_DEPLOYED") and not settings.allow_no_sandbox:
@@ -61,16 +59,10 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             f"no sandbox works here: {box.why_not}",
             advice="Install bubblewrap, or set allow_no_sandbox: true if you accept that tools see this machine.",
         )
-    key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
-    location = lake_location(settings)
-    lake = Lake(location, key.key_id)
-    if write or lake.exists:
-        lake = Lake.open(location, key_id=key.key_id)
     runner = ProcessRunner(box, reserve_bytes=int(settings.disk_reserve_gb * 1e9))
     with ExitStack() as stack:
-        if write:
-            stack.enter_context(locked(lake, settings))
-        work = settings.home / "work" / hashlib.sha256(str(location).encode()).hexdigest()[:12]
+        lake, key = stack.enter_context(opened_lake(settings, write=write))
+        work = settings.home / "work" / hashlib.sha256(str(lake_location(settings)).encode()).hexdigest()[:12]
         if write:
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
         memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
@@ -134,7 +126,7 @@ def opened_lake(settings: Settings, *, write: bool = True) -> Iterator[tuple[Lak
 
     Without ``write`` nothing is made: a lake that is not there reads as an empty one. Raises UsageError, LakeError.
     """
-    # Secret values pass through this process: no core dump of it.
+    # Secret values pass through this process: no core dump of it or of what it starts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     key = load_or_create(settings.key_path) if write or settings.key_path.exists() else passing()
     location = lake_location(settings)

@@ -67,7 +67,9 @@ class Lake:
         lake = cls(location, key_id or "")
         if not lake.exists:
             if not create or key_id is None:
-                raise LakeError(f"there is no lake in {location}", advice="Run `nightwarden patrol` first.")
+                raise LakeError(
+                    f"there is no lake in {location}", advice="Run `nightwarden patrol` first, or give --lake."
+                )
             if isinstance(location, Path):
                 location.mkdir(parents=True, exist_ok=True)
             lake.store.create()
