@@ -118,7 +118,7 @@ class Git:
             raise ScanGapError("fetch", "git is not installed", advice="Install git 2.39 or newer.")
         self._binary = binary
         self._runner = runner
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._config = _write_config(config_dir)
 
     def pause(self, seconds: float) -> None:
@@ -163,7 +163,7 @@ class Git:
         return self._runner.run(
             Command(
                 argv=(*prefix, *args),
-                timeout_s=timeout_s or self._timeout_s,
+                timeout_s=timeout_s or self.timeout_s,
                 stdout_bytes=stdout_bytes,
                 memory_bytes=memory_bytes,
                 env={**_ENVIRONMENT, "GIT_CONFIG_GLOBAL": config, **trusted, **_shown(access.credential)},

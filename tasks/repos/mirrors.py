@@ -12,18 +12,18 @@ import shutil
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from tasks.core.errors import ForgeError, ScanGapError, SecretError
+from tasks.core.errors import ScanGapError
 from tasks.core.origins import Mirror, OddTag, RemoteAccess
 from tasks.core.types import Completed, Mount, Repo
 from tasks.repos.discovery import is_address
-from tasks.repos.git import PROTOCOLS, ConnectionGapError, Git, failure
+from tasks.repos.git import PROTOCOLS, Git
+from tasks.repos.hosts import Access, Hosts, ended_well
 from tasks.repos.local_refs import fingerprint
 from tasks.repos.mirror_state import locked, read_state, write_state
 
@@ -35,12 +35,8 @@ _UPLOAD_PACK = (
 )
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FALLBACK_HEADS = ("refs/heads/main", "refs/heads/master")
-#: Seconds before a call that the network failed is made again; then it is a gap of tonight.
-_RETRY_AFTER_S = (1.0, 4.0)
-#: A host that failed so often in a row is not waited for any more: thousands of repositories lie behind it.
-_PATIENCE = 5
-#: How git goes to a repository's remote. May raise ForgeError or SecretError.
-Access = Callable[[Repo], RemoteAccess]
+#: What a list of refs over the network may take at most: a host that never answers is noticed by it.
+_LISTING_S = 120.0
 
 
 class Mirrors:
@@ -60,14 +56,9 @@ class Mirrors:
     ) -> None:
         self._root = root
         self._git = git
-        self._access = access
-        self._per_host = per_host
-        self._pause = pause or git.pause
-        self._hosts: dict[str, threading.BoundedSemaphore] = {}
+        self._hosts = Hosts(access=access, per_host=per_host, pause=pause or git.pause)
         #: What works on this machine alone gains nothing from more of it at a time than processors.
         self._here = threading.BoundedSemaphore(os.cpu_count() or 1)
-        self._faults: Counter[str] = Counter()
-        self._lock = threading.Lock()
 
     def path_of(self, repo_id: str) -> Path:
         """Where the mirror of a repository lies (there or not)."""
@@ -132,44 +123,26 @@ class Mirrors:
 
     # -- the remote -------------------------------------------------------------------------------------
 
-    def _over(self, repo: Repo, network: bool, call: Callable[[RemoteAccess | None], Completed]) -> Completed:
-        """Make a call of git to the remote: a few at a time a host, again after a pause where the connection failed.
-
-        Raises ScanGapError when it does not end with 0, ``fetch`` where the credential cannot be had.
-        """
-        if not network:
-            with self._here:
-                return _ended_well(call(None))
-        host = urlsplit(repo.url).netloc.lower()
-        with self._lock:
-            turn = self._hosts.setdefault(host, threading.BoundedSemaphore(self._per_host))
-        for pause_s in (*_RETRY_AFTER_S, None):
-            try:
-                access = self._access(repo)
-            except (ForgeError, SecretError) as e:
-                raise ScanGapError("fetch", e.message, advice=e.advice) from e
-            with turn:
-                done = call(access)
-            try:
-                ended = _ended_well(done, network=True)
-            except ConnectionGapError:
-                with self._lock:
-                    self._faults[host] += 1
-                    tired = self._faults[host] >= _PATIENCE
-                if pause_s is None or tired:
-                    raise
-                self._pause(pause_s)
-            else:
-                with self._lock:
-                    self._faults[host] = 0
-                return ended
-        raise AssertionError("the last try returns or raises")
+    def _over(
+        self, repo: Repo, network: bool, call: Callable[[RemoteAccess | None], Completed], *, listing: bool = False
+    ) -> Completed:
+        """Make a call of git to the remote. Raises ScanGapError when it does not end with 0."""
+        if network:
+            return self._hosts.call(repo, call, listing=listing)
+        with self._here:
+            return ended_well(call(None))
 
     def _remote_refs(self, repo: Repo) -> tuple[str | None, dict[str, str]]:
         """(branch that HEAD names, object of every head and tag) as the remote tells."""
         address, mounts, network = _access(repo)
         listing = ["ls-remote", "--symref", *_serving(address), "--", address, "HEAD", "refs/heads/*", "refs/tags/*"]
-        done = self._over(repo, network, lambda a: self._git.run(listing, mounts=mounts, network=network, access=a))
+        limit_s = min(_LISTING_S, self._git.timeout_s) if network else None
+        done = self._over(
+            repo,
+            network,
+            lambda a: self._git.run(listing, mounts=mounts, network=network, access=a, timeout_s=limit_s),
+            listing=True,
+        )
         head: str | None = None
         refs: dict[str, str] = {}
         for line in done.stdout.decode("utf-8", "surrogateescape").split("\n"):
@@ -327,12 +300,6 @@ def _mirror(place: Path, head: str | None, state: Mapping[str, Any], *, fetched:
         odd={name: OddTag(kind=kind, oid=oid) for name, (kind, oid) in state["odd"].items()},
         fetched=fetched,
     )
-
-
-def _ended_well(done: Completed, *, network: bool = False) -> Completed:
-    if done.exit_code != 0:
-        raise failure(done, network=network)
-    return done
 
 
 def _serving(address: str) -> tuple[str, ...]:

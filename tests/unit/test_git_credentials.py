@@ -14,7 +14,8 @@ from tasks.core.process import ProcessRunner
 from tasks.core.secret_refs import Secret
 from tasks.core.types import Command, Repo
 from tasks.repos.git import Git
-from tasks.repos.mirrors import Access, Mirrors
+from tasks.repos.hosts import Access
+from tasks.repos.mirrors import Mirrors
 from tests.builders import Repository
 from tests.git_http import GitServer, serving
 

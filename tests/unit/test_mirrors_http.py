@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,26 @@ def test_a_server_that_never_answers_costs_no_more_than_the_limit(
     assert real_git(first.path, "show", "main:a.txt") == "one", "what was mirrored stays"
     server.mute = set()
     assert patient.refresh(repo).fetched
+
+
+def test_a_host_that_never_answers_is_not_waited_for_by_every_repository(
+    runner: ProcessRunner, remote: Repository, server: GitServer, tmp_path: Path
+) -> None:
+    git = Git(runner, timeout_s=1.5, config_dir=tmp_path / "git-config")
+    mirrors = Mirrors(tmp_path / "mirrors", git, per_host=6)
+    server.mute = {"refs"}
+    url = f"{server.url}/team/app/.git"
+
+    def asked(n: int) -> str:
+        repo = Repo(repo_id=f"r{n}", slug=f"r{n}", url=url.replace("//", "//user:CANARY@"), source="test")
+        return refused(mirrors, repo).detail
+
+    with ThreadPoolExecutor(12) as pool:
+        details = Counter(pool.map(asked, range(60)))
+    waited = details.pop("git did not end in 2 s")
+    assert 6 <= waited <= 12, "six at once, and one at a time that tries it again"
+    assert len(server.asked) == waited
+    assert all("did not answer" in d and "CANARY" not in d for d in details)
+    server.mute = set()
+    assert mirrors.refresh(at(url)).fetched, "it answers again, and so does everybody"
+    assert mirrors.refresh(replace(at(url), repo_id="another")).fetched
