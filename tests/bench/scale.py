@@ -27,6 +27,8 @@ submitted   task runs that the flow has submitted: one a changed repository, and
 recorded    task runs of the flow run that the API counts as ended, asked of the API after the command.
 load        of the machine (1 min) when the night began: other work on it is in every number.
 """
+#: How much more memory ten times the repositories may need.
+_FLAT = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class Night:
 
 
 def main() -> int:
-    """Measure and print one table; 1 if a task run was not recorded or an unchanged night started a tool."""
+    """Measure and print one table; 1 if a task run was not recorded, an unchanged night started a tool, or memory is
+    not flat: ten times the repositories need more than half as much again."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.scale",
         description=__doc__,
@@ -63,13 +66,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
         work = Path(temporary)
         nightwarden = Nightwarden(given.tools, given.workers, work)
-        for count in sorted({max(1, given.repos // 10), given.repos}):
+        for count in (max(1, given.repos // 10), given.repos):
             org = (given.org or work) / str(count)
             if not org.is_dir():
                 small_org.make(org, count, seed=1)
             nights += _nights(nightwarden, org, work / f"home-{count}", count, only)
     _report(nights)
-    return int(any(n.recorded != n.submitted for n in nights) or any(n.scans for n in nights if n.name != "cold"))
+    faults = [f"{n.submitted - n.recorded} task runs were not recorded" for n in nights if n.recorded != n.submitted]
+    faults += [f"an unchanged night started {n.scans} tools" for n in nights if n.scans and n.name != "cold"]
+    for name in ("cold", "unchanged"):
+        few, *_, many = (n.seen.own_peak_bytes for n in nights if n.name == name)
+        if many > _FLAT * few:
+            faults.append(f"memory is not flat: {few / 1e6:.0f} MB and {many / 1e6:.0f} MB ({name})")
+    for fault in faults:
+        print(f"BAD: {fault}")
+    return int(bool(faults))
 
 
 def _nights(nightwarden: Nightwarden, org: Path, home: Path, count: int, only: list[str]) -> list[Night]:

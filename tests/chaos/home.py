@@ -77,6 +77,8 @@ class Home:
             NIGHTWARDEN_HOME=str(place),
             NIGHTWARDEN_KEY_FILE=str(key),
             NIGHTWARDEN_WORKERS=str(WORKERS),
+            # What stays free on the disk depends on this machine, and the small disk of a scenario has less.
+            NIGHTWARDEN_DISK_RESERVE_GB="0",
             **(variables or {}),
         )
 
