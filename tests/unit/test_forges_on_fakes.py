@@ -105,6 +105,9 @@ def test_answers_of_another_shape_are_an_error(case: Case) -> None:
     for row in ({"id": None}, {"full_name": "acme/../x", "path_with_namespace": "acme/../x"}, {"default_branch": 7}):
         repo.row = row
         assert refused(case).reason_code == "forge_unreachable"
+    for path in ("", case.lists):
+        case.fake.faults.inject(Answer(body=b"[" * 100_000), path=path)
+        assert refused(case).reason_code == "forge_unreachable"
     case.fake.faults.inject(Answer(headers={"Content-Type": "text/html"}, body=b"<html>sign in</html>"))
     assert "something else than JSON" in refused(case).message
 
@@ -128,6 +131,12 @@ def test_a_limit_longer_than_the_patience_is_an_error_at_once(case: Case) -> Non
     assert error.reason_code == "forge_limited"
     assert "2027-01-15 09:00:01 UTC" in error.message
     assert case.clock.waited_s == 0
+
+
+def test_a_limit_that_ends_after_all_dates_is_told_as_a_limit(case: Case) -> None:
+    case.fake.faults.inject(Answer(status=429, headers={"Retry-After": "999999999999"}, body={}))
+    error = refused(case)
+    assert error.reason_code == "forge_limited" and "until 9999-12-31" in error.message
 
 
 def test_patience_is_for_all_waits_together(case: Case) -> None:

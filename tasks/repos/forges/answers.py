@@ -18,6 +18,9 @@ _SLUG = re.compile(r"^(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+(?:/(?!\.{1,2}(?:/|$
 _VISIBLE = re.compile(r"^[\x21-\x7e]+$")
 #: More than any account has: a forge that links its pages in a circle must not hold a run for ever.
 _MAX_ROWS = 2_000_000
+#: Larger numbers count nothing, and no table holds them.
+_MOST = 2**53
+_DIGITS = re.compile(r"^[0-9]{1,15}$")
 
 _T = TypeVar("_T")
 
@@ -51,7 +54,13 @@ def text(row: Mapping[str, Any], name: str) -> str | None:
 def count(row: Mapping[str, Any], name: str) -> int | None:
     """A whole number, or None where the forge does not tell."""
     value = row.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
+
+
+def stated(headers: Mapping[str, str], name: str) -> int | None:
+    """A whole number in a header, or None where the forge does not tell."""
+    value = headers.get(name, "").strip()
+    return int(value) if _DIGITS.match(value) else None
 
 
 def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -95,9 +95,9 @@ class GiteaForge:
             rows = _read(answer)
             if not isinstance(rows, list):
                 raise answers.unexpected("a page is no list")
-            stated = answer.headers.get("X-Total-Count", "")
-            if stated.isdecimal():
-                totals.append(int(stated))
+            total = answers.stated(answer.headers, "X-Total-Count")
+            if total is not None:
+                totals.append(total)
             yield from rows
             if "Link" in answer.headers:
                 more = "next" in answer.links
@@ -131,7 +131,7 @@ class GiteaForge:
 def _read(answer: requests.Response) -> object:
     try:
         return answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise answers.unexpected("a page cannot be read") from None
 
 

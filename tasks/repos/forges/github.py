@@ -134,7 +134,7 @@ class GithubForge:
                     told = pages.totalCount
             except AssertionError:
                 fault = "a page links to a place outside of the API"
-            except (GithubException, ValueError, TypeError, LookupError, AttributeError):
+            except (GithubException, ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 fault = "a page cannot be read"
             if fault:
                 raise answers.unexpected(fault)

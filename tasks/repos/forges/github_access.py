@@ -93,7 +93,7 @@ def asked(requester: Requester, verb: str, path: str, parameters: Mapping[str, A
     """One request whose answer is an object. Raises ForgeError."""
     try:
         _, data = requester.requestJsonAndCheck(verb, path, parameters=dict(parameters or {}))
-    except (GithubException, ValueError, AssertionError):
+    except (GithubException, ValueError, AssertionError, RecursionError):
         data = None
     return answers.mapping(data)
 

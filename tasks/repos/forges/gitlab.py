@@ -80,7 +80,7 @@ class GitlabForge:
             projects = group.projects.list(
                 iterator=True, with_shared=False, include_subgroups=self._access.subgroups, **ordered
             )
-        total = projects.total
+        total = answers.count({"X-Total": projects.total}, "X-Total")
         cloning = answers.Cloning(self._url)
         repos, notes = answers.gather(
             (project.attributes for project in answers.bounded(projects)), lambda row: _repo(row, cloning)

@@ -39,7 +39,9 @@ _MAX_ANSWER_BYTES = 64 * 1024**2
 _SLICE_S = 0.25
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LIMIT_WORDS = re.compile(rb"rate limit|abuse detection", re.IGNORECASE)
-_WHOLE = re.compile(r"^\d{1,12}$")
+_WHOLE = re.compile(r"^[0-9]{1,12}$")
+#: The last second that a date can be of.
+_LAST = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ class Patience:
             if not short:
                 self._left_s -= wait_s
         if short:
-            reset = datetime.fromtimestamp(self._timing.now() + wait_s, UTC)
+            reset = datetime.fromtimestamp(min(self._timing.now() + wait_s, _LAST), UTC)
             raise ForgeError(
                 "forge_limited",
                 f"{host} limits requests until {reset:%Y-%m-%d %H:%M:%S} UTC; of the {self._patience_s:.0f} s that may "
