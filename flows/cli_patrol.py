@@ -26,6 +26,7 @@ from flows.lake_location import lake_location
 from flows.org_models import SourceSettings
 from flows.settings import Settings, activate, load
 from tasks.core.errors import NightwardenError, UsageError
+from tasks.core.literal_secrets import address_fault
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ def _sources(repos: list[str] | None) -> dict[str, Any]:
     entries = []
     for place in repos:
         where = place if place.startswith(_URL) or (":" in place and not Path(place).exists()) else None
+        if where is not None and (fault := address_fault(where)):
+            raise UsageError(f"an address of --repos is not used: {fault[0]}", advice=fault[1])
         full = where or str(Path(place).expanduser().resolve())
         stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in full.rstrip("/").rsplit("/", 1)[-1]).lstrip(
             "._-"

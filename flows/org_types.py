@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, With
 from pydantic_core import PydanticCustomError
 
 from tasks.core.errors import UsageError
+from tasks.core.literal_secrets import address_fault
 from tasks.core.secret_refs import SecretRef, parse_ref
 
 #: pydantic's word for a fault of ours: its context holds ``what`` and ``remedy``.
@@ -112,7 +113,7 @@ def git_address_fault(value: str) -> tuple[str, str] | None:
     """Why git is not asked for an address, and the remedy; None if it is."""
     scheme, colon, rest = value.partition("://")
     if colon and scheme in ("https", "http", "file") and rest and not any(c.isspace() for c in value):
-        return None
+        return address_fault(value)
     if (colon and scheme in ("ssh", "git", "git+ssh")) or (not colon and "@" in value and ":" in value):
         return (
             "repositories are not fetched over ssh or git://",

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 from yaml.resolver import Resolver
 
-from flows.literal_secrets import literal_secret
 from flows.mistakes import ConfigurationError, Key, Mistake, Place
+from tasks.core.literal_secrets import literal_secret
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20

@@ -19,7 +19,6 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from flows.literal_secrets import literal_secret
 from flows.mistakes import ConfigurationError, Key, Mistake, Place
 from flows.org_checks import faults
 from flows.org_faults import faults_of
@@ -37,6 +36,7 @@ from flows.org_schema import one_value_settings
 from flows.org_types import Folder, Lake
 from flows.org_yaml import Document, read_org
 from tasks.core.errors import UsageError
+from tasks.core.literal_secrets import literal_secret
 from tasks.core.origins import Classification, Source
 from tasks.core.ports import Secrets
 from tasks.core.secret_refs import SecretRef

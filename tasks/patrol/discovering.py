@@ -20,6 +20,7 @@ from tasks.patrol.naming import PACK
 from tasks.repos.classification import classified, filtered
 from tasks.repos.discovery import POINTERS, Discovered, discover, discover_addresses, is_address, normalised
 from tasks.repos.manifest import Entry, read_manifest
+from tasks.repos.web_origins import origin_of
 
 if TYPE_CHECKING:
     from tasks.patrol.session import Patrol
@@ -120,11 +121,12 @@ class Discovery:
         assert source.manifest is not None
         entries = read_manifest(source.manifest)
         good = [e for e in entries if not e.problem]
-        hosts = {_host(e.url) for e in good}
-        if source.token is not None and len(hosts) > 1:
+        origins = sorted({origin_of(e.url) for e in good} - {""})
+        if source.token is not None and len(origins) > 1:
             raise UsageError(
-                f"the manifest {source.manifest} names {len(hosts)} hosts and `token` is for one",
-                advice="Make a manifest, and so a source, for each host: a token is shown to its own host only.",
+                f"the manifest {source.manifest} leads to {len(origins)} places, as {origins[0]} and {origins[1]}, and "
+                "`token` is for one",
+                advice="Make a manifest, and so a source, for each scheme, host and port: one is shown a token.",
             )
         found = discover_addresses([e.url for e in good], source, known, taken)
         for d, e in zip(found, good, strict=True):
@@ -306,7 +308,3 @@ def _kind(source: Source) -> str:
     if source.manifest is not None:
         return "manifest"
     return "folder" if _is_folder(source) else "address"
-
-
-def _host(address: str) -> str:
-    return normalised(address).split("/", 1)[0]

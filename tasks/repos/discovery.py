@@ -12,14 +12,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks.core.errors import UsageError
+from tasks.core.literal_secrets import address_fault
 from tasks.core.origins import Source
 from tasks.core.types import Repo
 from tasks.repos.git import Git, scrubbed
 
 _MAX_CONFIG_BYTES = 256 * 1024
 _SCP = re.compile(r"^(?:[^@/\s]+@)?([A-Za-z0-9.-]+):(?!//)(.+)$")
-#: A user part of http(s), or a password in any: ssh's bare user name is none.
-_CREDENTIAL = re.compile(r"^https?://[^/]*@|^[a-z+]+://[^/@]*:[^/@]*@", re.IGNORECASE)
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 #: Reasons of places that lead to a repository elsewhere: they are named, and nothing behind them is read.
 POINTERS = frozenset({"linked_worktree", "linked_folder"})
@@ -81,22 +80,17 @@ def discover(
 def discover_addresses(
     addresses: Sequence[str], source: Source, known: Mapping[str, Repo], taken: Collection[str] = ()
 ) -> list[Discovered]:
-    """The repositories at some addresses, in their order; ids as in ``discover``. Raises UsageError: a credential."""
+    """The repositories at some addresses, in their order; ids as in ``discover``.
+
+    Raises UsageError for an address that holds a secret, a query or a fragment: process lists and the lake show it.
+    """
     for address in addresses:
-        if holds_credential(address):
-            raise UsageError(
-                f"the address of {normalised(address)} holds a credential",
-                advice="Remove it: process lists and the lake would show it. Name it by `token`.",
-            )
+        if fault := address_fault(address):
+            raise UsageError(f"an address of the source {source.name!r} is not used: {fault[0]}", advice=fault[1])
     slugs = [normalised(a) for a in addresses]
     wanted = [_Wanted(slug=_storable(s), name=_storable(s), url=a) for s, a in zip(slugs, addresses, strict=True)]
     ids = _ids(wanted, source, known, taken)
     return [Discovered(repo=Repo(repo_id=ids[w.slug], slug=w.slug, url=w.url, source=source.name)) for w in wanted]
-
-
-def holds_credential(address: str) -> bool:
-    """Whether an address has a user part of http(s), or a password."""
-    return _CREDENTIAL.search(address) is not None
 
 
 def is_address(location: str) -> bool:

@@ -2,7 +2,7 @@
 
 YAML (so JSON too): a list, or a mapping whose ``repositories`` is one, of addresses, or of mappings with ``url`` and
 optionally ``owner``, ``criticality``, ``exposure`` and ``scopes``. A file that ends in ``.txt`` holds an address a
-line; ``#`` begins a comment.
+line; ``#`` begins a comment. An entry with a secret in it is not used, and its problem does not quote it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 import yaml
 
 from tasks.core.errors import UsageError
+from tasks.core.literal_secrets import address_fault, literal_secret
 from tasks.core.text import one_line
-from tasks.repos.discovery import holds_credential, is_address, normalised
+from tasks.repos.discovery import is_address, normalised
 
 _MAX_BYTES = 16 * 1024**2
 _WORDS = ("url", "owner", "criticality", "exposure", "scopes")
@@ -85,12 +86,16 @@ def _entry(node: yaml.Node) -> Entry:
     said: dict[str, str | tuple[str, ...]] = {}
     for key, value in node.value:
         word = key.value if isinstance(key, yaml.ScalarNode) else ""
+        if fault := literal_secret(word):
+            return _refused(key.start_mark.line + 1, fault)
         if word not in _WORDS or word in said:
             what = "twice" if word in said else "unknown"
             return Entry(line=key.start_mark.line + 1, problem=f"the key {one_line(str(word), 40)!r} is {what}")
         found = _words(value) if word == "scopes" else value.value if isinstance(value, yaml.ScalarNode) else None
         if not found and found != ():
             return Entry(line=value.start_mark.line + 1, problem=f"`{word}` holds no text")
+        if fault := literal_secret(found if isinstance(found, str) else "\n".join(found)):
+            return _refused(value.start_mark.line + 1, fault)
         said[word] = found
     entry = _address(str(said.pop("url", "")), line)
     return entry if entry.problem else Entry(line=line, url=entry.url, **said)  # type: ignore[arg-type]
@@ -105,11 +110,16 @@ def _words(node: yaml.Node) -> tuple[str, ...] | None:
 def _address(text: str, line: int) -> Entry:
     if not text:
         return Entry(line=line, problem="`url` is missing")
-    if holds_credential(text):
-        return Entry(line=line, problem="the address holds a credential: remove it, and name it by `token`")
+    if fault := address_fault(text):
+        return _refused(line, fault)
     if not is_address(text):
         return Entry(line=line, problem=f"{one_line(text, 80)!r} is no address")
     return Entry(line=line, url=text)
+
+
+def _refused(line: int, fault: tuple[str, str]) -> Entry:
+    what, remedy = fault
+    return Entry(line=line, problem=f"{what}. {remedy}")
 
 
 def _once(entries: list[Entry]) -> Iterator[Entry]:

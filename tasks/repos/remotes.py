@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
 
 from tasks.core.origins import GitCredential, RemoteAccess, Source
 from tasks.core.ports import Forge, Secrets
 from tasks.core.types import Repo
+from tasks.repos.web_origins import origin_of
 
 #: GitHub asks for this name beside a token of an app; GitLab, Gitea and Bitbucket's tokens take any.
 _USERNAME = "x-access-token"
@@ -31,11 +31,8 @@ class Remotes:
             ca_file = source.forge.ca_file if source.forge is not None else None
             return RemoteAccess(credential=forge.credential(), ca_file=ca_file)
         credential = None
-        if source.token is not None:
-            parts = urlsplit(repo.url)
-            credential = GitCredential(
-                base_url=f"{parts.scheme}://{parts.netloc}",
-                username=_USERNAME,
-                password=self._secrets.get(source.token),
-            )
+        origin = origin_of(repo.url)
+        if source.token is not None and origin:
+            password = self._secrets.get(source.token)
+            credential = GitCredential(base_url=origin, username=_USERNAME, password=password)
         return RemoteAccess(credential=credential, ca_file=source.ca_file)

@@ -553,13 +553,27 @@ def test_no_credential_of_an_address_is_in_its_name(address: str) -> None:
     assert "CANARY" not in normalised(address)
 
 
-@pytest.mark.parametrize("address", ["https://user:CANARY@git.example.invalid/a.git", "https://CANARY@h/a"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://user:CANARY@git.example.invalid/a.git",
+        "https://CANARY@h/a",
+        "ssh://u:CANARY@h/a",
+        "u:CANARY@h:a",
+        "https://h/a.git?private_token=CANARY",
+        "https://h/a.git#CANARY",
+        "https://h/glpat-CANARYCANARYCANARY/a.git",
+    ],
+)
 def test_a_credential_in_an_address_goes_no_further(git: Git, address: str) -> None:
-    try:
-        told = repr(look(address, git))
-    except UsageError as refused:
-        told = str(refused)
-    assert "CANARY" not in told
+    with pytest.raises(UsageError) as refused:
+        look(address, git)
+    assert "CANARY" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["git@h:team/a", "ssh://git@h/a", "https://h/team/a.git", "file:///srv/a#1?.git"])
+def test_an_address_without_a_credential_is_used(git: Git, address: str) -> None:
+    assert [d.repo.url for d in look(address, git)] == [address]
 
 
 def test_a_folder_and_a_bare_repository_of_one_name_are_two(git: Git, tmp_path: Path) -> None:

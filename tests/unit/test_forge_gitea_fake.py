@@ -91,7 +91,9 @@ def test_a_users_repositories_are_listed(case: Case, fake: FakeGitea) -> None:
 @pytest.mark.parametrize("stated", ["9" * 5000, "-1", "many"])
 def test_a_total_that_is_no_number_is_unknown(case: Case, fake: FakeGitea, stated: str) -> None:
     fake.add("acme/a", git=False)
-    fake.faults.inject(Answer(body=[fake.row(fake.repos["acme/a"])], headers={"X-Total-Count": stated}), path=case.lists)
+    fake.faults.inject(
+        Answer(body=[fake.row(fake.repos["acme/a"])], headers={"X-Total-Count": stated}), path=case.lists
+    )
     assert case.open().listing().total is None
 
 

@@ -21,8 +21,9 @@ from cryptography.x509.oid import NameOID
 from tasks.core.errors import ForgeError, ScanGapError
 from tasks.core.origins import ForgeKind
 from tasks.core.types import Repo
-from tasks.repos.forges.pacing import host_of, limit_wait_s, origin_of
+from tasks.repos.forges.pacing import limit_wait_s
 from tasks.repos.mirrors import Mirrors
+from tasks.repos.web_origins import host_of, origin_of
 from tests.forges.cases import CANARY, Case, running
 from tests.forges.gitea import FakeGitea
 from tests.forges.github import FakeGithub

@@ -100,6 +100,18 @@ def test_a_clone_address_of_another_host_is_replaced_by_the_forges_own(case: Cas
     assert [n for n in listing.notes if "http://elsewhere.invalid" in n]
 
 
+def test_a_clone_address_with_a_token_in_it_is_replaced_too(case: Case) -> None:
+    name = "http_url_to_repo" if case.access.kind is ForgeKind.GITLAB else "clone_url"
+    for slug, path in (("a", "a.git?private_token=x"), ("b", "b.git#x"), ("c", "glpat-xxxxxxxxxxxxxxxxxxxx/c.git")):
+        case.fake.add(f"acme/{slug}", git=False, **{name: f"{case.fake.web_url}/acme/{path}"})
+    case.fake.add("acme/d", git=False, **{name: f"{case.fake.web_url}/git/acme/d.git"})
+    listing = case.open().listing()
+    found = {r.slug: r.clone_url for r in listing.repos}
+    own = {slug: case.fake.clone_url(slug) for slug in ("acme/first", "acme/a", "acme/b", "acme/c")}
+    assert found == {**own, "acme/d": f"{case.fake.web_url}/git/acme/d.git"}
+    assert [n for n in listing.notes if n.startswith("3 clone addresses have")]
+
+
 def test_answers_of_another_shape_are_an_error(case: Case) -> None:
     repo = case.fake.repos["acme/first"]
     for row in ({"id": None}, {"full_name": "acme/../x", "path_with_namespace": "acme/../x"}, {"default_branch": 7}):

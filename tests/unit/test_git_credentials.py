@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ForgeError, ScanGapError, SecretError
-from tasks.core.origins import GitCredential, RemoteAccess
+from tasks.core.origins import GitCredential, RemoteAccess, Source
 from tasks.core.process import ProcessRunner
-from tasks.core.secret_refs import Secret
+from tasks.core.secret_refs import Secret, parse_ref
 from tasks.core.types import Command, Repo
 from tasks.repos.git import Git
 from tasks.repos.hosts import Access
 from tasks.repos.mirrors import Mirrors
+from tasks.repos.remotes import Remotes
 from tests.builders import Repository
+from tests.forges.clock import MemorySecrets
 from tests.git_http import GitServer, serving
 
 CANARY = "canary-1b0c7e53"
@@ -149,6 +151,23 @@ def test_a_credential_that_cannot_be_had_is_the_reason(
         mirrors_with(git, tmp_path, ask).refresh(repo)
     assert (told.value.reason_code, told.value.detail) == ("fetch", error.message)
     assert server.shown == []
+
+
+@pytest.mark.parametrize(
+    ("url", "base_url"),
+    [
+        ("https://git.test:443/team/app", "https://git.test"),
+        ("http://git.test:8080/team/app", "http://git.test:8080"),
+        ("ssh://git.test/team/app", None),
+        ("git@git.test:team/app", None),
+    ],
+)
+def test_a_sources_token_is_for_the_origin_of_a_web_address(url: str, base_url: str | None) -> None:
+    source = Source(name="test", location=url, token=parse_ref("env:TOKEN"))
+    secrets = MemorySecrets(TOKEN=CANARY)
+    shown = Remotes([source], {}, secrets).access(Repo(repo_id="a", slug="a", url=url, source="test")).credential
+    assert (shown.base_url if shown else None) == base_url
+    assert secrets.asked == (base_url is not None), "what is not shown is not read"
 
 
 def test_a_secret_shows_itself_to_nobody(server: GitServer) -> None:

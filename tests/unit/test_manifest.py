@@ -12,6 +12,9 @@ from tasks.core.secret_refs import parse_ref
 from tasks.repos.manifest import Entry, read_manifest
 from tests.patrols import House
 
+#: In the shape of a token of GitLab.
+TOKEN = "glpat-" + "CANARY" * 4
+
 
 def manifest(place: Path, text: str | bytes, name: str = "repos.yaml") -> Path:
     path = place / name
@@ -57,7 +60,15 @@ def test_a_list_without_a_key_and_a_text_file_say_the_same(tmp_path: Path) -> No
     ("entry", "problem"),
     [
         ("team/app", "'team/app' is no address"),
-        ("https://user:CANARY@git.test/a", "the address holds a credential: remove it, and name it by `token`"),
+        ("https://user:CANARY@git.test/a", "the address holds a user or a password"),
+        ("https://git.test/a.git?private_token=CANARY", "the address has a query or a fragment"),
+        ("https://git.test/a.git#CANARY", "the address has a query or a fragment"),
+        (f"https://git.test/{TOKEN}/b.git", "what looks like a GitLab token is written here"),
+        (f"https://git.test/{TOKEN.replace('-', '%2D')}/b.git", "what looks like a GitLab token is written here"),
+        (TOKEN, "what looks like a GitLab token is written here"),
+        (f"{{url: https://git.test/a, owner: {TOKEN}}}", "what looks like a GitLab token is written here"),
+        (f"{{url: https://git.test/a, scopes: [pci, {TOKEN}]}}", "what looks like a GitLab token is written here"),
+        (f"{{{TOKEN}: https://git.test/a}}", "what looks like a GitLab token is written here"),
         ("{owner: me}", "`url` is missing"),
         ("{url: https://git.test/a, colour: red}", "the key 'colour' is unknown"),
         ("{url: https://git.test/a, url: https://git.test/b}", "the key 'url' is twice"),
@@ -71,7 +82,8 @@ def test_an_entry_that_cannot_be_used_is_named_and_the_others_go_on(tmp_path: Pa
     path = manifest(tmp_path, f"- https://git.test/good\n- {entry}\n- https://git.test/last\n")
     first, second, third = read_manifest(path)
     assert (first.url, third.url) == ("https://git.test/good", "https://git.test/last")
-    assert (second.line, second.problem) == (2, problem)
+    assert (second.line, second.problem.partition(". ")[0], second.url) == (2, problem, "")
+    assert "CANARY" not in repr(second)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +152,26 @@ def test_a_patrol_of_a_manifest_names_the_entries_it_cannot_use(tmp_path: Path) 
     }
 
 
-def test_a_token_is_for_one_host_only(tmp_path: Path) -> None:
-    path = manifest(tmp_path, "- https://a.test/x\n- https://b.test/y\n")
+def test_a_secret_in_an_entry_is_in_no_table_and_no_file(tmp_path: Path) -> None:
+    house = House(place=tmp_path)
+    house.commit("app", a="flaw")
+    url = f"file://{tmp_path / 'org' / 'app' / '.git'}"
+    text = f"{url}\nhttps://127.0.0.1:9/a.git?private_token={TOKEN}\nhttps://127.0.0.1:9/{TOKEN}/b.git\n"
+    place = manifest(tmp_path, text, "repos.txt")
+    house.sources = (Source(name="list", location=str(place), manifest=place),)
+    house.run()
+    rows = [(r["slug"], r["reason_code"]) for r in house.rows("scans") if r["reason_code"]]
+    assert sorted(rows) == [("list manifest line 2", "manifest_entry"), ("list manifest line 3", "manifest_entry")]
+    told = repr([house.rows(t) for t in ("scans", "repositories", "discoveries", "runs")])
+    assert "CANARY" not in told
+    written = [p for p in tmp_path.rglob("*") if p.is_file() and p != place]
+    assert not [p for p in written if b"CANARY" in p.read_bytes()]
+
+
+@pytest.mark.parametrize("other", ["https://b.test/y", "http://a.test/y", "https://a.test:8443/y"])
+def test_a_token_is_for_one_scheme_host_and_port_only(tmp_path: Path, other: str) -> None:
+    path = manifest(tmp_path, f"- https://a.test/x\n- {other}\n- ssh://git@c.test/z\n")
     token = parse_ref("env:TOKEN")
     house = House(place=tmp_path, sources=(Source(name="list", location=str(path), manifest=path, token=token),))
-    with pytest.raises(UsageError, match="names 2 hosts and `token` is for one"):
+    with pytest.raises(UsageError, match="leads to 2 places"):
         house.run()

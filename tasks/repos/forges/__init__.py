@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import UsageError
 from tasks.core.origins import ForgeAccess, ForgeKind
 from tasks.core.ports import Forge, Secrets
+from tasks.repos.web_origins import origin_of
 
 if TYPE_CHECKING:
     from tasks.repos.forges.pacing import Timing
@@ -27,7 +28,7 @@ def open_forge(
     ``patience_s`` is how long limits of requests are waited for, in total. Every wait ends within a quarter of a second
     when ``cancelled`` says so: then ForgeError(cancelled). Raises UsageError: the address of the API is none.
     """
-    from tasks.repos.forges.pacing import Patience, Timing, origin_of
+    from tasks.repos.forges.pacing import Patience, Timing
 
     if not origin_of(access.api_url) or "@" in access.api_url:
         raise UsageError(

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from tasks.core.errors import ForgeError
+from tasks.core.literal_secrets import address_fault
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo
 from tasks.core.ports import Secrets
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.text import one_line
-from tasks.repos.forges.pacing import origin_of
+from tasks.repos.web_origins import origin_of
 
 _SLUG = re.compile(r"^(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+(?:/(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+)+$")
 _VISIBLE = re.compile(r"^[\x21-\x7e]+$")
@@ -89,13 +90,15 @@ class Cloning:
     """Addresses to clone from, at the forge's own origin only.
 
     An address of another host (a wrong ROOT_URL, a hostile answer) is replaced by the forge's own with the
-    repository's path, because a credential goes nowhere else; ``notes`` then says so once.
+    repository's path, because a credential goes nowhere else; and one with a query, a fragment or a token in it, for
+    processes and tables show it. ``notes`` then says so once.
     """
 
     def __init__(self, base_url: str) -> None:
         self._base = base_url.rstrip("/")
         self._origin = origin_of(base_url)
         self._elsewhere: dict[str, int] = {}
+        self._unfit = 0
 
     def address(self, stated: str | None, path: str) -> str:
         """The address of the repository at ``path`` for which the forge states one; without a user part."""
@@ -106,12 +109,21 @@ class Cloning:
         if origin != self._origin or not _VISIBLE.match(stated):
             self._elsewhere[origin] = self._elsewhere.get(origin, 0) + 1
             return own
-        return self._origin + urlsplit(stated).path
+        parts = urlsplit(stated)
+        found = self._origin + parts.path
+        if parts.query or parts.fragment or (found != own and address_fault(found)):
+            self._unfit += 1
+            return own
+        return found
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the operator should know."""
-        return tuple(
+        unfit = f"{self._unfit} clone addresses have a query, a fragment or a secret; the forge's own address is used"
+        return (*((unfit,) if self._unfit else ()), *self._leading_elsewhere())
+
+    def _leading_elsewhere(self) -> Iterator[str]:
+        return (
             one_line(f"{n} clone addresses lead to {origin} instead of {self._origin}; the forge's own address is used")
             for origin, n in sorted(self._elsewhere.items())
         )

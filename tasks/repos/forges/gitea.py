@@ -22,7 +22,8 @@ from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
-from tasks.repos.forges.pacing import Patience, Timing, host_of, session_to
+from tasks.repos.forges.pacing import Patience, Timing, session_to
+from tasks.repos.web_origins import host_of
 
 #: The most that a server gives unless it is told otherwise; one that gives less says so by its links.
 _PAGE = 50

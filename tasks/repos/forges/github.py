@@ -27,7 +27,8 @@ from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
 from tasks.repos.forges.github_access import Bearer, ExpiredError, FixedToken, InstallationToken, asked, requester_on
-from tasks.repos.forges.pacing import Patience, Timing, host_of, origin_of, session_to
+from tasks.repos.forges.pacing import Patience, Timing, session_to
+from tasks.repos.web_origins import host_of, origin_of
 
 #: How often a token that expired before its time is renewed for one listing.
 _RENEWALS = 5

@@ -23,7 +23,8 @@ from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
-from tasks.repos.forges.pacing import USER_AGENT, Patience, Timing, host_of, session_to
+from tasks.repos.forges.pacing import USER_AGENT, Patience, Timing, session_to
+from tasks.repos.web_origins import host_of
 
 _PAGE = 100
 

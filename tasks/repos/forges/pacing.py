@@ -25,6 +25,7 @@ from requests.adapters import HTTPAdapter
 
 from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess
+from tasks.repos.web_origins import DEFAULT_PORTS, host_of, origin_of
 
 USER_AGENT = "nightwarden"
 
@@ -37,7 +38,6 @@ _BACKOFF_S = (1.0, 3.0, 9.0)
 _UNSAID_S = 60.0
 _MAX_ANSWER_BYTES = 64 * 1024**2
 _SLICE_S = 0.25
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _LIMIT_WORDS = re.compile(rb"rate limit|abuse detection", re.IGNORECASE)
 _WHOLE = re.compile(r"^[0-9]{1,12}$")
 #: The last second that a date can be of.
@@ -262,7 +262,7 @@ class Session(requests.Session):
         self.transport = transport
         self.auth = _nothing_added
         self.headers["User-Agent"] = USER_AGENT
-        for scheme in _DEFAULT_PORTS:
+        for scheme in DEFAULT_PORTS:
             self.mount(f"{scheme}://", transport)
 
 
@@ -278,25 +278,6 @@ def session_to(access: ForgeAccess, *, patience: Patience, timing: Timing, judge
 def _nothing_added(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """An authentication that adds none: with None, ``requests`` would look into ``.netrc``."""
     return request
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port (default ports left out) of an http(s) address, in lower case; "" of anything else."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return ""
-    scheme, host = parts.scheme.lower(), parts.hostname
-    if scheme not in _DEFAULT_PORTS or not host:
-        return ""
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}" + (f":{port}" if port not in (None, _DEFAULT_PORTS[scheme]) else "")
-
-
-def host_of(url: str) -> str:
-    """Host, and the port where it is not the default one, of an http(s) address: what begins repositories' ids."""
-    return origin_of(url).partition("://")[2]
 
 
 def limit_wait_s(answer: requests.Response, now: float, *, again: int) -> float | None:
