@@ -125,7 +125,8 @@ class Listing:
 
     ``host`` begins the repositories' ids. ``total`` is how many the forge itself says there are, None where it does not
     tell, and ``total_from`` which field said so; ``selected`` whether the app sees a selection only (None: no app).
-    ``notes`` are sentences for the operator: pages that came twice, an owner that moved.
+    ``notes`` are sentences for the operator: pages that came twice, an owner that moved. ``doubts`` are those of them
+    that tell of repositories which the credential may not see, beside ``total`` or without it: each is a gap.
     """
 
     host: str
@@ -134,6 +135,7 @@ class Listing:
     total_from: str = ""
     selected: bool | None = None
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,7 +116,8 @@ _ALL = (
     ),
     Reason(
         code="forge_hidden",
-        meaning="The forge says that the account has more repositories than the credential sees. They are not known.",
+        meaning="The forge says that the account has more repositories than the credential sees, or that it cannot see "
+        "private ones. They are not known; `scans.detail` says how this is known.",
         remedy="Give the token, or the app's installation, access to all repositories of the account.",
     ),
     Reason(

@@ -251,6 +251,8 @@ class Discovery:
 
 def _is_complete(listing: Listing | None) -> bool:
     """Whether a forge lists just as many repositories as it says there are, to a credential that sees them all."""
+    if listing is not None and listing.doubts:
+        return False
     return listing is not None and listing.total == len(listing.repos) and listing.selected is not True
 
 
@@ -266,19 +268,21 @@ def _missing_of_manifest(source: Source, listing: Listing, expected: Iterable[En
 
 
 def _differences(source: Source, listing: Listing) -> Iterator[Discovered]:
-    """What the forge's own total says of repositories that are not listed."""
+    """What the forge's own total, and its hints, say of repositories that are not listed."""
     assert source.forge is not None
-    owner, seen = source.forge.owner, len(listing.repos)
+    owner, seen, hidden = source.forge.owner, len(listing.repos), list(listing.doubts)
     app = "; the app is installed on a selection of repositories" if listing.selected else ""
     if listing.total is None:
         if listing.selected:
             yield _difference(source, listing, "forge_difference", f"{seen} seen, no total{app}")
     elif listing.total > seen:
         said = f"{owner} has {listing.total} repositories ({listing.total_from}), {seen} are seen"
-        yield _difference(source, listing, "forge_hidden", f"{said}: {listing.total - seen} are not{app}")
+        hidden.insert(0, f"{said}: {listing.total - seen} are not{app}")
     elif listing.total < seen:
         said = f"{owner} has {listing.total} repositories ({listing.total_from}), {seen} are listed"
         yield _difference(source, listing, "forge_difference", said)
+    if hidden:
+        yield _difference(source, listing, "forge_hidden", "; ".join(hidden))
 
 
 def _difference(source: Source, listing: Listing, reason: str, detail: str) -> Discovered:

@@ -36,6 +36,7 @@ class StandInForge:
         self.repos: dict[str, ListedRepo] = {}
         self.total: int | None = None
         self.selected: bool | None = None
+        self.doubts: tuple[str, ...] = ()
         self.error: ForgeError | None = None
 
     def add(self, slug: str, text: str = "", **more: Any) -> None:
@@ -50,7 +51,13 @@ class StandInForge:
         found = tuple(self.repos.values())
         total = len(found) if self.total is None else self.total
         return Listing(
-            host="forge.test", repos=found, total=total, total_from="total_count", selected=self.selected, notes=("n",)
+            host="forge.test",
+            repos=found,
+            total=total,
+            total_from="total_count",
+            selected=self.selected,
+            notes=("n",),
+            doubts=self.doubts,
         )
 
     def credential(self) -> GitCredential | None:
@@ -115,6 +122,24 @@ def test_what_the_forge_has_and_the_credential_does_not_see_is_a_row(house: Hous
     assert told(house, later)["forge.test/acme (not visible)"] == "nothing_to_read gap_gone"
     assert set(told(house, night(house))) == {"acme/app", "acme/shop"}
     assert {r["repo_id"] for r in house.rows("findings")} == {"forge.test:1", "forge.test:2"}
+
+
+def test_what_a_forge_hints_at_is_a_gap_with_the_total_or_without_it(house: House, forge: StandInForge) -> None:
+    forge.doubts = ("the account counts 5 public repositories, 2 were listed",)
+    forge.total = 3
+    summary = night(house)
+    assert summary.gap_rows == 1
+    (row,) = house.rows("scans", reason_code=["forge_hidden"])
+    assert row["detail"] == f"acme has 3 repositories (total_count), 2 are seen: 1 are not; {forge.doubts[0]}"
+    # A total that another count belies proves nobody gone.
+    forge.total = None
+    forge.repos.pop("shop")
+    for _ in range(2):
+        assert told(house, night(house)) == {
+            "acme/app": "unchanged",
+            "acme/shop": "missing not_found",
+            "forge.test/acme (not visible)": "failed forge_hidden",
+        }
 
 
 def test_more_than_the_forge_says_there_are_is_a_difference(house: House, forge: StandInForge) -> None:

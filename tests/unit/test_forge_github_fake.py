@@ -89,7 +89,7 @@ def test_a_total_that_the_token_may_not_see_is_unknown(case: Case, fake: FakeGit
     fake.counts_private = False
     listing = case.open().listing()
     assert (listing.total, listing.total_from) == (None, "")
-    assert listing.notes == ("the account counts 2 public repositories, 1 were listed",)
+    assert listing.notes == listing.doubts == ("the account counts 2 public repositories, 1 were listed",)
 
 
 def test_a_row_says_all_that_github_does(case: Case, fake: FakeGithub) -> None:
@@ -107,10 +107,27 @@ def test_a_row_says_all_that_github_does(case: Case, fake: FakeGithub) -> None:
     assert len(fake.seen) == 2
 
 
-def test_a_classic_token_without_the_scope_repo_is_told(case: Case, fake: FakeGithub) -> None:
+@pytest.mark.parametrize("scopes", ["read:org, public_repo", ""])
+def test_a_classic_token_without_the_scope_repo_is_told_and_a_doubt_unless_the_total_is_there(
+    case: Case, fake: FakeGithub, scopes: str
+) -> None:
     fake.add("acme/a", git=False)
-    fake.tokens[CANARY].scopes = "read:org, public_repo"
-    assert case.open().listing().notes == ("the token has no scope `repo`: it sees public repositories only",)
+    fake.tokens[CANARY].scopes = scopes
+    told = ("the token has no scope `repo`: it sees public repositories only",)
+    listing = case.open().listing()
+    assert (listing.total, listing.notes, listing.doubts) == (1, told, ())
+    fake.counts_private = False
+    listing = case.open().listing()
+    assert (listing.total, listing.notes, listing.doubts) == (None, told, told)
+
+
+def test_tokens_that_know_no_scopes_are_not_doubted(case: Case, fake: FakeGithub) -> None:
+    fake.add("acme/a", git=False)
+    fake.counts_private = False
+    for value, scopes in (("github_pat_x", None), ("ghu_x", ""), ("ghs_x", "")):
+        fake.token(value, scopes=scopes)
+        case.secrets.values["env:TOKEN"] = value
+        assert case.open().listing().doubts == ()
 
 
 def test_single_sign_on_is_named_where_it_stands_in_the_way(case: Case, fake: FakeGithub) -> None:
@@ -157,6 +174,8 @@ def test_of_another_user_public_repositories_are_listed_and_no_total(case: Case,
     listing = case.open(owner="ada", owner_kind="user").listing()
     assert [r.slug for r in listing.repos] == ["ada/open"]
     assert listing.total is None
+    fake.tokens[CANARY].scopes = "read:org"
+    assert case.open(owner="ada", owner_kind="user").listing().doubts == (), "no scope shows more of another user"
 
 
 # -- apps -----------------------------------------------------------------------------------------------------

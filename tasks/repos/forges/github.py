@@ -34,6 +34,8 @@ from tasks.repos.web_origins import host_of, origin_of
 _RENEWALS = 5
 #: What is created while pages are read comes last and shifts none.
 _OLDEST_FIRST = {"sort": "created", "direction": "asc"}
+#: How tokens begin that have permissions instead of scopes: fine-grained ones, and those of apps.
+_WITHOUT_SCOPES = ("github_pat_", "ghs_", "ghu_")
 _PERMISSIONS = re.compile(r"^[a-z_=,; ]{1,200}$")
 
 _T = TypeVar("_T")
@@ -85,6 +87,7 @@ class GithubForge:
         login, number = answers.text(account, "login"), answers.identity(account)
         if login is None:
             raise answers.unexpected("an account has no login")
+        own: Mapping[str, Any] | None = None
         app = self._tokens if isinstance(self._tokens, InstallationToken) else None
         installed: int | None = None
         if app is not None:
@@ -104,6 +107,9 @@ class GithubForge:
         if total is None and app is not None and not app.selected and installed is not None:
             total, total_from = installed, "total_count of the installation"
         moved = self._session.transport.moved
+        # Of another user no token sees more, whatever its scopes.
+        blind = self._scope_missing() if kind == "orgs" or own is not None else ()
+        doubts = (*self._unseen_public(account, repos), *(blind if total is None or total > len(repos) else ()))
         return Listing(
             host=host_of(self._web),
             repos=repos,
@@ -114,8 +120,9 @@ class GithubForge:
                 *answers.moves(self._access.owner, login, moved),
                 *notes,
                 *cloning.notes,
-                *self._doubts(account, repos),
+                *dict.fromkeys((*blind, *doubts)),
             ),
+            doubts=doubts,
         )
 
     def _pages(
@@ -169,16 +176,21 @@ class GithubForge:
                 advice="Correct `installation_id`, or leave it out: then the owner's installation is found.",
             )
 
-    def _doubts(self, account: Mapping[str, Any], repos: tuple[ListedRepo, ...]) -> tuple[str, ...]:
-        """What a token cannot see, as far as GitHub hints at it."""
-        notes = []
-        if self._scopes is not None and "repo" not in re.split(r"[,\s]+", self._scopes):
-            notes.append("the token has no scope `repo`: it sees public repositories only")
+    def _scope_missing(self) -> tuple[str, ...]:
+        """That a classic token sees public repositories only; GitHub sends no scopes of other tokens, or empty ones."""
+        if not isinstance(self._tokens, FixedToken) or self._scopes is None:
+            return ()
+        if self._tokens.current().reveal().startswith(_WITHOUT_SCOPES) or "repo" in re.split(r"[,\s]+", self._scopes):
+            return ()
+        return ("the token has no scope `repo`: it sees public repositories only",)
+
+    def _unseen_public(self, account: Mapping[str, Any], repos: tuple[ListedRepo, ...]) -> tuple[str, ...]:
+        """That public repositories, which all may see, are not listed; an app is listed those that it was given."""
         told = answers.count(account, "public_repos")
         public = sum(r.visibility == "public" for r in repos)
-        if told is not None and told > public and not isinstance(self._tokens, InstallationToken):
-            notes.append(f"the account counts {told} public repositories, {public} were listed")
-        return tuple(notes)
+        if told is None or told <= public or isinstance(self._tokens, InstallationToken):
+            return ()
+        return (f"the account counts {told} public repositories, {public} were listed",)
 
     def _judge(self, answer: requests.Response) -> ForgeError | None:
         headers, who = answer.headers, answers.bearer(self._access)
