@@ -58,7 +58,9 @@ class FilterSettings(Section):
     forks: bool = Field(False, description="Forks too.")
     topics: tuple[Word, ...] = Field((), description="Only those with one of these topics.")
     visibility: tuple[Visibility, ...] = Field((), description="Only those that are seen so.")
-    max_size_mb: int | None = Field(None, ge=1, description="None that the forge says is larger, in megabytes.")
+    max_size_mb: int | None = Field(
+        None, ge=1, description="None that the forge says is larger, in megabytes; GitLab is asked for each project."
+    )
 
     def filters(self) -> Filters:
         """The filters as the rooms know them."""
@@ -193,6 +195,8 @@ class SourceSettings(Section):
             access = account.access()
             if self.ca_file is not None:
                 access = replace(access, ca_file=self.ca_file)
+            if self.filters.max_size_mb is not None:
+                access = replace(access, sized=self.filters.filters())
             return Source(name=self.name, location=account.web_url(), forge=access, manifest=self.expected, **more)
         place = self.path or self.manifest
         return Source(

@@ -28,26 +28,6 @@ class AppAuth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForgeAccess:
-    """One account of a forge and how it is asked.
-
-    ``api_url`` is the API of GitHub (``https://api.github.com``, or ``https://HOST/api/v3`` of an Enterprise server),
-    the instance itself of GitLab and Gitea. ``owner`` is an organisation, a user or a group's full path, as
-    ``owner_kind`` (organization, user, group) says. At most one of ``token`` and ``app`` is given; without either
-    only public repositories are seen.
-    """
-
-    kind: ForgeKind
-    api_url: str
-    owner: str
-    owner_kind: str
-    subgroups: bool = True
-    token: SecretRef | None = None
-    app: AppAuth | None = None
-    ca_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     """Which of the repositories found are patrolled. Patterns (``fnmatch``) are matched against the whole slug.
 
@@ -61,6 +41,28 @@ class Filters:
     topics: tuple[str, ...] = ()
     visibility: tuple[str, ...] = ()
     max_size_mb: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgeAccess:
+    """One account of a forge and how it is asked.
+
+    ``api_url`` is the API of GitHub (``https://api.github.com``, or ``https://HOST/api/v3`` of an Enterprise server),
+    the instance itself of GitLab and Gitea. ``owner`` is an organisation, a user or a group's full path, as
+    ``owner_kind`` (organization, user, group) says. At most one of ``token`` and ``app`` is given; without either
+    only public repositories are seen. ``sized`` is given where sizes are wanted: of repositories that these filters let
+    through. A forge that lists none is asked for each of them.
+    """
+
+    kind: ForgeKind
+    api_url: str
+    owner: str
+    owner_kind: str
+    subgroups: bool = True
+    token: SecretRef | None = None
+    app: AppAuth | None = None
+    ca_file: Path | None = None
+    sized: Filters | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,9 @@ class FakeGitlab(FakeForge):
     """Groups come to be with their first project, subgroups with theirs.
 
     ``shared`` are slugs of projects of other groups that are shared with every group; ``renamed`` maps old full paths
-    to new ones; ``users`` are the names that are no groups. Above ``counted`` projects X-Total is left out.
+    to new ones; ``users`` are the names that are no groups. Above ``counted`` projects X-Total is left out. A group's
+    list has no statistics, whatever is asked (https://gitlab.com/gitlab-org/gitlab/-/issues/38544); a project has them
+    if it is asked for, to who may read them: ``add(…, statistics=…)`` says what they are.
     """
 
     api_path = "/api/v4"
@@ -41,6 +43,10 @@ class FakeGitlab(FakeForge):
             return Answer(body=[{"id": 7, "username": name}] if name in self.users else [])
         if path == "/users/7/projects":
             return self._list(call, [r for r in self.repos.values() if r.slug.split("/")[0] in self.users], grant)
+        if (found := re.match(r"^/projects/(\d+)$", path)) is not None:
+            project = next((r for r in self.repos.values() if r.number == int(found[1]) and self.shown(r, grant)), None)
+            told = grant is not None and call.query.get("statistics", "").lower() in ("true", "1")
+            return Answer(body=self.row(project, statistics=told)) if project is not None else self._not_found()
         if (found := re.match(r"^/groups/([^/]+)(/projects)?$", path)) is None:
             return self._not_found()
         group = unquote(found[1])
@@ -82,8 +88,9 @@ class FakeGitlab(FakeForge):
             headers |= {"X-Total": str(len(shown)), "X-Total-Pages": str(last)}
         return Answer(body=[self.row(r) for r in page], headers=headers)
 
-    def row(self, repo: FakeRepo) -> dict[str, Any]:
-        """A project as lists have it."""
+    def row(self, repo: FakeRepo, *, statistics: bool = False) -> dict[str, Any]:
+        """A project as lists have it, or with its statistics as it is shown alone."""
+        more = {k: v for k, v in repo.row.items() if statistics or k != "statistics"}
         return {
             "id": repo.number,
             "path_with_namespace": repo.slug,
@@ -95,5 +102,5 @@ class FakeGitlab(FakeForge):
             "visibility": "private" if repo.private else "public",
             "repository_access_level": "enabled",
             "topics": [],
-            **repo.row,
+            **more,
         }

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ForgeError
-from tasks.core.origins import ForgeKind
+from tasks.core.origins import Filters, ForgeKind
+from tasks.repos.classification import filtered
 from tests.forges.cases import CANARY, Case, running
 from tests.forges.gitlab import FakeGitlab
-from tests.forges.server import Answer, Call
+from tests.forges.server import Answer, Call, limited
 
 
 @pytest.fixture
@@ -68,14 +69,71 @@ def test_a_row_says_all_that_gitlab_does(case: Case, fake: FakeGitlab) -> None:
     fake.add(
         "acme/old", git=False, archived=True, forked_from_project={"id": 1}, empty_repo=True, visibility="internal",
         repository_access_level="disabled", topics=["pci"], default_branch=None,
-        statistics={"repository_size": 3 * 1024**2},
     )  # fmt: skip
     fake.add("acme/plain", git=False)
     old, plain = case.open().listing().repos
     assert (old.archived, old.fork, old.empty, old.disabled) == (True, True, True, True)
-    assert (old.visibility, old.topics, old.default_branch, old.size_mb) == ("internal", ("pci",), None, 3.0)
+    assert (old.visibility, old.topics, old.default_branch, old.size_mb) == ("internal", ("pci",), None, None)
     assert not (plain.archived or plain.fork or plain.empty or plain.disabled)
     assert (plain.visibility, plain.size_mb, plain.forge_id) == ("public", None, "1002")
+
+
+def sized(mib: int) -> dict[str, object]:
+    return {"git": False, "statistics": {"repository_size": mib * 1024**2}}
+
+
+def test_sizes_are_asked_of_each_project_that_no_other_filter_leaves_out(case: Case, fake: FakeGitlab) -> None:
+    fake.add("acme/big", **sized(900))
+    fake.add("acme/small", **sized(3))
+    fake.add("acme/untold", git=False)
+    fake.add("acme/old", archived=True, **sized(900))
+    fake.add("acme/off", repository_access_level="disabled", **sized(900))
+    filters = Filters(max_size_mb=500)
+    listing = case.open(sized=filters).listing()
+    sizes = {r.slug: r.size_mb for r in listing.repos}
+    assert sizes == {"acme/big": 900.0, "acme/small": 3.0, "acme/untold": None, "acme/old": None, "acme/off": None}
+    assert {r.slug: filtered(r.slug, filters, r) for r in listing.repos if not r.archived} == {
+        "acme/big": "900 MB (filters.max_size_mb)", "acme/small": "", "acme/untold": "", "acme/off": "",
+    }  # fmt: skip
+    assert listing.notes == ("the sizes of 1 projects are not known, so filters.max_size_mb leaves none of them out",)
+    asked = [s for s in fake.seen if "statistics" in s.query]
+    assert len(asked) == 3 and {s.credentials for s in asked} == {(CANARY,)}
+    fake.seen.clear()
+    assert {r.size_mb for r in case.open().listing().repos} == {None}
+    assert not [s for s in fake.seen if "statistics" in s.query], "nobody wants to know"
+
+
+@pytest.mark.parametrize(
+    ("fault", "times", "known", "asked"),
+    [
+        (Answer(status=404, body={}), 2, 6, 8),
+        (Answer(body=b"[" * 100_000), 2, 6, 8),
+        (Answer(body=[7]), 2, 6, 8),
+        (Answer(status=401, body={}), 99, 1, 6),
+        (limited(retry_after=7), 1, 8, 9),
+        (limited(retry_after=9999), 99, 1, 2),
+        (Answer(status=502, body={}), 99, 1, 5),
+    ],
+)
+def test_a_size_that_cannot_be_had_costs_no_repository(
+    case: Case, fake: FakeGitlab, fault: Answer, times: int, known: int, asked: int
+) -> None:
+    for n in range(8):
+        fake.add(f"acme/{n}", **sized(1))
+    fake.faults.inject(fault, path=r"/projects/\d+$", after=1, times=times)
+    listing = case.open(sized=Filters(max_size_mb=500)).listing()
+    assert [r.size_mb for r in listing.repos].count(1.0) == known and len(listing.repos) == 8
+    assert len([s for s in fake.seen if "statistics" in s.query]) == asked
+    assert [n.startswith(f"the sizes of {8 - known} projects") for n in listing.notes] == [True] * (known < 8)
+
+
+def test_a_cancelled_run_asks_for_no_more_sizes(case: Case, fake: FakeGitlab) -> None:
+    for n in range(8):
+        fake.add(f"acme/{n}", **sized(1))
+    fake.faults.inject(limited(retry_after=7), path=r"/projects/\d+$", after=1)
+    with pytest.raises(ForgeError) as error:
+        case.open(sized=Filters(max_size_mb=500), cancelled=lambda: case.clock.waited_s > 3).listing()
+    assert error.value.reason_code == "cancelled"
 
 
 def test_a_group_that_moved_is_followed_and_told(case: Case, fake: FakeGitlab) -> None:

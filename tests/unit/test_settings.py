@@ -162,6 +162,7 @@ def test_sources_become_what_discovery_takes(tmp_path: Path) -> None:
             owner="example",
             owner_kind="organization",
             token=parse_ref("env:GITHUB_TOKEN"),
+            sized=hub.filters,
         ),
         manifest=tmp_path / "repositories.txt",
         filters=Filters(
@@ -174,6 +175,7 @@ def test_sources_become_what_discovery_takes(tmp_path: Path) -> None:
         refs=("release/*", "refs/tags/v*"),
     )
     assert lab.forge is not None and tea.forge is not None
+    assert lab.forge.sized is None, "no filter asks for sizes"
     assert (lab.location, lab.forge.owner_kind, lab.forge.subgroups) == (
         "https://gitlab.com/platform/backend", "group", True,
     )  # fmt: skip

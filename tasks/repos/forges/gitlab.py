@@ -7,12 +7,15 @@ The API is described at https://docs.gitlab.com/api/rest, ``/groups`` and ``/pro
 among the resources with keyset pagination, so pages are by number, ordered by id: what is created meanwhile comes
 last and shifts none. Projects that another group shares with this one (``with_shared``) are the other group's and
 are not listed. ``X-Total`` counts what the credential sees; above 10,000 GitLab leaves it out: the total is unknown.
+Sizes are not in a group's list, whatever ``statistics`` asks for (https://gitlab.com/gitlab-org/gitlab/-/issues/38544):
+where they are wanted each project is asked, and only the role Reporter is told.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -22,11 +25,16 @@ from gitlab.exceptions import GitlabError
 from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
+from tasks.core.text import one_line
+from tasks.repos.classification import filtered
 from tasks.repos.forges import answers
 from tasks.repos.forges.pacing import USER_AGENT, Patience, Timing, session_to
 from tasks.repos.web_origins import host_of
 
 _PAGE = 100
+#: How many projects are asked for their size in one listing, and after how many refusals in a row no more are.
+_MOST_SIZES = 5_000
+_REFUSALS = 5
 
 
 class GitlabForge:
@@ -70,7 +78,7 @@ class GitlabForge:
         )
 
     def _listing(self, client: Gitlab) -> Listing:
-        ordered: dict[str, Any] = {"order_by": "id", "sort": "asc", "statistics": True}
+        ordered: dict[str, Any] = {"order_by": "id", "sort": "asc"}
         if self._access.owner_kind == "user":
             user = self._user(client)
             name = user.username
@@ -86,6 +94,7 @@ class GitlabForge:
         repos, notes = answers.gather(
             (project.attributes for project in answers.bounded(projects)), lambda row: _repo(row, cloning)
         )
+        repos, unsized = self._with_sizes(client, repos)
         return Listing(
             host=host_of(self._url),
             repos=repos,
@@ -95,8 +104,43 @@ class GitlabForge:
                 *answers.moves(self._access.owner, str(name), self._session.transport.moved),
                 *notes,
                 *cloning.notes,
+                *unsized,
             ),
         )
+
+    def _with_sizes(
+        self, client: Gitlab, repos: tuple[ListedRepo, ...]
+    ) -> tuple[tuple[ListedRepo, ...], tuple[str, ...]]:
+        """The projects with their sizes, where those are wanted, and a note of those whose size is not known.
+
+        A size that is not told costs no repository: nothing is raised but a cancellation.
+        """
+        filters = self._access.sized
+        if filters is None:
+            return repos, ()
+        wanted = [r.forge_id for r in repos if not (r.empty or r.disabled or filtered(r.slug, filters, r))]
+        sizes: dict[str, float] = {}
+        refused, why = 0, ""
+        for forge_id in wanted[:_MOST_SIZES]:
+            try:
+                size = _size_mb(client.http_get(f"/projects/{forge_id}", query_data={"statistics": "true"}))
+            except ForgeError as e:
+                if e.reason_code == "cancelled":
+                    raise
+                # One project may be gone meanwhile; what holds for all is not asked of thousands.
+                refused += 1
+                if e.reason_code != "forge_denied" or refused == _REFUSALS:
+                    why = f": {e.message}"
+                    break
+                continue
+            except (GitlabError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                continue
+            refused = 0
+            if size is not None:
+                sizes[forge_id] = size
+        unknown = len(wanted) - len(sizes)
+        note = f"the sizes of {unknown} projects are not known, so filters.max_size_mb leaves none of them out{why}"
+        return tuple(replace(r, size_mb=sizes.get(r.forge_id)) for r in repos), ((one_line(note),) if unknown else ())
 
     def _user(self, client: Gitlab) -> Any:
         for user in client.users.list(username=self._access.owner, get_all=False):
@@ -130,10 +174,7 @@ class GitlabForge:
 
 
 def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
-    """``statistics`` is shown from the role Reporter on, sizes in bytes."""
     path = answers.slug(row, "path_with_namespace")
-    statistics = row.get("statistics")
-    size = answers.count(statistics, "repository_size") if isinstance(statistics, dict) else None
     return ListedRepo(
         forge_id=answers.identity(row),
         slug=path,
@@ -145,5 +186,11 @@ def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
         disabled=row.get("repository_access_level") == "disabled",
         visibility=answers.text(row, "visibility"),
         topics=answers.texts(row, "topics"),
-        size_mb=size / 1024**2 if size is not None else None,
     )
+
+
+def _size_mb(project: object) -> float | None:
+    """The size of a project's repository, which GitLab gives in bytes."""
+    statistics = project.get("statistics") if isinstance(project, dict) else None
+    size = answers.count(statistics, "repository_size") if isinstance(statistics, dict) else None
+    return size / 1024**2 if size is not None else None
