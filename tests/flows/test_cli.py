@@ -48,7 +48,7 @@ def test_help_teaches(command: list[str], tmp_path: Path) -> None:
     [
         (["patrol"], "there is no source to patrol", EXIT_USAGE),
         (["patrol", "--repos", "nowhere"], "is not a folder", EXIT_USAGE),
-        (["patrol", "--repos", "https://127.0.0.1:9/a.git?key=x"], "has a query or a fragment", EXIT_USAGE),
+        (["patrol", "--repos", "https://127.0.0.1:9/a.git?key=x"], "an address of --repos is not used", EXIT_USAGE),
         (["patrol", "--repos", ".", "--tool", "nessie"], "no scanner is called 'nessie'", EXIT_USAGE),
         (["patrol", "--config", "none.yaml"], "cannot read the configuration none.yaml", EXIT_USAGE),
         (["query", "SELECT 1"], "there is no lake", EXIT_FAILED),

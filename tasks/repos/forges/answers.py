@@ -129,6 +129,27 @@ class Cloning:
         )
 
 
+def repository(
+    row: Mapping[str, Any], cloning: Cloning, *, visibility: str | None, disabled: bool, empty: bool = False
+) -> ListedRepo:
+    """A repository in GitHub's own words, which Gitea has too; ``size`` is in KiB. Raises ForgeError."""
+    path = slug(row, "full_name")
+    size = count(row, "size")
+    return ListedRepo(
+        forge_id=identity(row),
+        slug=path,
+        clone_url=cloning.address(text(row, "clone_url"), path),
+        default_branch=text(row, "default_branch"),
+        archived=row.get("archived") is True,
+        fork=row.get("fork") is True,
+        empty=empty,
+        disabled=disabled,
+        visibility=visibility,
+        topics=texts(row, "topics"),
+        size_mb=size / 1024 if size is not None else None,
+    )
+
+
 def bounded(rows: Iterable[_T]) -> Iterator[_T]:
     """The rows of all pages. Raises ForgeError if they have no end."""
     for number, row in enumerate(rows):

@@ -137,24 +137,11 @@ def _read(answer: requests.Response) -> object:
 
 
 def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
-    """``size`` is in KiB; a public repository of an owner that not all see is internal."""
-    path = answers.slug(row, "full_name")
-    size = answers.count(row, "size")
+    """A public repository of an owner that not all see is internal."""
     owner = row.get("owner")
     hidden = isinstance(owner, dict) and owner.get("visibility") in ("limited", "private")
     visibility = None
     if isinstance(row.get("private"), bool):
         visibility = "private" if row["private"] else "internal" if row.get("internal") is True or hidden else "public"
-    return ListedRepo(
-        forge_id=answers.identity(row),
-        slug=path,
-        clone_url=cloning.address(answers.text(row, "clone_url"), path),
-        default_branch=answers.text(row, "default_branch"),
-        archived=row.get("archived") is True,
-        fork=row.get("fork") is True,
-        empty=row.get("empty") is True,
-        disabled=row.get("has_code") is False,
-        visibility=visibility,
-        topics=answers.texts(row, "topics"),
-        size_mb=size / 1024 if size is not None else None,
-    )
+    empty, disabled = row.get("empty") is True, row.get("has_code") is False
+    return answers.repository(row, cloning, visibility=visibility, disabled=disabled, empty=empty)

@@ -263,21 +263,8 @@ def _total(account: Mapping[str, Any]) -> tuple[int | None, str]:
 
 
 def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
-    """GitHub says of no repository that it is empty; ``size`` is in KiB."""
-    path = answers.slug(row, "full_name")
-    size = answers.count(row, "size")
+    """GitHub says of no repository that it is empty."""
     visibility = answers.text(row, "visibility")
     if visibility is None and isinstance(row.get("private"), bool):
         visibility = "private" if row["private"] else "public"
-    return ListedRepo(
-        forge_id=answers.identity(row),
-        slug=path,
-        clone_url=cloning.address(answers.text(row, "clone_url"), path),
-        default_branch=answers.text(row, "default_branch"),
-        archived=row.get("archived") is True,
-        fork=row.get("fork") is True,
-        disabled=row.get("disabled") is True,
-        visibility=visibility,
-        topics=answers.texts(row, "topics"),
-        size_mb=size / 1024 if size is not None else None,
-    )
+    return answers.repository(row, cloning, visibility=visibility, disabled=row.get("disabled") is True)
