@@ -45,14 +45,17 @@ FormatOption = Annotated[Format, typer.Option("--format", "-f", help="table, csv
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="A SELECT over the tables and views (`nightwarden lake schema`).")] = "",
+    sql: Annotated[
+        str, typer.Argument(metavar="[SQL]", help="A SELECT over the tables and views (`nightwarden lake schema`).")
+    ] = "",
     saved: Annotated[
-        str | None, typer.Option("--saved", help="A saved query by name; without SQL and name, list them.")
+        str | None,
+        typer.Option("--saved", metavar="NAME", help="A saved query by name; without SQL and name, list them."),
     ] = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
     format: FormatOption = Format.TABLE,
-    limit: Annotated[int | None, typer.Option(help="Print at most so many rows.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Print at most so many rows.", min=1)] = None,
 ) -> None:
     """Query the lake with SQL (DuckDB), as it was after the newest whole run."""
     from tasks.lake.saved import SAVED
@@ -203,10 +206,14 @@ def verify(lake: LakeOption = None, config: ConfigOption = None) -> None:
 def gc(
     keep_days: Annotated[
         float | None,
-        typer.Option(help="Runs of so many days stay, with all they refer to; keep_runs_days when not given.", min=1),
+        typer.Option(
+            metavar="DAYS",
+            help="Runs of so many days stay, with all they refer to; keep_runs_days when not given.",
+            min=1,
+        ),
     ] = None,
     snapshot_days: Annotated[
-        float, typer.Option(help="The tables as of a run can be opened for so many days.", min=1)
+        float, typer.Option(metavar="DAYS", help="The tables as of a run can be opened for so many days.", min=1)
     ] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
     lake: LakeOption = None,

@@ -48,19 +48,27 @@ ReposOption = Annotated[
     ),
 ]
 # Text, for a path has no two slashes in s3://.
-LakeOption = Annotated[str | None, typer.Option("--lake", help="The lake: a folder or s3://… (or NIGHTWARDEN_LAKE).")]
+LakeOption = Annotated[
+    str | None, typer.Option("--lake", metavar="PLACE", help="The lake: a folder or s3://… (or NIGHTWARDEN_LAKE).")
+]
 WaitOption = Annotated[
     float | None,
     typer.Option("--wait", metavar="MINUTES", help="Wait so long for another run of this lake; 0: end at once.", min=0),
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="The org.yaml (or NIGHTWARDEN_CONFIG).")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="The org.yaml (or NIGHTWARDEN_CONFIG).")
+]
 
 
 def patrol(
     repos: ReposOption = None,
-    source: Annotated[list[str] | None, typer.Option(help="A source of the configuration. Repeatable.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Only repositories of this pattern, as shop/*.")] = None,
-    tool: Annotated[list[str] | None, typer.Option(help="Only this scanner. Repeatable.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A source of the configuration. Repeatable.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Only repositories of this pattern, as shop/*.")
+    ] = None,
+    tool: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this scanner. Repeatable.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Scan again what is known.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry failures without back-off.")] = False,
     plan: Annotated[
@@ -75,7 +83,7 @@ def patrol(
     lake: LakeOption = None,
     config: ConfigOption = None,
     wait: WaitOption = None,
-    workers: Annotated[int | None, typer.Option(help="Repositories at a time.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Repositories at a time.")] = None,
     keep_server: Annotated[
         bool, typer.Option("--keep-server", help="Leave the local Prefect server running for the next run.")
     ] = False,
@@ -352,7 +360,9 @@ def _used_outcomes(summary: RunSummary) -> list[str]:
 
 
 def demo(
-    keep: Annotated[Path | None, typer.Option(help="Make the organisation and the lake here and leave them.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Make the organisation and the lake here and leave them.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Prefect's own log as well.")] = False,
 ) -> None:
     """Make a small organisation, patrol it twice, and check what was found against the truth written beforehand."""

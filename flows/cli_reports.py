@@ -29,9 +29,11 @@ _MAX_GAPS_SHOWN = 20
 def import_(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Reports of other tools (SARIF 2.1.0).")],
     repo: Annotated[str, typer.Option("--repo", metavar="SLUG", help="The repository they are about.")],
-    tool: Annotated[str | None, typer.Option("--tool", help="Call the tool so, whatever the file says.")] = None,
+    tool: Annotated[
+        str | None, typer.Option("--tool", metavar="NAME", help="Call the tool so, whatever the file says.")
+    ] = None,
     ref: Annotated[
-        str | None, typer.Option("--ref", help="The branch that was read; the default one if absent.")
+        str | None, typer.Option("--ref", metavar="BRANCH", help="The branch that was read; the default one if absent.")
     ] = None,
     new_repo: Annotated[bool, typer.Option("--new-repo", help="Make a row of a repository no patrol knows.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count; write nothing.")] = False,
@@ -94,10 +96,18 @@ def _progress() -> Iterator[Watcher]:
 
 @export_app.command("sarif")
 def export_sarif(
-    repo: Annotated[list[str] | None, typer.Option("--repo", help="Only repositories of this pattern.")] = None,
-    tool: Annotated[list[str] | None, typer.Option("--tool", help="Only this tool, as in the lake.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="As of this run; the newest if absent.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; else standard output.")] = None,
+    repo: Annotated[
+        list[str] | None, typer.Option("--repo", metavar="PATTERN", help="Only repositories of this pattern.")
+    ] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", metavar="NAME", help="Only this tool, as in the lake.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="RUN", help="As of this run; the newest if absent.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file; else standard output.")
+    ] = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
 ) -> None:

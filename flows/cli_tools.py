@@ -28,7 +28,7 @@ server_app = typer.Typer(help="The local Prefect server.", no_args_is_help=True,
 
 @app.command()
 def install(
-    names: Annotated[list[str] | None, typer.Argument(help="Scanners; all when empty.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Scanners; all when empty.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Install again what is there.")] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -60,7 +60,9 @@ def install(
 
 @app.command()
 def update(
-    names: Annotated[list[str] | None, typer.Argument(help="Scanners; all that use one when empty.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Scanners; all that use one when empty.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Fetch the vulnerability data bases of the platform's tools. Scans never touch the network."""
@@ -187,7 +189,9 @@ def doctor(lake: LakeOption = None, config: ConfigOption = None) -> None:
 
 
 def deploy(
-    pool: Annotated[str, typer.Option(help="The process work pool; made if it is not there.")] = "nightwarden",
+    pool: Annotated[
+        str, typer.Option(metavar="NAME", help="The process work pool; made if it is not there.")
+    ] = "nightwarden",
 ) -> None:
     """Register the nightly deployment with the Prefect API that PREFECT_API_URL names."""
     if not os.environ.get("PREFECT_API_URL"):

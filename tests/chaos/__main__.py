@@ -88,7 +88,7 @@ def _print(rows: list[Row]) -> None:
         table.add_row(r.scenario, r.injected, *map(str, counts), r.verdict)
     out.print(table)
     for r in rows:
-        for words in r.bad:
+        for words in dict.fromkeys(r.bad):
             out.print(f"{r.scenario}: {words}", soft_wrap=True)
 
 
