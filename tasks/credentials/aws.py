@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.core.addresses import in_the_clear
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.credentials.wire_logs import hush
@@ -39,6 +40,8 @@ class AwsAccess:
     endpoint: str | None = None
     profile: str | None = None
     ca_file: Path | None = None
+    #: Secrets come over http from another machine only with this.
+    allow_http: bool = False
 
 
 class SecretsManager:
@@ -55,17 +58,24 @@ class SecretsManager:
 
         hush()
         try:
-            answer = self._connected().get_secret_value(SecretId=ref.place, VersionStage="AWSCURRENT")
+            answer = self._connected(ref).get_secret_value(SecretId=ref.place, VersionStage="AWSCURRENT")
+            text = answer.get("SecretString")
         except ClientError as e:
             # Its message names users and accounts; the code is enough.
             code = str(e.response.get("Error", {}).get("Code", "unknown"))
             what, advice = _TELLS.get(code, (f"AWS refuses ({code[:60]})", "The AWS documentation tells the code."))
             raise SecretError(f"{ref}: {what}", advice=advice) from None
-        except (BotoCoreError, ValueError) as e:  # ValueError: an endpoint that is no address
+        except (BotoCoreError, ValueError, OSError) as e:
+            # ValueError: an endpoint that is no address. OSError: a token file or credential_process that is not there.
             raise SecretError(f"{ref}: {_unreached(e)}", advice=_UNREACHED_ADVICE) from None
-        return Secret(_field(ref, answer.get("SecretString")))
+        except (TypeError, AttributeError, LookupError, RecursionError) as e:
+            # botocore looks into any answer as if it were an object.
+            raise SecretError(
+                f"{ref}: the answer cannot be read ({type(e).__name__})", advice="Is it AWS that `endpoint` names?"
+            ) from None
+        return Secret(_field(ref, text))
 
-    def _connected(self) -> Any:
+    def _connected(self, ref: SecretRef) -> Any:
         """The client; made once, for a session must not be shared by threads while it makes one."""
         import boto3
         from botocore.config import Config
@@ -73,7 +83,7 @@ class SecretsManager:
         with self._lock:
             if self._client is None:
                 session = boto3.session.Session(profile_name=self._access.profile, region_name=self._access.region)
-                self._client = session.client(
+                client = session.client(
                     "secretsmanager",
                     endpoint_url=self._access.endpoint,
                     verify=str(self._access.ca_file) if self._access.ca_file else None,
@@ -83,6 +93,12 @@ class SecretsManager:
                         retries={"mode": "standard", "total_max_attempts": 3},
                     ),
                 )
+                if in_the_clear(client.meta.endpoint_url) and not self._access.allow_http:
+                    raise SecretError(
+                        f"{ref}: the endpoint of AWS has no TLS",
+                        advice="Write https://, or set `allow_http: true` in the `aws:` section if you accept that.",
+                    )
+                self._client = client
             return self._client
 
 
@@ -100,9 +116,11 @@ def _unreached(error: Exception) -> str:
     if isinstance(error, e.ProfileNotFound):
         return "there is no such AWS profile"
     if isinstance(error, e.SSLError):
-        return "the certificate of AWS is not trusted"
+        return "the certificate of AWS is not trusted, or those it is checked against cannot be read"
     if isinstance(error, e.ConnectionError | e.HTTPClientError):
         return "AWS is not reached"
+    if isinstance(error, OSError):
+        return "a file or program that boto3's chain names is not there, or cannot be read"
     return f"AWS cannot be asked ({type(error).__name__})"
 
 

@@ -25,7 +25,10 @@ class Files:
 
     def read(self, ref: SecretRef) -> Secret:
         """The content of the file. Raises SecretError: it is not there, no file, open to others, too large, no text."""
-        path = Path(ref.place).expanduser()
+        try:
+            path = Path(ref.place).expanduser()
+        except RuntimeError:
+            raise SecretError(f"{ref}: there is no such user", advice="Write the whole path of the file.") from None
         if not path.is_absolute():
             raise SecretError(f"{ref}: the path is not absolute", advice="Write the whole path of the file.")
         try:

@@ -61,9 +61,22 @@ class Stores:
                     f"{ref}: no store is called {ref.scheme}", advice=f"Known: {', '.join(self._stores)}."
                 )
             self._kept.pop(ref, None)
-            secret = store.read(ref)
+            secret = _read(store, ref)
             self._kept[ref] = _Kept(secret=secret, read_at=self._clock())
             return secret
+
+
+def _read(store: Store, ref: SecretRef) -> Secret:
+    """The value. Raises SecretError, whatever the store raises: errors of libraries may hold what they carried."""
+    try:
+        return store.read(ref)
+    except SecretError:
+        raise
+    except Exception as e:  # noqa: BLE001 — told by its name, and not chained
+        raise SecretError(
+            f"{ref}: the store cannot be read ({type(e).__name__})",
+            advice="Its answer is not what we know; compare its section of the configuration, and report this.",
+        ) from None
 
 
 def open_stores(vault: VaultAccess | None = None, aws: AwsAccess | None = None) -> Stores:

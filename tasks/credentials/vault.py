@@ -11,6 +11,7 @@ Redirects are not followed: the token would go to wherever the answer names.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -19,13 +20,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tasks.core.addresses import in_the_clear
 from tasks.core.errors import SecretError
-from tasks.core.secret_refs import Secret, SecretRef, parse_ref
+from tasks.core.secret_refs import Secret, SecretRef
 from tasks.credentials.wire_logs import hush
 
 _TIMEOUT_S = 10
 #: A login is used for so much of its lease, and never longer than some minutes.
 _LEASE_PART, _LOGIN_S = 0.8, 600.0
+#: What a header can carry; real tokens have no more.
+_TOKEN = re.compile(r"[!-~]+")
 _SIGN_IN = (
     "Set VAULT_TOKEN or VAULT_TOKEN_FILE, or `token`, or `role_id` and `secret_id`, in the `vault:` section of the "
     "configuration."
@@ -37,7 +41,8 @@ class VaultAccess:
     """Where Vault is and how we sign in.
 
     What is not given comes from the environment: ``VAULT_ADDR``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``,
-    ``VAULT_TOKEN`` or ``VAULT_TOKEN_FILE`` (a path). ``token`` and ``secret_id`` are env or file references.
+    ``VAULT_TOKEN`` or ``VAULT_TOKEN_FILE`` (a path). ``token`` and ``secret_id`` are env or file references. A token goes
+    over http to another machine only with ``allow_http``.
     """
 
     address: str | None = None
@@ -48,6 +53,7 @@ class VaultAccess:
     secret_id: SecretRef | None = None
     approle_mount: str = "approle"
     kv_version: int | None = None
+    allow_http: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,11 @@ class Vault:
         if not address:
             raise SecretError(
                 f"{ref}: no Vault is named", advice="Set VAULT_ADDR, or `address` in the `vault:` section."
+            )
+        if in_the_clear(address) and not self._access.allow_http:
+            raise SecretError(
+                f"{ref}: the address of Vault has no TLS",
+                advice="Write https://, or set `allow_http: true` in the `vault:` section if you accept that.",
             )
         path = ref.place.strip("/")
         # hvac reads doubled slashes as one; dots would leave the mount.
@@ -103,9 +114,9 @@ class Vault:
             return self._read_plain(a.token), True
         if a.role_id is None:
             if file := os.environ.get("VAULT_TOKEN_FILE"):
-                return self._read_plain(parse_ref(f"file:{Path(file).absolute()}")), True
+                return self._read_plain(SecretRef(scheme="file", place=str(Path(file).absolute()))), True
             if os.environ.get("VAULT_TOKEN"):
-                return self._read_plain(parse_ref("env:VAULT_TOKEN")), True
+                return self._read_plain(SecretRef(scheme="env", place="VAULT_TOKEN")), True
             raise SecretError(f"{call.ref}: there is nothing to sign in to Vault with", advice=_SIGN_IN)
         with self._lock:
             if self._login is not None and time.monotonic() < self._login.until:
@@ -118,15 +129,35 @@ class Vault:
                 raise SecretError(
                     f"{call.ref}: Vault does not accept role_id and secret_id", advice="Compare both, and their age."
                 ) from None
-            lease_s = float(answer["auth"].get("lease_duration") or 0)
-            last = min(lease_s * _LEASE_PART, _LOGIN_S) if lease_s else _LOGIN_S
-            self._login = _Login(token=Secret(answer["auth"]["client_token"]), until=time.monotonic() + last)
+            except _DeniedError:
+                raise SecretError(
+                    f"{call.ref}: Vault denies the login of the role",
+                    advice="Compare role_id, secret_id and approle_mount; the role may be bound to other addresses.",
+                ) from None
+            self._login = _login_of(call, answer)
             return self._login.token, True
 
     def _forget(self, token: Secret) -> None:
         with self._lock:
             if self._login is not None and self._login.token is token:
                 self._login = None
+
+
+def _login_of(call: _Call, answer: dict[str, Any]) -> _Login:
+    """The login that an answer grants. Raises SecretError: it grants none."""
+    auth = answer.get("auth")
+    if not answer:
+        raise SecretError(f"{call.ref}: Vault knows no such way to sign in", advice="Compare `approle_mount`.")
+    token = auth.get("client_token") if isinstance(auth, dict) else None
+    if not isinstance(auth, dict) or not isinstance(token, str) or not token:
+        raise SecretError(
+            f"{call.ref}: Vault answers the login without a token",
+            advice="Compare `address` and `approle_mount`; a role that asks for a second factor cannot be used.",
+        )
+    lease_s = auth.get("lease_duration")
+    is_leased = isinstance(lease_s, int | float) and lease_s > 0
+    last = min(lease_s, _LOGIN_S / _LEASE_PART) * _LEASE_PART if is_leased else _LOGIN_S
+    return _Login(token=Secret(token), until=time.monotonic() + last)
 
 
 class _RefusedError(Exception):
@@ -158,6 +189,12 @@ class _Call:
         from hvac import exceptions as e
 
         hush()
+        if token is not None and not _TOKEN.fullmatch(token.reveal()):
+            # As a header it would be refused by an error that quotes it.
+            raise SecretError(
+                f"{self.ref}: the token for Vault holds characters that no token has",
+                advice="Is there a space or a line break around it?",
+            )
         ca_file = self._access.ca_file or os.environ.get("VAULT_CACERT")
         client = hvac.Client(
             url=self._address,
@@ -195,10 +232,15 @@ class _Call:
             told = "the certificate of Vault is not trusted", "Set `ca_file`, or VAULT_CACERT."
         except requests.exceptions.Timeout:
             told = f"Vault does not answer within {_TIMEOUT_S} s", "Is it up, and reached from here?"
+        except (requests.exceptions.InvalidHeader, UnicodeError):  # they quote the header
+            told = "the namespace holds characters that no namespace has", "Compare `namespace` or VAULT_NAMESPACE."
         except requests.exceptions.RequestException:
             told = "Vault is not reached", "Compare `address` or VAULT_ADDR; is it up, and reached from here?"
         except OSError:  # requests looks for the certificates' file before it connects
             told = "the certificates of `ca_file` cannot be read", "Name a PEM file that is there."
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            # hvac looks into the answer to a refusal as if it were an object.
+            told = f"what Vault answers cannot be read ({type(error).__name__})", "Is it Vault that `address` names?"
         finally:
             client.adapter.close()
         raise SecretError(f"{self.ref}: {told[0]}", advice=told[1])

@@ -96,7 +96,7 @@ def test_what_aws_refuses_mocked(code: str, told: str, monkeypatch: pytest.Monke
     def deny(**_: object) -> None:
         raise ClientError({"Error": {"Code": code, "Message": f"user {CANARY}"}}, "GetSecretValue")
 
-    monkeypatch.setattr(SecretsManager, "_connected", lambda _: type("Client", (), {"get_secret_value": deny}))
+    monkeypatch.setattr(SecretsManager, "_connected", lambda *_: type("Client", (), {"get_secret_value": deny}))
     assert refused("aws-sm:git", SecretsManager(AwsAccess())) == told
 
 
@@ -104,8 +104,34 @@ def test_a_server_that_is_not_there_mocked(monkeypatch: pytest.MonkeyPatch) -> N
     def none(**_: object) -> None:
         raise EndpointConnectionError(endpoint_url="https://none.example")
 
-    monkeypatch.setattr(SecretsManager, "_connected", lambda _: type("Client", (), {"get_secret_value": none}))
+    monkeypatch.setattr(SecretsManager, "_connected", lambda *_: type("Client", (), {"get_secret_value": none}))
     assert refused("aws-sm:git", SecretsManager(AwsAccess())) == "AWS is not reached"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileNotFoundError(2, "x", CANARY), "a file or program that boto3's chain names is not there"),
+        (AttributeError(CANARY), "the answer cannot be read (AttributeError)"),
+        (TypeError(CANARY), "the answer cannot be read (TypeError)"),
+    ],
+)
+def test_what_botocore_raises_of_odd_answers_is_told_mocked(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(SecretsManager, "_connected", lambda *_: type("Client", (), {"get_secret_value": fail}))
+    assert refused("aws-sm:git", SecretsManager(AwsAccess())).startswith(told)
+
+
+@pytest.mark.usefixtures("moto_aws")
+def test_moto_no_secret_over_plain_http_unless_allowed() -> None:
+    clear = "http://secretsmanager.example.invalid"
+    assert refused("aws-sm:git", SecretsManager(AwsAccess(endpoint=clear))) == "the endpoint of AWS has no TLS"
+    allowed = SecretsManager(AwsAccess(endpoint=clear, allow_http=True))
+    assert allowed._connected(parse_ref("aws-sm:git")).meta.endpoint_url == clear
 
 
 @pytest.mark.usefixtures("moto_aws")

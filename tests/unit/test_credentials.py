@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from tasks.core.ports import Secrets
 from tasks.core.secret_refs import Secret, SecretRef, parse_ref
 from tasks.credentials.file import MAX_BYTES, exposed
 from tasks.credentials.stores import KEPT_S, Stores, open_stores
+from tasks.credentials.vault import VaultAccess
 from tasks.credentials.wire_logs import hush
 
 CANARY = "c4nary-value"
@@ -45,6 +49,8 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read("env:SOME_TOKEN") == f" {CANARY}\n", "nothing of it is ours to trim"
     monkeypatch.setenv("SOME_TOKEN", " ")
     assert refused("env:SOME_TOKEN") == "the environment variable is empty"
+    monkeypatch.setenv("SOME_TOKEN", f"{CANARY}\udce9")
+    assert refused("env:SOME_TOKEN") == "the environment variable is not UTF-8"
     monkeypatch.delenv("SOME_TOKEN")
     assert refused("env:SOME_TOKEN") == "the environment variable is not set"
 
@@ -71,6 +77,7 @@ def test_files_that_hold_no_secret(tmp_path: Path) -> None:
     assert refused(holding(place, CANARY.encode() + b"\xff")) == "it is not UTF-8"
     assert refused(holding(place, CANARY.encode() * MAX_BYTES)) == "it is larger than 64 KiB"
     assert refused("file:token") == "the path is not absolute"
+    assert refused("file:~nobody-of-this-name/token") == "there is no such user"
     os.mkfifo(tmp_path / "pipe", 0o600)
     assert refused(f"file:{tmp_path / 'pipe'}") == "it is no regular file"
 
@@ -130,6 +137,16 @@ def test_an_error_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stores.get(parse_ref("env:SOME_TOKEN")).reveal() == "now"
 
 
+def test_whatever_a_store_raises_is_told_without_its_words() -> None:
+    def fail() -> None:
+        raise ValueError(f"cannot parse {CANARY}")
+
+    with pytest.raises(SecretError, match=r"^env:A: the store cannot be read \(ValueError\)") as error:
+        Stores({"env": Counting(before=fail)}).get(parse_ref("env:A"))
+    assert CANARY not in str(error.value)
+    assert error.value.__suppress_context__
+
+
 def test_threads_that_want_the_same_value_ask_once() -> None:
     def while_asked() -> None:
         if store.asked == 1:
@@ -146,6 +163,122 @@ def test_threads_that_want_the_same_value_ask_once() -> None:
     want()
     second.join()
     assert (found, store.asked) == (["A 1"] * 2, 1)
+
+
+# -- a Vault that answers what it should not ------------------------------------------------------------------
+
+
+class Answers:
+    """What a fake Vault answers: status and body by the last part of the path; else 404."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, tuple[int, bytes]] = {}
+        self.address = ""
+
+
+@pytest.fixture(scope="module")
+def vault_server() -> Iterator[Answers]:
+    answers = Answers()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            code, body = answers.told.get(self.path.rsplit("/", 1)[-1], (404, b'{"errors": []}'))
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        answers.address = f"http://127.0.0.1:{server.server_port}"
+        yield answers
+        server.shutdown()
+
+
+@pytest.fixture
+def vault(vault_server: Answers, monkeypatch: pytest.MonkeyPatch) -> Answers:
+    for name in [n for n in os.environ if n.startswith("VAULT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ROLE_SECRET", "s3cret-id")
+    data = {"data": {"token": CANARY}}
+    vault_server.told = {"login": (200, b'{"auth": {"client_token": "hello"}}'), "git": (200, json.dumps(data).encode())}
+    return vault_server
+
+
+def from_vault(vault: Answers, **more: Any) -> str:
+    access = {"role_id": "r", "secret_id": parse_ref("env:ROLE_SECRET"), "kv_version": 1, "address": vault.address}
+    return open_stores(VaultAccess(**{**access, **more})).get(parse_ref("vault:kv/git#token")).reveal()
+
+
+def untold(vault: Answers, **more: Any) -> str:
+    with pytest.raises(SecretError) as error:
+        from_vault(vault, **more)
+    assert error.value.advice
+    for value in (CANARY, "s3cret-id"):
+        assert value not in str(error.value)
+    return error.value.message.removeprefix("vault:kv/git#token: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "told"),
+    [
+        (403, b'{"errors": ["permission denied"]}', "Vault denies the login of the role"),
+        (400, b'{"errors": ["invalid role ID"]}', "Vault does not accept role_id and secret_id"),
+        (404, b'{"errors": []}', "Vault knows no such way to sign in"),
+        (403, b'["denied"]', "what Vault answers cannot be read (AttributeError)"),
+        (200, b'{"auth": null, "warnings": ["x"]}', "Vault answers the login without a token"),
+        (200, b'{"auth": {"client_token": ["x"]}}', "Vault answers the login without a token"),
+        (200, b'{"auth": ["x"]}', "Vault answers the login without a token"),
+        (200, b"<html>", "Vault answers something else than JSON"),
+        (204, b"", "Vault answers something else than JSON"),
+        (302, b"", "Vault answers something else than JSON"),
+        (500, b"{}", "Vault answers with an error (InternalServerError)"),
+    ],
+)
+def test_a_login_that_grants_nothing_is_told(vault: Answers, code: int, body: bytes, told: str) -> None:
+    vault.told["login"] = (code, body)
+    assert untold(vault) == told
+
+
+@pytest.mark.parametrize("lease", ['"soon"', "null", "-1", "NaN", "1" + "0" * 400])
+def test_a_lease_of_any_kind_is_a_login(vault: Answers, lease: str) -> None:
+    vault.told["login"] = (200, f'{{"auth": {{"client_token": "hello", "lease_duration": {lease}}}}}'.encode())
+    assert from_vault(vault) == CANARY
+
+
+def test_a_role_that_is_denied_and_then_cannot_sign_in_again(vault: Answers) -> None:
+    stores = open_stores(VaultAccess(address=vault.address, role_id="r", kv_version=1))
+    assert stores.get(parse_ref("vault:kv/git#token")).reveal() == CANARY
+    vault.told = {"git": (403, b"{}"), "login": (403, b"{}")}
+    with pytest.raises(SecretError, match="Vault denies the login of the role"):
+        stores.get(parse_ref("vault:kv/git#other"))
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"data": []}', b'{"data": {"token": {}}}', b"[" * 100_000])
+def test_a_secret_of_another_form_is_told(vault: Answers, body: bytes) -> None:
+    vault.told["git"] = (200, body)
+    assert untold(vault)
+
+
+@pytest.mark.parametrize("token", [f"{CANARY}\n", f" {CANARY}", f"{CANARY}é"])
+def test_a_token_that_no_header_can_carry_is_not_quoted(
+    vault: Answers, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", token)
+    assert untold(vault, role_id=None, secret_id=None) == "the token for Vault holds characters that no token has"
+
+
+def test_no_token_goes_over_plain_http_to_another_machine(vault: Answers) -> None:
+    clear = "http://vault.example.invalid:8200"
+    assert untold(vault, address=clear) == "the address of Vault has no TLS"
+    assert untold(vault, address=clear, allow_http=True) == "Vault is not reached"
 
 
 def test_no_library_logs_what_it_carries() -> None:
