@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +33,9 @@ def init(
 ) -> None:
     """Write an example that explains every setting. A file that is there is kept."""
     text = files("flows").joinpath("org_example.yaml").read_bytes()
+    shown = one_line(str(file), 400)
+    if not file.name or file.is_dir():
+        raise UsageError(f"{shown} is a folder", advice="Name the file in it, as in FOLDER/org.yaml.")
     fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         try:
@@ -43,10 +47,11 @@ def init(
         finally:
             fresh.unlink(missing_ok=True)
     except FileExistsError:
-        raise UsageError(f"{file} is there already", advice="Name another file, or replace it with --force.") from None
+        raise UsageError(f"{shown} is there already", advice="Name another file, or replace it with --force.") from None
     except OSError as e:
-        raise UsageError(f"{file} cannot be written: {e.strerror}", advice="Name a place that you may write.") from e
-    print(f"{file}: written; change it, then run: nightwarden config check --config {file}")
+        raise UsageError(f"{shown} cannot be written: {e.strerror}", advice="Name a place that you may write.") from e
+    quoted = one_line(shlex.quote(str(file)), 400)
+    print(f"{shown}: written; change it, then run: nightwarden config check --config {quoted}")
 
 
 @app.command()

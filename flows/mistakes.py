@@ -12,6 +12,8 @@ from tasks.core.text import one_line
 
 #: The path of a key, from the top: names of mappings, numbers of lists.
 Key = tuple[str | int, ...]
+#: What names of our variables begin with.
+PREFIX = "NIGHTWARDEN_"
 _SHOWN = 50
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,40}")
 
@@ -27,12 +29,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """One thing that is wrong. ``what`` and ``remedy`` never quote a value that could be a secret."""
+    """One thing that is wrong. ``what`` and ``remedy`` never quote a value that could be a secret.
+
+    ``stays``: it must go from the file, even where a variable or an option overrules what stands there.
+    """
 
     place: Place
     key: Key
     what: str
     remedy: str
+    stays: bool = False
 
     def told(self, file: str) -> str:
         """Two lines: place, key and what; the remedy."""
@@ -64,6 +70,13 @@ def shown_key(key: Key) -> str:
         else:
             text += ("." if text else "") + (part if _WORD.fullmatch(part) else "<<" if part == "<<" else "…")
     return text
+
+
+def nearest_variable(name: str, known: Iterable[str]) -> str:
+    """The known variable that a wrong one is so like that it must be meant; empty if none is."""
+    stems = {k.removeprefix(PREFIX): k for k in known}
+    near = get_close_matches(name.upper().removeprefix(PREFIX), list(stems), n=1, cutoff=0.8)
+    return stems[near[0]] if near else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

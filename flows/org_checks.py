@@ -12,6 +12,7 @@ from typing import Any
 from flows.mistakes import Key, nearest
 from flows.org_models import KINDS
 from flows.org_types import NAME_PATTERN, git_address_fault
+from tasks.core.addresses import in_the_clear
 from tasks.scanners.rule_packs import OWN_PACK
 
 #: Key, what, remedy.
@@ -39,8 +40,10 @@ def faults(values: Mapping[str, Any], tools: Collection[str]) -> Iterator[Fault]
     names = [s["name"] for _, s in sources if isinstance(s.get("name"), str)]
     for key, rule in _sections(values, "classification"):
         yield from _classification(key, rule, names)
-    yield from _s3(values)
+    yield from _s3(_mapping(values.get("s3")))
     yield from _vault(_mapping(values.get("vault")))
+    for name, address in (("s3", "endpoint"), ("vault", "address"), ("aws", "endpoint")):
+        yield from _without_tls((name,), _mapping(values.get(name)), address)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -71,6 +74,17 @@ def _twice(sections: list[tuple[Key, Mapping[str, Any]]], what: str, why: str) -
         seen.setdefault(name, key)
 
 
+def _without_tls(key: Key, section: Mapping[str, Any], name: str) -> Iterator[Fault]:
+    """A secret would go over http to another machine, and nobody has said that it may."""
+    address = section.get(name)
+    if isinstance(address, str) and section.get("allow_http") is not True and in_the_clear(address):
+        yield (
+            (*key, name),
+            "a secret would go over http, readable on its way",
+            ("Write https://, or set `allow_http: true` beside it if you accept that."),
+        )
+
+
 def _source(key: Key, source: Mapping[str, Any]) -> Iterator[Fault]:
     given = [n for n in KINDS if n in source]
     if len(given) != 1:
@@ -80,6 +94,11 @@ def _source(key: Key, source: Mapping[str, Any]) -> Iterator[Fault]:
         yield (*key, given[0]), "it is empty", "Write what belongs to it after the colon, or below it, indented."
     if isinstance(source.get("url"), str) and (fault := git_address_fault(source["url"])):
         yield (*key, "url"), *fault
+    elif source.get("token") is not None:
+        yield from _without_tls(key, source, "url")
+    if "allow_http" in source and set(given) & {"path", *_FORGES}:
+        where = f"Write it as {given[0]}.allow_http." if given[0] in _FORGES else "Remove it: a folder needs none."
+        yield (*key, "allow_http"), "it is for `url` and `manifest`", where
     for name in _FORGES:
         account = _mapping(source.get(name))
         if name in source and isinstance(source[name], dict):
@@ -99,6 +118,8 @@ def _account(key: Key, account: Mapping[str, Any], kind: str) -> Iterator[Fault]
         if len(owners) != 1:
             what = "it has both organization and user" if owners else "it does not say whose repositories"
             yield key, what, "Give exactly one of organization and user."
+    if _given(account, "token", "app"):
+        yield from _without_tls(key, account, "api_url" if kind == "github" else "url")
     if len(_given(account, "token", "app")) == 2:
         yield (*key, "app"), "it stands beside a token", "Give one of token and app."
 
@@ -126,14 +147,10 @@ def _classification(key: Key, rule: Mapping[str, Any], names: list[str]) -> Iter
             yield (*key, "sources", n), "no source has this name", f"There are: {there}."
 
 
-def _s3(values: Mapping[str, Any]) -> Iterator[Fault]:
-    s3 = _mapping(values.get("s3"))
+def _s3(s3: Mapping[str, Any]) -> Iterator[Fault]:
     keys = _given(s3, "access_key", "secret_key")
     if len(keys) == 1:
         yield ("s3", keys[0]), "one key of two is given", "Give both access_key and secret_key, or neither."
-    endpoint = s3.get("endpoint")
-    if isinstance(endpoint, str) and endpoint.startswith("http://") and s3.get("allow_http") is not True:
-        yield ("s3", "endpoint"), "it has no TLS", "Write https://, or set `allow_http: true` if you accept that."
 
 
 def _vault(vault: Mapping[str, Any]) -> Iterator[Fault]:

@@ -35,12 +35,18 @@ from tasks.credentials.vault import VaultAccess
 from tasks.scanners.rule_packs import OWN_PACK
 
 Visibility = Literal["public", "internal", "private"]
+#: Sections that may stand there with nothing below them, as when all entries are commented out.
+MAY_BE_EMPTY = ("classification", "packs", "tools")
 KINDS = ("path", "url", "manifest", "github", "gitlab", "gitea")
 
 
 def _one_of(*names: str) -> dict[str, Any]:
     """For the JSON Schema: exactly one of these keys."""
     return {"oneOf": [{"required": [n]} for n in names]}
+
+
+#: Beside the address of a forge.
+_ALLOW_HTTP: bool = Field(False, description="Whether a token may go there without TLS; to loopback it may.")
 
 
 class Section(BaseModel):
@@ -89,6 +95,7 @@ class GitHubSettings(Section):
     api_url: WebAddress = Field(
         "https://api.github.com", description="The API; https://HOST/api/v3 of an Enterprise server."
     )
+    allow_http: bool = _ALLOW_HTTP
     token: Reference | None = Field(None, description="A reference to a token.")
     app: AppSettings | None = Field(None, description="Or a GitHub App.")
 
@@ -115,6 +122,7 @@ class GitLabSettings(Section):
 
     group: Account = Field(description="The group's full path, as in platform/backend.")
     url: WebAddress = Field("https://gitlab.com", description="The instance.")
+    allow_http: bool = _ALLOW_HTTP
     subgroups: bool = Field(True, description="The groups below it too.")
     token: Reference | None = Field(None, description="A reference to a token.")
 
@@ -142,6 +150,7 @@ class GiteaSettings(Section):
     organization: Account | None = Field(None, description="The organisation's name.")
     user: Account | None = Field(None, description="Or a user's name.")
     url: WebAddress = Field(description="The instance.")
+    allow_http: bool = _ALLOW_HTTP
     token: Reference | None = Field(None, description="A reference to a token.")
 
     def access(self) -> ForgeAccess:
@@ -175,6 +184,7 @@ class SourceSettings(Section):
         None, description="For a forge: a manifest of what the account should hold; what is not listed is reported."
     )
     token: Reference | None = Field(None, description="For `url` and `manifest`: a reference to git's token.")
+    allow_http: bool = Field(False, description="For `url` and `manifest`: whether the token may go without TLS.")
     ca_file: Folder | None = Field(None, description="Certificates (PEM) that the server's is checked against.")
     filters: FilterSettings = Field(default_factory=FilterSettings, description="Which repositories are patrolled.")
     refs: tuple[RefPattern, ...] = Field(
@@ -204,6 +214,7 @@ class SourceSettings(Section):
             location=str(place or self.url),
             manifest=self.manifest,
             token=self.token,
+            allow_http=self.allow_http,
             ca_file=self.ca_file,
             **more,
         )
@@ -282,7 +293,7 @@ class S3Settings(Section):
     region: Word | None = Field(None, description="The region.")
     access_key: Reference | None = Field(None, description="A reference to the id of an access key.")
     secret_key: Reference | None = Field(None, description="A reference to its secret.")
-    allow_http: bool = Field(False, description="Whether an endpoint without TLS may be used.")
+    allow_http: bool = Field(False, description="Whether an endpoint without TLS may be used, other than on loopback.")
     cache_mb: int = Field(4096, ge=64, description="Megabytes of the lake's files that are kept here once fetched.")
 
 
@@ -290,6 +301,7 @@ class VaultSettings(Section):
     """Where HashiCorp Vault or OpenBao is, and how we sign in; what is absent comes from ``VAULT_*`` variables."""
 
     address: WebAddress | None = Field(None, description="The server; VAULT_ADDR when absent.")
+    allow_http: bool = Field(False, description="Whether a server without TLS may be used, other than on loopback.")
     namespace: Account | None = Field(None, description="The namespace; VAULT_NAMESPACE when absent.")
     ca_file: Folder | None = Field(None, description="Certificates (PEM) the server's is checked against.")
     token: PlainReference | None = Field(None, description="A reference (env or file) to a token.")
@@ -308,6 +320,7 @@ class AwsSettings(Section):
 
     region: Word | None = Field(None, description="The region; AWS_REGION when absent.")
     endpoint: WebAddress | None = Field(None, description="An endpoint of your own; AWS's when absent.")
+    allow_http: bool = Field(False, description="Whether an endpoint without TLS may be used, other than on loopback.")
     profile: Word | None = Field(None, description="A profile of the AWS configuration.")
     ca_file: Folder | None = Field(None, description="Certificates (PEM) the server's is checked against.")
 

@@ -44,7 +44,7 @@ def _resolved(value: Path, info: ValidationInfo) -> Path:
 def _lake(value: object, info: ValidationInfo) -> Path | str:
     if isinstance(value, str) and "://" in value:
         parts = urlsplit(value)
-        if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+        if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
             tell("it is no folder and no s3://BUCKET/PREFIX", "Write a path, or s3://bucket/prefix.")
         return value.rstrip("/")
     if not isinstance(value, str | Path) or not str(value):
@@ -104,7 +104,9 @@ def _web_address(value: str) -> str:
         well = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         well = False
-    if not well or parts.query or parts.fragment or any(c.isspace() for c in value):
+    if "?" in value or "#" in value:
+        tell("the address has a query or a fragment", "Write scheme, host and path alone; references name secrets.")
+    if not well or "@" in parts.netloc or any(c.isspace() for c in value):
         tell("it is no web address", "Write https://HOST, or as the service's documentation gives it.")
     return value.rstrip("/")
 

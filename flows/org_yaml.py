@@ -72,6 +72,8 @@ def read_org(path: Path) -> Document:
                        "`nightwarden config init`.") from None  # fmt: skip
     if len(data) > MAX_BYTES:
         raise _no_file(path, f"it is larger than {MAX_BYTES // 1024} KiB", "A configuration is smaller: is it another?")
+    if b"\0" in data:
+        raise _no_file(path, "it is no text in UTF-8", "Name the configuration, a YAML file; save it as UTF-8.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
@@ -205,7 +207,7 @@ class _Reader:
     def _scalar(self, event: Any, key: Key) -> Any:
         text: str = event.value
         if found := literal_secret(text):
-            self._spoil(event, key, *found)
+            self._spoil(event, key, *found, stays=True)
         elif _CONTROL.search(text):
             self._spoil(event, key, "the text has a line break or a control character", "Write it in one line.")
         if not event.implicit[0]:
@@ -230,12 +232,12 @@ class _Reader:
         )
         return event.value
 
-    def _spoil(self, event: Any, key: Key, what: str, remedy: str) -> None:
-        self._wrong(event, key, what, remedy)
+    def _spoil(self, event: Any, key: Key, what: str, remedy: str, *, stays: bool = False) -> None:
+        self._wrong(event, key, what, remedy, stays=stays)
         self._document.spoilt.add(key)
 
-    def _wrong(self, event: Any, key: Key, what: str, remedy: str) -> None:
-        self._document.mistakes.append(Mistake(place=_mark(event), key=key, what=what, remedy=remedy))
+    def _wrong(self, event: Any, key: Key, what: str, remedy: str, *, stays: bool = False) -> None:
+        self._document.mistakes.append(Mistake(place=_mark(event), key=key, what=what, remedy=remedy, stays=stays))
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
         # What was opened and never closed is told where it was opened.

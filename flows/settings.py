@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,10 +21,11 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from flows.mistakes import ConfigurationError, Key, Mistake, Place
-from flows.org_checks import faults
+from flows.mistakes import PREFIX, ConfigurationError, Key, Mistake, Place, nearest_variable
+from flows.org_checks import Fault, faults
 from flows.org_faults import faults_of
 from flows.org_models import (
+    MAY_BE_EMPTY,
     AwsSettings,
     ClassificationSettings,
     PackSettings,
@@ -39,12 +42,18 @@ from tasks.core.errors import UsageError
 from tasks.core.literal_secrets import literal_secret
 from tasks.core.origins import Classification, Source
 from tasks.core.ports import Secrets
-from tasks.core.secret_refs import SecretRef
+from tasks.core.secret_refs import SecretRef, parse_ref
+from tasks.core.text import one_line
 
 
 def _data_home() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "nightwarden"
+
+
+def _or_nothing(schema: dict[str, Any]) -> None:
+    """In the JSON Schema: it may stand there empty (``MAY_BE_EMPTY``)."""
+    schema["type"] = [schema["type"], "null"]
 
 
 class Settings(Section):
@@ -68,10 +77,14 @@ class Settings(Section):
         120, ge=0, description="Minutes of tools a night for unchanged files whose tool or rules are newer; 0: none."
     )
     own_pack: bool = Field(True, description="Whether semgrep runs the rule pack of this project.")
-    packs: tuple[PackSettings, ...] = ()
+    packs: tuple[PackSettings, ...] = Field((), json_schema_extra=_or_nothing)
     sources: tuple[SourceSettings, ...] = Field((), description="Where repositories come from.")
-    classification: tuple[ClassificationSettings, ...] = Field((), description="What repositories are worth, by rules.")
-    tools: dict[str, ToolSettings] = Field(default_factory=dict, description="How scanners are used, by their name.")
+    classification: tuple[ClassificationSettings, ...] = Field(
+        (), description="What repositories are worth, by rules.", json_schema_extra=_or_nothing
+    )
+    tools: dict[str, ToolSettings] = Field(
+        default_factory=dict, description="How scanners are used, by their name.", json_schema_extra=_or_nothing
+    )
     s3: S3Settings | None = Field(None, description="The object storage of a lake on s3://.")
     vault: VaultSettings | None = Field(None, description="HashiCorp Vault or OpenBao, for vault: references.")
     aws: AwsSettings | None = Field(None, description="AWS Secrets Manager, for aws-sm: references.")
@@ -133,12 +146,34 @@ class Settings(Section):
 
 #: A name that was there before the others; NIGHTWARDEN_TOOLS_HOME beats it.
 _OLDER = {"NIGHTWARDEN_TOOLS": ("tools_home",)}
+#: Variables that are no settings: what we are started with, and what the tests and the Makefile of the project read.
+_OTHERS = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        "CONFIG", "DEPLOYED",
+        "FORGE_REPOS", "HOSTILE", "RECORD", "REPORTS", "SARIF_SCHEMA", "SEED", "THOROUGH",
+    )
+)  # fmt: skip
+#: What Kubernetes sets in every container for a service whose name begins with ours.
+_OF_KUBERNETES = re.compile(r".*_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)")
+#: Unknown variables that were told already: settings are loaded more than once a process.
+_told: set[str] = set()
 
 
 def variables() -> dict[str, Key]:
     """The variables that overrule the file, each with the key it is for."""
     keys = [key for key, _ in one_value_settings(Settings)]
-    return {**_OLDER, **{"NIGHTWARDEN_" + "_".join(map(str, k)).upper(): k for k in keys}}
+    return {**_OLDER, **{PREFIX + "_".join(map(str, k)).upper(): k for k in keys}}
+
+
+def unknown_variables() -> dict[str, str]:
+    """The variables with our prefix that nothing reads, each with the one that is meant; empty if none is like it."""
+    known = [*variables(), *_OTHERS]
+    return {
+        name: nearest_variable(name, known)
+        for name, value in sorted(os.environ.items())
+        if name.upper().startswith(PREFIX) and value and name not in known and not _OF_KUBERNETES.fullmatch(name)
+    }
 
 
 _current: ContextVar[Settings | None] = ContextVar("nightwarden_settings", default=None)
@@ -156,6 +191,7 @@ def load(config: Path | None = None, **given: object) -> Settings:
     if not document.whole:
         raise ConfigurationError(str(named), document.mistakes)
     types = dict(one_value_settings(Settings))
+    _unknown(document)
     for variable, key in variables().items():
         if text := os.environ.get(variable):
             _overrule(document, key, text, types[key], variable)
@@ -173,17 +209,34 @@ def config_file(config: Path | None) -> Path | None:
     return config or (Path(os.environ["NIGHTWARDEN_CONFIG"]) if os.environ.get("NIGHTWARDEN_CONFIG") else None)
 
 
+def _unknown(document: Document) -> None:
+    """A variable that is nearly one of ours is a mistake: its setting would silently be another. Others are told."""
+    for name, meant in unknown_variables().items():
+        if meant:
+            document.mistakes.append(
+                Mistake(
+                    place=Place(outside=one_line(name, 80)),
+                    key=(),
+                    what="there is no such variable",
+                    remedy=f"Did you mean {meant}? Else remove it.",
+                )
+            )
+        elif name not in _told:
+            _told.add(name)
+            print(f"nightwarden: nothing reads the variable {one_line(name, 80)}", file=sys.stderr)
+
+
 def _validated(document: Document, named: Path | None) -> Settings:
     from tasks.scanners import SCANNERS
 
-    found = [*faults(document.values, [s.name for s in SCANNERS])]
+    for name in MAY_BE_EMPTY:
+        if document.values.get(name, ...) is None:
+            del document.values[name]
+    folder = str(named.absolute().parent if named is not None else Path.cwd())
+    found = [*faults(document.values, [s.name for s in SCANNERS]), *_key_in_lake(document.values, folder)]
     settings = None
     try:
-        settings = Settings.model_validate_json(
-            json.dumps(document.values),
-            strict=True,
-            context={"folder": str(named.absolute().parent if named is not None else Path.cwd())},
-        )
+        settings = _made(document.values, folder)
     except ValidationError as e:
         found += faults_of(e, Settings)
     mistakes, told = list(document.mistakes), {m.key for m in document.mistakes if m.place.outside}
@@ -196,6 +249,21 @@ def _validated(document: Document, named: Path | None) -> Settings:
     if mistakes or settings is None:
         raise ConfigurationError(str(named or "settings"), mistakes)
     return settings
+
+
+def _made(values: dict[str, Any], folder: str) -> Settings:
+    return Settings.model_validate_json(json.dumps(values), strict=True, context={"folder": folder})
+
+
+def _key_in_lake(values: dict[str, Any], folder: str) -> Iterator[Fault]:
+    """Looked for in the three places alone, so that it is told beside other mistakes."""
+    names = [name for name in ("key_file", "lake", "home") if values.get(name) is not None]
+    try:
+        _ = _made({name: values[name] for name in names}, folder).key_path
+    except ValidationError:
+        return  # a place that is none is told as such
+    except UsageError as e:
+        yield (names[0] if names else "key_file",), "the key file would lie inside the lake", e.advice
 
 
 def _overrule(document: Document, key: Key, text: str, types: tuple[Any, ...], outside: str) -> None:
@@ -215,6 +283,7 @@ def _overrule(document: Document, key: Key, text: str, types: tuple[Any, ...], o
             Mistake(place=place, key=key, what=f"{wanted} is expected", remedy=f"Set it to {wanted}, or remove it.")
         )
         return
+    _literal_beneath(document, key, types)
     section: dict[str, Any] = document.values
     for part in key[:-1]:
         inside = section.get(str(part))
@@ -224,7 +293,22 @@ def _overrule(document: Document, key: Key, text: str, types: tuple[Any, ...], o
     section[str(key[-1])] = value
     document.places[key] = place
     document.spoilt.discard(key)
-    document.mistakes = [m for m in document.mistakes if m.key != key or m.place.outside]
+    document.mistakes = [m for m in document.mistakes if m.key != key or m.place.outside or m.stays]
+
+
+def _literal_beneath(document: Document, key: Key, types: tuple[Any, ...]) -> None:
+    """What is overruled still stands in the file: there too a secret is a reference."""
+    value: Any = document.values
+    for part in key:
+        value = value.get(str(part)) if isinstance(value, dict) else None
+    if SecretRef not in types or not isinstance(value, str) or key in document.spoilt or document.place(key).outside:
+        return
+    try:
+        parse_ref(value)
+    except UsageError as e:
+        document.mistakes.append(
+            Mistake(place=document.place(key), key=key, what=e.message, remedy=e.advice, stays=True)
+        )
 
 
 def _plain(text: str, types: tuple[Any, ...]) -> object:

@@ -71,6 +71,7 @@ class Source:
 
     ``location`` is the folder or the address, the manifest's path, or the web address of the account: what people
     read. ``token`` and ``ca_file`` (certificates, PEM) are for git, of an address or a manifest; a forge has its own.
+    Over http it goes to another machine only with ``allow_http``.
     ``refs`` are patterns (``fnmatch``) of branches and tags, as in ``release/*`` or ``refs/tags/v*``, that are watched
     beside the default branch.
     """
@@ -80,6 +81,7 @@ class Source:
     manifest: Path | None = None
     forge: ForgeAccess | None = None
     token: SecretRef | None = None
+    allow_http: bool = False
     ca_file: Path | None = None
     filters: Filters = field(default_factory=Filters)
     refs: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ def _read(store: Store, ref: SecretRef) -> Secret:
         return store.read(ref)
     except SecretError:
         raise
-    except Exception as e:  # noqa: BLE001 — told by its name, and not chained
+    except Exception as e:
         raise SecretError(
             f"{ref}: the store cannot be read ({type(e).__name__})",
             advice="Its answer is not what we know; compare its section of the configuration, and report this.",

@@ -41,8 +41,8 @@ class VaultAccess:
     """Where Vault is and how we sign in.
 
     What is not given comes from the environment: ``VAULT_ADDR``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``,
-    ``VAULT_TOKEN`` or ``VAULT_TOKEN_FILE`` (a path). ``token`` and ``secret_id`` are env or file references. A token goes
-    over http to another machine only with ``allow_http``.
+    ``VAULT_TOKEN`` or ``VAULT_TOKEN_FILE`` (a path). ``token`` and ``secret_id`` are env or file references.
+    Over http a token goes to another machine only with ``allow_http``.
     """
 
     address: str | None = None
@@ -155,8 +155,9 @@ def _login_of(call: _Call, answer: dict[str, Any]) -> _Login:
             advice="Compare `address` and `approle_mount`; a role that asks for a second factor cannot be used.",
         )
     lease_s = auth.get("lease_duration")
-    is_leased = isinstance(lease_s, int | float) and lease_s > 0
-    last = min(lease_s, _LOGIN_S / _LEASE_PART) * _LEASE_PART if is_leased else _LOGIN_S
+    last = _LOGIN_S
+    if isinstance(lease_s, int | float) and lease_s > 0:
+        last = min(lease_s, _LOGIN_S / _LEASE_PART) * _LEASE_PART
     return _Login(token=Secret(token), until=time.monotonic() + last)
 
 
@@ -185,7 +186,6 @@ class _Call:
     def ask(self, method: str, path: str, *, token: Secret | None = None, **more: Any) -> dict[str, Any]:
         """The answer as JSON; empty for 404. Raises SecretError, _DeniedError (403), _RefusedError (400)."""
         import hvac
-        import requests
         from hvac import exceptions as e
 
         hush()
@@ -204,46 +204,58 @@ class _Call:
             timeout=_TIMEOUT_S,
             allow_redirects=False,
         )
-        told: tuple[str, str]
         # hvac's errors carry the whole answer: none is chained.
         try:
             answer = getattr(client.adapter, method)(path, **more)
             if isinstance(answer, dict):
                 return answer
-            told = (
-                "Vault answers something else than JSON",
-                "Compare `address`; a standby that redirects is not followed.",
-            )
+            told = _NO_JSON
         except e.InvalidPath:
             return {}
         except e.Forbidden:
             raise _DeniedError from None
         except e.InvalidRequest:
             raise _RefusedError from None
-        except e.VaultDown:
-            told = "Vault is sealed, or in maintenance", "Unseal it; nothing is read before."
-        except e.VaultNotInitialized:
-            told = "Vault is not initialised", "Initialise it, or compare `address`."
-        except e.RateLimitExceeded:
-            told = "Vault asks us to wait", "Try again; its quota is spent."
-        except e.VaultError as error:
-            told = f"Vault answers with an error ({type(error).__name__})", "Its log says more."
-        except requests.exceptions.SSLError:
-            told = "the certificate of Vault is not trusted", "Set `ca_file`, or VAULT_CACERT."
-        except requests.exceptions.Timeout:
-            told = f"Vault does not answer within {_TIMEOUT_S} s", "Is it up, and reached from here?"
-        except (requests.exceptions.InvalidHeader, UnicodeError):  # they quote the header
-            told = "the namespace holds characters that no namespace has", "Compare `namespace` or VAULT_NAMESPACE."
-        except requests.exceptions.RequestException:
-            told = "Vault is not reached", "Compare `address` or VAULT_ADDR; is it up, and reached from here?"
-        except OSError:  # requests looks for the certificates' file before it connects
-            told = "the certificates of `ca_file` cannot be read", "Name a PEM file that is there."
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-            # hvac looks into the answer to a refusal as if it were an object.
-            told = f"what Vault answers cannot be read ({type(error).__name__})", "Is it Vault that `address` names?"
+        except Exception as error:  # each is told, and none of its words
+            told = _told(error)
         finally:
             client.adapter.close()
         raise SecretError(f"{self.ref}: {told[0]}", advice=told[1])
+
+
+_NO_JSON = ("Vault answers something else than JSON", "Compare `address`; a standby that redirects is not followed.")
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """What is wrong, and the remedy."""
+    import requests
+    from hvac import exceptions as e
+
+    r = requests.exceptions
+    for kinds, what, remedy in (
+        (e.VaultDown, "Vault is sealed, or in maintenance", "Unseal it; nothing is read before."),
+        (e.VaultNotInitialized, "Vault is not initialised", "Initialise it, or compare `address`."),
+        (e.RateLimitExceeded, "Vault asks us to wait", "Try again; its quota is spent."),
+        (e.VaultError, f"Vault answers with an error ({type(error).__name__})", "Its log says more."),
+        (r.SSLError, "the certificate of Vault is not trusted", "Set `ca_file`, or VAULT_CACERT."),
+        (r.Timeout, f"Vault does not answer within {_TIMEOUT_S} s", "Is it up, and reached from here?"),
+        (
+            (r.InvalidHeader, UnicodeError),
+            "the namespace holds characters that no namespace has",
+            "Compare `namespace` or VAULT_NAMESPACE.",
+        ),
+        (
+            r.RequestException,
+            "Vault is not reached",
+            "Compare `address` or VAULT_ADDR; is it up, and reached from here?",
+        ),
+        # requests looks for the certificates' file before it connects.
+        (OSError, "the certificates of `ca_file` cannot be read", "Name a PEM file that is there."),
+    ):
+        if isinstance(error, kinds):
+            return what, remedy
+    # hvac looks into the answer to a refusal as if it were an object.
+    return f"what Vault answers cannot be read ({type(error).__name__})", "Is it Vault that `address` names?"
 
 
 def _read(call: _Call, token: Secret, path: str, kv_version: int | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tasks.core.addresses import in_the_clear
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.text import one_line
 from tasks.lake.cache import FileCache
@@ -41,7 +42,7 @@ class S3Place:
     """A lake below one prefix of one bucket."""
 
     def __init__(self, location: S3Location) -> None:
-        if location.endpoint and location.endpoint.startswith("http://") and not location.allow_http:
+        if location.endpoint and in_the_clear(location.endpoint) and not location.allow_http:
             raise UsageError(
                 f"the S3 endpoint {location.endpoint} is not encrypted",
                 advice="Use https, or allow it (NIGHTWARDEN_S3_ALLOW_HTTP=1) where nobody else is on the wire.",
@@ -109,7 +110,8 @@ class S3Place:
         }
         if self._location.endpoint:
             options |= {"aws_endpoint": self._location.endpoint, "aws_virtual_hosted_style_request": "false"}
-            options["aws_allow_http"] = str(self._location.allow_http).lower()
+            # http that was not allowed is to loopback: the others are refused above.
+            options["aws_allow_http"] = str(self._location.endpoint.lower().startswith("http://")).lower()
         for name, value in zip(("access_key_id", "secret_access_key", "session_token"), self._secrets(), strict=False):
             if value:
                 options[f"aws_{name}"] = value

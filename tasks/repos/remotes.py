@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from tasks.core.addresses import in_the_clear
+from tasks.core.errors import SecretError
 from tasks.core.origins import GitCredential, RemoteAccess, Source
 from tasks.core.ports import Forge, Secrets
 from tasks.core.types import Repo
@@ -30,6 +32,11 @@ class Remotes:
         if forge is not None:
             ca_file = source.forge.ca_file if source.forge is not None else None
             return RemoteAccess(credential=forge.credential(), ca_file=ca_file)
+        if source.token is not None and in_the_clear(repo.url) and not source.allow_http:
+            raise SecretError(
+                f"the token of source {source.name} would go over http, without TLS",
+                advice="Write the address with https://, or set `allow_http: true` for the source.",
+            )
         credential = None
         origin = origin_of(repo.url)
         if source.token is not None and origin:

@@ -196,7 +196,7 @@ def vault_server() -> Iterator[Answers]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         answers.address = f"http://127.0.0.1:{server.server_port}"
         yield answers
         server.shutdown()
@@ -207,8 +207,11 @@ def vault(vault_server: Answers, monkeypatch: pytest.MonkeyPatch) -> Answers:
     for name in [n for n in os.environ if n.startswith("VAULT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ROLE_SECRET", "s3cret-id")
-    data = {"data": {"token": CANARY}}
-    vault_server.told = {"login": (200, b'{"auth": {"client_token": "hello"}}'), "git": (200, json.dumps(data).encode())}
+    held = json.dumps({"data": {"token": CANARY}}).encode()
+    vault_server.told = {
+        "login": (200, b'{"auth": {"client_token": "hello"}}'),
+        "git": (200, held),
+    }
     return vault_server
 
 

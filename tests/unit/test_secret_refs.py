@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import UsageError
+from tasks.core.addresses import in_the_clear
+from tasks.core.errors import SecretError, UsageError
+from tasks.core.origins import Source
 from tasks.core.secret_refs import Secret, SecretRef, parse_ref
+from tasks.core.types import Repo
+from tasks.credentials.stores import open_stores
+from tasks.repos.remotes import Remotes
 
 CANARY = "c4nary-value"
 
@@ -56,3 +63,30 @@ def test_a_secret_shows_itself_to_nobody_but_the_one_who_asks() -> None:
     for copied in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):
             copied(secret)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_heard"),
+    [
+        ("http://git.example.org/a.git", True), ("HTTP://git.example.org", True), ("http://10.0.0.1", True),
+        ("http://127.0.0.1.example.org", True), ("http://127.0.0.1@example.org", True), ("http://[::1", True),
+        ("http://localhost.example.org", True), ("http://", True),
+        ("https://git.example.org", False), ("file:///srv/git", False), ("/srv/git", False),
+        ("http://127.0.0.1:3000", False), ("http://127.8.8.8", False), ("http://[::1]:80/x", False),
+        ("http://LOCALHOST:8080", False), ("http://git.localhost/a", False),
+    ],
+)  # fmt: skip
+def test_who_would_hear_a_secret(address: str, *, is_heard: bool) -> None:
+    assert in_the_clear(address) == is_heard
+
+
+def test_git_shows_no_token_over_plain_http_unless_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hunter2")
+    source = Source(name="listed", location="x", manifest=Path("x"), token=parse_ref("env:SOME_TOKEN"))
+    repo = Repo(repo_id="a", slug="a", url="http://git.example.org/a.git", source="listed")
+    with pytest.raises(SecretError, match="the token of source listed would go over http"):
+        Remotes([source], {}, open_stores()).access(repo)
+    for told in (repo, replace(repo, url="https://git.example.org/a.git")):
+        allowed = replace(source, allow_http=told is repo)
+        assert Remotes([allowed], {}, open_stores()).access(told).credential is not None
+    assert Remotes([replace(source, token=None)], {}, open_stores()).access(repo).credential is None

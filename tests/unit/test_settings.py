@@ -18,7 +18,7 @@ from flows import cli_config
 from flows.mistakes import ConfigurationError
 from flows.org_models import SourceSettings
 from flows.org_schema import references
-from flows.settings import Settings, load, variables
+from flows.settings import Settings, load, unknown_variables, variables
 from tasks.core.errors import UsageError
 from tasks.core.origins import AppAuth, Classification, Filters, ForgeAccess, ForgeKind, Source
 from tasks.core.secret_refs import parse_ref
@@ -136,6 +136,76 @@ def test_a_wrong_variable_is_named(
 def test_a_variable_puts_a_wrong_line_of_the_file_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTWARDEN_WORKERS", "4")
     assert loaded(tmp_path, "workers: 0x10\n").workers == 4
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "text", "told"),
+    [
+        ("VAULT_TOKEN", "env:FOO", "vault: {token: hvs.%s}", "what looks like a Vault token is written here"),
+        ("VAULT_TOKEN", "env:FOO", "vault: {token: hunter2}", "not a reference to a secret"),
+        (
+            "VAULT_ADDRESS",
+            "https://x",
+            "vault: {address: 'https://me:hunter2@x'}",
+            "the address holds a user",
+        ),
+        ("WORKERS", "3", "workers: ghp_%s", "what looks like a GitHub token is written here"),
+        ("LAKE", "other", "lake: 's3://b/p?token=hunter2'", "the address holds a token in its query"),
+        ("VAULT_TOKEN", "env:FOO", "vault: hvs.%s", "what looks like a Vault token is written here"),
+    ],
+)
+def test_a_secret_in_the_file_is_told_though_it_is_overruled(
+    variable: str, value: str, text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"NIGHTWARDEN_{variable}", value)
+    with pytest.raises(ConfigurationError, match=rf"^\S+org\.yaml:1:\d+: \w+(\.\w+)?: {told}") as error:
+        loaded(tmp_path, text.replace("%s", "A" * 30))
+    assert len(error.value.mistakes) == 1
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_variable_that_nothing_reads_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("WORKER", "VAULT_ADDR", "SOMETHING", "SERVICE_HOST", "PORT_8080_TCP_ADDR", "RECORD", "EMPTY"):
+        monkeypatch.setenv(f"NIGHTWARDEN_{name}", "" if name == "EMPTY" else "1")
+    monkeypatch.setenv("nightwarden_lake", "x")
+    with pytest.raises(ConfigurationError) as error:
+        loaded(tmp_path, "workers: 0\n")
+    assert [m.place.outside or m.what for m in error.value.mistakes] == [
+        "the number must be at least 1", "NIGHTWARDEN_VAULT_ADDR", "NIGHTWARDEN_WORKER", "nightwarden_lake",
+    ]  # fmt: skip
+    assert "NIGHTWARDEN_WORKER: there is no such variable\n  Did you mean NIGHTWARDEN_WORKERS?" in str(error.value)
+    assert "Did you mean NIGHTWARDEN_VAULT_ADDRESS?" in str(error.value)
+    assert "Did you mean NIGHTWARDEN_LAKE?" in str(error.value)
+    with pytest.raises(ConfigurationError):
+        loaded(tmp_path, "workers: 0\n")
+    told = capsys.readouterr().err
+    assert told == "nightwarden: nothing reads the variable NIGHTWARDEN_SOMETHING\n", "once a process"
+
+
+def test_every_variable_of_the_project_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = [p for d in ("deployments", "flows", "tasks", "tests") for p in (ROOT / d).rglob("*.py")]
+    code += [ROOT / "Makefile", ROOT / "deployments" / "prefect.yaml"]
+    texts = [p.read_text() for p in code if p != Path(__file__)]
+    for name in {n for t in texts for n in re.findall(r"NIGHTWARDEN_[A-Z0-9_]*[A-Z0-9]\b", t)}:
+        monkeypatch.setenv(name, "1")
+    assert "NIGHTWARDEN_THOROUGH" in os.environ
+    assert unknown_variables() == {}
+
+
+@pytest.mark.parametrize("given", ["variable", "option"])
+def test_a_key_inside_the_lake_is_told_where_it_was_said(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = str(tmp_path / "all")
+    if given == "variable":
+        monkeypatch.setenv("NIGHTWARDEN_LAKE", lake)
+    with pytest.raises(ConfigurationError, match="2 mistakes") as error:
+        loaded(tmp_path, "home: all/home\nwokers: 1\n", lake=None if given == "variable" else lake)
+    where = "NIGHTWARDEN_LAKE" if given == "variable" else "--lake"
+    assert f"\n{where}: the key file would lie inside the lake\n" in str(error.value)
+    assert loaded(tmp_path, "home: all/home\nkey_file: key\n", lake=lake).key_path == tmp_path / "key"
 
 
 def test_an_option_is_named(tmp_path: Path) -> None:
@@ -277,6 +347,31 @@ def every_section(section: Any) -> list[Any]:
             if hasattr(type(item), "model_fields"):
                 found += [item, *every_section(item)]
     return found
+
+
+@pytest.mark.parametrize("name", ["classification", "packs", "tools", "s3", "vault", "aws"])
+def test_a_section_of_the_example_may_stand_there_empty_or_whole(name: str, tmp_path: Path) -> None:
+    import yaml
+
+    validator = Draft202012Validator({**Settings.model_json_schema()})
+    head, _, rest = EXAMPLE.partition(f"\n#{name}:\n")
+    block = re.match(r"(?:#? +.*\n)*", rest)
+    assert block is not None
+    whole = re.sub(r"^#", "", block.group(), flags=re.MULTILINE)
+    for text in (f"{head}\n{name}:\n{rest}", f"{head}\n{name}:\n{whole}{rest[block.end() :]}"):
+        made = loaded(tmp_path, text)
+        assert list(validator.iter_errors(yaml.safe_load(text))) == []
+    assert getattr(made, name), "whole, it says something"
+
+
+@pytest.mark.parametrize("place", [".", "..", "/", "folder"])
+@pytest.mark.parametrize("force", [True, False])
+def test_init_is_told_a_folder(place: str, force: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is a folder"):
+        cli_config.init(Path(place), force=force)
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder"]
 
 
 def test_init_keeps_what_is_there(tmp_path: Path) -> None:
