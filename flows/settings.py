@@ -263,7 +263,7 @@ def _key_in_lake(values: dict[str, Any], folder: str) -> Iterator[Fault]:
     except ValidationError:
         return  # a place that is none is told as such
     except UsageError as e:
-        yield (names[0] if names else "key_file",), "the key file would lie inside the lake", e.advice
+        yield (names[0] if names else "key_file",), "the key file lies inside the lake", e.advice
 
 
 def _overrule(document: Document, key: Key, text: str, types: tuple[Any, ...], outside: str) -> None:

@@ -204,7 +204,7 @@ def test_a_key_inside_the_lake_is_told_where_it_was_said(
     with pytest.raises(ConfigurationError, match="2 mistakes") as error:
         loaded(tmp_path, "home: all/home\nwokers: 1\n", lake=None if given == "variable" else lake)
     where = "NIGHTWARDEN_LAKE" if given == "variable" else "--lake"
-    assert f"\n{where}: the key file would lie inside the lake\n" in str(error.value)
+    assert f"\n{where}: the key file lies inside the lake\n" in str(error.value)
     assert loaded(tmp_path, "home: all/home\nkey_file: key\n", lake=lake).key_path == tmp_path / "key"
 
 
