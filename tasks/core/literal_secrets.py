@@ -18,12 +18,11 @@ _SHAPES = {
 }
 _TOKEN = re.compile("|".join(f"(?P<s{n}>{shape})" for n, shape in enumerate(_SHAPES.values())))
 _NAMES = list(_SHAPES)
-#: A user part of http(s), or a password of any address.
-_USER = re.compile(r"\bhttps?://[^/\s@]*@|\b[a-z][a-z0-9+.-]*://[^/@\s:]*:[^/@\s]*@", re.IGNORECASE)
+#: A user part of http(s), or a password of any address. A scheme is bounded, for a text of dots has many beginnings.
+_USER = re.compile(r"\bhttps?://[^/\s@]*@|\b[a-z][a-z0-9+.-]{0,20}://[^/@\s:]*:[^/@\s]*@", re.IGNORECASE)
 #: A query that hands over a token, as GitLab's `private_token`; the value may have any shape.
 _QUERY = re.compile(
-    r"\b[a-z][a-z0-9+.-]*://[^\s?]*\?[^\s]*?(?:token|secret|password|passwd|api_?key|access_?key|signature)=[^\s&#\"'$<{…]",
-    re.IGNORECASE,
+    r"[?&][\w.-]{0,40}?(?:token|secret|password|passwd|api_?key|access_?key|signature)=[^\s&#\"'$<{…]", re.IGNORECASE
 )
 
 _OF_A_USER = (
@@ -49,7 +48,7 @@ def literal_secret(text: str) -> tuple[str, str] | None:
         )
     if _USER.search(text):
         return _OF_A_USER
-    if _QUERY.search(text):
+    if "://" in text and _QUERY.search(text):
         return "the address holds a token in its query", _OF_A_USER[1]
     return None
 

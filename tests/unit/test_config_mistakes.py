@@ -57,11 +57,12 @@ def test_no_message_without_its_sample() -> None:
     [
         (b"home: " + b"x" * MAX_BYTES, "it is larger than 1024 KiB"),
         (b"[" * (MAX_BYTES - 1), "it is nested too deeply"),
+        (b"wokers: 1\n# " + b"a." * 50_000 + b"a://?" * 20_000, "there is no such setting"),
         (b"\x7fELF\2\1\1\0", "it is no text in UTF-8"),
         ("workers: 2".encode("utf-16"), "it is no text in UTF-8"),
         (b"sources:\n" + b"  - {name: x}\n" * 1000, "1999 mistakes in the configuration; the first 50 are shown"),
     ],
-    ids=["large", "deep", "binary", "utf-16", "many"],
+    ids=["large", "deep", "slow to look through", "binary", "utf-16", "many"],
 )
 def test_what_is_too_much_is_refused_at_once(content: bytes, what: str, tmp_path: Path) -> None:
     path = tmp_path / "org.yaml"

@@ -167,7 +167,17 @@ def test_a_secret_in_the_file_is_told_though_it_is_overruled(
 def test_a_variable_that_nothing_reads_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("WORKER", "VAULT_ADDR", "SOMETHING", "SERVICE_HOST", "PORT_8080_TCP_ADDR", "RECORD", "EMPTY"):
+    for name in (
+        "WORKER",
+        "VAULT_ADDR",
+        "SOMETHING",
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "PORT",
+        "PORT_8080_TCP_ADDR",
+        "RECORD",
+        "EMPTY",
+    ):
         monkeypatch.setenv(f"NIGHTWARDEN_{name}", "" if name == "EMPTY" else "1")
     monkeypatch.setenv("nightwarden_lake", "x")
     with pytest.raises(ConfigurationError) as error:
