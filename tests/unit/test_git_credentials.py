@@ -163,7 +163,7 @@ def test_a_credential_that_cannot_be_had_is_the_reason(
     ],
 )
 def test_a_sources_token_is_for_the_origin_of_a_web_address(url: str, base_url: str | None) -> None:
-    source = Source(name="test", location=url, token=parse_ref("env:TOKEN"))
+    source = Source(name="test", location=url, token=parse_ref("env:TOKEN"), allow_http=True)
     secrets = MemorySecrets(TOKEN=CANARY)
     shown = Remotes([source], {}, secrets).access(Repo(repo_id="a", slug="a", url=url, source="test")).credential
     assert (shown.base_url if shown else None) == base_url
