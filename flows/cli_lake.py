@@ -17,7 +17,7 @@ from rich.table import Table
 
 from flows.cli_patrol import ConfigOption, LakeOption, WaitOption
 from flows.interruption import told
-from flows.lake_location import lake_to_read
+from flows.lake_location import lake_to_read, tell_other_run
 from flows.settings import Settings, load
 from tasks.core.errors import LakeError, ToolMissingError, UsageError
 from tasks.core.text import one_line
@@ -194,7 +194,7 @@ def verify(lake: LakeOption = None, config: ConfigOption = None) -> None:
     from tasks.lake.verify import verify as check
 
     found = lake_to_read(load(config, lake=lake))
-    problems = check(found)
+    problems = check(found, tell_other_run)
     for p in problems:
         print(f"{p.table}: {one_line(p.message, 400)}")
     if problems:

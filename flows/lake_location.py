@@ -46,8 +46,8 @@ def lake_to_read(settings: Settings) -> Lake:
     return Lake.open(lake_location(settings), key_id=None, create=False)
 
 
-def tell_waiting(line: str) -> None:
-    """Say on stderr for whom a run waits."""
+def tell_other_run(line: str) -> None:
+    """Say something about another run of the lake on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from flows.lake_location import lake_location, tell_waiting
+from flows.lake_location import lake_location, tell_other_run
 from flows.org_models import ToolSettings
 from flows.settings import Settings
 from tasks.core.disk import told_when_full
@@ -142,9 +142,9 @@ def opened_lake(settings: Settings, *, write: bool = True) -> Iterator[tuple[Lak
 @contextmanager
 def locked(lake: Lake, settings: Settings) -> Iterator[None]:
     """The lake for us alone, after waiting for who has it; what was cut off is finished first. Raises LakeError."""
-    with lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_waiting):
+    with lake.lock(wait_s=settings.wait_minutes * 60, tell=tell_other_run):
         with told_when_full("a run that was cut off could not be published"):
-            lake.adopt()
+            lake.adopt(tell_other_run)
         yield
 
 

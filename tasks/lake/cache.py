@@ -15,6 +15,8 @@ from uuid import uuid4
 
 #: Seconds for which a file that was used is left alone; and part files of killed processes.
 _IN_USE_S = 3600.0
+#: How every Parquet file ends.
+_END = b"PAR1"
 
 
 class FileCache:
@@ -27,12 +29,17 @@ class FileCache:
         self.fetched_bytes = 0
 
     def has(self, key: str) -> bool:
-        """Whether the file is here; it then counts as used."""
+        """Whether the file is here and whole; it then counts as used."""
+        path = self.root / key
         try:
-            os.utime(self.root / key)
+            with path.open("rb") as f:
+                # After a power cut it may be there without its end: nothing here is flushed, for it can be fetched.
+                f.seek(max(0, f.seek(0, os.SEEK_END) - len(_END)))
+                whole = f.read() == _END
+            os.utime(path)
         except FileNotFoundError:
             return False
-        return True
+        return whole
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -240,10 +240,17 @@ def _garbage(lake: Lake, snapshot: Snapshot, kept: list[dict[str, int]]) -> Iter
         if not committed(lake, folder, entries):
             yield from entries
     yield from lake.place.entries("_spool/rejected/")
-    # Who has a number that old is done, or has lost it (``tasks.lake.pending.expect_row``).
-    yield from (e for e in lake.place.entries("_commits/") if int(e.key.rpartition("/")[2]) < snapshot.seq)
+    yield from lake.place.entries("_probe/")
+    # Who has a number that old is done; who takes it again finds out (``tasks.lake.pending.claim``).
+    yield from (e for e in lake.place.entries("_commits/") if _number(e.key) < snapshot.seq)
     if lake.place.is_here:
         yield from (e for e in lake.place.entries("") if e.key.startswith(".") and "/" not in e.key)
+
+
+def _number(claim: str) -> int:
+    """The number of a claim; of one that is being written, or was when its run was killed, the lowest."""
+    name = claim.rpartition("/")[2]
+    return int(name) if name.isdigit() else 0
 
 
 def marks(lake: Lake) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
@@ -72,6 +73,7 @@ class Lake:
                 )
             if isinstance(location, Path):
                 location.mkdir(parents=True, exist_ok=True)
+            lake.place.check_conditions()
             lake.store.create()
             lake.place.create(_CARD, _card(key_id))  # of two that open at once the first one counts
         try:
@@ -122,11 +124,12 @@ class Lake:
         """Whether the lock that was taken may have become another run's, because this one slept too long."""
         return self._held is not None and self._held.lost
 
-    def adopt(self) -> list[str]:
-        """Finish publishes that were cut off. Call with the lock held. Returns the adopted run ids."""
+    def adopt(self, tell: Teller = lambda _line: None) -> list[str]:
+        """Finish publishes that were cut off. Call with the lock held. Returns the adopted run ids; ``tell`` is told
+        of what was dropped, because its number is another run's."""
         from tasks.lake.publish import adopt
 
-        return adopt(self)
+        return adopt(self, tell=tell)
 
     def snapshot(self, run_id: str | None = None) -> Snapshot:
         """The lake as of its newest whole run, or as of a given one. Raises LakeError: there is no such run."""
@@ -146,14 +149,16 @@ class Snapshot:
 
     def __init__(self, lake: Lake, run_id: str | None = None) -> None:
         self.lake = lake
-        self.run: dict[str, Any] | None = lake.store.newest("runs") if lake.exists else None
+        self.run, version = lake.store.newest("runs") if lake.exists else (None, 0)
         if run_id is not None:
-            rows = lake.store.read("runs", None, {"run_id": [run_id]}, None).to_pylist() if lake.exists else []
+            rows = lake.store.read("runs", version, {"run_id": [run_id]}).to_pylist() if lake.exists else []
             if not rows:
                 raise LakeError("there is no run of that id", advice="`nightwarden query 'FROM runs'` lists them.")
             self.run = rows[0]
             self._refuse_collected(rows[0]["seq"])
-        self.versions: dict[str, int] = json.loads(self.run["table_versions"]) if self.run else {}
+        #: The version of each table. That of ``runs`` is the one its newest row was found in: of an older run, the rows
+        #: after it are left out, for nothing tells which version held it as the newest.
+        self.versions: dict[str, int] = {**json.loads(self.run["table_versions"]), "runs": version} if self.run else {}
         #: The month of every result that a scope refers to, as far as scopes were read.
         self._parts: dict[str, str] = {}
 
@@ -173,19 +178,20 @@ class Snapshot:
         return int(self.run["seq"]) if self.run else 0
 
     def files(self, name: str) -> list[str]:
-        """The Parquet files of a table as of this snapshot."""
-        if self.run is None:
-            return []
-        if name != "runs" and name not in self.versions:
-            return []  # a table that came later
-        return self.lake.store.files(name, None if name == "runs" else self.versions[name])
+        """The Parquet files of a table as of this snapshot; those of ``runs`` may hold rows above its ``seq``."""
+        if name not in self.versions:
+            return []  # before the first run, or a table that came later
+        return self.lake.store.files(name, self.versions[name])
 
     def table(self, name: str, where: Where | None = None, columns: Columns = None) -> pa.Table:
         """Rows of a table; before the first run every table is empty."""
-        if self.run is None or (name != "runs" and name not in self.versions):
+        if name not in self.versions:
             empty = TABLES[name].schema.empty_table()
             return empty if columns is None else empty.select(list(columns))
-        return self.lake.store.read(name, None if name == "runs" else self.versions[name], where, columns)
+        if name == "runs":
+            runs = self.lake.store.read(name, self.versions[name], where).filter(pc.field("seq") <= self.seq)
+            return runs if columns is None else runs.select(list(columns))
+        return self.lake.store.read(name, self.versions[name], where, columns)
 
     def _rows(self, name: str, where: Where | None = None) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.table(name, where).to_pylist()

@@ -67,16 +67,18 @@ class Lease:
 
     def _try(self) -> str | None:
         """Take it if it is free; else who holds it."""
+        return self.holder() or (None if self._write() else "one that was quicker")
+
+    def holder(self) -> str | None:
+        """Who has it at this moment; None when it is free."""
         found = self._place.look(self._key)
         if found is None:
             self._tag = ""
-        else:
-            entry, body, age_s = found
-            told = _read(body)
-            if not told.get("free") and age_s <= self.EXPIRES_S:
-                return named(told)
-            self._tag = entry.tag
-        return None if self._write() else "one that was quicker"
+            return None
+        entry, body, age_s = found
+        told = _read(body)
+        self._tag = entry.tag
+        return None if told.get("free") or age_s > self.EXPIRES_S else named(told)
 
     def _write(self, *, free: bool = False) -> bool:
         """Write our card if nobody else has since. ``_renewed`` counts from before the request: it may take long."""

@@ -18,6 +18,7 @@ from tasks.lake.places import Entry
 LEFT_ALONE = timedelta(hours=24)
 #: Called with the name of each step just before it is taken; tests kill the process there.
 Watcher = Callable[[str], None]
+_ADVICE = "Nothing is lost: finished scans are kept. Run the same command again."
 
 
 def pending(lake: Lake) -> dict[str, list[Entry]]:
@@ -65,18 +66,54 @@ def claim(lake: Lake, folder: str, seq: int) -> None:
 
     Raises LakeError when another run has it, or has taken the lake over: nothing is published then.
     """
-    if lake.lost() or not lake.place.create(_claim_key(folder), folder.encode()):
-        raise LakeError(
-            f"another run has taken the lake over while this one slept; run {seq} is not ours",
-            advice="Nothing is lost: finished scans are kept. Run the same command again.",
-        )
+    slept = "another run has taken the lake over while this one slept"
+    # Who slept for a day finds its folder thrown away.
+    ours = not lake.lost() and lake.place.exists(f"{folder}/COMMIT")
+    if not ours or not lake.place.create(_claim_key(folder), folder.encode()):
+        raise LakeError(f"{slept}; run {seq} is not ours", advice=_ADVICE)
+    # A claim is forgotten only when ``runs`` has a higher number (``tasks.lake.gc``): a look after claiming is sure.
+    if lake.store.applied("runs") >= seq:
+        drop(lake, folder)
+        raise LakeError(f"{slept}; run {seq} was another one, and what was prepared is dropped", advice=_ADVICE)
+
+
+def is_anothers(lake: Lake, told: Mapping[str, Any]) -> bool:
+    """Whether ``runs`` has the number of a claimed folder with another run: whose claim was forgotten meanwhile."""
+    return lake.store.applied("runs") >= int(told["seq"]) and not _has_row(lake, told["run"]["run_id"])
+
+
+def drop(lake: Lake, folder: str) -> None:
+    """Remove a folder that is nothing; first what says that there is something to finish."""
+    lake.place.remove([f"{folder}/COMMIT"])
+    lake.place.remove([e.key for e in lake.place.entries(f"{folder}/")])
+
+
+def free_number(lake: Lake) -> None:
+    """Give back the next number if the folder that has it is gone: nobody could ever publish again.
+
+    Its run may have slept until its folder was thrown away, just between looking at it and claiming the number. Where
+    a lock can be lost it may even be about to write, so that it is given a day.
+    """
+    key = _claim_key(new_folder(lake.store.applied("runs") + 1))
+    try:
+        folder = lake.place.read(key).decode()
+    except FileNotFoundError:
+        return
+    if lake.place.exists(f"{folder}/COMMIT"):
+        return
+    mine = [e for e in lake.place.entries("_commits/") if e.key == key]
+    if mine and (lake.place.lock_is_sure or is_old(lake, mine)):
+        lake.place.remove([key])
 
 
 def commit_of(lake: Lake, folder: str) -> dict[str, Any]:
-    """The marker of a pending publish. Raises LakeError when it is damaged: nothing is thrown away."""
+    """The marker of a pending publish. Raises LakeError when it is damaged: nothing is thrown away; and
+    FileNotFoundError when somebody has finished the publish meanwhile."""
     try:
         told = json.loads(lake.place.read(f"{folder}/COMMIT"))
         return {"seq": int(told["seq"]), "run": {**told["run"], "run_id": told["run"]["run_id"]}, **told}
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise LakeError(f"{lake.place}/{folder} cannot be read", advice="Restore the lake from a backup.") from e
 
@@ -89,8 +126,9 @@ def run_row(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def expect_row(lake: Lake, run_id: str, seq: int) -> None:
     """``runs`` has the number already: by an earlier try of the same run, or its claim was forgotten long ago."""
-    if lake.store.read("runs", None, {"run_id": [run_id]}, ["run_id"]).num_rows == 0:
-        raise LakeError(
-            f"run {seq} is another one; this one slept too long",
-            advice="Nothing is lost: finished scans are kept. Run the same command again.",
-        )
+    if not _has_row(lake, run_id):
+        raise LakeError(f"run {seq} is another one; this one slept too long", advice=_ADVICE)
+
+
+def _has_row(lake: Lake, run_id: str) -> bool:
+    return bool(lake.store.read("runs", None, {"run_id": [run_id]}, ["run_id"]).num_rows)

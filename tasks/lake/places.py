@@ -23,6 +23,8 @@ from tasks.core.errors import LakeError
 
 #: How often a run that waits looks whether the lake is free, in seconds.
 _POLL_S = 0.5
+#: Whoever only looks who has the lock has given it back after so long.
+_LOOK_S = 0.02
 _UNKNOWN = "unknown"
 #: delta-rs joins an error and its cause by a coloured arrow.
 _ARROW = re.compile(r"\s*\x1b\[[0-9;]*m\u21b3\x1b\[[0-9;]*m\s*")
@@ -36,6 +38,10 @@ class Entry:
     size_bytes: int
     modified_at: datetime
     tag: str = ""
+
+
+class DeafStorageError(LakeError):
+    """The storage writes what it is told to write only on a condition that does not hold."""
 
 
 class Held(Protocol):
@@ -128,6 +134,14 @@ class Place(Protocol):
 
     def lock(self, wait_s: float, tell: Teller) -> AbstractContextManager[Held]:
         """Hold the lake alone, after waiting at most so long for who holds it. Raises LakeError naming the holder."""
+        ...
+
+    def holder(self) -> str | None:
+        """Who has the lock at this moment; None when nobody has."""
+        ...
+
+    def check_conditions(self) -> None:
+        """Raises DeafStorageError: two runs could write over each other, whatever ``create`` says."""
         ...
 
 
@@ -246,7 +260,10 @@ class FolderPlace:
             if entry.is_dir(follow_symlinks=False):
                 yield from self.entries(f"{prefix}{entry.name}/")
             else:
-                info = entry.stat(follow_symlinks=False)
+                try:
+                    info = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # removed since the folder was read
                 yield Entry(
                     key=prefix + entry.name,
                     size_bytes=info.st_size,
@@ -275,18 +292,40 @@ class FolderPlace:
         # The kernel releases the lock when the process dies.
         fd = os.open(self._root / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            waiting = Waiting(str(self._root), wait_s, tell)
+            waiting = None
             while True:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    waiting.on(_holder(os.pread(fd, 400, 0)), _POLL_S)
+                    if waiting is None:
+                        time.sleep(_LOOK_S)
+                        waiting = Waiting(str(self._root), wait_s, tell)
+                    else:
+                        waiting.on(_holder(os.pread(fd, 400, 0)), _POLL_S)
             os.ftruncate(fd, 0)
             os.pwrite(fd, " ".join(card().values()).encode(), 0)
             yield _ALWAYS
         finally:
             os.close(fd)
+
+    def holder(self) -> str | None:
+        """As ``Place`` says."""
+        try:
+            fd = os.open(self._root / "_lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            # The kernel tells only whoever wants it too: with others that look, and for a moment.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(os.pread(fd, 400, 0))
+        finally:
+            os.close(fd)
+        return None
+
+    def check_conditions(self) -> None:
+        """As ``Place`` says."""
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:

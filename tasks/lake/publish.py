@@ -34,12 +34,16 @@ from tasks.lake.pending import (
     commit,
     commit_of,
     committed,
+    drop,
     expect_row,
+    free_number,
+    is_anothers,
     is_old,
     new_folder,
     pending,
     run_row,
 )
+from tasks.lake.places import Teller
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
@@ -126,17 +130,26 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     )
 
 
-def adopt(lake: Lake, *, watch: Watcher = lambda _step: None) -> list[str]:
-    """Finish every pending publish that was committed, drop those that were not. Returns the run ids finished."""
+def adopt(lake: Lake, *, watch: Watcher = lambda _step: None, tell: Teller = lambda _line: None) -> list[str]:
+    """Finish every pending publish that was committed, drop those that were not, and those whose number turns out to
+    be another run's. Returns the run ids finished."""
     finished = []
     for folder, entries in pending(lake).items():
         if committed(lake, folder, entries):
-            told = commit_of(lake, folder)
+            try:
+                told = commit_of(lake, folder)
+            except FileNotFoundError:
+                continue  # somebody has finished it meanwhile
+            if is_anothers(lake, told):
+                drop(lake, folder)
+                tell(f"dropped what a run prepared that slept too long: run {told['seq']} is another one")
+                continue
             finished.append(str(told["run"]["run_id"]))
             _apply(lake, folder, told, watch)
         elif lake.place.lock_is_sure or is_old(lake, entries):
             # Where a lock can be lost, a run that only sleeps may still claim its number.
-            lake.place.remove(e.key for e in entries)
+            drop(lake, folder)
+    free_number(lake)
     return finished
 
 

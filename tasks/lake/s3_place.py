@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 from botocore.config import Config
@@ -26,7 +28,7 @@ from tasks.core.errors import LakeError, UsageError
 from tasks.core.text import one_line
 from tasks.lake.cache import FileCache
 from tasks.lake.lease import Lease
-from tasks.lake.places import Entry, Held, Teller
+from tasks.lake.places import DeafStorageError, Entry, Held, Teller
 from tasks.lake.s3_location import S3Location
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -36,6 +38,14 @@ _ADVICE = "What is finished is kept. Run the same command again when the storage
 _FETCHERS, _REMOVED = 8, 1000
 #: Attempts of one request (500, 503, time-outs), by boto3 and by delta-rs; seconds without an answer.
 _ATTEMPTS, _CONNECT_S, _ANSWER_S = 6, 10, 60
+#: Conditions that do not hold of an object that is there.
+_UNTRUE = {"If-None-Match": "*", "If-Match": f'"{"0" * 32}"'}
+_DEAF_ADVICE = (
+    "Use a storage, or a newer version of it, that honours conditional writes (If-None-Match, If-Match); "
+    "a proxy in between must pass the headers on."
+)
+#: Attempts to read the body of an answer; seconds between attempts of a conditional write that meets another one.
+_BODIES, _CONFLICT_S = 3, (0.05, 0.2, 0.8, 2.0)
 
 
 class S3Place:
@@ -157,9 +167,19 @@ class S3Place:
         return self._get(key, Range=f"bytes=-{size_bytes}")
 
     def _get(self, key: str, **more: str) -> bytes:
-        with self._asked(key):
-            body: bytes = self._s3.get_object(**self._at(key), **more)["Body"].read()
-            return body
+        return self._got(key, **more)[1]
+
+    def _got(self, key: str, **more: str) -> tuple[dict[str, Any], bytes]:
+        """The answer and its body. boto3 repeats a request, but not one whose answer ends in the middle."""
+        for again in range(1, _BODIES + 1):
+            with self._asked(key):
+                told = self._s3.get_object(**self._at(key), **more)
+                try:
+                    return told, told["Body"].read()
+                except (BotoCoreError, OSError):
+                    if again == _BODIES:
+                        raise
+        raise AssertionError
 
     def exists(self, key: str) -> bool:
         """As ``Place`` says."""
@@ -180,28 +200,56 @@ class S3Place:
         return self.put_if(key, data, "") is not None
 
     def put_if(self, key: str, data: bytes, tag: str) -> str | None:
-        """Write if the object still has this tag (empty: is not there); the new tag, or None. ``data`` is unique."""
-        try:
-            return self._put_if(key, data, tag)
-        except FileNotFoundError:
-            return None  # it had a tag, and is gone
-        except FileExistsError:
-            # The answer to an earlier attempt may have been lost: then what is there is ours.
-            found = self.look(key)
-            return found[0].tag if found is not None and found[1] == data else None
+        """Write if the object still has this tag (empty: is not there); the new tag, or None. ``data`` is unique.
 
-    def _put_if(self, key: str, data: Any, tag: str) -> str:
+        Raises LakeError too when others write it all the time and nobody gets through.
+        """
         condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
-        with self._asked(key):
-            new: str = self._s3.put_object(**self._at(key), Body=data, **condition)["ETag"]
-            return new
+        for pause_s in (*_CONFLICT_S, None):
+            try:
+                with self._asked(key):
+                    new: str = self._s3.put_object(**self._at(key), Body=data, **condition)["ETag"]
+                    return new
+            except FileNotFoundError:
+                return None  # it had a tag, and is gone
+            except FileExistsError:
+                found = self.look(key)
+            if found is not None and found[1] == data:
+                return found[0].tag  # the answer to an earlier attempt was lost
+            if (found[0].tag if found is not None else "") != tag:
+                return None
+            # 409: another write of it was under way, and nobody has won.
+            if pause_s is not None:
+                time.sleep(pause_s)
+        raise LakeError(f"{self}/{key} cannot be written: others are writing it", advice=_ADVICE)
+
+    def check_conditions(self) -> None:
+        """As ``Place`` says."""
+        key = f"_probe/{uuid4().hex}"
+        self.put_if(key, b"first", "")
+        try:
+            ignored = [c for c, value in _UNTRUE.items() if self._writes(key, {c.replace("-", ""): value})]
+        finally:
+            self.remove([key])
+        if ignored:
+            raise DeafStorageError(
+                f"the storage of {self} ignores {' and '.join(ignored)} of PutObject: runs would write over each other",
+                advice=_DEAF_ADVICE,
+            )
+
+    def _writes(self, key: str, condition: dict[str, str]) -> bool:
+        """Whether an object is replaced on a condition that does not hold."""
+        try:
+            with self._asked(key):
+                self._s3.put_object(**self._at(key), Body=b"second", **condition)
+        except (FileExistsError, FileNotFoundError):
+            return False
+        return True
 
     def look(self, key: str) -> tuple[Entry, bytes, float] | None:
         """An object, its content, and its age in seconds by the storage's clock; None when it is not there."""
         try:
-            with self._asked(key):
-                told = self._s3.get_object(**self._at(key))
-                body: bytes = told["Body"].read()
+            told, body = self._got(key)
         except FileNotFoundError:
             return None
         changed: datetime = told["LastModified"]
@@ -218,15 +266,8 @@ class S3Place:
                     self._s3.upload_file(str(tmp), self._location.bucket, self._prefix + key)
                 self._cache.keep(tmp, key)
                 return
-            try:
-                with tmp.open("rb") as f:
-                    self._put_if(key, f, tag)
-            except (FileExistsError, FileNotFoundError):
-                found = self.look(key)
-                if found is None or found[1] != tmp.read_bytes():
-                    raise LakeError(
-                        f"another run has written {self}/{key} meanwhile", advice="Run the same command again."
-                    ) from None
+            if self.put_if(key, tmp.read_bytes(), tag) is None:
+                raise LakeError(f"another run has written {self}/{key} meanwhile", advice="Run the same command again.")
 
     def fetched(self, keys: Sequence[str]) -> list[Path]:
         """As ``Place`` says."""
@@ -284,6 +325,10 @@ class S3Place:
         with Lease(self, "_lock").held(wait_s, tell) as lease:
             yield lease
 
+    def holder(self) -> str | None:
+        """As ``Place`` says."""
+        return Lease(self, "_lock").holder()
+
     # -- asking -------------------------------------------------------------------------------------------------
 
     def _at(self, key: str) -> dict[str, str]:
@@ -313,6 +358,8 @@ class S3Place:
 def _remedy(code: str) -> str:
     if code == "NoSuchBucket":
         return "Make the bucket first, and look at the lake's address."
+    if code in ("NotImplemented", "501"):
+        return _DEAF_ADVICE
     if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
         return "Look at the credentials: they must list, read, write and delete below the prefix."
     return _ADVICE

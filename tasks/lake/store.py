@@ -119,20 +119,21 @@ class Store:
         """
         return self._rows(TABLES[name], self.files(name, version, where), where, columns)
 
-    def newest(self, name: str) -> dict[str, Any] | None:
-        """The row with the greatest ``seq`` of a table that has one; None when the table is empty.
+    def newest(self, name: str) -> tuple[dict[str, Any] | None, int]:
+        """The row with the greatest ``seq`` of a table that has one (None when the table is empty), and the version
+        of the table in which it is the newest.
 
         However many runs there were, only the files are read that by the log's statistics can hold it. Files without
         statistics are read as well, and all of them where the log's number of the last run leads to no row.
         """
         log = self._tip(name)
-        last = log.transaction_version(_APP) or 0
+        version, last = log.version(), log.transaction_version(_APP) or 0
         for pruning in ([("seq", ">=", last)], None):
             rows = self._rows(TABLES[name], self._located(name, log, pruning)).to_pylist()
             row: dict[str, Any] | None = max(rows, key=lambda r: r["seq"], default=None)
             if row is not None and row["seq"] >= last:
                 break
-        return row
+        return row, version
 
     def _rows(
         self, table: Table, files: Sequence[str], where: Where | None = None, columns: Columns = None
@@ -179,15 +180,31 @@ class Store:
         ]
 
     def keys_at(self, name: str, versions: Iterable[int]) -> Iterator[str]:
-        """The Parquet files of a table at these versions, as far as its log reaches back, and as it is now."""
+        """The Parquet files of a table at these versions, as far as its log reaches back, and as it is now.
+
+        Raises LakeError: a version that the log still has cannot be opened.
+        """
         for version in (None, *sorted(versions)):
             try:
                 log = self._opened(name, version)
             except LakeError:
-                if version is None:
+                if version is None or self._remembers(name, version):
                     raise
                 continue  # the log has forgotten it: nobody can open it any more
             yield from (f"{name}/{key}" for key in self.keys(log))
+
+    def _remembers(self, name: str, version: int) -> bool:
+        """Whether the log leads to a version: from its beginning or a checkpoint, without a hole."""
+        commits, checkpoints = set(), {-1}
+        for entry in self._place.entries(f"{name}/_delta_log/"):
+            number, _, kind = entry.key.rpartition("/")[2].partition(".")
+            if number.isdigit() and kind == "json":
+                commits.add(int(number))
+            elif number.isdigit() and kind.startswith("checkpoint"):
+                checkpoints.add(int(number))
+        while version in commits and version not in checkpoints:
+            version -= 1
+        return version in checkpoints
 
     def applied(self, name: str) -> int:
         """The number of the last run whose rows this table holds; 0 when there is none."""

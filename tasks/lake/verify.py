@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from tasks.core.errors import LakeError
 from tasks.lake.gc import marks
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.pending import committed, pending
+from tasks.lake.places import DeafStorageError, Teller
 from tasks.lake.schema import TABLES
 from tasks.lake.views import connect
 
@@ -63,17 +64,20 @@ _CHECKS = (
 )  # fmt: skip
 
 
-def verify(lake: Lake) -> list[Problem]:
-    """Everything that is wrong with a lake; empty when it is whole."""
-    return list(_problems(lake))
+def verify(lake: Lake, tell: Teller = lambda _line: None) -> list[Problem]:
+    """Everything that is wrong with a lake; empty when it is whole. ``tell`` is told of a run that publishes
+    meanwhile: what it has not finished is not wrong."""
+    return list(_problems(lake, tell))
 
 
-def _problems(lake: Lake) -> Iterator[Problem]:
-    for folder, entries in pending(lake).items():
-        # What never got a number is nothing; it goes by itself.
-        if lake.place.lock_is_sure or committed(lake, folder, entries):
-            name = folder.removeprefix("_pending/")
-            yield Problem(table="_pending", message=f"{name} waits to be finished by the next run")
+def _problems(lake: Lake, tell: Teller) -> Iterator[Problem]:
+    yield from _settled(lake, _waiting, tell)
+    try:
+        lake.place.check_conditions()
+    except DeafStorageError as e:
+        yield Problem(table="storage", message=e.message)
+    except LakeError:
+        pass  # who may only read cannot try; what else is wrong is found below
     try:
         snapshot = lake.snapshot()
     except LakeError as e:
@@ -97,7 +101,28 @@ def _problems(lake: Lake) -> Iterator[Problem]:
         if bad and bad[0]:
             yield Problem(table=name, message=f"{bad[0]} rows {words}")
     yield from _kept_reports(lake, snapshot)
-    yield from _marts(lake, snapshot)
+    yield from _settled(lake, _marts, tell)
+
+
+def _settled(lake: Lake, look: Callable[[Lake], Iterator[Problem]], tell: Teller) -> list[Problem]:
+    """What is wrong and no run is about to finish. A publish may end while we look: hence the second look."""
+    found: list[Problem] = []
+    for _ in range(2):
+        found = list(look(lake))
+        if not found:
+            break
+        if (holder := lake.place.holder()) and pending(lake):
+            tell(f"a run ({holder}) is publishing: what it has not finished is left out")
+            return []
+    return found
+
+
+def _waiting(lake: Lake) -> Iterator[Problem]:
+    for folder, entries in pending(lake).items():
+        # What never got a number is nothing; it goes by itself.
+        if lake.place.lock_is_sure or committed(lake, folder, entries):
+            name = folder.removeprefix("_pending/")
+            yield Problem(table="_pending", message=f"{name} waits to be finished by the next run")
 
 
 def _unreadable(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
@@ -136,7 +161,8 @@ def _kept_reports(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem(table="ledger", message=e.message)
 
 
-def _marts(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
+def _marts(lake: Lake) -> Iterator[Problem]:
+    snapshot = lake.snapshot()
     if snapshot.run is None:
         return
     keys = [e.key for e in lake.place.entries("marts/findings/")]

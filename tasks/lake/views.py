@@ -140,7 +140,8 @@ def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset
         found = snapshot.files(name)
         if found:
             columns = ", ".join(table.schema.names)
-            con.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM {relation(table, found)}")
+            upto = f" WHERE seq <= {snapshot.seq}" if name == "runs" else ""
+            con.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM {relation(table, found)}{upto}")
         else:
             con.register(name, table.schema.empty_table())
     reasons = pa.table(
