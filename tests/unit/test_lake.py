@@ -277,15 +277,26 @@ def test_text_that_is_not_utf8_is_kept_and_marked(lake: Lake) -> None:
 # -- snapshots ----------------------------------------------------------------------------------------------
 
 
+#: The runs a reader sees, over the views that join them: each with all its scans, the newest one with the last of each.
+WHOLE = """SELECT r.seq, r.expected, count(s.run_id) AS scans, count(l.run_id) AS latest
+    FROM runs r LEFT JOIN scans s USING (run_id) LEFT JOIN latest l USING (run_id, repo_id, ref, tool)
+    GROUP BY ALL ORDER BY ALL"""
+
+
 def test_a_snapshot_never_moves(lake: Lake) -> None:
     one, two = result("one", observation("x")), result("two", observation("y"), observation("z"))
     put(lake, night(1, one))
     before = lake.snapshot()
-    told = {n: before.table(n).to_pylist() for n in TABLES if n != "runs"}
+    told = {n: before.table(n).to_pylist() for n in TABLES}
     seen = rows(before, "SELECT * FROM findings ORDER BY ALL")
     put(lake, night(2, two))
-    assert {n: before.table(n).to_pylist() for n in TABLES if n != "runs"} == told
+    assert {n: before.table(n).to_pylist() for n in TABLES} == told
     assert rows(before, "SELECT * FROM findings ORDER BY ALL") == seen
+    assert rows(before, WHOLE) == [{"seq": 1, "expected": 1, "scans": 1, "latest": 1}]
+    older = lake.snapshot("run-1")
+    assert {n: older.table(n).to_pylist() for n in TABLES} == told, "of an older run too"
+    assert older.table("runs", columns=["run_id"]).to_pylist() == [{"run_id": "run-1"}]
+    assert rows(older, WHOLE) == rows(before, WHOLE)
     assert before.parts_of([two.result_name]) == {}
     assert before.seq == 1
     after = lake.snapshot()
@@ -311,6 +322,24 @@ def test_a_run_without_its_row_is_not_there(lake: Lake) -> None:
         assert adopt(lake) == ["run-2"]
     assert lake.snapshot().seq == 2 and verify(lake) == []
     assert len(rows(lake, "SELECT * FROM scan_results")) == 2
+
+
+def test_a_reader_sees_whole_runs_at_every_step_of_a_publish(lake: Lake) -> None:
+    one, two = result("one", observation("x")), result("two", observation("y"))
+    put(lake, night(1, one))
+    readers, seen = [], []
+
+    def watch(step: str) -> None:
+        if step in ("claim", "scans", "runs", "marts"):
+            readers.append(Lake.open(lake.path, key_id=None).snapshot())
+            seen.append(rows(readers[-1], WHOLE))
+
+    with lake.lock():
+        publish(lake, lake.snapshot(), night(2, two), watch=watch)
+    first = [{"seq": 1, "expected": 1, "scans": 1, "latest": 1}]
+    second = [{"seq": 1, "expected": 1, "scans": 1, "latest": 0}, {"seq": 2, "expected": 1, "scans": 1, "latest": 1}]
+    assert seen == [first, first, first, second]
+    assert [rows(reader, WHOLE) for reader in readers] == seen, "and afterwards, as they were opened"
 
 
 def read_for_ever(path: str, stop: Any, bad: Any) -> None:

@@ -88,9 +88,11 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(place: Path, clock: Cl
 def test_what_is_needed_stays_and_the_rest_goes_a_day_later(place: Path, clock: Clock) -> None:
     lake = Lake.open(place, key_id=KEY_ID)
     lake.raw.put(RawReport(tool="t", tool_version="1", exit_code=0, body=b"nobody's"), {})
-    (place / ".left.by.a.kill").write_bytes(b"x")
-    reader, seen = lake.snapshot(), {}
-    seen = {name: reader.table(name).to_pylist() for name in TABLES if name != "runs"}
+    left = (place / ".left.by.a.kill", place / "_commits" / ".000000000002.0badcafe")
+    for path in left:
+        path.write_bytes(b"x")
+    reader = lake.snapshot()
+    seen = {name: reader.table(name).to_pylist() for name in TABLES}
     before, files = content(place), data_files(place)
     done = collected(place)
     after = content(place)
@@ -105,12 +107,14 @@ def test_what_is_needed_stays_and_the_rest_goes_a_day_later(place: Path, clock: 
 
     clock.now += DAY - timedelta(seconds=1)
     assert collected(place).removed == 0
-    assert {n: lake.store.read(n, reader.versions[n]).num_rows for n in seen} == {n: len(r) for n, r in seen.items()}
+    assert {n: reader.table(n).to_pylist() for n in TABLES} == seen
+    joined = list(views.run_query(reader, "SELECT count(*) FROM scans JOIN runs USING (run_id)")[1])
+    assert joined == [(len(seen["scans"]),)], "whoever opened it before the collection reads on"
 
     clock.now += timedelta(seconds=1)
     assert collected(place).removed > 0
     assert not files <= data_files(place)
-    assert list(lake.raw.all()) == [] and not (place / ".left.by.a.kill").exists()
+    assert list(lake.raw.all()) == [] and not any(path.exists() for path in left)
     held = content(place)
     assert (held["tables"], held["marts"]) == (after["tables"], after["marts"])
     assert verify(lake) == []
@@ -126,6 +130,30 @@ def test_the_tables_as_of_a_run_are_refused_once_they_are_not_kept(place: Path, 
         lake.snapshot("run-2")
     assert lake.snapshot("run-3").seq == 3
     assert lake.snapshot().table("scans").num_rows == 6
+
+
+def test_what_cannot_be_opened_for_now_ends_a_collection_and_what_is_forgotten_does_not(
+    place: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Lake.open(place, key_id=KEY_ID).store
+    versions, newest = range(1, store.version("scans") + 1), set(store.keys_at("scans", ()))
+    original, away = store._opened, {1}
+
+    def opened(name: str, version: int | None = None) -> Any:
+        if version in away:
+            raise LakeError("the storage is away")
+        return original(name, version)
+
+    monkeypatch.setattr(store, "_opened", opened)
+    with pytest.raises(LakeError, match="is away"):
+        set(store.keys_at("scans", versions))
+    (place / "scans" / "_delta_log" / f"{0:020}.json").unlink()
+    away.update(versions)
+    assert set(store.keys_at("scans", versions)) == newest, "without its beginning the log leads to none of them"
+    (place / "scans" / "_delta_log" / f"{2:020}.checkpoint.parquet").touch()
+    with pytest.raises(LakeError, match="is away"):
+        set(store.keys_at("scans", [3]))
+    assert set(store.keys_at("scans", [1])) == newest
 
 
 class KilledError(BaseException):

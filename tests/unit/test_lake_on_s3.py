@@ -16,6 +16,7 @@ from tasks.core.secret_refs import Secret
 from tasks.lake.gc import collect
 from tasks.lake.lake import Lake
 from tasks.lake.lease import Lease
+from tasks.lake.places import DeafStorageError
 from tasks.lake.publish import publish
 from tasks.lake.s3_place import S3Place
 from tasks.lake.schema import TABLES
@@ -183,6 +184,64 @@ def test_no_error_of_moto_tells_a_key(moto: MotoS3, tmp_path: Path) -> None:
         assert "\n" not in error.message and "\x1b" not in error.message
 
 
+def test_moto_that_meets_another_write_is_asked_again(
+    moto: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.lake.s3_place._CONFLICT_S", (0.0, 0.0))
+    place = S3Place(moto.location(tmp_path))
+    left = [2]
+
+    def busy(method: str, path: str) -> int | None:
+        left[0] -= method == "PUT"
+        return 409 if method == "PUT" and left[0] >= 0 else None
+
+    moto.fault = busy
+    assert place.create("_commits/1", b"ours")
+    tag = next(place.entries("_commits/")).tag
+    left[0] = 1
+    assert place.put_if("_commits/1", b"renewed", tag)
+    left[0] = 1
+    assert not place.create("_commits/1", b"another's"), "somebody has won"
+    left[0] = 99
+    with pytest.raises(LakeError, match="others are writing it"):
+        place.create("_commits/2", b"ours")
+
+
+def test_what_moto_answers_is_read_whole(moto: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, whole, cuts = S3Place(moto.location(tmp_path)), moto._moto, [0]
+    place.write("a", b"0123456789")
+
+    def cut(environ: dict[str, Any], start: Any) -> Any:
+        body = b"".join(whole(environ, start))
+        cuts[0] -= 1
+        return [body[:5] if cuts[0] >= 0 else body]
+
+    monkeypatch.setattr(moto, "_moto", cut)
+    cuts[0] = 2
+    assert place.read("a") == b"0123456789"
+    cuts[0] = 1
+    found = place.look("a")
+    assert found is not None and found[1] == b"0123456789"
+    cuts[0] = 9
+    with pytest.raises(LakeError, match="cannot be reached"):
+        place.read("a")
+
+
+def test_moto_that_ignores_conditions_is_refused(moto: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    location, honest = moto.location(tmp_path), moto._moto
+    S3Place(location).check_conditions()
+
+    def deaf(environ: dict[str, Any], start: Any) -> Any:
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+        return honest(environ, start)
+
+    monkeypatch.setattr(moto, "_moto", deaf)
+    with pytest.raises(DeafStorageError, match="ignores If-None-Match of PutObject") as refused:
+        Lake.open(location, key_id=KEY_ID)
+    assert "honours conditional writes" in refused.value.advice
+    assert moto.client().list_objects_v2(Bucket=location.bucket)["KeyCount"] == 0, "nothing is made, nothing is left"
+
+
 def test_only_the_files_a_query_reads_are_fetched_from_moto(moto: MotoS3, new_lake: Path, tmp_path: Path) -> None:
     from tasks.lake.views import run_query
 
@@ -195,6 +254,10 @@ def test_only_the_files_a_query_reads_are_fetched_from_moto(moto: MotoS3, new_la
     moto.requests.clear()
     assert len(list(run_query(snapshot, "SELECT * FROM patrols")[1])) == 1
     assert [r for r in moto.requests if ".parquet" in r] == []
+    for file in reader.path.rglob("*.parquet"):
+        file.write_bytes(file.read_bytes()[:-20])  # a power cut
+    assert len(list(run_query(snapshot, "SELECT * FROM patrols")[1])) == 1
+    assert len([r for r in moto.requests if ".parquet" in r]) >= 1
 
 
 def test_what_another_run_has_written_is_not_replaced_on_moto(moto: MotoS3, tmp_path: Path) -> None:
@@ -240,7 +303,7 @@ def test_a_cache_removes_what_was_not_used_for_longest(tmp_path: Path) -> None:
     cache = FileCache(tmp_path, 25)
     for n, name in enumerate(("old", "older", "used", "wanted")):
         with cache.scratch() as tmp:
-            tmp.write_bytes(b"x" * 10)
+            tmp.write_bytes(b"x" * 6 + b"PAR1")
             cache.keep(tmp, f"t/{name}")
         os.utime(tmp_path / "t" / name, (n, n))
     assert cache.has("t/used"), "from now on it is in use"

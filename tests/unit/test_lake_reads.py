@@ -158,7 +158,7 @@ def add_runs(lake: Lake, *seqs: int) -> None:
 
 
 def newest(lake: Lake) -> int | None:
-    row = lake.store.newest("runs")
+    row, _ = lake.store.newest("runs")
     return row["seq"] if row else None
 
 

@@ -6,14 +6,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.core.errors import LakeError
 from tasks.core.types import Control, Gap, Parsed, RawReport
 from tasks.lake import zst
 from tasks.lake.lake import Lake
+from tasks.lake.places import DeafStorageError, FolderPlace
 from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
@@ -58,6 +61,27 @@ def test_a_finding_one_of_whose_places_was_not_read_is_no_damage(lake: Lake) -> 
     put(lake, night(2, two, changes=[change_of(two, before=result("one").result_name)]))
     assert lake.snapshot().open_findings() == 1
     assert verify(lake) == []
+
+
+def test_a_run_that_publishes_is_told_of_and_is_no_damage(kept: Lake) -> None:
+    told: list[str] = []
+
+    def watch(step: str) -> None:
+        if step in ("runs", "marts"):  # the marts are one run behind
+            assert verify(Lake.open(kept.path, key_id=None), told.append) == []
+
+    with kept.lock():
+        publish(kept, kept.snapshot(), night(3, result("three", observation("z"), repo_id="new")), watch=watch)
+    assert len(told) == 3 and all("is publishing" in line and "pid" in line for line in told)
+    assert verify(kept, told.append) == [] and len(told) == 3
+
+
+def test_a_storage_that_ignores_conditions_is_found_by_who_may_write(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for refused, found in ((DeafStorageError("deaf"), {"storage": "deaf"}), (LakeError("read only"), {})):
+        monkeypatch.setattr(FolderPlace, "check_conditions", Mock(side_effect=refused))
+        assert problems(lake) == found
 
 
 def problems(lake: Lake) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from datetime import UTC, datetime
@@ -82,7 +83,9 @@ def test_one_that_is_not_renewed_is_taken_over_and_its_holder_finds_out(
         place.age_s = Lease.EXPIRES_S
         with pytest.raises(LakeError), Lease(place, "_lock").held(0, print):
             pass
+        assert f"pid {os.getpid()}" in (Lease(place, "_lock").holder() or "")
         place.age_s = Lease.EXPIRES_S + 1
+        assert Lease(place, "_lock").holder() is None
         with Lease(place, "_lock").held(0, print) as next_one:
             assert not next_one.lost
             monkeypatch.setattr(Lease, "BEAT_S", 0.0)
@@ -117,6 +120,30 @@ def test_a_run_waits_for_a_folder_and_gives_up_in_the_end(tmp_path: Path) -> Non
     assert len(told) == 1 and told[0].startswith(f"waiting for another run (pid {os.getpid()}")
     with FolderPlace(tmp_path).lock(0, print):
         pass
+
+
+def test_who_only_looks_who_has_a_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path)
+    assert place.holder() is None
+    with place.lock(0, print):
+        assert f"pid {os.getpid()}" in (place.holder() or "")
+    assert place.holder() is None
+    look = os.open(tmp_path / "_lock", os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    done = threading.Timer(0.005, os.close, [look])
+    done.start()
+    with place.lock(0, print):
+        done.join()
+
+
+def test_what_vanishes_while_a_folder_is_read_is_not_in_it(tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path)
+    for name in ("a/1", "a/2", "a/b/3"):
+        place.write(name, b"x")
+    listing = place.entries("a/")
+    assert next(listing).key == "a/1"
+    place.remove(["a/2", "a/b/3"])
+    assert list(listing) == []
 
 
 def test_what_is_created_twice_is_there_once(tmp_path: Path) -> None:

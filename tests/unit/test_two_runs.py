@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,59 @@ def test_a_run_sleeps_between_looking_at_a_table_and_writing_it(
     a_run(place, second_night())
     assert slept
     assert whole(place) == calm["AB"]
+
+
+def forgotten(place: Path, number: int) -> None:
+    """As a collection leaves claims behind: a day after a higher number was published."""
+    FolderPlace(place).remove([f"_commits/{number:012d}"])
+
+
+@pytest.mark.parametrize("late", ["before", "after"])
+def test_a_run_that_takes_a_forgotten_number_publishes_nothing(
+    place: Path, calm: dict[str, Content], late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes before it claims its number, or just after, and then it is killed, and the next run comes."""
+    monkeypatch.setattr(SleepersPlace, "notices", False)
+
+    def sleep(now: str) -> None:
+        if now == "claim":
+            a_run(place, third_night())
+            forgotten(place, 2)
+            if late == "after":
+                (folder,) = (place / "_pending").iterdir()
+                FolderPlace(place).create(f"_commits/{2:012d}", f"_pending/{folder.name}".encode())
+                raise KeyboardInterrupt
+
+    with pytest.raises(LakeError if late == "before" else KeyboardInterrupt) as refused:
+        a_run(place, second_night(), watch=sleep)
+    told: list[str] = []
+    lake = Lake.open(place, key_id=KEY_ID)
+    with lake.lock():
+        assert lake.adopt(told.append) == []
+    assert "dropped" in (str(refused.value) if late == "before" else told[0])
+    assert not (place / "_pending").is_dir() or not any((place / "_pending").iterdir())
+    assert whole(place) == calm["B"]
+
+
+def test_a_run_whose_folder_was_thrown_away_takes_no_number(
+    place: Path, calm: dict[str, Content], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SleepersPlace, "notices", False)
+
+    def sleep(now: str) -> None:
+        if now == "claim":
+            shutil.rmtree(place / "_pending")
+
+    with pytest.raises(LakeError, match="taken the lake over"):
+        a_run(place, second_night(), watch=sleep)
+    # Or it looks just before, and claims just after.
+    FolderPlace(place).create(f"_commits/{2:012d}", b"_pending/000000000002-gone")
+    with pytest.raises(LakeError, match="taken the lake over"):
+        a_run(place, third_night())
+    now = SleepersPlace.now
+    monkeypatch.setattr(SleepersPlace, "now", lambda self: now(self) + timedelta(hours=25))
+    a_run(place, third_night())
+    assert whole(place) == calm["B"]
 
 
 def test_a_run_that_wakes_before_the_other_publishes_has_its_number(
