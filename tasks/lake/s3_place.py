@@ -171,15 +171,15 @@ class S3Place:
 
     def _got(self, key: str, **more: str) -> tuple[dict[str, Any], bytes]:
         """The answer and its body. boto3 repeats a request, but not one whose answer ends in the middle."""
-        for again in range(1, _BODIES + 1):
+        for left in range(_BODIES - 1, -1, -1):
             with self._asked(key):
                 told = self._s3.get_object(**self._at(key), **more)
                 try:
                     return told, told["Body"].read()
                 except (BotoCoreError, OSError):
-                    if again == _BODIES:
+                    if not left:
                         raise
-        raise AssertionError
+        raise AssertionError("the last attempt returns or raises")
 
     def exists(self, key: str) -> bool:
         """As ``Place`` says."""
