@@ -120,6 +120,7 @@ def _plan(settings: Settings, parameters: dict[str, Any]) -> str:
 
     options = Options(
         only=tuple(parameters["only"]),
+        all_sources=not parameters["sources"],
         tools=tuple(parameters["tools"]),
         force=parameters["force"],
         retry_failed=parameters["retry_failed"],

@@ -71,7 +71,13 @@ def patrol(
         plan_only: Start no tool and publish nothing; the plan becomes an artifact.
     """
     settings = current()
-    options = Options(only=tuple(only), tools=tuple(str(t) for t in tools), force=force, retry_failed=retry_failed)
+    options = Options(
+        only=tuple(only),
+        all_sources=not sources,
+        tools=tuple(str(t) for t in tools),
+        force=force,
+        retry_failed=retry_failed,
+    )
     with opened(settings, write=not plan_only, asked=options.tools) as means:
         run = Patrol(means, settings.select(sources), options)
         work = Scanning(run)

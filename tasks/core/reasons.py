@@ -78,7 +78,7 @@ _ALL = (
     Reason(
         code="source_unread",
         meaning="A configured source could not be read or holds no repository; what it should hold is not known.",
-        remedy="Check the folder or the address and the rights of the account, or remove the source.",
+        remedy="Check the folder, manifest or address and the rights of the account, or remove the source.",
     ),
     Reason(
         code="forge_unreachable",
@@ -101,12 +101,26 @@ _ALL = (
     Reason(
         code="not_found",
         meaning="The last run knew this repository; discovery no longer finds it. Its findings stay open.",
-        remedy="Restore it or the right to see it; if it is gone on purpose, name it in `filters.exclude`.",
+        remedy="Restore it or the right to see it. If it is gone on purpose, name it in `filters.exclude` and take it "
+        "out of `expected`: only GitHub tells what is gone from what the credential does not see.",
+    ),
+    Reason(
+        code="gone_unconfirmed",
+        meaning="The forge lists as many repositories as it says there are, for the first time without this one. Its "
+        "findings stay open; if the next run is told the same, it is `repository_gone`.",
+        remedy="Nothing, if it was deleted on purpose; else restore it before the next run.",
+    ),
+    Reason(
+        code="source_removed",
+        meaning="The source of this repository is configured no more, and no other source holds it. It was not looked "
+        "at; its findings stay open.",
+        remedy="Name a source that holds it. If it is to be patrolled no more: keep a source of the old name whose "
+        "`manifest` is a .txt file of one comment, with `filters: {exclude: ['*']}`; then it is `filtered`.",
     ),
     Reason(
         code="repository_gone",
-        meaning="The forge lists as many repositories as it says there are, two runs in a row, and this one is not "
-        "among them: it was deleted or moved away. Its findings are fixed and it is not expected again.",
+        meaning="GitHub lists as many repositories as it says there are, two runs in a row, and this one is not among "
+        "them: it was deleted or moved away. Its findings are fixed and it is not expected again.",
         remedy="Nothing, if it was deleted on purpose.",
     ),
     Reason(
@@ -138,12 +152,13 @@ _ALL = (
     ),
     Reason(
         code="manifest_entry",
-        meaning="An entry of the manifest cannot be used; `scans.detail` says why. What it means is not looked at.",
-        remedy="Correct the line of the manifest that the name of this row gives.",
+        meaning="The manifest, or an entry of it, cannot be used; `scans.detail` says why. What it means is not known.",
+        remedy="Correct the file, at the line that the name of this row or the detail gives.",
     ),
     Reason(
         code="ref_unwatched",
-        meaning="The ref was looked at once, and the source's `refs` no longer ask for it; it was not looked at.",
+        meaning="The ref was looked at once; it is not the default branch and the source's `refs` do not ask for it. "
+        "It was not looked at, and its findings count no more where findings are counted over refs.",
         remedy="Nothing, or add a pattern to `refs` of the source. A ref that is deleted is `ref_gone`.",
     ),
     Reason(

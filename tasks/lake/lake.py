@@ -199,11 +199,11 @@ class Snapshot:
 
     # -- what a plan needs ------------------------------------------------------------------------------
 
-    def scope_states(self, sources: Sequence[str]) -> dict[ScopeKey, ScopeState]:
-        """The scopes of some sources."""
+    def scope_states(self, sources: Sequence[str] | None) -> dict[ScopeKey, ScopeState]:
+        """The scopes of some sources (of all when None)."""
         names = [f.name for f in fields(ScopeState)]
         found = {}
-        for row in self._rows("scopes", {"source": list(sources)}):
+        for row in self._rows("scopes", {"source": list(sources)} if sources is not None else None):
             values = {n: row[n] for n in names}
             values["tips"], values["outcome"] = tuple(row["tips"] or ()), Outcome(row["outcome"])
             values["detail"] = row["detail"] or ""
@@ -323,8 +323,17 @@ class Snapshot:
         return bool(self.table("rules", where, ["rule_id"]).num_rows)
 
     def open_findings(self) -> int:
-        """How many findings are open, each once however many refs hold it."""
-        return len(self.table("findings", {"status": ["open"]}, ["finding_uid"]).column("finding_uid").unique())
+        """How many findings are open, each once however many refs hold it; those of watched refs alone."""
+        rows = self.table("findings", {"status": ["open"]}, ("repo_id", "ref", "tool", "finding_uid"))
+        if unwatched := self.unwatched():
+            told = zip(*rows.to_pydict().values(), strict=True)
+            return len({uid for *scope, uid in told if tuple(scope) not in unwatched})
+        return len(rows.column("finding_uid").unique())
+
+    def unwatched(self) -> set[ScopeKey]:
+        """Scopes of refs that nobody watches any more."""
+        rows = self.table("scopes", {"reason_code": ["ref_unwatched"]}, ("repo_id", "ref", "tool"))
+        return set(zip(*rows.to_pydict().values(), strict=True))
 
 
 def repo_of(row: dict[str, Any]) -> Repo:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -101,7 +101,9 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     at: datetime = batch.run["finished_at"]
     moment = Moment(run_id=batch.run["run_id"], at=at, key_id=lake.key_id)
     tally = Counter[str]()
-    found = _findings(snapshot, batch.changes, moment, tally)
+    moved = {(s.repo_id, s.ref, s.tool): s.reason_code == "ref_unwatched" for s in batch.scopes}
+    unwatched = (snapshot.unwatched() - moved.keys()) | {key for key, is_so in moved.items() if is_so}
+    found = _findings(snapshot, batch.changes, moment, tally, unwatched)
     tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
     watch("prepare")
     folder = new_folder(seq)
@@ -154,10 +156,14 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None, tell: Teller = lam
 
 
 def _findings(
-    snapshot: Snapshot, changes: Iterable[Change], moment: Moment, tally: Counter[str]
+    snapshot: Snapshot,
+    changes: Iterable[Change],
+    moment: Moment,
+    tally: Counter[str],
+    unwatched: Collection[ScopeKey],
 ) -> Iterator[dict[str, Any]]:
-    """The findings that change, counted in ``tally`` when all are out; what is known is read a few repositories at a
-    time, for of a whole organisation it may be more than memory holds."""
+    """The findings that change, counted in ``tally`` when all are out, refs that nobody watches left out; what is known
+    is read a few repositories at a time, for of a whole organisation it may be more than memory holds."""
     by_repo: dict[str, list[Change]] = {}
     for c in changes:
         by_repo.setdefault(c.repo_id, []).append(c)
@@ -169,7 +175,8 @@ def _findings(
         partial = [c.before for c in some if c.before and (c.not_run or (c.result and c.result.gaps))]
         places = places_of(snapshot.observations_of(partial))
         touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
-        yield from counted(transitions(touched, some, moment, places), known, tally)
+        watched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) not in unwatched]
+        yield from counted(transitions(touched, some, moment, places), watched, tally)
 
 
 def _tables(

@@ -47,7 +47,7 @@ _VIEWS = {
             FROM scopes WHERE outcome IN ('failed', 'timeout', 'stale', 'missing')
             UNION ALL
             SELECT s.repo_id, s.slug, s.ref, s.tool, 'partial', g.reason_code, g.path, g.detail, s.evidence_at
-            FROM scopes s JOIN scan_gaps g USING (result_name)
+            FROM scopes s JOIN scan_gaps g USING (result_name) WHERE s.reason_code IS DISTINCT FROM 'ref_unwatched'
         )
         SELECT n.*, w.meaning, w.remedy FROM named n LEFT JOIN reasons w ON w.code = n.reason_code""",
     "freshness": """
@@ -56,16 +56,24 @@ _VIEWS = {
                commit, tool_version, attempts, next_attempt_at
         FROM scopes""",
     "findings_over_refs": """
+        WITH told AS (
+            SELECT f.* REPLACE (CASE WHEN f.status = 'open' AND s.ref IS NOT NULL THEN 'unwatched' ELSE f.status END
+                                AS status)
+            FROM findings f LEFT JOIN (SELECT repo_id, ref, tool FROM scopes WHERE reason_code = 'ref_unwatched') s
+            USING (repo_id, ref, tool)
+        )
         SELECT finding_uid, repo_id, any_value(slug) AS slug, list(DISTINCT tool ORDER BY tool) AS tools,
                any_value(kind) AS kind, any_value(rule_id) AS rule_id, any_value(title) AS title,
                any_value(severity_tool) AS severity_tool, arg_min(path, status <> 'open') AS path,
                arg_min(line_start, status <> 'open') AS line_start,
-               CASE WHEN bool_or(status = 'open') THEN 'open' ELSE 'fixed' END AS status,
+               CASE WHEN bool_or(status = 'open') THEN 'open' WHEN bool_or(status = 'fixed') THEN 'fixed'
+                    ELSE 'unwatched' END AS status,
                coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'open'), []) AS open_refs,
-               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status <> 'open'), []) AS fixed_refs,
+               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'fixed'), []) AS fixed_refs,
+               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'unwatched'), []) AS unwatched_refs,
                min(first_seen_at) AS first_seen_at,
-               CASE WHEN bool_and(status <> 'open') THEN max(fixed_at) END AS fixed_at
-        FROM findings GROUP BY finding_uid, repo_id""",
+               CASE WHEN NOT bool_or(status = 'open') THEN max(fixed_at) END AS fixed_at
+        FROM told GROUP BY finding_uid, repo_id""",
     "scan_results": """
         SELECT s.run_id, s.repo_id, s.slug, s.ref, s.commit AS scanned_commit, s.outcome, s.cause,
                CASE WHEN o.kind <> 'package' THEN sha256(s.repo_id || '|' || o.anchor_uid) END AS finding_uid,
@@ -80,8 +88,8 @@ VIEWS: dict[str, str] = {
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
     "gaps_now": "what is not looked at as things stand, with the age of the evidence",
     "freshness": "how old the evidence of each scope is, and when a failure is tried again",
-    "findings_over_refs": "one row a finding, whatever refs hold it: fixed only when it is gone from every ref that was"
-    " looked at",
+    "findings_over_refs": "one row a finding, whatever refs hold it: open while a watched ref holds it, fixed when it"
+    " is gone from all of them, unwatched when only refs held it that nobody watches any more",
     "scan_results": "observations joined to every run whose scan refers to them; use it, not observations. Entries of"
     " an inventory (kind package) have no finding_uid",
     "reasons": "every reason code with its meaning and remedy",

@@ -12,11 +12,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.disk import is_full
 from tasks.core.errors import ForgeError, ScanGapError, SecretError, UsageError
 from tasks.core.origins import Listing, Source
+from tasks.core.text import one_line
 from tasks.core.types import Repo
 from tasks.lake.lake import repo_of
 from tasks.patrol.naming import PACK
+from tasks.patrol.stand_ins import (
+    STAND_INS,
+    differences,
+    entry_row,
+    is_stand_in,
+    manifest_row,
+    missing_of_manifest,
+    source_row,
+)
 from tasks.repos.classification import classified, filtered
 from tasks.repos.discovery import POINTERS, Discovered, discover, discover_addresses, is_address, normalised
 from tasks.repos.manifest import Entry, read_manifest
@@ -28,23 +39,20 @@ if TYPE_CHECKING:
 #: The source of what stands in for rule packs: no configuration can name it, and every run knows it.
 PACK_SOURCE = "(packs)"
 _PACK_REASONS = frozenset({"rule_broken", "pack_stale", "pack_missing"})
-#: Reasons of what stands in for repositories that nobody could look at: nothing was ever read of it itself.
-_STAND_INS = frozenset(
-    {"source_unread", "forge_unreachable", "forge_denied", "forge_limited", "forge_hidden", "forge_difference",
-     "not_listed", "manifest_entry", "gap_gone"}
-)  # fmt: skip
 #: What a repository was told last night and is told again when its forge cannot be asked.
-_KEPT_REASONS = frozenset({"not_found", "filtered", "forge_disabled", "repository_gone", *_STAND_INS})
+_KEPT_REASONS = frozenset({"not_found", "filtered", "forge_disabled", "repository_gone", *STAND_INS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What came of asking one source. ``unread``: nobody can tell tonight what it holds."""
+    """What came of asking one source. ``unread``: nobody can tell tonight what it holds. ``expected_unread``: the
+    manifest beside a forge could not be read."""
 
     source: Source
     found: tuple[Discovered, ...]
     listing: Listing | None = None
     unread: bool = False
+    expected_unread: bool = False
     error: UsageError | ForgeError | SecretError | None = None
 
 
@@ -53,12 +61,12 @@ class Discovery:
 
     def __init__(self, patrol: Patrol) -> None:
         self._patrol = patrol
-        self._rows = patrol.snapshot.repository_rows(None)
+        self._rows = patrol.known_repositories
         everywhere = {repo_id: repo_of(row) for repo_id, row in self._rows.items()}
         self._known = {i: r for i, r in everywhere.items() if r.source in patrol.known_sources}
         # A source that is not in this run keeps its ids: their scopes are not to be closed by another clone.
-        mine = {s.name for s in patrol.sources}
-        self._others = {i: r for i, r in everywhere.items() if r.source not in mine}
+        self._asked = {s.name for s in patrol.sources}
+        self._others = {i: r for i, r in everywhere.items() if r.source not in self._asked}
         self._roots = [Path(s.location) for s in patrol.sources if _is_folder(s)]
         self._surveys: list[Survey] = []
 
@@ -72,7 +80,8 @@ class Discovery:
             patrol.progress.end(source.name, failed=survey.unread)
             self._surveys.append(survey)
             for d in survey.found:
-                self._expect(d.repo, found=d.reason_code not in _STAND_INS, reason_code=d.reason_code, detail=d.detail)
+                found = not is_stand_in(d.repo, d.reason_code)
+                self._expect(d.repo, found=found, reason_code=d.reason_code, detail=d.detail)
         errors = [s.error for s in self._surveys if s.error is not None]
         if len(errors) == len(self._surveys) and errors and all(r.source == PACK_SOURCE for r in self._known.values()):
             raise errors[0]
@@ -80,34 +89,91 @@ class Discovery:
         self._add_undiscovered()
         patrol.tallies = [self._tally(s) for s in self._surveys]
         if patrol.options.only:
-            patrol.repos = {
-                k: v
-                for k, v in patrol.repos.items()
-                if k.startswith(PACK) or any(fnmatchcase(v.repo.slug, pattern) for pattern in patrol.options.only)
-            }
+            self._narrow(patrol.options.only)
+
+    def _narrow(self, only: tuple[str, ...]) -> None:
+        """Keep the repositories asked for, and what stands in for any. Raises UsageError: there is none of them."""
+        asked, others = {}, {}
+        for repo_id, s in self._patrol.repos.items():
+            if any(fnmatchcase(s.repo.slug, pattern) for pattern in only):
+                asked[repo_id] = s
+            elif repo_id.startswith(PACK) or (is_stand_in(s.repo, s.reason_code) and s.reason_code != "not_listed"):
+                others[repo_id] = s
+        if not asked and not any(s.unread for s in self._surveys):
+            raise UsageError(
+                f"no repository is called {' or '.join(one_line(p, 60) for p in only)}; "
+                f"{len(self._patrol.repos) - len(others)} are known under other names",
+                advice="`--only` takes patterns of whole names, as in shop/*; `nightwarden query 'SELECT slug FROM "
+                "repositories'` lists them.",
+            )
+        self._patrol.repos = {k: v for k, v in self._patrol.repos.items() if k in asked or k in others}
 
     def _expect(self, repo: Repo, *, found: bool, reason_code: str | None = None, detail: str = "") -> None:
+        """Several sources may name one repository: it belongs to the first that patrols it, else to the first that
+        cannot, else to one that leaves it out; what ``refs`` of any that patrols it ask for is watched."""
         from tasks.patrol.session import RepoState
 
-        # The first source that names a repository has it: another account may list it as well.
-        self._patrol.repos.setdefault(
-            repo.repo_id, RepoState(repo=repo, found=found, reason_code=reason_code, detail=detail)
-        )
+        repos = self._patrol.repos
+        before = repos.get(repo.repo_id)
+        if before is None or _weight(reason_code) < _weight(before.reason_code):
+            repos[repo.repo_id] = RepoState(repo=repo, found=found, reason_code=reason_code, detail=detail)
+        elif reason_code is None and before.reason_code is None and repo.source != before.repo.source:
+            before.also = (*before.also, repo.source)
 
     # -- one source -------------------------------------------------------------------------------------
 
     def _survey(self, source: Source) -> Survey:
-        mine = {r.repo_id: r for r in self._known.values() if r.source == source.name}
+        """What one source holds. Whatever goes wrong with it is its own row and must not take the others' night."""
+        mine = {i: r for i, r in self._known.items() if r.source == source.name and not self._stood_in(r)}
         try:
-            if source.forge is not None:
-                return self._listed(source, mine)
-            taken = {*self._patrol.repos, *(self._known.keys() - mine.keys())}
+            survey = self._listed(source, mine) if source.forge is not None else self._found(source, mine)
+        except ScanGapError as e:
+            if e.reason_code == "cancelled":
+                raise
+            return self._failed(source, mine, e.reason_code, e.detail)
+        except Exception as e:  # a fault of ours; a message may quote what was read
+            return self._failed(source, mine, "disk_full" if is_full(e) else "internal", type(e).__name__)
+        forgotten = {*POINTERS, "repository_gone"}
+        if survey.found or _is_complete(survey.listing) or any(self._before(i) not in forgotten for i in mine):
+            return survey
+        # Nothing is there, and nothing was: without a row nobody would know that it was asked.
+        unsure = "; whether there are any that are not shown nobody says" if source.forge is not None else ""
+        return replace(survey, found=(source_row(source, "source_unread", f"it holds no repository{unsure}"),))
+
+    def _before(self, repo_id: str) -> str | None:
+        """What the last run said of a repository."""
+        reason: str | None = self._rows[repo_id]["reason_code"]
+        return reason
+
+    def _stood_in(self, repo: Repo) -> bool:
+        return is_stand_in(repo, self._before(repo.repo_id))
+
+    def _failed(self, source: Source, mine: Mapping[str, Repo], reason: str, detail: str) -> Survey:
+        """A source that could not be asked: its repositories of last night are patrolled all the same."""
+        found = (source_row(source, reason, detail), *self._as_known(source, mine))
+        return Survey(source=source, found=found, unread=True)
+
+    def _found(self, source: Source, mine: Mapping[str, Repo]) -> Survey:
+        """Look into a folder, at an address, or at a manifest's."""
+        elsewhere = (r for r in self._known.values() if r.source != source.name and r.source in self._asked)
+        taken = {*self._patrol.repos, *(r.repo_id for r in elsewhere if not self._stood_in(r))}
+        known = {**self._others, **mine}
+        entries: list[Entry] = []
+        if source.manifest is not None:
+            try:
+                entries = read_manifest(source.manifest)
+            except UsageError as e:
+                hosts = {_host(r.url) for r in mine.values()}
+                # Which host a token is for is not known here: the manifest said so.
+                patrolled = mine if source.token is None or len(hosts) == 1 else {}
+                return replace(self._failed(source, patrolled, "source_unread", e.message), error=e)
+        try:
             if source.manifest is not None:
-                found = list(self._named(source, {**self._others, **mine}, taken))
+                found = list(self._named(source, entries, known, taken))
             else:
-                found = discover(source, self._patrol.means.git, {**self._others, **mine}, self._roots, taken)
-        except UsageError as e:  # one source that is not there must not take the others' night
-            return Survey(source=source, found=(_source_row(source, "source_unread", e.message),), unread=True, error=e)
+                found = discover(source, self._patrol.means.git, known, self._roots, taken)
+        except UsageError as e:
+            return Survey(source=source, found=(source_row(source, "source_unread", e.message),), unread=True, error=e)
         return Survey(source=source, found=tuple(self._judged(source, found)))
 
     def _judged(self, source: Source, found: Iterable[Discovered]) -> Iterator[Discovered]:
@@ -117,9 +183,9 @@ class Discovery:
             why = "" if d.reason_code is not None else filtered(repo.slug, source.filters)
             yield replace(d, repo=repo, reason_code="filtered", detail=why) if why else replace(d, repo=repo)
 
-    def _named(self, source: Source, known: Mapping[str, Repo], taken: set[str]) -> Iterator[Discovered]:
-        assert source.manifest is not None
-        entries = read_manifest(source.manifest)
+    def _named(
+        self, source: Source, entries: list[Entry], known: Mapping[str, Repo], taken: set[str]
+    ) -> Iterator[Discovered]:
         good = [e for e in entries if not e.problem]
         origins = sorted({origin_of(e.url) for e in good} - {""})
         if source.token is not None and len(origins) > 1:
@@ -134,34 +200,35 @@ class Discovery:
             yield replace(d, repo=told)
         for e in entries:
             if e.problem:
-                yield _entry_row(source, e)
+                yield entry_row(source, e)
 
     def _listed(self, source: Source, mine: Mapping[str, Repo]) -> Survey:
         """Ask a forge. When it cannot be asked, its repositories of last night are patrolled all the same."""
         assert source.forge is not None
-        expected = read_manifest(source.manifest) if source.manifest is not None else []
+        expected: list[Entry] = []
+        faults: tuple[Discovered, ...] = ()
+        if source.manifest is not None:
+            try:
+                expected = read_manifest(source.manifest)
+            except UsageError as e:
+                faults = (manifest_row(source, e.message),)
         try:
             listing = self._patrol.means.forges[source.name].listing()
         except (ForgeError, SecretError) as e:
             if isinstance(e, ForgeError) and e.reason_code == "cancelled":
                 raise ScanGapError("cancelled", "the run was cancelled") from e
             reason = e.reason_code if isinstance(e, ForgeError) else "forge_denied"
-            return Survey(
-                source=source,
-                found=(_source_row(source, reason, e.message), *self._as_known(source, mine)),
-                unread=True,
-                error=e,
-            )
-        found = list(self._of_listing(source, listing))
-        found += _missing_of_manifest(source, listing, expected)
-        found += _differences(source, listing)
-        return Survey(source=source, found=tuple(found), listing=listing)
+            failed = self._failed(source, mine, reason, e.message)
+            return replace(failed, found=(*failed.found, *faults), error=e)
+        found = [*self._of_listing(source, listing), *faults]
+        found += missing_of_manifest(source, listing, expected)
+        found += differences(source, listing)
+        return Survey(source=source, found=tuple(found), listing=listing, expected_unread=bool(faults))
 
     def _as_known(self, source: Source, mine: Mapping[str, Repo]) -> Iterator[Discovered]:
         for repo in mine.values():
-            before = self._rows[repo.repo_id]["reason_code"]
-            if before in _STAND_INS:
-                continue
+            # Nobody confirms it tonight: then it is told twice anew.
+            before = "not_found" if self._before(repo.repo_id) == "gone_unconfirmed" else self._before(repo.repo_id)
             why = filtered(repo.slug, source.filters)
             if why or before in _KEPT_REASONS:
                 yield Discovered(repo=repo, reason_code="filtered" if why else before, detail=why or "as last night")
@@ -210,24 +277,33 @@ class Discovery:
         for repo_id, repo in self._known.items():
             if repo_id in patrol.repos:
                 continue
-            before, survey = self._rows[repo_id]["reason_code"], surveys.get(repo.source)
+            before, survey = self._before(repo_id), surveys.get(repo.source)
             reason, detail = "not_found", "known to the last run, not discovered now"
             nobody_looked = survey.unread if survey else repo.source == PACK_SOURCE and patrol.means.packs is None
-            if repo_id not in read and before in {*POINTERS, *_PACK_REASONS, *_STAND_INS}:
+            nobody_looked |= (
+                survey is not None and survey.expected_unread and before in ("not_listed", "manifest_entry")
+            )
+            if repo_id not in read and (before in {*POINTERS, *_PACK_REASONS} or self._stood_in(repo)):
                 if before == "gap_gone":
                     continue
-                reason = before if nobody_looked else "gap_gone"
+                reason = before if nobody_looked and before is not None else "gap_gone"
             elif before == "repository_gone":
                 continue
-            elif survey is not None and (why := filtered(repo.slug, survey.source.filters)):
+            elif survey is None:
+                # Left out by its filters, it was not looked at before either: that is no news.
+                reason = "filtered" if before == "filtered" else "source_removed"
+                detail = f"no source is called {repo.source} any more"
+            elif why := filtered(repo.slug, survey.source.filters):
                 reason, detail = "filtered", f"not discovered now; {why}"
-            elif before == "not_found" and survey is not None and _is_complete(survey.listing):
-                reason, detail = "repository_gone", "the forge lists all it says there are, and not this one"
+            elif _is_gone(repo, survey):
+                reason = "repository_gone" if before == "gone_unconfirmed" else "gone_unconfirmed"
+                detail = "the forge lists all it says there are, and not this one"
             self._expect(repo, found=False, reason_code=reason, detail=detail)
 
     def _tally(self, survey: Survey) -> dict[str, Any]:
         """The row of ``discoveries`` of one source, but for the run."""
         states = [s for s in self._patrol.repos.values() if s.repo.source == survey.source.name]
+        real = [d for d in survey.found if not is_stand_in(d.repo, d.reason_code)]
         count = Counter(s.reason_code for s in states)
         listing, forge = survey.listing, survey.source.forge
         hidden = max((listing.total or 0) - len(listing.repos), 0) if listing is not None else 0
@@ -236,13 +312,13 @@ class Discovery:
             "kind": forge.kind.value if forge else _kind(survey.source),
             "location": survey.source.location,
             "total": listing.total if listing else None,
-            "total_from": listing.total_from if listing and listing.total is not None else None,
+            "total_from": _total_from(listing) if listing and listing.total is not None else None,
             "selected": listing.selected if listing else None,
-            "listed": len(listing.repos) if listing else sum(d.reason_code not in _STAND_INS for d in survey.found),
+            "listed": len(listing.repos) if listing else len(real),
             "expected": count[None],
             "filtered": count["filtered"],
             "hidden": hidden,
-            "missing": count["not_found"] + count["not_listed"],
+            "missing": count["not_found"] + count["gone_unconfirmed"] + count["not_listed"],
             "gone": count["repository_gone"],
             "unread": survey.unread,
             "notes": list(listing.notes) if listing else [],
@@ -250,58 +326,37 @@ class Discovery:
 
 
 def _is_complete(listing: Listing | None) -> bool:
-    """Whether a forge lists just as many repositories as it says there are, to a credential that sees them all."""
-    if listing is not None and listing.doubts:
+    """Whether a forge lists just as many repositories as it says there are, hidden ones included."""
+    return (
+        listing is not None
+        and listing.counts_all
+        and not listing.doubts
+        and listing.total == len(listing.repos)
+        and listing.selected is not True
+    )
+
+
+def _is_gone(repo: Repo, survey: Survey) -> bool:
+    """Whether a source's complete listing lacks a repository of the very account that it lists: one of another account
+    or host, to which the source pointed before, may well be where it was."""
+    listing, forge = survey.listing, survey.source.forge
+    if listing is None or forge is None or not _is_complete(listing):
         return False
-    return listing is not None and listing.total == len(listing.repos) and listing.selected is not True
+    owners = {forge.owner.lower(), *(_owner(r.slug) for r in listing.repos)}
+    return repo.repo_id.startswith(f"{listing.host}:") and _owner(repo.slug) in owners
 
 
-def _missing_of_manifest(source: Source, listing: Listing, expected: Iterable[Entry]) -> Iterator[Discovered]:
-    """What the manifest beside a forge names and the forge does not list."""
-    there = {normalised(r.clone_url).lower() for r in listing.repos}
-    for e in expected:
-        if e.problem:
-            yield _entry_row(source, e)
-        elif (name := normalised(e.url)).lower() not in there:
-            repo = Repo(repo_id=name, slug=name, url=e.url, source=source.name)
-            yield Discovered(repo=repo, reason_code="not_listed", detail=f"line {e.line} of the manifest")
+def _owner(slug: str) -> str:
+    return slug.split("/", 1)[0].lower()
 
 
-def _differences(source: Source, listing: Listing) -> Iterator[Discovered]:
-    """What the forge's own total, and its hints, say of repositories that are not listed."""
-    assert source.forge is not None
-    owner, seen, hidden = source.forge.owner, len(listing.repos), list(listing.doubts)
-    app = "; the app is installed on a selection of repositories" if listing.selected else ""
-    if listing.total is None:
-        if listing.selected:
-            yield _difference(source, listing, "forge_difference", f"{seen} seen, no total{app}")
-    elif listing.total > seen:
-        said = f"{owner} has {listing.total} repositories ({listing.total_from}), {seen} are seen"
-        hidden.insert(0, f"{said}: {listing.total - seen} are not{app}")
-    elif listing.total < seen:
-        said = f"{owner} has {listing.total} repositories ({listing.total_from}), {seen} are listed"
-        yield _difference(source, listing, "forge_difference", said)
-    if hidden:
-        yield _difference(source, listing, "forge_hidden", "; ".join(hidden))
+def _total_from(listing: Listing) -> str:
+    return listing.total_from if listing.counts_all else f"{listing.total_from}, of what the credential sees"
 
 
-def _difference(source: Source, listing: Listing, reason: str, detail: str) -> Discovered:
-    assert source.forge is not None
-    place = f"{listing.host}/{source.forge.owner}"
-    what = "not visible" if reason == "forge_hidden" else "difference"
-    repo = Repo(repo_id=f"{place} ({what})", slug=f"{place} ({what})", url=source.location, source=source.name)
-    return Discovered(repo=repo, reason_code=reason, detail=detail)
-
-
-def _source_row(source: Source, reason: str, detail: str) -> Discovered:
-    repo = Repo(repo_id=f"source:{source.name}", slug=f"source {source.name}", url=source.location, source=source.name)
-    return Discovered(repo=repo, reason_code=reason, detail=detail)
-
-
-def _entry_row(source: Source, entry: Entry) -> Discovered:
-    name = f"{source.name} manifest line {entry.line}"
-    repo = Repo(repo_id=f"source:{name}", slug=name, url=str(source.manifest), source=source.name)
-    return Discovered(repo=repo, reason_code="manifest_entry", detail=entry.problem)
+def _weight(reason_code: str | None) -> int:
+    """Which word on a repository counts more, of several sources': a look, then a gap, then that it is left out."""
+    return {None: 0, "filtered": 2, "repository_gone": 3}.get(reason_code, 1)
 
 
 def _is_folder(source: Source) -> bool:

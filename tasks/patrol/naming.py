@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Reasons that a mirror which was whole can only have by damage on our side.
 DAMAGED = frozenset({"corrupt", "incomplete"})
+#: Reasons of what is not expected again.
+_FORGOTTEN = frozenset({"repository_gone", "gap_gone"})
 #: Beginning of the id of what stands in for a rule pack.
 PACK = "pack:"
 
@@ -37,8 +39,7 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
     if scanner.unit is Unit.BLOB:
         refs = [ALL_REFS]
     else:
-        patterns = patrol.ref_patterns.get(repo.source, ())
-        watched = {ref for ref in (s.mirror.refs if s.mirror else ()) if _is_watched(ref, patterns)}
+        watched = {ref for ref in (s.mirror.refs if s.mirror else ()) if _is_asked_for(patrol, s, ref)}
         refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"} | watched)
         if head is not None:
             refs = sorted({head, *refs})
@@ -49,8 +50,23 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
     return [_name_scan(patrol, s, scanner, ref) for ref in refs]
 
 
-def _is_watched(ref: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(ref, p) for p in patterns)
+def _is_asked_for(patrol: Patrol, s: RepoState, ref: str) -> bool:
+    """Whether a pattern of a source that patrols the repository asks for a ref."""
+    return any(fnmatchcase(ref, p) for name in (s.repo.source, *s.also) for p in patrol.ref_patterns.get(name, ()))
+
+
+def _is_unwatched(patrol: Patrol, s: RepoState, base: Planned) -> bool:
+    """Whether a ref was looked at once and is watched no more: neither the default branch nor asked for.
+
+    Where the default branch cannot be told tonight, only what was unwatched last night is: else a HEAD that is broken
+    would make all findings count no more.
+    """
+    if base.unit is Unit.BLOB or base.ref == UNKNOWN_REF or _is_asked_for(patrol, s, base.ref):
+        return False
+    if s.mirror is not None and s.mirror.head_ref is not None:
+        return base.ref != s.mirror.head_ref and base.ref in s.mirror.refs
+    before = patrol.states.get(base.scope)
+    return before is not None and before.reason_code == "ref_unwatched" and base.ref != s.repo.default_branch
 
 
 def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Planned:
@@ -65,6 +81,8 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
     )
     if s.repo.repo_id.startswith(PACK) and (idle := _idle(patrol, scanner, base)) is not None:
         return idle
+    if s.reason_code not in _FORGOTTEN and _is_unwatched(patrol, s, base):
+        return _give_up(base, Outcome.SKIPPED, "ref_unwatched", "no pattern of `refs` asks for it any more")
     if s.reason_code is not None:
         outcome = _outcome_of(s.reason_code)
         before = patrol.states.get(base.scope)
@@ -91,9 +109,6 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
         same = state is not None and state.scan_name is not None and set(state.tips) == set(tips)
         return replace(base, commit=head, tips=tips, config_digest=config, scan_name=name, same_files=same)
     commit = s.mirror.refs.get(ref)
-    patterns = patrol.ref_patterns.get(s.repo.source, ())
-    if patterns and commit is not None and ref != s.mirror.head_ref and not _is_watched(ref, patterns):
-        return _give_up(base, Outcome.SKIPPED, "ref_unwatched", "no pattern of `refs` asks for it any more")
     if commit is None:
         if ref == UNKNOWN_REF and s.mirror.head_ref is None:
             return _give_up(base, Outcome.FAILED, "no_default_branch", "HEAD names no existing branch")
@@ -179,6 +194,8 @@ def _outcome_of(reason_code: str) -> Outcome:
     return {
         "not_found": Outcome.MISSING,
         "not_listed": Outcome.MISSING,
+        "gone_unconfirmed": Outcome.MISSING,
+        "source_removed": Outcome.MISSING,
         "repository_gone": Outcome.NOTHING_TO_READ,
         "gap_gone": Outcome.NOTHING_TO_READ,
         "filtered": Outcome.SKIPPED,

@@ -80,9 +80,13 @@ def needs_work(p: Planned) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the caller asked for: patterns of slugs, tools, and which doors to force."""
+    """What the caller asked for: patterns of slugs, tools, and which doors to force.
+
+    ``all_sources``: none was chosen, so the sources of the run are all there are.
+    """
 
     only: tuple[str, ...] = ()
+    all_sources: bool = False
     tools: tuple[str, ...] = ()
     force: bool = False
     retry_failed: bool = False

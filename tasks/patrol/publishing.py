@@ -190,9 +190,8 @@ def _rules(patrol: Patrol, closing: Closing, homes: Mapping[str, ToolHome]) -> I
 
 def _repositories(patrol: Patrol, now: datetime) -> Iterator[dict[str, Any]]:
     """Rows of ``repositories`` that differ from what the lake has."""
-    known = patrol.snapshot.repository_rows(patrol.known_sources)
     for repo_id, state in patrol.repos.items():
-        old = known.get(repo_id)
+        old = patrol.known_repositories.get(repo_id)
         row = _repository(state, old, now)
         if old is None or any(row[k] != old[k] for k in row if k != "changed_at"):
             yield row

@@ -164,6 +164,17 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
         )
     if p.action is Action.AWAIT:
         return _standing(state)
+    if row.reason_code == "ref_unwatched":
+        # What was seen there stands, and is told apart from what is watched; watched again, it is tried at once.
+        return replace(
+            state,
+            outcome=row.outcome,
+            reason_code=row.reason_code,
+            detail=row.detail,
+            failed_name=None,
+            attempts=0,
+            next_attempt_at=None,
+        )
     if p.action is Action.WAIT or row.outcome is Outcome.SKIPPED:
         return state
     if result is not None:

@@ -53,6 +53,8 @@ class RepoState:
     mirror: Mirror | None = None
     reason_code: str | None = None
     detail: str = ""
+    #: Sources that patrol it too: what their ``refs`` ask for is watched as well.
+    also: tuple[str, ...] = ()
     plans: list[Planned] = field(default_factory=list)
 
 
@@ -113,9 +115,14 @@ class Patrol:
         #: Scans that failed in a killed run, by scope.
         self.failed: dict[ScopeKey, FailedScan] = means.lake.spool.load_failed(tidy=means.writes)
         self._failed_names = {f.row.scan_name: f for f in self.failed.values()}
+        #: What the lake knows of all repositories, by id.
+        self.known_repositories = self.snapshot.repository_rows(None)
         #: Sources of the run, as the lake knows them.
-        self.known_sources = (*(s.name for s in self.sources), PACK_SOURCE)
-        self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states(self.known_sources)
+        self.known_sources = self._known_sources()
+        # A scope may bear the name that its repository's source had before.
+        self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states(
+            None if options.all_sources else self.known_sources
+        )
         self.known: dict[tuple[str, str], list[ScopeState]] = {}
         for state in self.states.values():
             self.known.setdefault((state.repo_id, state.tool), []).append(state)
@@ -127,6 +134,14 @@ class Patrol:
         self.results = {result_name(r.scan_name, r.parse_revision): r for r in self.spooled.values()}
         self.unpublished = frozenset(r.scan_name for r in self.spooled.values())
         self.lock = threading.Lock()
+
+    def _known_sources(self) -> tuple[str, ...]:
+        """Those of the run. Where it is all of the configuration, also those that are configured no more: renamed or
+        removed, they must not take their repositories along. Names in brackets no configuration can have."""
+        found = {s.name for s in self.sources}
+        if self.options.all_sources:
+            found |= {r["source"] for r in self.known_repositories.values() if not r["source"].startswith("(")}
+        return (*sorted(found), PACK_SOURCE)
 
     # -- discover ---------------------------------------------------------------------------------------
 

@@ -115,6 +115,7 @@ class GithubForge:
             repos=repos,
             total=total,
             total_from=total_from,
+            counts_all=True,
             selected=app.selected if app is not None else None,
             notes=(
                 *answers.moves(self._access.owner, login, moved),
