@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 from rich.console import Console
 
 from flows import cli_patrol, patrol
+from flows.org_models import SourceSettings
 from flows.settings import Settings
 from tasks import publish
 from tasks.core.reasons import REASONS
 from tasks.core.types import Cause, Outcome, Repo, Unit
-from tasks.patrol.plan import Action, Planned
+from tasks.patrol.plan import Action, Options, Planned
 from tasks.patrol.progress import Standing
 from tasks.patrol.session import RepoState
 from tasks.patrol.summary import MAX_ROWS, GapGroup, RunSummary, group_gaps
@@ -316,3 +318,27 @@ def test_no_text_of_a_repository_means_anything_in_an_artifact(tables: Tables) -
         assert not set(text) & set("<>[]`|*\\&")
     assert len(cell) <= 300
     json.dumps(tables["gaps"][0])
+
+
+@pytest.mark.parametrize("names", [[], ["a"]])
+def test_only_a_run_of_all_sources_expects_those_that_are_configured_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    class SeenError(Exception):
+        """Ends the run when its options are known."""
+
+    def seen(_means: object, _sources: object, options: Options) -> None:
+        assert options.all_sources is not bool(names)
+        raise SeenError
+
+    sources = tuple(SourceSettings(name=n, path=tmp_path) for n in ("a", "b"))
+    settings = Settings(home=tmp_path, sources=sources)
+    for place in ("flows.patrol.Patrol", "tasks.patrol.session.Patrol"):
+        monkeypatch.setattr(place, seen)
+    for place in ("flows.patrol.opened", "flows.means.opened"):
+        monkeypatch.setattr(place, lambda *_args, **_more: nullcontext())
+    monkeypatch.setattr(patrol, "current", lambda: settings)
+    parameters = {"sources": names, "only": [], "tools": [], "force": False, "retry_failed": False}
+    for run in (lambda: cli_patrol._plan(settings, parameters), lambda: patrol.patrol.fn(sources=names)):
+        with pytest.raises(SeenError):
+            run()

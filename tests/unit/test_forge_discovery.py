@@ -6,12 +6,13 @@ The forge is a stand-in for the adapters, which have tests of their own; its rep
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.core.errors import ForgeError
+from tasks.core.errors import ForgeError, UsageError
 from tasks.core.origins import (
     Classification,
     Filters,
@@ -35,9 +36,11 @@ class StandInForge:
         self.house = house
         self.repos: dict[str, ListedRepo] = {}
         self.total: int | None = None
+        self.counts_all = True
         self.selected: bool | None = None
         self.doubts: tuple[str, ...] = ()
-        self.error: ForgeError | None = None
+        self.error: Exception | None = None
+        self.host = "forge.test"
 
     def add(self, slug: str, text: str = "", **more: Any) -> None:
         """A repository with one file, listed under the number it gets."""
@@ -51,10 +54,11 @@ class StandInForge:
         found = tuple(self.repos.values())
         total = len(found) if self.total is None else self.total
         return Listing(
-            host="forge.test",
+            host=self.host,
             repos=found,
             total=total,
             total_from="total_count",
+            counts_all=self.counts_all,
             selected=self.selected,
             notes=("n",),
             doubts=self.doubts,
@@ -221,10 +225,15 @@ def test_what_is_no_longer_listed_is_missing_until_the_forge_confirms_it_twice(
     night(house)
     gone = forge.repos.pop("shop")
     forge.total = 2  # the forge still counts it
-    for _ in range(3):
-        assert told(house, night(house))["acme/shop"] == "missing not_found"
-    assert {r["status"] for r in house.rows("findings")} == {"open"}
+    assert told(house, night(house))["acme/shop"] == "missing not_found"
     forge.total = None
+    assert told(house, night(house))["acme/shop"] == "missing gone_unconfirmed", "that is once"
+    for total, error in ((2, None), (None, ForgeError("forge_unreachable", "no answer"))):
+        forge.total, forge.error = total, error
+        assert told(house, night(house))["acme/shop"].endswith("not_found"), "and this is not again"
+        forge.total = forge.error = None
+        assert told(house, night(house))["acme/shop"] == "missing gone_unconfirmed"
+    assert {r["status"] for r in house.rows("findings")} == {"open"}
     summary = night(house)
     assert told(house, summary)["acme/shop"] == "nothing_to_read repository_gone"
     assert discovered(house, summary)["gone"] == 1
@@ -242,6 +251,24 @@ def test_what_a_selection_no_longer_shows_is_never_taken_for_gone(house: House, 
     forge.selected = True
     for _ in range(3):
         assert told(house, night(house))["acme/shop"] == "missing not_found"
+
+
+@pytest.mark.parametrize("what", ["the credential's total", "another account", "another host"])
+def test_what_another_look_does_not_show_is_never_taken_for_gone(house: House, forge: StandInForge, what: str) -> None:
+    night(house)
+    shop = forge.repos.pop("shop")
+    if what == "the credential's total":
+        forge.counts_all = False
+    else:
+        owner, forge.host = ("beta", "forge.test") if what == "another account" else ("acme", "other.test")
+        house.sources = (replace(source(), forge=replace(ACCESS, owner=owner)),)
+        forge.repos = {"x": replace(shop, forge_id="77", slug=f"{owner}/x")}
+    for _ in range(2):
+        assert told(house, night(house))["acme/shop"] == "missing not_found"
+    assert {r["status"] for r in house.rows("findings", slug=["acme/shop"])} == {"open"}
+    forge.repos, forge.host, house.sources = {}, "forge.test", (source(),)
+    forge.counts_all = True
+    assert told(house, night(house))["acme/shop"] == "missing gone_unconfirmed", "only this was its own account's word"
 
 
 def test_what_is_missing_and_excluded_by_the_operator_is_no_gap(house: House, forge: StandInForge) -> None:
@@ -272,6 +299,21 @@ def test_a_repository_that_two_accounts_list_is_expected_once(house: House, forg
     assert sorted(r["slug"] for r in rows) == ["acme/app", "acme/shop"]
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_a_source_that_leaves_a_repository_out_takes_it_from_none_that_asks_for_it(
+    house: House, forge: StandInForge, order: tuple[str, str]
+) -> None:
+    more = {"a": {"filters": Filters(exclude=("*/shop",)), "refs": ("one",)}, "b": {"refs": ("two",)}}
+    house.sources = tuple(Source(name=n, location="x", forge=ACCESS, **more[n]) for n in order)  # type: ignore[arg-type]
+    house.forges = dict.fromkeys(order, forge)
+    for slug in ("app", "shop"):
+        for branch in ("one", "two"):
+            house.repo(slug).git("branch", branch)
+    assert {s for s, said in told(house, night(house)).items() if said in ("ok", "unchanged")} == {
+        "acme/app", "acme/app refs/heads/one", "acme/app refs/heads/two", "acme/shop", "acme/shop refs/heads/two",
+    }, "refs of both sources are watched where both patrol"  # fmt: skip
+
+
 def test_rules_say_what_a_repository_is_worth(house: House, forge: StandInForge) -> None:
     forge.add("pay", topics=("cards",), visibility="internal")
     house.classification = (
@@ -299,6 +341,140 @@ def test_a_manifest_beside_the_forge_names_what_is_not_listed(
     summary = night(house)
     assert told(house, summary)["forge.test/acme/lost"] == "missing not_listed"
     assert discovered(house, summary)["missing"] == 1
+    manifest.write_bytes(b"\xff")
+    broken = told(house, night(house))
+    assert broken.pop("acme manifest") == "failed manifest_entry", "the forge is asked all the same"
+    assert broken == {"acme/app": "unchanged", "acme/shop": "unchanged", "forge.test/acme/lost": "missing not_listed"}
+    manifest.write_text("")
+    mended = told(house, night(house))
+    assert mended["acme manifest"] == mended["forge.test/acme/lost"] == "nothing_to_read gap_gone"
+
+
+def test_what_a_manifest_expects_takes_no_id_of_another_source(
+    house: House, forge: StandInForge, tmp_path: Path
+) -> None:
+    house.commit("lib", a="flaw")
+    url = f"file://{tmp_path / 'org' / 'lib' / '.git'}"
+    direct = Source(name="direct", location=url)
+    house.sources = (source(), direct)
+    night(house)
+    before = house.rows("findings")
+    manifest = tmp_path / "repos.txt"
+    manifest.write_text(f"{url}\n")
+    house.sources = (source(manifest=manifest), direct)
+    summary = night(house)
+    assert house.rows("findings") == before
+    outcomes = [r["outcome"] for r in house.rows("scans", run_id=[summary.run_id])]
+    assert sorted(outcomes) == ["missing", "unchanged", "unchanged", "unchanged"]
+
+
+def test_a_source_that_is_configured_no_more_does_not_take_its_repositories_along(
+    house: House, forge: StandInForge, tmp_path: Path
+) -> None:
+    house.sources = (source(refs=("release/*",)),)
+    house.repo("app").git("branch", "release/1")
+    folder = Source(name="folder", location=str(tmp_path / "org"), filters=Filters(include=("shop",)))
+    house.sources = (*house.sources, folder)
+    night(house, all_sources=True)
+    known = {r["slug"]: r["repo_id"] for r in house.rows("repositories", source=["folder"])}
+    house.repo("app").git("branch", "--delete", "release/1")
+    forge.repos.pop("shop")
+    house.sources = (replace(source(), name="renamed"), replace(folder, name="also renamed"))
+    house.forges = {"renamed": forge}
+    for _ in range(2):
+        summary = night(house, all_sources=True)
+        assert told(house, summary)["acme/app"] == "unchanged"
+        assert {r["slug"]: r["repo_id"] for r in house.rows("repositories", source=["also renamed"])} == known
+        assert told(house, summary)["acme/shop"] == "missing source_removed"
+        assert summary.open_findings == 3
+    closed = house.rows("findings", ref=["refs/heads/release/1"])
+    assert [r["fixed_reason"] for r in closed] == ["ref_gone"], "scopes of the old name are the new one's"
+    assert "acme/shop" not in told(house, night(house)), "a run that is narrowed knows its own"
+    empty = tmp_path / "none.txt"
+    empty.write_text("# removed\n")
+    old = Source(name="acme", location=str(empty), manifest=empty, filters=Filters(exclude=("*",)))
+    house.sources = (*house.sources, old)
+    assert told(house, night(house, all_sources=True))["acme/shop"] == "skipped filtered", "the remedy holds"
+
+
+def test_a_source_renamed_in_a_run_of_its_own_keeps_what_was_known(house: House, forge: StandInForge) -> None:
+    house.sources = (source(refs=("release/*",)),)
+    house.repo("app").git("branch", "release/1")
+    night(house, all_sources=True)
+    before = house.rows("repositories")
+    house.sources, house.forges = (replace(source(), name="renamed"),), {"renamed": forge}
+    night(house)
+    house.repo("app").git("branch", "--delete", "release/1")
+    night(house, all_sources=True)
+    assert [r["fixed_reason"] for r in house.rows("findings", ref=["refs/heads/release/1"])] == ["ref_gone"]
+    firsts = [{r["slug"]: r["first_seen_at"] for r in rows} for rows in (before, house.rows("repositories"))]
+    assert firsts[0] == firsts[1]
+
+
+def test_a_fault_of_ours_in_one_source_takes_no_others_night(house: House, forge: StandInForge) -> None:
+    house.sources = (source(), Source(name="direct", location=f"file://{house.place / 'org' / 'lib' / '.git'}"))
+    house.commit("lib", a="fine")
+    night(house)
+    house.commit("app", b="flaw")
+    house.commit("lib", b="flaw")
+    forge.error = KeyError("canary")
+    said = told(house, night(house))
+    assert (said["source acme"], said["acme/app"], said["acme/shop"]) == ("failed internal", "ok", "unchanged")
+    assert "ok" in [said[s] for s in said if s.endswith("lib")]
+    assert "canary" not in str(house.rows("scans"))
+    forge.error = None
+    assert told(house, night(house))["source acme"] == "nothing_to_read gap_gone"
+    assert "source acme" not in told(house, night(house))
+
+
+def test_a_source_that_holds_nothing_is_a_gap_as_long_as_it_does(
+    house: House, forge: StandInForge, tmp_path: Path
+) -> None:
+    empty, folder = tmp_path / "none.txt", tmp_path / "folder"
+    empty.write_text("# to come\n")
+    folder.mkdir()
+    house.sources = (
+        source(),
+        Source(name="list", location=str(empty), manifest=empty),
+        Source(name="folder", location=str(folder)),
+        Source(name="bare", location="x", forge=ACCESS),
+    )
+    house.forges["bare"] = bare = StandInForge(house)
+    bare.counts_all = False
+    for _ in range(2):
+        said = told(house, night(house))
+        assert {s: why for s, why in said.items() if s.startswith("source ")} == dict.fromkeys(
+            ("source list", "source folder", "source bare"), "failed source_unread"
+        )
+    bare.counts_all = True
+    assert told(house, night(house))["source bare"] == "nothing_to_read gap_gone", "nothing, by its own account"
+    assert "source bare" not in told(house, night(house))
+
+
+def test_only_keeps_what_stands_in_and_a_pattern_of_nothing_is_refused(house: House, forge: StandInForge) -> None:
+    with pytest.raises(UsageError, match="no repository is called beta/\\*; 2 are known"):
+        night(house, only=("beta/*",))
+    forge.total = 3
+    assert told(house, night(house, only=("*/app",))) == {
+        "acme/app": "ok",
+        "forge.test/acme (not visible)": "failed forge_hidden",
+    }
+    forge.error = ForgeError("forge_denied", "no")
+    said = told(house, night(house, only=("beta/*",)))
+    assert said == {"source acme": "failed forge_denied", "forge.test/acme (not visible)": "failed forge_hidden"}
+
+
+def test_a_manifest_that_cannot_be_read_leaves_its_repositories_patrolled(house: House, tmp_path: Path) -> None:
+    house.commit("app", a="fine")
+    manifest = tmp_path / "repos.yaml"
+    manifest.write_text(f"- file://{tmp_path / 'org' / 'app' / '.git'}\n")
+    house.sources = (Source(name="list", location=str(manifest), manifest=manifest),)
+    night(house)
+    house.commit("app", a="flaw")
+    manifest.write_text("- [\n")
+    summary = night(house)
+    assert sorted(told(house, summary).values()) == ["failed source_unread", "ok"]
+    assert summary.open_findings == 1
 
 
 def test_a_finding_is_fixed_only_when_it_is_gone_from_every_watched_ref(house: House, forge: StandInForge) -> None:
@@ -324,20 +500,77 @@ def test_a_finding_is_fixed_only_when_it_is_gone_from_every_watched_ref(house: H
     assert (fourth.fixed, fourth.open_findings) == (1, 1)
     house.commit("app", a="flaw")
     assert night(house).opened == 1
-    house.sources = (source(refs=("hotfix/*",)),)
-    assert told(house, night(house))["acme/app refs/heads/release/1"] == "skipped ref_unwatched"
+
+
+@pytest.mark.parametrize("refs", [("hotfix/*",), ()])
+def test_a_ref_that_nobody_watches_any_more_is_not_scanned_and_counts_no_more(
+    house: House, forge: StandInForge, refs: tuple[str, ...]
+) -> None:
+    house.sources = (source(refs=("release/*",)),)
+    house.commit("app", b="flaw")
+    house.repo("app").git("branch", "release/1")
+    night(house)
+    house.sources = (source(refs=refs),)
+    house.commit("app", a="fine", b="fine")
+    house.repo("app").git("branch", "--force", "release/1", "main")
+    house.commit("app", a="flaw")
+    second = night(house)
+    release = "acme/app refs/heads/release/1"
+    assert told(house, second)[release] == "skipped ref_unwatched"
+    assert (second.fixed, second.open_findings, second.gap_rows) == (1, 2, 0)
+    assert over_refs(house) == [
+        ("acme/app", "open", ["refs/heads/main"], [], ["refs/heads/release/1"], True),
+        ("acme/app", "fixed", [], ["refs/heads/main"], ["refs/heads/release/1"], False),
+        ("acme/shop", "open", ["refs/heads/main"], [], [], True),
+    ]
+    for scope in house.rows("findings", ref=["refs/heads/release/1"]):
+        assert scope["status"] == "open", "of the scope itself nothing is known"
+    shop = forge.repos.pop("app")
+    forge.total = 2
+    missing = night(house)
+    assert told(house, missing) == {
+        "acme/app": "missing not_found", release: "skipped ref_unwatched", "acme/shop": "unchanged",
+        "forge.test/acme (not visible)": "failed forge_hidden",
+    }  # fmt: skip
+    assert missing.open_findings == 2, "it stays unwatched while nobody can look"
+    forge.repos["app"], forge.total = shop, None
+    house.sources = (source(refs=("release/*",)),)
+    again = night(house)
+    assert told(house, again)[release] == "ok"
+    assert {row[1] for row in over_refs(house)} == {"open", "fixed"}
+
+
+def test_an_old_default_branch_is_watched_while_the_new_one_cannot_be_told(house: House, forge: StandInForge) -> None:
+    app = house.repo("app")
+    for command in ("branch --move main trunk", "branch side"):
+        app.git(*command.split())
+    night(house)
+    said = {}
+    for head in ("lost", "side"):
+        app.git("symbolic-ref", "HEAD", f"refs/heads/{head}")
+        summary = night(house)
+        rows = house.rows("scans", run_id=[summary.run_id], slug=["acme/app"])
+        said[head] = {r["ref"]: (r["outcome"], r["reason_code"]) for r in rows}
+        assert summary.open_findings == 2
+    trunk, unknown = "refs/heads/trunk", ("failed", "no_default_branch")
+    assert said["lost"] == {"HEAD": unknown, trunk: ("unchanged", None)}, "a HEAD that is broken hides nothing"
+    assert said["side"][trunk] == ("skipped", "ref_unwatched") and said["side"]["refs/heads/side"][0] == "unchanged"
 
 
 def test_findings_over_refs_are_one_row_each(house: House, forge: StandInForge) -> None:
-    from tasks.lake.views import run_query
-
     house.sources = (source(refs=("release/*",)),)
     house.repo("app").git("branch", "release/1")
     night(house)
     house.commit("app", a="fine")
     night(house)
-    sql = "SELECT slug, status, open_refs, fixed_refs, fixed_at IS NULL FROM findings_over_refs ORDER BY slug"
-    assert list(run_query(house.lake().snapshot(), sql)[1]) == [
-        ("acme/app", "open", ["refs/heads/release/1"], ["refs/heads/main"], True),
-        ("acme/shop", "open", ["refs/heads/main"], [], True),
+    assert over_refs(house) == [
+        ("acme/app", "open", ["refs/heads/release/1"], ["refs/heads/main"], [], True),
+        ("acme/shop", "open", ["refs/heads/main"], [], [], True),
     ]
+
+
+def over_refs(house: House) -> list[Any]:
+    from tasks.lake.views import run_query
+
+    columns = "slug, status, open_refs, fixed_refs, unwatched_refs, fixed_at IS NULL"
+    return list(run_query(house.lake().snapshot(), f"SELECT {columns} FROM findings_over_refs ORDER BY slug, path")[1])
