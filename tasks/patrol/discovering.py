@@ -29,7 +29,7 @@ from tasks.patrol.stand_ins import (
     source_row,
 )
 from tasks.repos.classification import classified, filtered
-from tasks.repos.discovery import POINTERS, Discovered, discover, discover_addresses, is_address, normalised
+from tasks.repos.discovery import POINTERS, Discovered, discover, discover_addresses, is_address
 from tasks.repos.manifest import Entry, read_manifest
 from tasks.repos.web_origins import origin_of
 
@@ -163,9 +163,9 @@ class Discovery:
             try:
                 entries = read_manifest(source.manifest)
             except UsageError as e:
-                hosts = {_host(r.url) for r in mine.values()}
-                # Which host a token is for is not known here: the manifest said so.
-                patrolled = mine if source.token is None or len(hosts) == 1 else {}
+                origins = {origin_of(r.url) for r in mine.values()}
+                # Which place a token is for is not known here: the manifest said so.
+                patrolled = mine if source.token is None or len(origins) == 1 else {}
                 return replace(self._failed(source, patrolled, "source_unread", e.message), error=e)
         try:
             if source.manifest is not None:
