@@ -19,6 +19,7 @@ from tasks.lake.saved import SAVED
 from tasks.scanners import LOCKED, SCANNERS
 from tasks.scanners.rule_preparing import CONTROL_CALL, CONTROL_RULE
 from tests.builders import Repository
+from tests.commands import called
 from tests.hostile.fake_tools import FLAW, SCRIPT, fake_tool
 from tests.hostile.nights import night
 from tests.hostile.test_bad_tools import FAKE, fake
@@ -81,7 +82,7 @@ def place(patrolled: Path, tools: Path, tmp_path: Path) -> Path:
 
 def said(place: Path, *args: str) -> Done:
     """A command on the lake of a place, which went well."""
-    done = nightwarden(*args, "--lake", str(place / "home" / "lake"), cwd=place)
+    done = called(*args, "--lake", str(place / "home" / "lake"), cwd=place)
     assert (done.returncode, done.stderr) == (0, "")
     return done
 
@@ -157,7 +158,7 @@ def test_a_query_prints_at_most_so_many_rows(patrolled: Path, form: str) -> None
     "sql", ["SELECT nothing FROM findings", "SELECT", "DROP TABLE findings", "COPY findings TO 'x.csv'"]
 )
 def test_a_query_that_cannot_be_answered_is_one_message_and_changes_nothing(place: Path, sql: str) -> None:
-    done = nightwarden("query", sql, "--config", "org.yaml", cwd=place)
+    done = called("query", sql, "--config", "org.yaml", cwd=place)
     assert done.returncode in (EXIT_FAILED, EXIT_USAGE)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -167,7 +168,7 @@ def test_a_query_that_cannot_be_answered_is_one_message_and_changes_nothing(plac
 
 
 def test_saved_queries_are_listed_with_what_they_answer(tmp_path: Path) -> None:
-    done = nightwarden("query", cwd=tmp_path)
+    done = called("query", cwd=tmp_path)
     assert done.returncode == 0
     assert {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()} == {
         name: entry.description for name, entry in SAVED.items()
@@ -205,7 +206,7 @@ def test_saved_query(patrolled: Path, name: str) -> None:
 
 def test_explain_an_outcome_a_reason_and_what_is_both(tmp_path: Path) -> None:
     def lines(code: str) -> list[str]:
-        done = nightwarden("explain", code, cwd=tmp_path, COLUMNS="400")
+        done = called("explain", code, cwd=tmp_path, COLUMNS="400")
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.splitlines()
 
@@ -223,13 +224,13 @@ def test_explain_an_outcome_a_reason_and_what_is_both(tmp_path: Path) -> None:
 
 
 def test_explain_without_a_code_lists_every_one(tmp_path: Path) -> None:
-    done = nightwarden("explain", cwd=tmp_path, COLUMNS="400")
+    done = called("explain", cwd=tmp_path, COLUMNS="400")
     told = [tuple(line.split()[:2]) for line in done.stdout.splitlines()]
     assert told == [*(("outcome", o) for o in OUTCOMES), *(("reason", r) for r in REASONS)]
 
 
 def test_explain_what_nobody_knows(tmp_path: Path) -> None:
-    done = nightwarden("explain", "\x1b[31mnonsense", cwd=tmp_path)
+    done = called("explain", "\x1b[31mnonsense", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (EXIT_USAGE, "")
     assert "no outcome or reason is called" in done.stderr
     assert "\x1b" not in done.stderr
@@ -239,7 +240,7 @@ def test_explain_what_nobody_knows(tmp_path: Path) -> None:
 
 
 def test_schema_names_every_column_of_the_lake_that_a_patrol_left(patrolled: Path) -> None:
-    out = nightwarden("lake", "schema", cwd=patrolled).stdout
+    out = called("lake", "schema", cwd=patrolled).stdout
     snapshot = Lake.open(patrolled / "home" / "lake", key_id=None, create=False).snapshot()
     for table in ("runs", "scans", "scan_gaps", "findings", "observations", "ledger", "scopes", "repositories"):
         for column in snapshot.table(table).schema.names:
@@ -266,7 +267,7 @@ def test_gc_leaves_a_young_lake_alone(place: Path) -> None:
 def test_verify_names_what_is_damaged(place: Path, table: str) -> None:
     lake = place / "home" / "lake"
     Path(Lake.open(lake, key_id=None, create=False).snapshot().files(table)[0]).unlink()
-    done = nightwarden("lake", "verify", "--lake", str(lake), cwd=place)
+    done = called("lake", "verify", "--lake", str(lake), cwd=place)
     assert done.returncode == EXIT_FAILED
     assert table in {line.split(":")[0] for line in done.stdout.splitlines()}
     error, advice = done.stderr.splitlines()
