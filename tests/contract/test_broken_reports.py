@@ -65,11 +65,13 @@ def _kinds_of_places(document):
 
 def test_no_kind_of_wrong_node_is_a_crash(scanner, target):
     document = samples.recorded(scanner.name)
-    refused = 0
-    for path in _kinds_of_places(document):
-        for new in (*forms.INSTEAD, forms.REMOVE):
+    refused, forms_of_wrong = 0, [*forms.INSTEAD, forms.REMOVE]
+    # All wrong forms at all places, or at each place every third one, beginning with another.
+    step = 1 if THOROUGH else 3
+    for n, path in enumerate(_kinds_of_places(document)):
+        for new in forms_of_wrong[n % step :: step]:
             refused += forms.judged(scanner, samples.as_output(forms.changed(document, path, new)), target) is None
-    assert refused > 50, "hardly any form is looked at"
+    assert refused > 50 // step, "hardly any form is looked at"
 
 
 @settings(max_examples=examples(150))
@@ -138,6 +140,8 @@ def test_nul_bytes_in_a_report_are_never_a_crash(scanner, target):
 
 @pytest.mark.parametrize(("filler", "megabytes"), [("x", _MEGABYTES), ("'", _OTHERS), ("Aa", _OTHERS), ("🔑", _OTHERS)])
 def test_50_megabytes_in_a_report_are_read_or_refused(scanner, target, filler, megabytes):
+    if not THOROUGH and scanner.name not in ("bandit", "semgrep"):
+        megabytes = min(megabytes, _OTHERS)
     big = filler * (megabytes * 1024**2 // len(filler.encode()))
     document = samples.recorded(scanner.name)
     entries = forms.at(document, forms.LISTS[scanner.name][0])

@@ -157,37 +157,33 @@ def test_an_app_that_sees_a_selection_of_nobody_knows_how_many_is_a_gap(house: H
     assert told(house, night(house))["forge.test/acme (difference)"] == "failed forge_difference"
 
 
-@pytest.mark.parametrize(
-    ("facts", "filters", "why"),
-    [
-        ({"archived": True}, Filters(), "archived (filters.archived)"),
-        ({"fork": True}, Filters(), "a fork (filters.forks)"),
-        ({}, Filters(exclude=("*/odd",)), "a pattern of filters.exclude matches"),
-        ({}, Filters(include=("acme/[as]*",)), "no pattern of filters.include matches"),
-        ({"topics": ("toy",)}, Filters(topics=("live",)), "none of filters.topics"),
-        ({"visibility": "public"}, Filters(visibility=("private",)), "public (filters.visibility)"),
-        ({"size_mb": 900.0}, Filters(max_size_mb=500), "900 MB (filters.max_size_mb)"),
-    ],
-)
-def test_what_is_filtered_is_a_row_with_its_reason_and_no_gap(
-    house: House, forge: StandInForge, facts: dict[str, Any], filters: Filters, why: str
-) -> None:
-    house.sources = (source(filters=filters),)
-    for slug in forge.repos:
-        forge.repos[slug] = ListedRepo(
-            forge_id=slug,
-            slug=f"acme/{slug}",
-            clone_url=forge.repos[slug].clone_url,
-            topics=("live",),
-            visibility="private",
-        )
-    forge.add("odd", **facts)
+def test_what_is_filtered_is_a_row_with_its_reason_and_no_gap(house: House) -> None:
+    cases: dict[str, tuple[dict[str, Any], Filters, str]] = {
+        "archived": ({"archived": True}, Filters(), "archived (filters.archived)"),
+        "fork": ({"fork": True}, Filters(), "a fork (filters.forks)"),
+        "exclude": ({}, Filters(exclude=("*/odd-*",)), "a pattern of filters.exclude matches"),
+        "include": ({}, Filters(include=("acme/[eg]*",)), "no pattern of filters.include matches"),
+        "topics": ({"topics": ("toy",)}, Filters(topics=("live",)), "none of filters.topics"),
+        "public": ({"visibility": "public"}, Filters(visibility=("private",)), "public (filters.visibility)"),
+        "size": ({"size_mb": 900.0}, Filters(max_size_mb=500), "900 MB (filters.max_size_mb)"),
+    }
+    for name, (facts, _, _) in cases.items():
+        house.forges[name] = forge = StandInForge(house)
+        forge.host = f"{name}.test"
+        forge.add(f"good-{name}", topics=("live",), visibility="private")
+        forge.add(f"odd-{name}", **facts)
+    house.sources = tuple(replace(source(filters=f), name=name) for name, (_, f, _) in cases.items())
     summary = night(house)
-    assert told(house, summary) == {"acme/app": "ok", "acme/shop": "ok", "acme/odd": "skipped filtered"}
+    rows = {r["slug"].removeprefix("acme/"): r for r in house.rows("scans")}
+    assert {r["outcome"] for name, r in rows.items() if name.startswith("good-")} <= {"ok", "unchanged"}
+    odd = {name.removeprefix("odd-"): r for name, r in rows.items() if name.startswith("odd-")}
+    assert {(r["outcome"], r["reason_code"]) for r in odd.values()} == {("skipped", "filtered")}
+    assert {name: r["detail"] for name, r in odd.items()} == {name: why for name, (_, _, why) in cases.items()}
+    assert len(rows) == 2 * len(cases)
     assert summary.gap_rows == 0
-    assert {r["detail"] for r in house.rows("scans") if r["slug"] == "acme/odd"} == {why}
-    assert discovered(house, summary)["filtered"] == 1
-    assert not [s for s in house.starts if s == "forge.test:3"]
+    for name in cases:
+        assert discovered(house, summary, name)["filtered"] == 1
+    assert house.starts and not [s for s in house.starts if s.endswith(":2")]
 
 
 def test_what_the_forge_switched_off_is_a_gap(house: House, forge: StandInForge) -> None:
