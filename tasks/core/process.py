@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import resource
 import selectors
 import signal
 import subprocess
@@ -162,6 +163,9 @@ class ProcessRunner:
         exception of ``sink`` kills the process and goes on to the caller.
         """
         proc = self.spawn(cmd)
+        # The kernel counts our own size as a child's until the child's program is loaded: its word on the peak is good
+        # only above that. Below it there is what was sampled.
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         watch = _Watch(proc, cmd, self.reserve_bytes)
         try:
             out, err = self._pump(proc, cmd, watch, sink)
@@ -175,7 +179,7 @@ class ProcessRunner:
             stdout=out,
             stderr=err,
             duration_s=time.monotonic() - watch.started,
-            peak_rss_bytes=max(watch.peak, rss),
+            peak_rss_bytes=max(watch.peak, rss if rss > ours else 0),
             sandbox=self.sandbox.label_for(cmd),
             timed_out=watch.timed_out,
             out_of_memory=watch.out_of_memory,

@@ -37,7 +37,6 @@ def test_output_error_and_exit_code_come_back(run: ProcessRunner) -> None:
     done = run.run(shell("echo out; echo err >&2; exit 3"))
     assert (done.exit_code, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
     assert not (done.timed_out or done.out_of_memory or done.output_overflow or done.cancelled)
-    assert done.peak_rss_bytes > 0
     assert done.sandbox == run.sandbox.label
 
 
@@ -119,6 +118,15 @@ time.sleep(600)
     assert not done.timed_out
     assert done.exit_code is None
     assert done.peak_rss_bytes > 160 * MIB
+
+
+def test_our_own_size_is_not_told_as_a_childs(run: ProcessRunner) -> None:
+    ours = bytearray(b"x") * (300 * MIB)
+    small = run.run(shell("sleep 0.5"))
+    assert 0 < small.peak_rss_bytes < 100 * MIB
+    grown = run.run(python("bytearray(b'x') * (50 * 1024 * 1024); import time; time.sleep(0.6)"))
+    assert 0 < grown.peak_rss_bytes < 250 * MIB
+    assert len(ours) == 300 * MIB
 
 
 def test_memory_taken_in_one_gulp_is_refused_by_the_kernel(run: ProcessRunner) -> None:
