@@ -30,6 +30,11 @@ def is_full(error: BaseException) -> bool:
     return any(words in str(error) for words in _SAID)
 
 
+def reason_of(error: BaseException) -> str:
+    """The reason of what an error of ours ended, which is no fault of the program where a disk is full."""
+    return "disk_full" if is_full(error) else "internal"
+
+
 @contextmanager
 def told_when_full(what: str) -> Iterator[None]:
     """Turn an error of a full disk into a LakeError that says what could not be done."""

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.disk import is_full
+from tasks.core.disk import reason_of
 from tasks.core.errors import ForgeError, ScanGapError, SecretError, UsageError
 from tasks.core.origins import Listing, Source
 from tasks.core.text import one_line
@@ -132,7 +132,7 @@ class Discovery:
                 raise
             return self._failed(source, mine, e.reason_code, e.detail)
         except Exception as e:  # a fault of ours; a message may quote what was read
-            return self._failed(source, mine, "disk_full" if is_full(e) else "internal", type(e).__name__)
+            return self._failed(source, mine, reason_of(e), type(e).__name__)
         forgotten = {*POINTERS, "repository_gone"}
         if survey.found or _is_complete(survey.listing) or any(self._before(i) not in forgotten for i in mine):
             return survey

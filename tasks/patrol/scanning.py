@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tasks.core.disk import is_full
+from tasks.core.disk import is_full, reason_of
 from tasks.core.errors import LakeError, NightwardenError, ScanGapError
 from tasks.core.ports import Scanner
 from tasks.core.types import (
@@ -151,7 +151,7 @@ class Scanning:
             look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=e.reason_code, detail=e.detail))
         except Exception as e:  # a fault of ours on one repository must not take the others' night
             # The message may quote what was read, so only the type and the place are kept.
-            look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=_code(e), detail=_place(e)))
+            look = Look(parsed=Parsed(outcome=Outcome.FAILED, reason_code=reason_of(e), detail=_place(e)))
         if not look.shared:
             look = replace(look, duration_s=time.monotonic() - clock)
         return self._finish(p, look, began)
@@ -356,11 +356,6 @@ def _seen(result: ScanResult) -> tuple[frozenset[str], frozenset[tuple[str, str]
         frozenset(o.occurrence_uid for o in result.observations),
         frozenset((g.path, g.reason_code) for g in result.gaps),
     )
-
-
-def _code(error: Exception) -> str:
-    """The reason of a scan that an error of ours ended."""
-    return "disk_full" if is_full(error) else "internal"
 
 
 def _place(error: BaseException) -> str:

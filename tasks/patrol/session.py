@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.core.disk import is_full
+from tasks.core.disk import reason_of
 from tasks.core.errors import ScanGapError
 from tasks.core.keys import HmacKey
 from tasks.core.origins import Classification, Mirror, Source
@@ -169,7 +169,7 @@ class Patrol:
                 raise
             state.reason_code, state.detail = e.reason_code, e.detail
         except Exception as e:  # a fault of ours on one repository is that one's reason
-            state.reason_code, state.detail = "disk_full" if is_full(e) else "internal", type(e).__name__
+            state.reason_code, state.detail = reason_of(e), type(e).__name__
         finally:
             self.progress.end(state.repo.slug, failed=state.reason_code is not None)
 
@@ -186,7 +186,7 @@ class Patrol:
             except ScanGapError:
                 raise
             except Exception as e:  # must not take the others' night; a message may quote what was read
-                item.reason_code, item.detail = "internal", type(e).__name__
+                item.reason_code, item.detail = reason_of(e), type(e).__name__
 
         with ThreadPoolExecutor(threads or self.means.workers, thread_name_prefix="patrol") as pool:
             try:
@@ -274,7 +274,7 @@ class Patrol:
         except ScanGapError:
             raise
         except Exception as e:  # a fault of ours on one repository: its scans fail, the others go on
-            s.reason_code, s.detail = "internal", type(e).__name__
+            s.reason_code, s.detail = reason_of(e), type(e).__name__
             s.plans = [p for scanner in self._expected(s) for p in name_scans(self, s, scanner)]
         finally:
             self.progress.end(s.repo.slug, failed=s.reason_code is not None)
