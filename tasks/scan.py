@@ -46,7 +46,9 @@ def plan(run_id: str) -> int:
     return len(ACTIVE[run_id].patrol.plan())
 
 
-@task(name="scan", task_run_name="scan {what}", tags=["patrol", "scan"], cache_policy=NO_CACHE, persist_result=False)
+# The tags of all tasks are the same: for each set of tags Prefect connects anew before the first task of it begins, and
+# a first connection that is refused is not tried again, as others are.
+@task(name="scan", task_run_name="scan {what}", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
 def scan(run_id: str, repo_ids: list[str], what: str) -> State[Any]:
     """Scan some changed repositories, one after another; the state says what became of their scans."""
     scanning = ACTIVE[run_id]

@@ -72,15 +72,14 @@ class Home:
         self._journal = apart / "journal"
         self._lake = lake
         self._argv = [sys.executable, "-m", "tests.chaos.night", str(self._journal), *arguments]
-        self._environ = environment(
-            **(api or {}),
-            NIGHTWARDEN_HOME=str(place),
-            NIGHTWARDEN_KEY_FILE=str(key),
-            NIGHTWARDEN_WORKERS=str(WORKERS),
+        ours = {
+            "NIGHTWARDEN_HOME": str(place),
+            "NIGHTWARDEN_KEY_FILE": str(key),
+            "NIGHTWARDEN_WORKERS": str(WORKERS),
             # What stays free on the disk depends on this machine, and the small disk of a scenario has less.
-            NIGHTWARDEN_DISK_RESERVE_GB="0",
-            **(variables or {}),
-        )
+            "NIGHTWARDEN_DISK_RESERVE_GB": "0",
+        }
+        self._environ = environment(**{**(api or {}), **ours, **(variables or {})})
 
     # -- running it ---------------------------------------------------------------------------------------
 
