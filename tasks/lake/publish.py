@@ -49,7 +49,7 @@ from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 
 #: Rows made, written and read at a time: one result may hold millions.
-_BATCH = 20_000
+_BATCH = 5_000
 #: Repositories whose findings are compared at a time.
 _REPOSITORIES = 200
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
