@@ -61,7 +61,7 @@ def test_a_list_without_a_key_and_a_text_file_say_the_same(tmp_path: Path) -> No
     [
         ("team/app", "'team/app' is no address"),
         ("https://user:CANARY@git.test/a", "the address holds a user or a password"),
-        ("https://git.test/a.git?private_token=CANARY", "the address has a query or a fragment"),
+        ("https://git.test/a.git?private_token=CANARY", "the address holds a token in its query"),
         ("https://git.test/a.git#CANARY", "the address has a query or a fragment"),
         (f"https://git.test/{TOKEN}/b.git", "what looks like a GitLab token is written here"),
         (f"https://git.test/{TOKEN.replace('-', '%2D')}/b.git", "what looks like a GitLab token is written here"),
