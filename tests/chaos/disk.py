@@ -26,7 +26,7 @@ _SIZE_BYTES = 96 * 1024**2
 _LEFT_BYTES = (0, 4096, 65536, 524288)
 _RESERVE_BYTES = 48 * 1024**2
 #: Rounds: (day, when the disk is full as a share of an undisturbed night, from the start when 0, reserve).
-_ROUNDS = ((1, 0.0, 0), (1, 0.3, 0), (1, 0.5, 0), (1, 0.7, 0), (2, 0.5, 0), (1, 0.4, _RESERVE_BYTES))
+_ROUNDS = ((1, 0.0, 0), (1, 0.3, 0), (1, 0.5, 0), (1, 0.7, 0), (2, 0.5, 0), (1, 0.0, _RESERVE_BYTES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
