@@ -89,11 +89,16 @@ def publish_run(patrol: Patrol) -> RunSummary:
 
 def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
     commits = {(s.repo_id, s.ref, s.tool): s for s in closing.scans}
+    # One set a tool: of a thousand repositories with seven tools each its own would take 200 MB.
+    rules = {
+        name: frozenset(r.rule_id for r in home.rules)
+        for name, home in patrol.means.tools.items()
+        if isinstance(home, ToolHome) and home.rules is not None
+    }
     changes = []
     for key, result in closing.changed.items():
-        before, home = patrol.states.get(key), patrol.means.tools.get(key[2])
+        before = patrol.states.get(key)
         other = before is not None and result is not None and _other_tool(before, result)
-        known = home.rules if isinstance(home, ToolHome) else None
         changes.append(
             Change(
                 repo_id=key[0],
@@ -110,7 +115,7 @@ def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
                     if other and before and result
                     else frozenset()
                 ),
-                rules=frozenset(r.rule_id for r in known) if known is not None else None,
+                rules=rules.get(key[2]),
                 not_run=patrol.means.not_run.get(key[2], frozenset()),
                 paths=partial(_paths, patrol, commits[key]),
             )
