@@ -7,6 +7,7 @@ from the room that is left. Journal and log lie outside it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -144,10 +145,16 @@ class _Filling:
         end = time.monotonic() + self._after_s
         while time.monotonic() < end and process.poll() is None:
             time.sleep(0.02)
-        at = os.statvfs(self._disk)
-        size = max(0, at.f_bavail * at.f_frsize - self._left_bytes)
         with (self._disk / "ballast").open("wb") as ballast:
-            os.posix_fallocate(ballast.fileno(), 0, size // at.f_frsize * at.f_frsize or 1)
+            while process.poll() is None:
+                at = os.statvfs(self._disk)
+                size = max(0, at.f_bavail * at.f_frsize - self._left_bytes)
+                try:
+                    os.posix_fallocate(ballast.fileno(), 0, size // at.f_frsize * at.f_frsize or 1)
+                    break
+                except OSError as e:  # the command took some of it meanwhile
+                    if e.errno != errno.ENOSPC:
+                        raise
         self.struck = process.poll() is None
 
 
