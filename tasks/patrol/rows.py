@@ -166,15 +166,7 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
         return _standing(state)
     if row.reason_code == "ref_unwatched":
         # What was seen there stands, and is told apart from what is watched; watched again, it is tried at once.
-        return replace(
-            state,
-            outcome=row.outcome,
-            reason_code=row.reason_code,
-            detail=row.detail,
-            failed_name=None,
-            attempts=0,
-            next_attempt_at=None,
-        )
+        return _settled(state, row)
     if p.action is Action.WAIT or row.outcome is Outcome.SKIPPED:
         return state
     if result is not None:
@@ -210,7 +202,7 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
         if before is not None and (before.outcome, before.commit, before.detail) == told:
             return state
         return replace(
-            state,
+            _settled(state, row),
             scan_name=None,
             result_name=None,
             result_part=None,
@@ -219,15 +211,22 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             evidence_at=patrol.started_at,
             observations=0,
             gaps=0,
-            outcome=row.outcome,
-            reason_code=row.reason_code,
-            detail=row.detail,
-            failed_name=None,
-            attempts=0,
-            next_attempt_at=None,
         )
     adopted = patrol.failure_of(p) if p.action is Action.ADOPT else None
     return _failed(state, p, row, adopted.tried_at if adopted is not None else patrol.started_at)
+
+
+def _settled(state: ScopeState, row: Scan) -> ScopeState:
+    """A scope that is as its row says, with nothing to be tried again."""
+    return replace(
+        state,
+        outcome=row.outcome,
+        reason_code=row.reason_code,
+        detail=row.detail,
+        failed_name=None,
+        attempts=0,
+        next_attempt_at=None,
+    )
 
 
 def _standing(state: ScopeState) -> ScopeState:
