@@ -7,9 +7,11 @@ a mart depends on the time of day, so that a night without change leaves all of 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Collection, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.core.types import digest
@@ -23,6 +25,8 @@ _STANDING = {
     "freshness": "SELECT * EXCLUDE (age_hours) FROM freshness ORDER BY repo_id, ref, tool",
 }
 _ROOT = "marts/"
+#: Buckets that are read at a time: each reading goes through the whole table, and all at once may be more than memory.
+_TOGETHER = 8
 #: A mart's Parquet footer, which holds its schema, is smaller; else the mart is written anew.
 _FOOTER_BYTES = 65_536
 #: Key of a mart's Parquet metadata: digest of what it was made by, so that a newer program writes it anew.
@@ -53,12 +57,16 @@ def write_marts(lake: Lake, *, changed: Collection[str], standing: bool) -> None
         # An empty file first, so that the glob works before anything was found.
         _write(lake.place, "findings/empty", TABLES["findings"].schema.empty_table(), tags)
     if buckets:
-        ids = snapshot.table("findings", columns=["repo_id"]).column("repo_id").unique().to_pylist()
-        for name in sorted(buckets):
-            mine = [r for r in ids if bucket(r) == name]
-            rows = snapshot.table("findings", {"repo_id": mine})
+        ids: dict[str, list[str]] = {name: [] for name in buckets}
+        for r in snapshot.table("findings", columns=["repo_id"]).column("repo_id").unique().to_pylist():
+            ids.get(bucket(r), []).append(r)
+        left = iter(sorted(buckets))
+        while some := list(itertools.islice(left, _TOGETHER)):
+            rows = snapshot.table("findings", {"repo_id": [r for name in some for r in ids[name]]})
             rows = rows.sort_by([("finding_uid", "ascending"), ("ref", "ascending")])
-            _write(lake.place, f"findings/{name}", rows, tags)
+            for name in some:
+                mine = rows.filter(pc.is_in(rows["repo_id"], pa.array(ids[name], pa.string())))
+                _write(lake.place, f"findings/{name}", mine, tags)
     for name, sql in _STANDING.items():
         made_by = digest(SCHEMA_VERSION, form(), sql).encode()
         if standing or _form_of(lake.place, name) != made_by:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tasks.core.errors import LakeError
@@ -20,6 +20,8 @@ from tasks.lake.schema import TABLES, Table
 #: One application id for all commits; its version is the run's number, so a commit is never applied twice.
 _APP = "nightwarden"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+#: Rows of a group of a Parquet file. Who writes or reads holds a whole one in memory: of a million by default.
+_GROUP = 16_384
 #: Column to the values that are asked for.
 Where = Mapping[str, Collection[str]]
 Columns = Sequence[str] | None
@@ -271,14 +273,23 @@ class Store:
 
 
 def _put(table: Table, log: DeltaTable, rows: pa.Table | pa.RecordBatchReader, properties: CommitProperties) -> None:
+    form = WriterProperties(max_row_group_size=_GROUP, compression="ZSTD")
     if table.mode == "append":
         write_deltalake(
-            log, rows, mode="append", partition_by=list(table.partition) or None, commit_properties=properties
-        )
+            log, rows, mode="append", partition_by=list(table.partition) or None,
+            writer_properties=form, commit_properties=properties,
+        )  # fmt: skip
         return
     on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
     (
-        log.merge(rows, predicate=on, source_alias="s", target_alias="t", commit_properties=properties)
+        log.merge(
+            rows,
+            predicate=on,
+            source_alias="s",
+            target_alias="t",
+            writer_properties=form,
+            commit_properties=properties,
+        )
         .when_matched_update_all()
         .when_not_matched_insert_all()
         .execute()
