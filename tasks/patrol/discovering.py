@@ -18,7 +18,7 @@ from tasks.core.origins import Listing, Source
 from tasks.core.text import one_line
 from tasks.core.types import Repo
 from tasks.lake.lake import repo_of
-from tasks.patrol.naming import PACK
+from tasks.patrol.naming import PACK, PACK_SOURCE
 from tasks.patrol.stand_ins import (
     STAND_INS,
     differences,
@@ -26,18 +26,17 @@ from tasks.patrol.stand_ins import (
     is_stand_in,
     manifest_row,
     missing_of_manifest,
+    same_id_row,
     source_row,
 )
 from tasks.repos.classification import classified, filtered
-from tasks.repos.discovery import POINTERS, Discovered, discover, discover_addresses, is_address
+from tasks.repos.discovery import POINTERS, Discovered, discover, discover_addresses, is_address, normalised
 from tasks.repos.manifest import Entry, read_manifest
 from tasks.repos.web_origins import origin_of
 
 if TYPE_CHECKING:
     from tasks.patrol.session import Patrol
 
-#: The source of what stands in for rule packs: no configuration can name it, and every run knows it.
-PACK_SOURCE = "(packs)"
 _PACK_REASONS = frozenset({"rule_broken", "pack_stale", "pack_missing"})
 #: What a repository was told last night and is told again when its forge cannot be asked.
 _KEPT_REASONS = frozenset({"not_found", "filtered", "forge_disabled", "repository_gone", *STAND_INS})
@@ -69,6 +68,8 @@ class Discovery:
         self._others = {i: r for i, r in everywhere.items() if r.source not in self._asked}
         self._roots = [Path(s.location) for s in patrol.sources if _is_folder(s)]
         self._surveys: list[Survey] = []
+        #: Where forges say tonight that the repository of an id is.
+        self._listed_at: dict[str, str] = {}
 
     def run(self) -> None:
         """Ask every source. Raises UsageError, ForgeError or SecretError: none could be read and nothing is known."""
@@ -80,13 +81,14 @@ class Discovery:
             patrol.progress.end(source.name, failed=survey.unread)
             self._surveys.append(survey)
             for d in survey.found:
-                found = not is_stand_in(d.repo, d.reason_code)
-                self._expect(d.repo, found=found, reason_code=d.reason_code, detail=d.detail)
+                self._take(survey, d)
         errors = [s.error for s in self._surveys if s.error is not None]
         if len(errors) == len(self._surveys) and errors and all(r.source == PACK_SOURCE for r in self._known.values()):
             raise errors[0]
         self._add_packs()
         self._add_undiscovered()
+        self._note_unseen()
+        patrol.all_read = patrol.options.all_sources and not any(s.unread for s in self._surveys)
         patrol.tallies = [self._tally(s) for s in self._surveys]
         if patrol.options.only:
             self._narrow(patrol.options.only)
@@ -107,6 +109,38 @@ class Discovery:
                 "repositories'` lists them.",
             )
         self._patrol.repos = {k: v for k, v in self._patrol.repos.items() if k in asked or k in others}
+
+    def _take(self, survey: Survey, d: Discovered) -> None:
+        """Expect what a source holds.
+
+        What it leaves out and a source knows that is not in this run stays that one's: it patrols it, and would not miss
+        what is another's. Two repositories of one id would be read as one, so the second is named and not read.
+        """
+        name, found = survey.source.name, not is_stand_in(d.repo, d.reason_code)
+        if d.reason_code == "filtered" and d.repo.repo_id in self._others and not self._patrol.options.all_sources:
+            return
+        before = self._patrol.repos.get(d.repo.repo_id)
+        if survey.listing is not None and found and d.reason_code != "filtered":
+            url = self._listed_at.setdefault(d.repo.repo_id, d.repo.url)
+            if before is not None and normalised(url).lower() != normalised(d.repo.url).lower():
+                d = same_id_row(survey.source, d.repo, before.repo)
+                found = False
+        self._expect(d.repo, found=found, reason_code=d.reason_code, detail=d.detail)
+
+    def _note_unseen(self) -> None:
+        """Note who of several sources of an account does not see a repository tonight: its ``refs`` stay watched."""
+        accounts = {s.source.name: _account(s.source) for s in self._surveys}
+        for survey in self._surveys:
+            source, listing = survey.source, survey.listing
+            if listing is None or not source.refs:
+                continue
+            listed = {f"{listing.host}:{item.forge_id}" for item in listing.repos}
+            for repo_id, state in self._patrol.repos.items():
+                other = state.repo.source
+                if other == source.name or accounts.get(other) != accounts[source.name] or repo_id in listed:
+                    continue
+                if not filtered(state.repo.slug, source.filters):
+                    state.unseen_by = (*state.unseen_by, source.name)
 
     def _expect(self, repo: Repo, *, found: bool, reason_code: str | None = None, detail: str = "") -> None:
         """Several sources may name one repository: it belongs to the first that patrols it, else to the first that
@@ -268,14 +302,15 @@ class Discovery:
     def _add_undiscovered(self) -> None:
         """Expect what the last run knew and discovery no longer finds.
 
-        A pointer, or what stood in for others, of which nothing was ever read has nothing to lose: it leaves one
-        more row, ``gap_gone``, and is forgotten.
+        A pointer, what was left out, or what stood in for others, of which nothing was ever read has nothing to lose:
+        it leaves one more row, ``gap_gone``, and is forgotten. What another source leaves out was this one's all the same.
         """
         patrol = self._patrol
         surveys = {s.source.name: s for s in self._surveys}
         read = {s.repo_id for s in patrol.states.values() if s.evidence_at is not None}
         for repo_id, repo in self._known.items():
-            if repo_id in patrol.repos:
+            other = patrol.repos.get(repo_id)
+            if other is not None and (other.reason_code != "filtered" or other.repo.source == repo.source):
                 continue
             before, survey = self._before(repo_id), surveys.get(repo.source)
             reason, detail = "not_found", "known to the last run, not discovered now"
@@ -283,8 +318,10 @@ class Discovery:
             nobody_looked |= (
                 survey is not None and survey.expected_unread and before in ("not_listed", "manifest_entry")
             )
-            if repo_id not in read and (before in {*POINTERS, *_PACK_REASONS} or self._stood_in(repo)):
+            if repo_id not in read and (before in {*POINTERS, *_PACK_REASONS, "filtered"} or self._stood_in(repo)):
                 if before == "gap_gone":
+                    continue
+                if other is not None:
                     continue
                 reason = before if nobody_looked and before is not None else "gap_gone"
             elif before == "repository_gone":
@@ -295,7 +332,7 @@ class Discovery:
                 detail = f"no source is called {repo.source} any more"
             elif why := filtered(repo.slug, survey.source.filters):
                 reason, detail = "filtered", f"not discovered now; {why}"
-            elif _is_gone(repo, survey):
+            elif other is None and _is_gone(repo, survey):
                 reason = "repository_gone" if before == "gone_unconfirmed" else "gone_unconfirmed"
                 detail = "the forge lists all it says there are, and not this one"
             self._expect(repo, found=False, reason_code=reason, detail=detail)
@@ -344,6 +381,10 @@ def _is_gone(repo: Repo, survey: Survey) -> bool:
         return False
     owners = {forge.owner.lower(), *(_owner(r.slug) for r in listing.repos)}
     return repo.repo_id.startswith(f"{listing.host}:") and _owner(repo.slug) in owners
+
+
+def _account(source: Source) -> tuple[str, str] | None:
+    return (source.forge.api_url.rstrip("/").lower(), source.forge.owner.lower()) if source.forge is not None else None
 
 
 def _owner(slug: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ DAMAGED = frozenset({"corrupt", "incomplete"})
 _FORGOTTEN = frozenset({"repository_gone", "gap_gone"})
 #: Beginning of the id of what stands in for a rule pack.
 PACK = "pack:"
+#: The source of rule packs, fetched ones and what stands in for others: no configuration can name it, and every run
+#: knows it.
+PACK_SOURCE = "(packs)"
 
 
 def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
@@ -52,19 +56,27 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
 
 def _is_asked_for(patrol: Patrol, s: RepoState, ref: str) -> bool:
     """Whether a pattern of a source that patrols the repository asks for a ref."""
-    return any(fnmatchcase(ref, p) for name in (s.repo.source, *s.also) for p in patrol.ref_patterns.get(name, ()))
+    return _matches(patrol, ref, (s.repo.source, *s.also))
+
+
+def _matches(patrol: Patrol, ref: str, sources: Iterable[str]) -> bool:
+    return any(fnmatchcase(ref, p) for name in sources for p in patrol.ref_patterns.get(name, ()))
 
 
 def _is_unwatched(patrol: Patrol, s: RepoState, base: Planned) -> bool:
     """Whether a ref was looked at once and is watched no more: neither the default branch nor asked for.
 
-    Where the default branch cannot be told tonight, only what was unwatched last night is: else a HEAD that is broken
-    would make all findings count no more.
+    Where the default branch cannot be told tonight, or a source is not in the run, was not read or shows the repository
+    no more, only what was unwatched last night is: else a HEAD that is broken, or a token that has expired, would make
+    findings count no more.
     """
     if base.unit is Unit.BLOB or base.ref == UNKNOWN_REF or _is_asked_for(patrol, s, base.ref):
         return False
-    if s.mirror is not None and s.mirror.head_ref is not None:
-        return base.ref != s.mirror.head_ref and base.ref in s.mirror.refs
+    head = s.mirror.head_ref if s.mirror is not None else None
+    if s.mirror is not None and head is not None and (base.ref == head or base.ref not in s.mirror.refs):
+        return False
+    if head is not None and patrol.all_read and not _matches(patrol, base.ref, s.unseen_by):
+        return True
     before = patrol.states.get(base.scope)
     return before is not None and before.reason_code == "ref_unwatched" and base.ref != s.repo.default_branch
 

@@ -19,8 +19,8 @@ from tasks.core.ports import Forge, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.types import Cause, FailedScan, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.lake.lake import Lake, Snapshot
-from tasks.patrol.discovering import PACK_SOURCE, Discovery
-from tasks.patrol.naming import PACK, name_scans
+from tasks.patrol.discovering import Discovery
+from tasks.patrol.naming import PACK, PACK_SOURCE, name_scans
 from tasks.patrol.plan import (
     Action,
     Estimates,
@@ -55,6 +55,8 @@ class RepoState:
     detail: str = ""
     #: Sources that patrol it too: what their ``refs`` ask for is watched as well.
     also: tuple[str, ...] = ()
+    #: Sources of the same account that would patrol it too and do not see it tonight.
+    unseen_by: tuple[str, ...] = ()
     plans: list[Planned] = field(default_factory=list)
 
 
@@ -108,6 +110,8 @@ class Patrol:
         self.ref_patterns = {
             s.name: tuple(p if p.startswith("refs/") else f"refs/heads/{p}" for p in s.refs) for s in self.sources
         }
+        #: Whether all sources there are were asked and answered: else nobody knows all patterns of a repository.
+        self.all_read = False
         #: What came of each source: the rows of ``discoveries``, but for the run.
         self.tallies: list[dict[str, Any]] = []
         self.snapshot: Snapshot = means.lake.snapshot()

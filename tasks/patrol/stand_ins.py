@@ -48,6 +48,14 @@ def _of_manifest(source: Source, name: str, detail: str) -> Discovered:
     return Discovered(repo=repo, reason_code="manifest_entry", detail=detail)
 
 
+def same_id_row(source: Source, repo: Repo, other: Repo) -> Discovered:
+    """What is said of a repository that bears the id of another: two forges behind one address, as it seems."""
+    name = f"{source.name} {repo.slug} ({repo.repo_id} twice)"
+    detail = f"{other.slug} of source {other.source} has its number; it is not read"
+    row = Repo(repo_id=f"source:{name}", slug=name, url=repo.url, source=source.name)
+    return Discovered(repo=row, reason_code="forge_difference", detail=detail)
+
+
 def missing_of_manifest(source: Source, listing: Listing, expected: Iterable[Entry]) -> Iterator[Discovered]:
     """What the manifest beside a forge names and the forge does not list."""
     there = {normalised(r.clone_url).lower() for r in listing.repos}

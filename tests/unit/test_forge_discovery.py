@@ -510,7 +510,7 @@ def test_a_ref_that_nobody_watches_any_more_is_not_scanned_and_counts_no_more(
     house.commit("app", a="fine", b="fine")
     house.repo("app").git("branch", "--force", "release/1", "main")
     house.commit("app", a="flaw")
-    second = night(house)
+    second = night(house, all_sources=True)
     release = "acme/app refs/heads/release/1"
     assert told(house, second)[release] == "skipped ref_unwatched"
     assert (second.fixed, second.open_findings, second.gap_rows) == (1, 2, 0)
@@ -544,7 +544,7 @@ def test_an_old_default_branch_is_watched_while_the_new_one_cannot_be_told(house
     said = {}
     for head in ("lost", "side"):
         app.git("symbolic-ref", "HEAD", f"refs/heads/{head}")
-        summary = night(house)
+        summary = night(house, all_sources=True)
         rows = house.rows("scans", run_id=[summary.run_id], slug=["acme/app"])
         said[head] = {r["ref"]: (r["outcome"], r["reason_code"]) for r in rows}
         assert summary.open_findings == 2
