@@ -127,7 +127,8 @@ class ListedRepo:
 class Listing:
     """All repositories of an account that the credential sees, each once.
 
-    ``host`` begins the repositories' ids. ``total`` is how many the forge itself says there are, None where it does not
+    ``host``, with the path where the forge lies below one, begins the repositories' ids. ``total`` is how many the forge
+    itself says there are, None where it does not
     tell, and ``total_from`` which field said so; ``counts_all`` whether that number holds what the credential does not
     see, too: else it equals the listing whatever is hidden. ``selected``: whether the app sees a selection only (None:
     no app). ``notes`` are sentences for the operator: pages that came twice, an owner that moved. ``doubts`` are those

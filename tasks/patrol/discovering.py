@@ -197,10 +197,8 @@ class Discovery:
             try:
                 entries = read_manifest(source.manifest)
             except UsageError as e:
-                origins = {origin_of(r.url) for r in mine.values()}
-                # Which place a token is for is not known here: the manifest said so.
-                patrolled = mine if source.token is None or len(origins) == 1 else {}
-                return replace(self._failed(source, patrolled, "source_unread", e.message), error=e)
+                # Which place its token is for the manifest said, so tonight they are asked for without it.
+                return replace(self._failed(source, mine, "source_unread", e.message), error=e)
         try:
             if source.manifest is not None:
                 found = list(self._named(source, entries, known, taken))

@@ -20,6 +20,7 @@ from tasks.core.origins import PackSource
 from tasks.core.reasons import REASONS
 from tasks.core.text import one_line
 from tasks.core.types import Limits, PathFilter, Repo, digest, display_path
+from tasks.patrol.naming import PACK_SOURCE
 from tasks.repos.checkout import read_blobs, write_checkout
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
@@ -61,7 +62,7 @@ def _bring(source: PackSource, commit: str, place: Path, mirrors: Mirrors, git: 
         repo_id=f"pack:{digest(source.location)[:32]}",
         slug=f"rule pack {source.name}",
         url=source.location,
-        source="packs",
+        source=PACK_SOURCE,
     )
     mirror = mirrors.path_of(repo.repo_id) / "git"
     if not _holds(git, mirror, commit):

@@ -23,5 +23,10 @@ def origin_of(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Host, and the port where it is not the default one, of an http(s) address: what begins repositories' ids."""
+    """Host, and the port where it is not the default one, of an http(s) address."""
     return origin_of(url).partition("://")[2]
+
+
+def place_of(url: str) -> str:
+    """Host, port and path of an http(s) address: what begins repositories' ids. Several forges may share a host."""
+    return "/".join((host_of(url), *(part for part in urlsplit(url).path.split("/") if part)))

@@ -23,7 +23,7 @@ from tasks.core.origins import ForgeKind
 from tasks.core.types import Repo
 from tasks.repos.forges.pacing import limit_wait_s
 from tasks.repos.mirrors import Mirrors
-from tasks.repos.web_origins import host_of, origin_of
+from tasks.repos.web_origins import host_of, origin_of, place_of
 from tests.forges.cases import CANARY, Case, running
 from tests.forges.gitea import FakeGitea
 from tests.forges.github import FakeGithub
@@ -59,6 +59,18 @@ def case(tmp_path: Path) -> Iterator[Case]:
 )
 def test_an_origin_is_scheme_host_and_port(url: str, origin: str, host: str) -> None:
     assert (origin_of(url), host_of(url)) == (origin, host)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://Tools.example:443/gitlab/", "tools.example/gitlab"),
+        ("http://tools.example:3000", "tools.example:3000"),
+        ("https://tools.example//a/b", "tools.example/a/b"),
+    ],
+)
+def test_forges_below_one_host_have_places_of_their_own(url: str, place: str) -> None:
+    assert place_of(url) == place
 
 
 @pytest.mark.parametrize(

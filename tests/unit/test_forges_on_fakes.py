@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_all_pages_are_read_with_the_token_and_the_listing_is_by_slug(case: Case
     assert (listing.selected, listing.notes) == (None, ())
     assert len([s for s in case.fake.seen if "page" in s.query]) >= 2
     assert {s.credentials for s in case.fake.seen} == {(CANARY,)}
+
+
+def test_a_forge_below_a_path_has_ids_of_its_own(case: Case) -> None:
+    def below(call: Call) -> Answer:
+        return case.fake.answer(replace(call, path=call.path.removeprefix("/below")))
+
+    case.fake.faults.inject(below, path="^/below/", times=9)
+    root = case.fake.web_url
+    listing = case.open(api_url=case.fake.api_url.replace(root, f"{root}/below")).listing()
+    assert (listing.host, len(listing.repos)) == (f"{case.fake.host}/below", 1)
 
 
 def test_without_a_token_public_repositories_are_seen(case: Case) -> None:

@@ -170,6 +170,26 @@ def test_a_sources_token_is_for_the_origin_of_a_web_address(url: str, base_url: 
     assert secrets.asked == (base_url is not None), "what is not shown is not read"
 
 
+@pytest.mark.parametrize(
+    "listed", ["- https://new.test/a\n- ssh://git@new.test/b\n", "- [", "- https://new.test/a\n- https://old.test/b"]
+)
+def test_what_a_source_of_this_name_held_before_is_not_shown_its_token(tmp_path: Path, listed: str) -> None:
+    manifest = tmp_path / "list.yaml"
+    manifest.write_text(listed)
+    token, secrets = parse_ref("env:TOKEN"), MemorySecrets(TOKEN=CANARY)
+    sources = (
+        Source(name="list", location=str(manifest), manifest=manifest, token=token),
+        Source(name="one", location="https://new.test/a", token=token),
+    )
+    remotes = Remotes(sources, {}, secrets)
+    for name in ("list", "one"):
+        old = Repo(repo_id="old", slug="a", url="https://old.test/a", source=name)
+        assert remotes.access(old).credential is None
+    assert secrets.asked == 0
+    shown = [remotes.access(Repo(repo_id="a", slug="a", url="https://new.test/a", source=s.name)) for s in sources]
+    assert [s.credential is not None for s in shown] == [listed.endswith("/b\n"), True]
+
+
 def test_a_secret_shows_itself_to_nobody(server: GitServer) -> None:
     shown = credential(server).credential
     assert shown is not None

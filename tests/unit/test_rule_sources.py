@@ -12,14 +12,17 @@ import pytest
 
 from flows.org_models import PackSettings
 from tasks.core.errors import ScanGapError
-from tasks.core.origins import PackSource
+from tasks.core.origins import PackSource, Source
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
+from tasks.core.secret_refs import parse_ref
 from tasks.patrol.rule_sources import fetch_packs, load_packs
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
+from tasks.repos.remotes import Remotes
 from tasks.scanners.rule_packs import Pack
 from tests.builders import Repository, wait_until
+from tests.forges.clock import MemorySecrets
 from tests.git_http import GitServer, serving
 from tests.patrols import House
 from tests.unit.test_rule_packs import file_of, rule
@@ -69,6 +72,15 @@ def test_a_pack_comes_by_address_and_commit(origin: Repository, server: GitServe
     assert list(home.pack(at(server, second)).rules) == ["team.b", "team.c"]
     assert list(home.pack(at(server, first, "deep/er")).rules) == ["team.b"]
     assert home.pack(at(server, first)).faults == ()
+
+
+def test_a_pack_is_shown_the_token_of_no_source(origin: Repository, server: GitServer, home: Home, git: Git) -> None:
+    commit = origin.commit({"r.yaml": text("a")})
+    source = Source(name="packs", location=server.url, token=parse_ref("env:TOKEN"))
+    access = Remotes([source], {}, MemorySecrets(TOKEN="canary")).access
+    home.mirrors = Mirrors(home.place.parent / "mirrors", git, access=access)
+    assert home.pack(at(server, commit)).rules
+    assert set(server.shown) == {None}
 
 
 def test_a_commit_that_is_here_is_never_asked_for_again(origin: Repository, server: GitServer, home: Home) -> None:

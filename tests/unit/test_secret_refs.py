@@ -82,11 +82,11 @@ def test_who_would_hear_a_secret(address: str, *, is_heard: bool) -> None:
 
 def test_git_shows_no_token_over_plain_http_unless_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "hunter2")
-    source = Source(name="listed", location="x", manifest=Path("x"), token=parse_ref("env:SOME_TOKEN"))
     repo = Repo(repo_id="a", slug="a", url="http://git.example.org/a.git", source="listed")
+    source = Source(name="listed", location=repo.url, token=parse_ref("env:SOME_TOKEN"))
     with pytest.raises(SecretError, match="the token of source listed would go over http"):
         Remotes([source], {}, open_stores()).access(repo)
     for told in (repo, replace(repo, url="https://git.example.org/a.git")):
-        allowed = replace(source, allow_http=told is repo)
+        allowed = replace(source, location=told.url, allow_http=told is repo)
         assert Remotes([allowed], {}, open_stores()).access(told).credential is not None
     assert Remotes([replace(source, token=None)], {}, open_stores()).access(repo).credential is None

@@ -23,7 +23,7 @@ from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
 from tasks.repos.forges.pacing import Patience, Timing, session_to
-from tasks.repos.web_origins import host_of
+from tasks.repos.web_origins import host_of, place_of
 
 #: The most that a server gives unless it is told otherwise; one that gives less says so by its links.
 _PAGE = 50
@@ -77,7 +77,7 @@ class GiteaForge:
         rows = self._rows(client, f"/{kind}/{quote(name, safe='')}/repos", totals)
         repos, notes = answers.gather(answers.bounded(rows), lambda row: _repo(row, cloning))
         return Listing(
-            host=host_of(self._url),
+            host=place_of(self._url),
             repos=repos,
             total=totals[0] if totals else None,
             total_from="X-Total-Count" if totals else "",

@@ -28,7 +28,7 @@ from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
 from tasks.repos.forges.github_access import Bearer, ExpiredError, FixedToken, InstallationToken, asked, requester_on
 from tasks.repos.forges.pacing import Patience, Timing, session_to
-from tasks.repos.web_origins import host_of, origin_of
+from tasks.repos.web_origins import host_of, origin_of, place_of
 
 #: How often a token that expired before its time is renewed for one listing.
 _RENEWALS = 5
@@ -111,7 +111,7 @@ class GithubForge:
         blind = self._scope_missing() if kind == "orgs" or own is not None else ()
         doubts = (*self._unseen_public(account, repos), *(blind if total is None or total > len(repos) else ()))
         return Listing(
-            host=host_of(self._web),
+            host=place_of(self._web + urlsplit(self._api).path.removesuffix("/api/v3")),
             repos=repos,
             total=total,
             total_from=total_from,

@@ -29,7 +29,7 @@ from tasks.core.text import one_line
 from tasks.repos.classification import filtered
 from tasks.repos.forges import answers
 from tasks.repos.forges.pacing import USER_AGENT, Patience, Timing, session_to
-from tasks.repos.web_origins import host_of
+from tasks.repos.web_origins import host_of, place_of
 
 _PAGE = 100
 #: How many projects are asked for their size in one listing, and after how many refusals in a row no more are.
@@ -96,7 +96,7 @@ class GitlabForge:
         )
         repos, unsized = self._with_sizes(client, repos)
         return Listing(
-            host=host_of(self._url),
+            host=place_of(self._url),
             repos=repos,
             total=total,
             total_from="X-Total" if total is not None else "",
