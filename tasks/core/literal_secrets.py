@@ -30,9 +30,13 @@ _OF_A_USER = (
     "Write the address without it, and `token:` with a reference: env:NAME, file:PATH, vault:PATH#KEY or "
     "aws-sm:ID#KEY.",
 )
-#: Of a whole address: a user part of http(s), or a password in any; ssh's bare user name is none.
+#: Of a whole address: a user part of http(s), or a password in any; ssh's bare user name is none. People write them
+#: wrongly, too: with a slash in the password (then what should be the port is no number) or without the scheme (then
+#: it looks like ``HOST:PATH``).
 _CREDENTIAL = re.compile(
-    r"^https?://[^/]*@|^[a-z0-9+.-]+://[^/@]*:[^/@]*@|^[^/@:]+:(?!//)[^/@]*@[^/:]+:", re.IGNORECASE
+    r"^https?://.*@|^[a-z0-9+.-]+://[^/@]*:[^/@]*@"
+    r"|^(?!file:)[a-z0-9+.-]+://(?:\[[^\]/]*\]|[^/:\[])*:(?![0-9]*(?:[/?#]|$))|^[^/:]+:(?!//).*@",
+    re.IGNORECASE | re.DOTALL,
 )
 
 

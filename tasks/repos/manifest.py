@@ -2,11 +2,13 @@
 
 YAML (so JSON too): a list, or a mapping whose ``repositories`` is one, of addresses, or of mappings with ``url`` and
 optionally ``owner``, ``criticality``, ``exposure`` and ``scopes``. A file that ends in ``.txt`` holds an address a
-line; ``#`` begins a comment. An entry with a secret in it is not used, and its problem does not quote it.
+line; ``#`` begins a comment. An entry with a secret in it is not used. Problems quote keys that are plain words and
+nothing else, neither a value nor what the YAML parser says: nobody knows where people write their passwords.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,11 @@ import yaml
 
 from tasks.core.errors import UsageError
 from tasks.core.literal_secrets import address_fault, literal_secret
-from tasks.core.text import one_line
 from tasks.repos.discovery import is_address, normalised
 
 _MAX_BYTES = 16 * 1024**2
+#: What a key looks like that may be quoted.
+_WORD = re.compile(r"[a-z][a-z_]{0,30}", re.IGNORECASE)
 _WORDS = ("url", "owner", "criticality", "exposure", "scopes")
 _ADVICE = "Write an address, or a mapping with `url` and, if you like, owner, criticality, exposure, scopes."
 
@@ -61,9 +64,9 @@ def _of_yaml(text: str, path: Path) -> Iterator[Entry]:
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark is not None else str(path)
-        raise UsageError(f"{where}: the manifest is no YAML: {one_line(e.problem or '', 120)}", advice=_ADVICE) from e
+        raise UsageError(f"{where}: the manifest is no YAML from here on", advice=_ADVICE) from None
     except (yaml.YAMLError, RecursionError) as e:
-        raise UsageError(f"the manifest {path} is no YAML: {type(e).__name__}", advice=_ADVICE) from e
+        raise UsageError(f"the manifest {path} is no YAML: {type(e).__name__}", advice=_ADVICE) from None
     if isinstance(root, yaml.MappingNode):
         keys = [k.value for k, _ in root.value]
         if keys != ["repositories"]:
@@ -90,7 +93,8 @@ def _entry(node: yaml.Node) -> Entry:
             return _refused(key.start_mark.line + 1, fault)
         if word not in _WORDS or word in said:
             what = "twice" if word in said else "unknown"
-            return Entry(line=key.start_mark.line + 1, problem=f"the key {one_line(str(word), 40)!r} is {what}")
+            name = f"the key {word!r}" if _WORD.fullmatch(word) else "a key"
+            return Entry(line=key.start_mark.line + 1, problem=f"{name} is {what}")
         found = _words(value) if word == "scopes" else value.value if isinstance(value, yaml.ScalarNode) else None
         if not found and found != ():
             return Entry(line=value.start_mark.line + 1, problem=f"`{word}` holds no text")
@@ -113,7 +117,7 @@ def _address(text: str, line: int) -> Entry:
     if fault := address_fault(text):
         return _refused(line, fault)
     if not is_address(text):
-        return Entry(line=line, problem=f"{one_line(text, 80)!r} is no address")
+        return Entry(line=line, problem="this is no address")
     return Entry(line=line, url=text)
 
 

@@ -59,7 +59,11 @@ def test_a_list_without_a_key_and_a_text_file_say_the_same(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("team/app", "'team/app' is no address"),
+        ("team/CANARY", "this is no address"),
+        ("deploy:CANARY@git.test/acme/app.git", "the address holds a user or a password"),
+        ("https://deploy:CAN/ARY@git.test/a.git", "the address holds a user or a password"),
+        ("https://git.test:CANARY/a.git", "the address holds a user or a password"),
+        ('{"token:CANARY": x}', "a key is unknown"),
         ("https://user:CANARY@git.test/a", "the address holds a user or a password"),
         ("https://git.test/a.git?private_token=CANARY", "the address holds a token in its query"),
         ("https://git.test/a.git#CANARY", "the address has a query or a fragment"),
@@ -91,6 +95,7 @@ def test_an_entry_that_cannot_be_used_is_named_and_the_others_go_on(tmp_path: Pa
     [
         (b"\xff\xfe", "is not UTF-8"),
         ("- a\n b: [", r"repos.yaml:\d+:\d+: the manifest is no YAML"),
+        ("- url: *CANARY", r"repos.yaml:1:8: the manifest is no YAML from here on\n"),
         ("[" * 50_000, "is no YAML: RecursionError"),
         ("repositories: 3", "holds no list"),
         ("", "holds no list"),
