@@ -127,12 +127,12 @@ class ListedRepo:
 class Listing:
     """All repositories of an account that the credential sees, each once.
 
-    ``host``, with the path where the forge lies below one, begins the repositories' ids. ``total`` is how many the forge
-    itself says there are, None where it does not
-    tell, and ``total_from`` which field said so; ``counts_all`` whether that number holds what the credential does not
-    see, too: else it equals the listing whatever is hidden. ``selected``: whether the app sees a selection only (None:
-    no app). ``notes`` are sentences for the operator: pages that came twice, an owner that moved. ``doubts`` are those
-    of them that tell of repositories which the credential may not see, beside ``total`` or without it: each is a gap.
+    ``host``, with the path where the forge lies below one, begins the repositories' ids. ``total`` is how many the
+    forge itself says there are, None where it does not tell, and ``total_from`` which field said so; ``counts_all``
+    whether that number holds what the credential does not see, too: else it equals the listing whatever is hidden.
+    ``selected``: whether the app sees a selection only (None: no app). ``notes`` are sentences for the operator: pages
+    that came twice, an owner that moved. ``doubts`` are those of them that tell of repositories which the credential
+    may not see, beside ``total`` or without it: each is a gap.
     """
 
     host: str

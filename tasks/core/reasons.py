@@ -139,8 +139,8 @@ _ALL = (
         meaning="The forge lists more repositories than it says there are, or does not say how many and the app sees a "
         "selection only: nobody can tell whether all were seen. Or two sources list different repositories with the "
         "same number: the second is not read.",
-        remedy="Run again; if it stays, compare the forge's own page of the account with `discoveries`. Two forges need "
-        "addresses that differ in host, port or path.",
+        remedy="Run again; if it stays, compare the forge's own page of the account with `discoveries`. Two forges "
+        "need addresses that differ in host, port or path.",
     ),
     Reason(
         code="forge_disabled",

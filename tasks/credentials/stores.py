@@ -18,6 +18,8 @@ from tasks.credentials.vault import Vault, VaultAccess
 #: A value is asked for anew after so long: a rotated one is in use within minutes, and a night of thousands of fetches
 #: does not ask a store thousands of times.
 KEPT_S = 120.0
+#: Stores that fail at once. Their errors are not kept: a file may be missing while it is replaced.
+_AT_HAND = frozenset({"env", "file"})
 
 
 class Store(Protocol):
@@ -30,14 +32,15 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    secret: Secret
+    said: Secret | SecretError
     read_at: float
 
 
 class Stores:
     """``tasks.core.ports.Secrets`` over all stores.
 
-    A value is kept for ``KEPT_S``; an error is not kept. Threads that want the same value at the same time ask once.
+    A value is kept for ``KEPT_S``, and so is an error of a store that is asked over the network: where it is down, each
+    of thousands of repositories would wait for it in turn. Threads that want the same value at the same time ask once.
     """
 
     def __init__(self, stores: Mapping[str, Store], clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,21 +51,29 @@ class Stores:
         self._lock = threading.Lock()
 
     def get(self, ref: SecretRef) -> Secret:
-        """The value, at most ``KEPT_S`` old. Raises SecretError."""
+        """The value, at most ``KEPT_S`` old. Raises SecretError, which may be as old."""
         with self._lock:
             asking = self._asking.setdefault(ref, threading.Lock())
         with asking:
             kept = self._kept.get(ref)
             if kept is not None and self._clock() - kept.read_at < KEPT_S:
-                return kept.secret
+                if isinstance(kept.said, SecretError):
+                    raise SecretError(kept.said.message, advice=kept.said.advice)
+                return kept.said
             store = self._stores.get(ref.scheme)
             if store is None:
                 raise SecretError(
                     f"{ref}: no store is called {ref.scheme}", advice=f"Known: {', '.join(self._stores)}."
                 )
             self._kept.pop(ref, None)
-            secret = _read(store, ref)
-            self._kept[ref] = _Kept(secret=secret, read_at=self._clock())
+            try:
+                secret = _read(store, ref)
+            except SecretError as e:
+                if ref.scheme not in _AT_HAND:
+                    told = SecretError(e.message, advice=e.advice)  # without the frames of this try
+                    self._kept[ref] = _Kept(said=told, read_at=self._clock())
+                raise
+            self._kept[ref] = _Kept(said=secret, read_at=self._clock())
             return secret
 
 

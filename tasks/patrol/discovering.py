@@ -113,10 +113,10 @@ class Discovery:
     def _take(self, survey: Survey, d: Discovered) -> None:
         """Expect what a source holds.
 
-        What it leaves out and a source knows that is not in this run stays that one's: it patrols it, and would not miss
-        what is another's. Two repositories of one id would be read as one, so the second is named and not read.
+        What it leaves out and a source knows that is not in this run stays that one's: it patrols it, and would not
+        miss what is another's. Two repositories of one id would be read as one, so the second is named and not read.
         """
-        name, found = survey.source.name, not is_stand_in(d.repo, d.reason_code)
+        found = not is_stand_in(d.repo, d.reason_code)
         if d.reason_code == "filtered" and d.repo.repo_id in self._others and not self._patrol.options.all_sources:
             return
         before = self._patrol.repos.get(d.repo.repo_id)
@@ -301,7 +301,7 @@ class Discovery:
         """Expect what the last run knew and discovery no longer finds.
 
         A pointer, what was left out, or what stood in for others, of which nothing was ever read has nothing to lose:
-        it leaves one more row, ``gap_gone``, and is forgotten. What another source leaves out was this one's all the same.
+        it leaves one more row, ``gap_gone``, and is forgotten. What another source leaves out is missed all the same.
         """
         patrol = self._patrol
         surveys = {s.source.name: s for s in self._surveys}

@@ -49,11 +49,12 @@ class Hosts:
         with self._lock:
             turn = self._turns.setdefault(host, threading.BoundedSemaphore(self._per_host))
         for pause_s in (*_RETRY_AFTER_S, None):
-            try:
-                access = self._access(repo)
-            except (ForgeError, SecretError) as e:
-                raise ScanGapError("fetch", e.message, advice=e.advice) from e
             with turn, self._answering(host):
+                # In its turn: a token of an app lives for some minutes, and many may wait here.
+                try:
+                    access = self._access(repo)
+                except (ForgeError, SecretError) as e:
+                    raise ScanGapError("fetch", e.message, advice=e.advice) from e
                 done = call(access)
                 with self._lock:
                     if listing and done.timed_out:

@@ -20,8 +20,8 @@ _USERNAME = "x-access-token"
 class Remotes:
     """Answers by the repository's source; ``forges`` by the name of theirs. Thread-safe.
 
-    A token goes to the scheme, host and port of its source's own address, or of all that its manifest names. Repositories
-    of last night may lie elsewhere, for names of sources are used again: they are asked for without it.
+    A token goes to the scheme, host and port of its source's own address, or of all that its manifest names.
+    Repositories of last night may lie elsewhere, for names of sources are used again: they are asked for without it.
     """
 
     def __init__(self, sources: Iterable[Source], forges: Mapping[str, Forge], secrets: Secrets) -> None:

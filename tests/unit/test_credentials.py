@@ -128,7 +128,23 @@ def test_a_value_is_kept_for_minutes_and_then_asked_for_anew() -> None:
     assert stores.get(parse_ref("env:A")).reveal() == "A 3"
 
 
-def test_an_error_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_down_is_asked_once_in_a_while() -> None:
+    def fail() -> None:
+        if now[0] < KEPT_S:
+            raise SecretError("vault:a/b#c: it is down", advice="Wait.")
+
+    now, store, ref = [0.0], Counting(before=fail), parse_ref("vault:a/b#c")
+    stores = Stores({"vault": store}, clock=lambda: now[0])
+    for _ in range(3):
+        with pytest.raises(SecretError, match="it is down") as error:
+            stores.get(ref)
+        assert error.value.advice == "Wait."
+    assert store.asked == 1
+    now[0] = KEPT_S
+    assert stores.get(ref).reveal() == "a/b 2"
+
+
+def test_an_error_of_what_is_at_hand_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     stores = open_stores()
     monkeypatch.delenv("SOME_TOKEN", raising=False)
     with pytest.raises(SecretError):

@@ -16,6 +16,7 @@ from tasks.core.errors import ForgeError
 from tasks.core.origins import AppAuth, ForgeKind, Listing
 from tasks.core.secret_refs import parse_ref
 from tasks.repos.forges.github import web_address
+from tasks.repos.forges.github_access import REFUSED_S
 from tests.forges.cases import CANARY, Case, running
 from tests.forges.github import FakeGithub
 from tests.forges.server import Answer, Call, limited
@@ -244,6 +245,17 @@ def test_an_apps_token_is_renewed_before_it_expires(installed: Case, fake: FakeG
     installed.clock.time += 2
     assert forge.credential().password.reveal() == "ghs_canary0002"  # type: ignore[union-attr]
     assert fake.minted == 2
+
+
+def test_a_token_that_cannot_be_made_is_tried_again_after_a_while(installed: Case, fake: FakeGithub) -> None:
+    forge = installed.open(token=None, app=APP)
+    fake.faults.inject(Answer(status=502, body={}), times=4)
+    for _ in range(3):
+        with pytest.raises(ForgeError, match="status 502, 4 times"):
+            forge.credential()
+    assert len(fake.seen) == 4, "not each repository waits for GitHub"
+    installed.clock.time += REFUSED_S
+    assert forge.credential() is not None
 
 
 def test_threads_share_one_token(installed: Case, fake: FakeGithub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,9 @@ from tasks.core.errors import ForgeError, ScanGapError, SecretError
 from tasks.core.origins import GitCredential, RemoteAccess, Source
 from tasks.core.process import ProcessRunner
 from tasks.core.secret_refs import Secret, parse_ref
-from tasks.core.types import Command, Repo
+from tasks.core.types import Command, Completed, Repo
 from tasks.repos.git import Git
-from tasks.repos.hosts import Access
+from tasks.repos.hosts import Access, Hosts
 from tasks.repos.mirrors import Mirrors
 from tasks.repos.remotes import Remotes
 from tests.builders import Repository
@@ -138,6 +139,29 @@ def test_a_host_that_is_down_is_not_waited_for_by_every_repository(git: Git, ser
             mirrors.refresh(repo)
     assert len(server.shown) == 3 + 2 + 1 + 1 + 1 + 1
     assert pauses == [1.0, 4.0, 1.0]
+
+
+def test_a_credential_is_taken_when_its_turn_has_come() -> None:
+    """A token of an app that is taken before a long wait for a turn may have ended when git shows it."""
+    asked: list[str] = []
+
+    def call(_access: RemoteAccess) -> Completed:
+        if len(asked) == 1:
+            second.start()
+            second.join(0.1)  # it would ask by then if it did not wait for its turn
+            assert asked == ["a"]
+        return Completed(exit_code=0, stdout=b"", stderr=b"", duration_s=0, peak_rss_bytes=0, sandbox="")
+
+    def ask(repo: Repo) -> RemoteAccess:
+        asked.append(repo.slug)
+        return RemoteAccess()
+
+    hosts = Hosts(access=ask, per_host=1, pause=lambda _: None)
+    first, other = (Repo(repo_id=n, slug=n, url=f"https://git.test/{n}", source="test") for n in "ab")
+    second = threading.Thread(target=hosts.call, args=(other, call), kwargs={"listing": True})
+    hosts.call(first, call, listing=True)
+    second.join()
+    assert asked == ["a", "b"]
 
 
 @pytest.mark.parametrize("error", [SecretError("env:TOKEN is not set"), ForgeError("forge_denied", "no app there")])

@@ -1,4 +1,4 @@
-"""Several sources that list one account, or one id: none takes a repository, or a ref of it, out of sight of another."""
+"""Several sources that list one account, or one id: none takes a repository, or a ref of it, out of another's sight."""
 
 from __future__ import annotations
 

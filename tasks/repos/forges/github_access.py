@@ -30,6 +30,8 @@ PAGE = 100
 _API_VERSION = "2022-11-28"
 #: A token of an installation lives for an hour; one that is handed out lives for at least this long.
 _FRESH_S = 300.0
+#: How long a token that could not be made is not tried again: each of thousands of repositories would wait for it.
+REFUSED_S = 120.0
 _SILENT = logging.Logger("github", logging.CRITICAL + 1)
 
 
@@ -131,24 +133,34 @@ class InstallationToken:
         self._lock = threading.Lock()
         self._token: Secret | None = None
         self._expires = 0.0
+        self._failed: ForgeError | None = None
+        self._failed_at = 0.0
         #: The installation as GitHub describes it, and whether it is for selected repositories only.
         self.installation: Mapping[str, Any] = {}
         self.selected = False
 
     def current(self) -> Secret:
-        """A token that lives for five minutes more. Raises ForgeError, SecretError."""
+        """A token that lives for five minutes more. Raises ForgeError (which may be two minutes old), SecretError."""
         with self._lock:
             if self._token is None or self._expires - self._timing.now() < _FRESH_S:
-                refused: ExpiredError | None = None
-                try:
-                    self._make()
-                except ExpiredError as e:
-                    refused = e
-                if refused is not None:
-                    # The key itself is refused: nothing that a renewal would help.
-                    raise ForgeError(refused.reason_code, refused.message, advice=refused.advice)
+                if self._failed is None or self._timing.now() - self._failed_at >= REFUSED_S:
+                    self._failed = self._made()
+                    self._failed_at = self._timing.now()
+                if self._failed is not None:
+                    raise ForgeError(self._failed.reason_code, self._failed.message, advice=self._failed.advice)
             assert self._token is not None
             return self._token
+
+    def _made(self) -> ForgeError | None:
+        """Make a token; what is said instead, without the frames. Raises SecretError, ForgeError(cancelled)."""
+        try:
+            self._make()
+        except ForgeError as e:
+            if e.reason_code == "cancelled":
+                raise
+            # As no ExpiredError: the key itself is refused, which no renewal would help.
+            return ForgeError(e.reason_code, e.message, advice=e.advice)
+        return None
 
     anew = current
 
