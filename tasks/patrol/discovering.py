@@ -22,7 +22,7 @@ from tasks.patrol.naming import PACK, PACK_SOURCE
 from tasks.patrol.stand_ins import (
     STAND_INS,
     differences,
-    entry_row,
+    entry_rows,
     is_stand_in,
     manifest_row,
     missing_of_manifest,
@@ -230,9 +230,7 @@ class Discovery:
         for d, e in zip(found, good, strict=True):
             told = replace(d.repo, owner=e.owner, criticality=e.criticality, exposure=e.exposure, scopes=e.scopes)
             yield replace(d, repo=told)
-        for e in entries:
-            if e.problem:
-                yield entry_row(source, e)
+        yield from entry_rows(source, entries)
 
     def _listed(self, source: Source, mine: Mapping[str, Repo]) -> Survey:
         """Ask a forge. When it cannot be asked, its repositories of last night are patrolled all the same."""

@@ -3,6 +3,7 @@ mistakes. Their ids are their own, never one that a repository could have in ano
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from tasks.core.origins import Listing, Source
@@ -38,9 +39,14 @@ def manifest_row(source: Source, detail: str) -> Discovered:
     return _of_manifest(source, f"{source.name} manifest", detail)
 
 
-def entry_row(source: Source, entry: Entry) -> Discovered:
-    """What is said of an entry that cannot be used."""
-    return _of_manifest(source, f"{source.name} manifest line {entry.line}", entry.problem)
+def entry_rows(source: Source, entries: Iterable[Entry]) -> Iterator[Discovered]:
+    """What is said of the entries that cannot be used; several may stand in one line."""
+    told: Counter[int] = Counter()
+    for e in entries:
+        if e.problem:
+            told[e.line] += 1
+            which = f" ({told[e.line]})" if told[e.line] > 1 else ""
+            yield _of_manifest(source, f"{source.name} manifest line {e.line}{which}", e.problem)
 
 
 def _of_manifest(source: Source, name: str, detail: str) -> Discovered:
@@ -59,10 +65,10 @@ def same_id_row(source: Source, repo: Repo, other: Repo) -> Discovered:
 def missing_of_manifest(source: Source, listing: Listing, expected: Iterable[Entry]) -> Iterator[Discovered]:
     """What the manifest beside a forge names and the forge does not list."""
     there = {normalised(r.clone_url).lower() for r in listing.repos}
+    expected = list(expected)
+    yield from entry_rows(source, expected)
     for e in expected:
-        if e.problem:
-            yield entry_row(source, e)
-        elif (name := normalised(e.url)).lower() not in there:
+        if not e.problem and (name := normalised(e.url)).lower() not in there:
             repo = Repo(repo_id=f"source:{source.name} expects {name}", slug=name, url=e.url, source=source.name)
             yield Discovered(repo=repo, reason_code="not_listed", detail=f"line {e.line} of the manifest")
 

@@ -9,6 +9,7 @@ import pytest
 from tasks.core.errors import UsageError
 from tasks.core.origins import Source
 from tasks.core.secret_refs import parse_ref
+from tasks.patrol.stand_ins import entry_rows
 from tasks.repos.manifest import Entry, read_manifest
 from tests.patrols import House
 
@@ -155,6 +156,13 @@ def test_a_patrol_of_a_manifest_names_the_entries_it_cannot_use(tmp_path: Path) 
         "list manifest line 4": ("nothing_to_read", "gap_gone"),
         "127.0.0.1:9/lost": ("missing", "not_found"),
     }
+
+
+def test_each_of_several_bad_entries_in_one_line_is_told(tmp_path: Path) -> None:
+    path = manifest(tmp_path, '["bad", "worse", "https://git.test/a", "worst"]')
+    rows = list(entry_rows(Source(name="list", location=str(path), manifest=path), read_manifest(path)))
+    named = [r.repo.repo_id for r in rows]
+    assert named == [f"source:list manifest line 1{n}" for n in ("", " (2)", " (3)")]
 
 
 def test_a_secret_in_an_entry_is_in_no_table_and_no_file(tmp_path: Path) -> None:
