@@ -1,4 +1,4 @@
-"""Who else would hear a secret that is sent to an address."""
+"""Who else would hear what is sent to an address."""
 
 from __future__ import annotations
 
@@ -15,9 +15,21 @@ def in_the_clear(address: str) -> bool:
         return True
     if parts.scheme != "http":
         return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return False
+    return not _is_loopback(host)
+
+
+def stays_here(address: str) -> bool:
+    """Whether an address is of this machine: what is sent there must go through no proxy, which would hear it."""
     try:
-        return not ip_address(host).is_loopback
+        return _is_loopback(urlsplit(address).hostname or "")
     except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
         return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

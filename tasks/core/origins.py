@@ -112,7 +112,6 @@ class ListedRepo:
     forge_id: str
     slug: str
     clone_url: str
-    default_branch: str | None = None
     archived: bool = False
     fork: bool = False
     empty: bool = False

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tasks.core.addresses import in_the_clear
+from tasks.core.addresses import in_the_clear, stays_here
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.credentials.wire_logs import hush
@@ -204,6 +204,9 @@ class _Call:
             timeout=_TIMEOUT_S,
             allow_redirects=False,
         )
+        if stays_here(self._address):
+            for scheme in ("http://", "https://"):
+                client.adapter.session.mount(scheme, _straight())
         # hvac's errors carry the whole answer: none is chained.
         try:
             answer = getattr(client.adapter, method)(path, **more)
@@ -221,6 +224,17 @@ class _Call:
         finally:
             client.adapter.close()
         raise SecretError(f"{self.ref}: {told[0]}", advice=told[1])
+
+
+def _straight() -> Any:
+    """What sends without the proxies of the environment."""
+    from requests.adapters import HTTPAdapter
+
+    class Straight(HTTPAdapter):
+        def send(self, request: Any, *args: Any, **more: Any) -> Any:
+            return super().send(request, *args, **{**more, "proxies": None})
+
+    return Straight()
 
 
 _NO_JSON = ("Vault answers something else than JSON", "Compare `address`; a standby that redirects is not followed.")

@@ -13,9 +13,9 @@ class FakeGitlab(FakeForge):
     """Groups come to be with their first project, subgroups with theirs.
 
     ``shared`` are slugs of projects of other groups that are shared with every group; ``renamed`` maps old full paths
-    to new ones; ``users`` are the names that are no groups. Above ``counted`` projects X-Total is left out. A group's
-    list has no statistics, whatever is asked (https://gitlab.com/gitlab-org/gitlab/-/issues/38544); a project has them
-    if it is asked for, to who may read them: ``add(…, statistics=…)`` says what they are.
+    to new ones. Above ``counted`` projects X-Total is left out. A group's list has no statistics, whatever is asked
+    (https://gitlab.com/gitlab-org/gitlab/-/issues/38544); a project has them if it is asked for, to who may read them:
+    ``add(…, statistics=…)`` says what they are.
     """
 
     api_path = "/api/v4"
@@ -24,7 +24,6 @@ class FakeGitlab(FakeForge):
         super().__init__(*args, **options)
         self.renamed: dict[str, str] = {}
         self.shared: set[str] = set()
-        self.users: set[str] = set()
         self.counted = 10_000
 
     @property
@@ -38,11 +37,6 @@ class FakeGitlab(FakeForge):
 
     def api(self, call: Call, path: str, grant: Grant | None) -> Answer:
         """See the base."""
-        if path == "/users":
-            name = call.query.get("username", "")
-            return Answer(body=[{"id": 7, "username": name}] if name in self.users else [])
-        if path == "/users/7/projects":
-            return self._list(call, [r for r in self.repos.values() if r.slug.split("/")[0] in self.users], grant)
         if (found := re.match(r"^/projects/(\d+)$", path)) is not None:
             project = next((r for r in self.repos.values() if r.number == int(found[1]) and self.shown(r, grant)), None)
             told = grant is not None and call.query.get("statistics", "").lower() in ("true", "1")

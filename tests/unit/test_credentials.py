@@ -294,6 +294,15 @@ def test_a_token_that_no_header_can_carry_is_not_quoted(
     assert untold(vault, role_id=None, secret_id=None) == "the token for Vault holds characters that no token has"
 
 
+def test_what_goes_to_a_vault_of_this_machine_goes_through_no_proxy(
+    vault: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert from_vault(vault) == CANARY
+
+
 def test_no_token_goes_over_plain_http_to_another_machine(vault: Answers) -> None:
     clear = "http://vault.example.invalid:8200"
     assert untold(vault, address=clear) == "the address of Vault has no TLS"

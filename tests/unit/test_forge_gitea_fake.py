@@ -38,6 +38,19 @@ def test_pages_of_which_nothing_is_seen_do_not_end_the_listing(case: Case, fake:
     assert (len(listing.repos), listing.total, listing.total_from) == (120, 240, "X-Total-Count")
 
 
+@pytest.mark.parametrize("rows", ["none", "the same"])
+def test_pages_that_bring_nothing_new_and_link_to_each_other_end(
+    case: Case, fake: FakeGitea, monkeypatch: pytest.MonkeyPatch, rows: str
+) -> None:
+    monkeypatch.setattr("tasks.repos.forges.answers._MOST_USELESS", 20)
+    fake.add("acme/a", git=False)
+    body = [fake.row(fake.repos["acme/a"])] if rows == "the same" else []
+    link = f'<{fake.web_url}/again>; rel="next"'
+    fake.faults.inject(Answer(body=body, headers={"Link": link}), path=case.lists, times=99)
+    with pytest.raises(ForgeError, match="its pages have no end"):
+        case.open().listing()
+
+
 def test_a_server_with_smaller_pages_is_read_to_the_end(case: Case, fake: FakeGitea) -> None:
     fake.largest = 7
     for n in range(40):
@@ -61,14 +74,14 @@ def test_without_links_pages_are_read_as_far_as_the_server_counts(case: Case, fa
 def test_a_row_says_all_that_gitea_does(case: Case, fake: FakeGitea) -> None:
     fake.add(
         "acme/a", git=False, private=True, archived=True, fork=True, empty=True, has_code=False, topics=["pci"],
-        size=2048, default_branch="trunk",
+        size=2048,
     )  # fmt: skip
     fake.add("acme/b", git=False, internal=True)
     fake.add("acme/c", git=False, owner={"id": 5, "login": "acme", "visibility": "limited"})
     fake.add("acme/d", git=False)
     a, b, c, d = case.open().listing().repos
     assert (a.archived, a.fork, a.empty, a.disabled, a.visibility) == (True, True, True, True, "private")
-    assert (a.topics, a.size_mb, a.default_branch) == (("pci",), 2.0, "trunk")
+    assert (a.topics, a.size_mb) == (("pci",), 2.0)
     assert [r.visibility for r in (b, c, d)] == ["internal", "internal", "public"]
     assert not (d.archived or d.fork or d.empty or d.disabled)
 

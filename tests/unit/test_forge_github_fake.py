@@ -95,14 +95,14 @@ def test_a_total_that_the_token_may_not_see_is_unknown(case: Case, fake: FakeGit
 
 def test_a_row_says_all_that_github_does(case: Case, fake: FakeGithub) -> None:
     fake.add(
-        "acme/old", git=False, archived=True, fork=True, disabled=True, visibility="internal", default_branch="trunk",
+        "acme/old", git=False, archived=True, fork=True, disabled=True, visibility="internal",
         topics=["pci", "java"], size=2048,
     )  # fmt: skip
-    fake.add("acme/plain", git=False, visibility=None, default_branch=None, size=None, topics=None)
+    fake.add("acme/plain", git=False, visibility=None, size=None, topics=None)
     old, plain = case.open().listing().repos
     assert (old.forge_id, old.archived, old.fork, old.disabled) == ("1001", True, True, True)
-    assert (old.visibility, old.default_branch, old.topics, old.size_mb) == ("internal", "trunk", ("pci", "java"), 2.0)
-    assert (plain.visibility, plain.default_branch, plain.topics, plain.size_mb) == ("public", None, (), None)
+    assert (old.visibility, old.topics, old.size_mb) == ("internal", ("pci", "java"), 2.0)
+    assert (plain.visibility, plain.topics, plain.size_mb) == ("public", (), None)
     assert not (plain.archived or plain.fork or plain.disabled or plain.empty)
     # One request for the account and one for the page: none for a repository that lacks a field.
     assert len(fake.seen) == 2
@@ -122,13 +122,16 @@ def test_a_classic_token_without_the_scope_repo_is_told_and_a_doubt_unless_the_t
     assert (listing.total, listing.notes, listing.doubts) == (None, told, told)
 
 
-def test_tokens_that_know_no_scopes_are_not_doubted(case: Case, fake: FakeGithub) -> None:
+def test_a_token_that_knows_no_scopes_is_doubted_only_if_it_may_be_of_a_selection(case: Case, fake: FakeGithub) -> None:
     fake.add("acme/a", git=False)
-    fake.counts_private = False
     for value, scopes in (("github_pat_x", None), ("ghu_x", ""), ("ghs_x", "")):
         fake.token(value, scopes=scopes)
         case.secrets.values["env:TOKEN"] = value
-        assert case.open().listing().doubts == ()
+        fake.counts_private = False
+        doubts = case.open().listing().doubts
+        assert [d.partition(",")[0] for d in doubts] == ["the token is fine-grained"] * (value == "github_pat_x")
+        fake.counts_private = True
+        assert case.open().listing().doubts == (), "a total tells what is not seen"
 
 
 def test_single_sign_on_is_named_where_it_stands_in_the_way(case: Case, fake: FakeGithub) -> None:
@@ -205,6 +208,23 @@ def test_without_numbers_of_the_account_an_installation_for_all_tells_the_total(
     fake.installations[77]["selection"] = "selected"
     listing = with_app(installed)
     assert (listing.total, listing.selected) == (None, True)
+
+
+@pytest.mark.parametrize("rows", ["none", "the same"])
+def test_pages_that_bring_nothing_new_and_link_to_each_other_end(
+    installed: Case, fake: FakeGithub, monkeypatch: pytest.MonkeyPatch, rows: str
+) -> None:
+    monkeypatch.setattr("tasks.repos.forges.answers._MOST_USELESS", 20)
+    body = [fake.row(fake.repos["acme/a"])] if rows == "the same" else []
+
+    def again(call: Call) -> Answer:
+        link = f'<{fake.web_url}{call.path}?page={len(fake.seen)}>; rel="next"'
+        of_app = {"total_count": 0, "repositories": body}
+        return Answer(body=of_app if "installation" in call.path else body, headers={"Link": link})
+
+    fake.faults.inject(again, path="/repos", times=99)
+    for access in ({}, {"token": None, "app": APP}):
+        assert "its pages have no end" in refused(installed, **access).message
 
 
 def test_an_apps_token_that_expires_meanwhile_is_renewed_and_the_pages_go_on(installed: Case, fake: FakeGithub) -> None:

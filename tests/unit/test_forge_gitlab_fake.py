@@ -46,15 +46,6 @@ def test_projects_that_other_groups_share_are_not_ours(case: Case, fake: FakeGit
     assert slugs(case) == ["acme/a"]
 
 
-def test_a_users_projects_are_listed(case: Case, fake: FakeGitlab) -> None:
-    fake.users = {"ada"}
-    fake.add("ada/own", private=True, git=False)
-    assert slugs(case, owner="ada", owner_kind="user") == ["ada/own"]
-    with pytest.raises(ForgeError) as error:
-        slugs(case, owner="bob", owner_kind="user")
-    assert error.value.reason_code == "forge_denied"
-
-
 def test_the_total_is_unknown_where_gitlab_no_longer_counts(case: Case, fake: FakeGitlab) -> None:
     for n in range(120):
         fake.add(f"acme/service-{n}", git=False)
@@ -68,12 +59,12 @@ def test_the_total_is_unknown_where_gitlab_no_longer_counts(case: Case, fake: Fa
 def test_a_row_says_all_that_gitlab_does(case: Case, fake: FakeGitlab) -> None:
     fake.add(
         "acme/old", git=False, archived=True, forked_from_project={"id": 1}, empty_repo=True, visibility="internal",
-        repository_access_level="disabled", topics=["pci"], default_branch=None,
+        repository_access_level="disabled", topics=["pci"],
     )  # fmt: skip
     fake.add("acme/plain", git=False)
     old, plain = case.open().listing().repos
     assert (old.archived, old.fork, old.empty, old.disabled) == (True, True, True, True)
-    assert (old.visibility, old.topics, old.default_branch, old.size_mb) == ("internal", ("pci",), None, None)
+    assert (old.visibility, old.topics, old.size_mb) == ("internal", ("pci",), None)
     assert not (plain.archived or plain.fork or plain.empty or plain.disabled)
     assert (plain.visibility, plain.size_mb, plain.forge_id) == ("public", None, "1002")
 

@@ -176,6 +176,16 @@ def test_a_proxy_of_the_environment_is_used(
     assert "proxy-pw" not in str(error.value) + caplog.text
 
 
+def test_what_goes_to_this_machine_goes_through_no_proxy(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    local = case.fake.web_url.replace("127.0.0.1", "localhost")
+    for url in (case.fake.web_url, local):
+        assert len(case.open(api_url=url).listing().repos) == 1
+
+
 def test_an_answer_without_an_end_is_cut_off(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.repos.forges.pacing._MAX_ANSWER_BYTES", 2 * 1024**2)
     case.fake.faults.inject(Answer(body={"id": 5, "name": "acme", "pad": "x" * 3 * 1024**2}))

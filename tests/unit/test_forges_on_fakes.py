@@ -126,7 +126,10 @@ def test_a_clone_address_with_a_token_in_it_is_replaced_too(case: Case) -> None:
 
 def test_answers_of_another_shape_are_an_error(case: Case) -> None:
     repo = case.fake.repos["acme/first"]
-    for row in ({"id": None}, {"full_name": "acme/../x", "path_with_namespace": "acme/../x"}, {"default_branch": 7}):
+    for slug in ("acme/../x", "acme/x\n"):
+        repo.row = {"full_name": slug, "path_with_namespace": slug}
+        assert refused(case).reason_code == "forge_unreachable"
+    for row in ({"id": None}, {"clone_url": 7, "http_url_to_repo": 7}):
         repo.row = row
         assert refused(case).reason_code == "forge_unreachable"
     for path in ("", case.lists):
@@ -134,6 +137,13 @@ def test_answers_of_another_shape_are_an_error(case: Case) -> None:
         assert refused(case).reason_code == "forge_unreachable"
     case.fake.faults.inject(Answer(headers={"Content-Type": "text/html"}, body=b"<html>sign in</html>"))
     assert "something else than JSON" in refused(case).message
+
+
+@pytest.mark.parametrize("page", [b"null", b"{}", b"0"])
+def test_a_page_that_is_no_list_is_not_the_end(case: Case, page: bytes) -> None:
+    """PyGithub takes it for an empty one: nothing would be listed."""
+    case.fake.faults.inject(Answer(body=page), path=case.lists)
+    assert refused(case).reason_code == "forge_unreachable"
 
 
 # -- limits ---------------------------------------------------------------------------------------------------
@@ -227,6 +237,14 @@ def test_a_refusal_says_what_to_do(case: Case, status: int) -> None:
     assert error.reason_code == "forge_denied"
     assert ("env:TOKEN" in error.message) and (status == 401 or "acme" in error.message)
     assert case.clock.waited_s == 0
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " "])
+def test_a_token_with_a_line_break_is_told_as_one(case: Case, end: str) -> None:
+    case.secrets.values["env:TOKEN"] = CANARY + end
+    error = refused(case)
+    assert "what env:TOKEN holds is no token" in error.message
+    assert case.fake.seen == []
 
 
 # -- where a token goes ---------------------------------------------------------------------------------------

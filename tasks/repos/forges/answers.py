@@ -15,13 +15,16 @@ from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.text import one_line
 from tasks.repos.web_origins import origin_of
 
-_SLUG = re.compile(r"^(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+(?:/(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+)+$")
-_VISIBLE = re.compile(r"^[\x21-\x7e]+$")
+# For ``fullmatch``: a ``$`` matches before a line break, too.
+_SLUG = re.compile(r"(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+(?:/(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+)+")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 #: More than any account has: a forge that links its pages in a circle must not hold a run for ever.
 _MAX_ROWS = 2_000_000
 #: Larger numbers count nothing, and no table holds them.
 _MOST = 2**53
-_DIGITS = re.compile(r"^[0-9]{1,15}$")
+_DIGITS = re.compile(r"[0-9]{1,15}")
+#: So many pages in a row may bring nothing new. Gitea cuts a page of fifty and then filters it.
+_MOST_USELESS = 1_000
 
 _T = TypeVar("_T")
 
@@ -61,7 +64,7 @@ def count(row: Mapping[str, Any], name: str) -> int | None:
 def stated(headers: Mapping[str, str], name: str) -> int | None:
     """A whole number in a header, or None where the forge does not tell."""
     value = headers.get(name, "").strip()
-    return int(value) if _DIGITS.match(value) else None
+    return int(value) if _DIGITS.fullmatch(value) else None
 
 
 def texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ def identity(row: Mapping[str, Any]) -> str:
 def slug(row: Mapping[str, Any], name: str) -> str:
     """The full path of a repository. Raises ForgeError if it is none: it becomes part of names and addresses."""
     value = text(row, name)
-    if value is None or not _SLUG.match(value):
+    if value is None or not _SLUG.fullmatch(value):
         raise unexpected(f"a repository's {name} is no path")
     return value
 
@@ -106,7 +109,7 @@ class Cloning:
         if stated is None:
             return own
         origin = origin_of(stated) or "no web address"
-        if origin != self._origin or not _VISIBLE.match(stated):
+        if origin != self._origin or not _VISIBLE.fullmatch(stated):
             self._elsewhere[origin] = self._elsewhere.get(origin, 0) + 1
             return own
         parts = urlsplit(stated)
@@ -139,7 +142,6 @@ def repository(
         forge_id=identity(row),
         slug=path,
         clone_url=cloning.address(text(row, "clone_url"), path),
-        default_branch=text(row, "default_branch"),
         archived=row.get("archived") is True,
         fork=row.get("fork") is True,
         empty=empty,
@@ -148,6 +150,26 @@ def repository(
         topics=texts(row, "topics"),
         size_mb=size / 1024 if size is not None else None,
     )
+
+
+class Pages:
+    """Counts the pages of one list. Raises ForgeError if they have no end: pages that are empty, or always the same,
+    can link to themselves for ever."""
+
+    def __init__(self) -> None:
+        self._known: set[object] = set()
+        self._useless = 0
+
+    def read(self, page: object) -> list[Any]:
+        """The rows of one more page. Raises ForgeError also if it is no list."""
+        if not isinstance(page, list):
+            raise unexpected("a page is no list")
+        ids = {row["id"] for row in page if isinstance(row, dict) and isinstance(row.get("id"), int)} - self._known
+        self._known |= ids
+        self._useless = 0 if ids else self._useless + 1
+        if self._useless > _MOST_USELESS or len(self._known) > _MAX_ROWS:
+            raise unexpected("its pages have no end")
+        return page
 
 
 def bounded(rows: Iterable[_T]) -> Iterator[_T]:
@@ -185,7 +207,7 @@ def token(secrets: Secrets, ref: SecretRef) -> Secret:
     ``requests`` quotes a header that it refuses to send, so what would be refused never gets there.
     """
     secret = secrets.get(ref)
-    if not _VISIBLE.match(secret.reveal()):
+    if not _VISIBLE.fullmatch(secret.reveal()):
         raise ForgeError(
             "forge_denied",
             f"what {ref} holds is no token: it is empty, or has spaces, line breaks or other characters in it",

@@ -75,7 +75,7 @@ class GiteaForge:
         totals: list[int] = []
         cloning = answers.Cloning(self._url)
         rows = self._rows(client, f"/{kind}/{quote(name, safe='')}/repos", totals)
-        repos, notes = answers.gather(answers.bounded(rows), lambda row: _repo(row, cloning))
+        repos, notes = answers.gather(rows, lambda row: _repo(row, cloning))
         return Listing(
             host=place_of(self._url),
             repos=repos,
@@ -86,16 +86,12 @@ class GiteaForge:
 
     def _rows(self, client: _Client, path: str, totals: list[int]) -> Iterator[Mapping[str, Any]]:
         """The rows of all pages, however few of a page are shown. Totals go into the list given."""
-        page = 0
+        page, pages = 0, answers.Pages()
         more = True
         while more:
             page += 1
-            if page > 1_000_000:
-                raise answers.unexpected("its pages have no end")
             answer = client.ask(path, page=page, limit=_PAGE)
-            rows = _read(answer)
-            if not isinstance(rows, list):
-                raise answers.unexpected("a page is no list")
+            rows = pages.read(_read(answer))
             total = answers.stated(answer.headers, "X-Total-Count")
             if total is not None:
                 totals.append(total)

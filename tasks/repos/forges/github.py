@@ -1,9 +1,9 @@
 """GitHub and GitHub Enterprise, through PyGithub.
 
-Of PyGithub are the requests, the authentication with its JWT, and the pages. Not of it: waiting and redirects
-(``pacing``: its own retry sleeps through a cancellation, its redirect drops the query and knows 301 only), its objects
-of repositories (one that lacks a field asks for it, a request a repository), and its log, which at level DEBUG
-prints answers, and with them the token that an installation is given.
+Of PyGithub are the requests and the authentication with its JWT. Not of it: waiting and redirects (``pacing``: its own
+retry sleeps through a cancellation, its redirect drops the query and knows 301 only), its pages (``null`` is their
+end, and empty ones can have none), its objects of repositories (one that lacks a field asks for it, a request a
+repository), and its log, which at level DEBUG prints answers, and with them the token that an installation is given.
 
 The API is described at https://docs.github.com/en/rest: organisations (``/orgs``), users, repositories
 (``/repos``), app installations (``/apps``), and "Best practices for using the REST API" for its limits.
@@ -14,38 +14,40 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
 from github.GithubException import GithubException
-from github.PaginatedList import PaginatedList
-from github.Requester import Requester
+from requests.utils import parse_header_links
 
 from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
-from tasks.repos.forges.github_access import Bearer, ExpiredError, FixedToken, InstallationToken, asked, requester_on
+from tasks.repos.forges.github_access import (
+    PAGE,
+    Bearer,
+    ExpiredError,
+    FixedToken,
+    InstallationToken,
+    asked,
+    requester_on,
+)
 from tasks.repos.forges.pacing import Patience, Timing, session_to
 from tasks.repos.web_origins import host_of, origin_of, place_of
 
-#: How often a token that expired before its time is renewed for one listing.
+#: How often a token that expired before its time is renewed for one request.
 _RENEWALS = 5
 #: What is created while pages are read comes last and shifts none.
 _OLDEST_FIRST = {"sort": "created", "direction": "asc"}
+_FINE_GRAINED = "github_pat_"
 #: How tokens begin that have permissions instead of scopes: fine-grained ones, and those of apps.
-_WITHOUT_SCOPES = ("github_pat_", "ghs_", "ghu_")
+_WITHOUT_SCOPES = (_FINE_GRAINED, "ghs_", "ghu_")
 _PERMISSIONS = re.compile(r"^[a-z_=,; ]{1,200}$")
 
 _T = TypeVar("_T")
-
-
-class _Row:
-    """An element of a page as it came. PyGithub makes its elements by this call."""
-
-    def __init__(self, _requester: Requester, _headers: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-        self.fields = attributes
 
 
 class GithubForge:
@@ -92,7 +94,7 @@ class GithubForge:
         installed: int | None = None
         if app is not None:
             self._same_account(app, number)
-            rows, installed = self._pages("/installation/repositories", {}, list_item="repositories")
+            rows, installed = self._pages("/installation/repositories", {}, inside="repositories")
         elif kind == "orgs":
             rows, _ = self._pages(f"/orgs/{self._quoted(login)}/repos", {"type": "all", **_OLDEST_FIRST})
         elif (own := self._own_account(number)) is not None:
@@ -109,7 +111,12 @@ class GithubForge:
         moved = self._session.transport.moved
         # Of another user no token sees more, whatever its scopes.
         blind = self._scope_missing() if kind == "orgs" or own is not None else ()
-        doubts = (*self._unseen_public(account, repos), *(blind if total is None or total > len(repos) else ()))
+        selected = self._perhaps_selected(total) if kind == "orgs" or own is not None else ()
+        doubts = (
+            *self._unseen_public(account, repos),
+            *(blind if total is None or total > len(repos) else ()),
+            *selected,
+        )
         return Listing(
             host=place_of(self._web + urlsplit(self._api).path.removesuffix("/api/v3")),
             repos=repos,
@@ -127,32 +134,37 @@ class GithubForge:
         )
 
     def _pages(
-        self, path: str, parameters: dict[str, str], *, list_item: str = "items"
+        self, path: str, parameters: Mapping[str, str], *, inside: str | None = None
     ) -> tuple[list[Mapping[str, Any]], int | None]:
-        """All elements, and the number of them where the pages themselves tell it (those that are objects do)."""
-        pages = PaginatedList(_Row, self._requester, path, dict(parameters), list_item=list_item)  # type: ignore[type-var]
+        """All elements, and the number of them where the pages themselves tell it: objects with the list ``inside``."""
+        found: list[Mapping[str, Any]] = []
+        told: int | None = None
+        pages = answers.Pages()
+        url, query = path, {**parameters, "per_page": str(PAGE)}
+        while url:
+            following, data = self._renewing(partial(self._page, url, query))
+            if inside is not None:
+                page = answers.mapping(data)
+                told, data = answers.count(page, "total_count"), page.get(inside)
+            found += [answers.mapping(row) for row in pages.read(data) if row is not None]
+            url, query = following, {}
+        return found, told
 
-        def read() -> tuple[list[Mapping[str, Any]], int | None]:
-            found: list[Mapping[str, Any]] = []
-            told: int | None = None
-            fault = ""
-            try:
-                for row in answers.bounded(pages):
-                    found.append(row.fields)
-                if list_item != "items":
-                    told = pages.totalCount
-            except AssertionError:
-                fault = "a page links to a place outside of the API"
-            except (GithubException, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-                fault = "a page cannot be read"
-            if fault:
-                raise answers.unexpected(fault)
-            return found, told
-
-        return self._renewing(read)
+    def _page(self, url: str, query: dict[str, str]) -> tuple[str, Any]:
+        """Where the next page is ("" after the last one), and what one holds. Raises ForgeError."""
+        fault = ""
+        try:
+            headers, data = self._requester.requestJsonAndCheck("GET", url, parameters=query)
+            links = parse_header_links(str(headers.get("link", "")))
+            return next((link["url"] for link in links if link.get("rel") == "next"), ""), data
+        except AssertionError:
+            fault = "a page links to a place outside of the API"
+        except (GithubException, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            fault = "a page cannot be read"
+        raise answers.unexpected(fault)
 
     def _renewing(self, ask: Callable[[], _T]) -> _T:
-        """Ask, again with a new token where one has expired meanwhile. PyGithub keeps the pages that it has."""
+        """Ask, again with a new token where one has expired meanwhile."""
         for _ in range(_RENEWALS):
             try:
                 return ask()
@@ -193,6 +205,13 @@ class GithubForge:
             return ()
         return (f"the account counts {told} public repositories, {public} were listed",)
 
+    def _perhaps_selected(self, total: int | None) -> tuple[str, ...]:
+        """That nobody tells whether a fine-grained token is for all repositories or for a selection."""
+        token = self._tokens.current().reveal() if isinstance(self._tokens, FixedToken) else ""
+        if total is not None or not token.startswith(_FINE_GRAINED):
+            return ()
+        return ("the token is fine-grained, perhaps for selected repositories only, and the account tells no total",)
+
     def _judge(self, answer: requests.Response) -> ForgeError | None:
         headers, who = answer.headers, answers.bearer(self._access)
         self._scopes = headers.get("X-OAuth-Scopes", self._scopes)
@@ -215,7 +234,7 @@ class GithubForge:
             )
         if answer.status_code == 403:
             wanted = headers.get("X-Accepted-GitHub-Permissions", "")
-            named = f" (GitHub names: {wanted})" if _PERMISSIONS.match(wanted) else ""
+            named = f" (GitHub names: {wanted})" if _PERMISSIONS.fullmatch(wanted) else ""
             return ForgeError(
                 "forge_denied",
                 f"{host_of(self._api)} does not let {who} list {self._access.owner}{named}",

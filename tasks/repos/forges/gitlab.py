@@ -38,7 +38,7 @@ _REFUSALS = 5
 
 
 class GitlabForge:
-    """One group's or user's projects at GitLab (port ``Forge``)."""
+    """One group's projects at GitLab (port ``Forge``)."""
 
     def __init__(self, access: ForgeAccess, secrets: Secrets, *, patience: Patience, timing: Timing) -> None:
         self._access, self._secrets, self._timing = access, secrets, timing
@@ -79,16 +79,10 @@ class GitlabForge:
 
     def _listing(self, client: Gitlab) -> Listing:
         ordered: dict[str, Any] = {"order_by": "id", "sort": "asc"}
-        if self._access.owner_kind == "user":
-            user = self._user(client)
-            name = user.username
-            projects = user.projects.list(iterator=True, **ordered)
-        else:
-            group = client.groups.get(self._access.owner, with_projects=False)
-            name = group.full_path
-            projects = group.projects.list(
-                iterator=True, with_shared=False, include_subgroups=self._access.subgroups, **ordered
-            )
+        group = client.groups.get(self._access.owner, with_projects=False)
+        projects = group.projects.list(
+            iterator=True, with_shared=False, include_subgroups=self._access.subgroups, **ordered
+        )
         total = answers.count({"X-Total": projects.total}, "X-Total")
         cloning = answers.Cloning(self._url)
         repos, notes = answers.gather(
@@ -101,7 +95,7 @@ class GitlabForge:
             total=total,
             total_from="X-Total" if total is not None else "",
             notes=(
-                *answers.moves(self._access.owner, str(name), self._session.transport.moved),
+                *answers.moves(self._access.owner, str(group.full_path), self._session.transport.moved),
                 *notes,
                 *cloning.notes,
                 *unsized,
@@ -142,20 +136,6 @@ class GitlabForge:
         note = f"the sizes of {unknown} projects are not known, so filters.max_size_mb leaves none of them out{why}"
         return tuple(replace(r, size_mb=sizes.get(r.forge_id)) for r in repos), ((one_line(note),) if unknown else ())
 
-    def _user(self, client: Gitlab) -> Any:
-        for user in client.users.list(username=self._access.owner, get_all=False):
-            if user.username.lower() == self._access.owner.lower():
-                return user
-        raise self._unknown()
-
-    def _unknown(self) -> ForgeError:
-        return ForgeError(
-            "forge_denied",
-            f"{host_of(self._url)} shows no {self._access.owner_kind} {self._access.owner} to "
-            f"{answers.bearer(self._access)}",
-            advice="Check the full path, and that the token's user is a member or the group is public.",
-        )
-
     def _judge(self, answer: requests.Response) -> ForgeError | None:
         who = answers.bearer(self._access)
         if answer.status_code == 401:
@@ -170,7 +150,13 @@ class GitlabForge:
                 f"{host_of(self._url)} does not let {who} list {self._access.owner}",
                 advice="Its scopes must be `read_api` and `read_repository`, its role at least Reporter.",
             )
-        return self._unknown() if answer.status_code == 404 else None
+        if answer.status_code == 404:
+            return ForgeError(
+                "forge_denied",
+                f"{host_of(self._url)} shows no {self._access.owner_kind} {self._access.owner} to {who}",
+                advice="Check the full path, and that the token's user is a member or the group is public.",
+            )
+        return None
 
 
 def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
@@ -179,7 +165,6 @@ def _repo(row: Mapping[str, Any], cloning: answers.Cloning) -> ListedRepo:
         forge_id=answers.identity(row),
         slug=path,
         clone_url=cloning.address(answers.text(row, "http_url_to_repo"), path),
-        default_branch=answers.text(row, "default_branch"),
         archived=row.get("archived") is True,
         fork=row.get("forked_from_project") is not None,
         empty=row.get("empty_repo") is True,

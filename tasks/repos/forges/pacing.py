@@ -23,6 +23,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from tasks.core.addresses import stays_here
 from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess
 from tasks.repos.web_origins import DEFAULT_PORTS, host_of, origin_of
@@ -167,7 +168,7 @@ class Transport(HTTPAdapter):
                 stream=True,
                 timeout=(self._timing.connect_s, self._timing.read_s),
                 verify=str(self._ca_file) if self._ca_file is not None else verify,
-                proxies=proxies,
+                proxies=None if stays_here(self._origin) else proxies,
             )
             self._read(answer)
         except requests.exceptions.SSLError:
