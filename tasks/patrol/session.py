@@ -17,6 +17,7 @@ from tasks.core.keys import HmacKey
 from tasks.core.origins import Classification, Mirror, Source
 from tasks.core.ports import Forge, Scanner
 from tasks.core.process import ProcessRunner
+from tasks.core.text import one_line
 from tasks.core.types import Cause, FailedScan, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.lake.lake import Lake, Snapshot
 from tasks.patrol.discovering import Discovery
@@ -35,7 +36,9 @@ from tasks.patrol.plan import (
     within_budget,
 )
 from tasks.patrol.progress import Progress
+from tasks.repos.discovery import normalised
 from tasks.repos.git import Git
+from tasks.repos.history import is_reached
 from tasks.repos.mirrors import Mirrors
 from tasks.scanners.semgrep import Semgrep
 
@@ -164,10 +167,12 @@ class Patrol:
         return sum(1 for s in todo if s.mirror is not None and s.mirror.fetched)
 
     def _refresh_one(self, state: RepoState) -> None:
-        self.progress.begin(state.repo.slug)
+        slug = state.repo.slug
+        self.progress.begin(slug)
         try:
             state.mirror = self.means.mirrors.refresh(state.repo)
             state.repo = replace(state.repo, default_branch=state.mirror.head_ref)
+            self._keep_apart(state, state.mirror)
         except ScanGapError as e:
             if e.reason_code == "cancelled":
                 raise
@@ -175,7 +180,25 @@ class Patrol:
         except Exception as e:  # a fault of ours on one repository is that one's reason
             state.reason_code, state.detail = reason_of(e), type(e).__name__
         finally:
-            self.progress.end(state.repo.slug, failed=state.reason_code is not None)
+            self.progress.end(slug, failed=state.reason_code is not None)
+
+    def _keep_apart(self, state: RepoState, mirror: Mirror) -> None:
+        """Tell a repository that was renamed from another one that has its number, as on a forge that was set up anew.
+
+        A rename changes name and address, too, but not the commits. The row keeps the old name until that is settled.
+        """
+        repo, before = state.repo, self.known_repositories.get(state.repo.repo_id)
+        is_of_forge = any(s.forge is not None for s in self.sources if s.name == repo.source)
+        if before is None or not is_of_forge or self.options.force:
+            return
+        if before["slug"].lower() == repo.slug.lower() or normalised(before["url"]) == normalised(repo.url):
+            return
+        read = {k.commit for (repo_id, _, _), k in self.states.items() if repo_id == repo.repo_id and k.commit}
+        if not read or any(is_reached(self.means.git, mirror.path, commit) for commit in sorted(read)):
+            return
+        state.reason_code, state.mirror = "another_repository", None
+        state.detail = one_line(f"its number is that of {repo.slug} now", 200)
+        state.repo = replace(repo, slug=before["slug"], url=before["url"], default_branch=before["default_branch"])
 
     def each(
         self, items: Iterable[RepoState], work: Callable[[RepoState], None], *, threads: int | None = None

@@ -36,6 +36,13 @@ def blobs_between(git: Git, mirror: Path, tips: Sequence[str], done_tips: Sequen
     return sorted(blob_sizes(git, mirror, sorted(listed)).items())
 
 
+def is_reached(git: Git, mirror: Path, commit: str) -> bool:
+    """Whether a head or tag reaches a commit. Raises ScanGapError."""
+    if not _existing(git, mirror, [commit]):
+        return False
+    return bool(git.check(["for-each-ref", "--count=1", f"--contains={commit}"], mirror=mirror).strip())
+
+
 def _existing(git: Git, mirror: Path, tips: Sequence[str]) -> list[str]:
     if not tips:
         return []

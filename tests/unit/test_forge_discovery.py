@@ -286,6 +286,22 @@ def test_a_repository_keeps_its_id_when_it_is_renamed(house: House, forge: Stand
     assert [r["finding_uid"] for r in house.rows("findings")].count(before["finding_uid"]) == 1
 
 
+def test_another_repository_with_the_number_of_one_closes_none_of_its_findings(
+    house: House, forge: StandInForge
+) -> None:
+    """A forge that was set up anew counts from one again."""
+    night(house)
+    house.commit("other", a="fine")
+    url = f"file://{house.place / 'org' / 'other' / '.git'}"
+    forge.repos["app"] = ListedRepo(forge_id="1", slug="acme/other", clone_url=url)
+    for _ in range(2):
+        summary = night(house)
+        assert told(house, summary) == {"acme/app": "failed another_repository", "acme/shop": "unchanged"}
+        assert (summary.fixed, summary.open_findings) == (0, 2)
+    assert told(house, night(house, force=True))["acme/other"] == "ok"
+    assert told(house, night(house)) == {"acme/other": "unchanged", "acme/shop": "unchanged"}
+
+
 def test_a_repository_that_two_accounts_list_is_expected_once(house: House, forge: StandInForge) -> None:
     other = Source(name="again", location="http://forge.test/again", forge=ACCESS)
     house.sources = (*house.sources, other)
