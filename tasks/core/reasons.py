@@ -126,8 +126,8 @@ _ALL = (
     Reason(
         code="another_repository",
         meaning="The forge gives the number of this repository to one with another name and address, whose branches "
-        "and tags hold no commit that was read of this one: the forge may have been set up anew. Neither was looked at; "
-        "the findings stay open.",
+        "and tags hold no commit that was read of this one: the forge may have been set up anew. Neither was looked "
+        "at, and the findings stay open.",
         remedy="If it was renamed and its history rewritten, or the old one is of no use any more: run once with "
         "`--force`, then what its number names now is read in its place. Else give the new forge a lake of its own.",
     ),
