@@ -49,6 +49,11 @@ class Remotes:
                 advice="Write the address with https://, or set `allow_http: true` for the source.",
             )
         password = self._secrets.get(source.token)
+        if not password.reveal().isprintable():
+            raise SecretError(
+                f"what {source.token} holds is no token: it has a line break or another control character in it",
+                advice="Store the token alone, as the server shows it.",
+            )
         credential = GitCredential(base_url=origin, username=_USERNAME, password=password)
         return RemoteAccess(credential=credential, ca_file=source.ca_file)
 

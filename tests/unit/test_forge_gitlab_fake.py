@@ -46,6 +46,18 @@ def test_projects_that_other_groups_share_are_not_ours(case: Case, fake: FakeGit
     assert slugs(case) == ["acme/a"]
 
 
+def test_pages_that_bring_nothing_new_and_link_to_each_other_end(
+    case: Case, fake: FakeGitlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.repos.forges.answers._MOST_USELESS", 5)
+    fake.add("acme/a", git=False)
+    rows = [fake.row(fake.repos["acme/a"])] * 50
+    link = f'<{fake.web_url}/api/v4/groups/acme/projects?page=2>; rel="next"'
+    fake.faults.inject(Answer(body=rows, headers={"Link": link}), path=case.lists, times=99)
+    with pytest.raises(ForgeError, match="its pages have no end"):
+        case.open().listing()
+
+
 def test_the_total_is_unknown_where_gitlab_no_longer_counts(case: Case, fake: FakeGitlab) -> None:
     for n in range(120):
         fake.add(f"acme/service-{n}", git=False)

@@ -214,6 +214,14 @@ def test_what_a_source_of_this_name_held_before_is_not_shown_its_token(tmp_path:
     assert [s.credential is not None for s in shown] == [listed.endswith("/b\n"), True]
 
 
+def test_a_token_with_a_line_break_is_told_as_one() -> None:
+    source = Source(name="one", location="https://git.test/a", token=parse_ref("env:TOKEN"))
+    remotes = Remotes([source], {}, MemorySecrets(TOKEN=CANARY + "\n"))
+    with pytest.raises(SecretError, match="what env:TOKEN holds is no token") as error:
+        remotes.access(Repo(repo_id="a", slug="a", url=source.location, source="one"))
+    assert CANARY not in str(error.value)
+
+
 def test_a_secret_shows_itself_to_nobody(server: GitServer) -> None:
     shown = credential(server).credential
     assert shown is not None

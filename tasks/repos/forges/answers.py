@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from tasks.core.errors import ForgeError
@@ -18,6 +19,8 @@ from tasks.repos.web_origins import origin_of
 # For ``fullmatch``: a ``$`` matches before a line break, too.
 _SLUG = re.compile(r"(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+(?:/(?!\.{1,2}(?:/|$))[^/\s\x00-\x1f\x7f]+)+")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
+#: Where pages are not seen, so many rows count as one.
+_ROWS = 50
 #: More than any account has: a forge that links its pages in a circle must not hold a run for ever.
 _MAX_ROWS = 2_000_000
 #: Larger numbers count nothing, and no table holds them.
@@ -25,8 +28,6 @@ _MOST = 2**53
 _DIGITS = re.compile(r"[0-9]{1,15}")
 #: So many pages in a row may bring nothing new. Gitea cuts a page of fifty and then filters it.
 _MOST_USELESS = 1_000
-
-_T = TypeVar("_T")
 
 
 def unexpected(what: str) -> ForgeError:
@@ -172,12 +173,12 @@ class Pages:
         return page
 
 
-def bounded(rows: Iterable[_T]) -> Iterator[_T]:
-    """The rows of all pages. Raises ForgeError if they have no end."""
-    for number, row in enumerate(rows):
-        if number >= _MAX_ROWS:
-            raise unexpected("its pages have no end")
-        yield row
+def bounded(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The rows of all pages, where a library reads those. Raises ForgeError if they have no end."""
+    pages = Pages()
+    rest = iter(rows)
+    while page := list(islice(rest, _ROWS)):
+        yield from pages.read(page)
 
 
 def gather(

@@ -86,7 +86,7 @@ class GitlabForge:
         total = answers.count({"X-Total": projects.total}, "X-Total")
         cloning = answers.Cloning(self._url)
         repos, notes = answers.gather(
-            (project.attributes for project in answers.bounded(projects)), lambda row: _repo(row, cloning)
+            answers.bounded(project.attributes for project in projects), lambda row: _repo(row, cloning)
         )
         repos, unsized = self._with_sizes(client, repos)
         return Listing(
