@@ -329,11 +329,12 @@ def _ids(
     used = set(taken)
     ids: dict[str, str] = {}
     past: dict[str, list[str]] = {}
-    for repo in known.values():
+    for repo in sorted(known.values(), key=lambda r: len(r.repo_id)):
         # A source that was renamed, or another that holds the same folder: it is the same repository.
         past.setdefault(repo.slug if repo.source == source.name else f"url {repo.url}", []).append(repo.repo_id)
     for w in wanted:
-        before = sorted([*past.get(w.slug, ()), *past.get(f"url {w.url}", ())], key=len)
+        # Its own first, however long: of two sources with one address each keeps its id, alone or beside the other.
+        before = [*past.get(w.slug, ()), *past.get(f"url {w.url}", ())]
         kept = (i for i in before if i not in used and _is_of(i, w))
         if (repo_id := next(kept, None)) is not None:
             ids[w.slug] = repo_id

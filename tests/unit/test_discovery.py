@@ -453,6 +453,14 @@ def test_an_address_keeps_the_id_it_was_known_by(git: Git) -> None:
     assert list(known_of(look(APP, git, known))) == list(known)
 
 
+def test_of_two_sources_with_one_address_each_keeps_its_id_alone_or_beside_the_other(git: Git) -> None:
+    first = known_of(look(APP, git, source="a"))
+    second = known_of(look(APP, git, first, taken=(PLAIN,), source="b"))
+    assert list(second) == [f"{PLAIN}#b/{PLAIN}"]
+    assert list(known_of(look(APP, git, first | second, source="b"))) == list(second)
+    assert list(known_of(look(APP, git, first | second, source="a"))) == list(first)
+
+
 def test_what_is_committed_takes_no_id_before_its_repository(tmp_path: Path, git: Git) -> None:
     root = with_origin(tmp_path / "root", APP).path
     Repository(root / PLAIN, bare=True)
