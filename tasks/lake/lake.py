@@ -199,11 +199,14 @@ class Snapshot:
 
     # -- what a plan needs ------------------------------------------------------------------------------
 
-    def scope_states(self, sources: Sequence[str] | None) -> dict[ScopeKey, ScopeState]:
-        """The scopes of some sources (of all when None)."""
+    def scope_states(self, repo_ids: Collection[str] | None) -> dict[ScopeKey, ScopeState]:
+        """The scopes of some repositories (of all when None).
+
+        Not of some sources: a repository may be in several, and a scope keeps the name its source had before.
+        """
         names = [f.name for f in fields(ScopeState)]
         found = {}
-        for row in self._rows("scopes", {"source": list(sources)} if sources is not None else None):
+        for row in self._rows("scopes", {"repo_id": repo_ids} if repo_ids is not None else None):
             values = {n: row[n] for n in names}
             values["tips"], values["outcome"] = tuple(row["tips"] or ()), Outcome(row["outcome"])
             values["detail"] = row["detail"] or ""

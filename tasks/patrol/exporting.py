@@ -37,8 +37,7 @@ def sarif_log(
     if snapshot.run is None:
         raise UsageError("the lake has no run yet", advice="Run `nightwarden patrol` or `nightwarden import` first.")
     rows = {r["repo_id"]: r for r in snapshot.table("repositories").to_pylist()}
-    sources = sorted({r["source"] for r in rows.values()})
-    known = snapshot.scope_states(sources).values()
+    known = snapshot.scope_states(None).values()
     packs = _faulty_packs(known)
     states = [s for s in known if _chosen(s, repos, tools)]
     if not states:

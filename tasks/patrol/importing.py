@@ -166,7 +166,7 @@ def import_reports(lake: Lake, request: Request, reports: dict[str, ToolReport],
     snapshot = lake.snapshot()
     row, is_new = _repository(snapshot, request, began)
     ref = _ref(request.ref, row)
-    states = snapshot.scope_states([row["source"]])
+    states = snapshot.scope_states([row["repo_id"]])
     told: list[ToolImport] = []
     work: list[tuple[ScopeState | None, ScanResult]] = []
     for name, report in sorted(_named(reports, request.tool).items()):

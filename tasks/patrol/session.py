@@ -126,16 +126,13 @@ class Patrol:
         self.known_repositories = self.snapshot.repository_rows(None)
         #: Sources of the run, as the lake knows them.
         self.known_sources = self._known_sources()
-        # A scope may bear the name that its repository's source had before.
-        self.states: dict[ScopeKey, ScopeState] = self.snapshot.scope_states(
-            None if options.all_sources else self.known_sources
-        )
+        #: The scopes of the repositories that are expected, or may be; and by repository and tool.
+        self.states: dict[ScopeKey, ScopeState] = {}
         self.known: dict[tuple[str, str], list[ScopeState]] = {}
-        for state in self.states.values():
-            self.known.setdefault((state.repo_id, state.tool), []).append(state)
-        known = {tool for _, _, tool in self.states} | set(options.tools)
         #: The scanners that this run expects something of.
-        self.scanners = tuple(s for s in means.scanners if s.name not in means.unused or s.name in known)
+        self.scanners: tuple[Scanner, ...] = ()
+        mine = (i for i, row in self.known_repositories.items() if row["source"] in self.known_sources)
+        self._recall(None if options.all_sources else set(mine))
         self.rows: dict[ScopeKey, Scan] = {}
         #: Results of this run and of a killed one before it, by the name that plans know them by.
         self.results = {result_name(r.scan_name, r.parse_revision): r for r in self.spooled.values()}
@@ -150,11 +147,29 @@ class Patrol:
             found |= {r["source"] for r in self.known_repositories.values() if not r["source"].startswith("(")}
         return (*sorted(found), PACK_SOURCE)
 
+    def _recall(self, repo_ids: set[str] | None) -> None:
+        """Load the scopes of some repositories (of all when None), which were not loaded before."""
+        states = self.snapshot.scope_states(repo_ids)
+        self.states |= states
+        for state in states.values():
+            self.known.setdefault((state.repo_id, state.tool), []).append(state)
+        known = {tool for _, _, tool in self.states} | set(self.options.tools)
+        self.scanners = tuple(s for s in self.means.scanners if s.name not in self.means.unused or s.name in known)
+
     # -- discover ---------------------------------------------------------------------------------------
 
     def discover(self) -> int:
         """Find the repositories of the sources and add those the last run knew. Returns how many are expected."""
         Discovery(self).run()
+        if not self.options.all_sources:
+            # A repository of this source may be known as one of a source that is not in this run.
+            known = self.known_repositories
+            elsewhere = {i for i in self.repos if i in known and known[i]["source"] not in self.known_sources}
+            self._recall(elsewhere)
+            for s in (self.repos[i] for i in elsewhere):
+                # When it cannot be fetched, nothing else tells which branch it is about.
+                default = s.repo.default_branch or known[s.repo.repo_id]["default_branch"]
+                s.repo = replace(s.repo, default_branch=default)
         return len(self.repos)
 
     # -- refresh ----------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from tasks.core.origins import (
     Source,
 )
 from tasks.patrol.summary import RunSummary
+from tests import patrols
 from tests.patrols import House
 
 ACCESS = ForgeAccess(kind=ForgeKind.GITEA, api_url="http://forge.test", owner="acme", owner_kind="organization")
@@ -309,6 +310,31 @@ def test_a_repository_that_two_accounts_list_is_expected_once(house: House, forg
     night(house)
     rows = house.rows("scans")
     assert sorted(r["slug"] for r in rows) == ["acme/app", "acme/shop"]
+
+
+def test_a_run_of_one_source_knows_what_the_run_of_another_saw(
+    house: House, forge: StandInForge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group and its subgroup, each patrolled for itself."""
+    one = replace(patrols._observation("a.txt"), path=None)  # one flaw, wherever it stands
+    monkeypatch.setattr(patrols, "_observation", lambda path: replace(one, path=path, occurrence_uid=path))
+    house.commit("app", b="flaw")
+    house.forges["sub"] = forge
+    night(house)
+    house.sources = (replace(source(), name="sub"),)
+    house.commit("app", a="fine", b="unread")
+    night(house)
+    (found,) = house.rows("findings", slug=["acme/app"])
+    assert (found["status"], found["unread_paths"]) == ("open", ["b.txt"])
+
+    house.sources = (source(),)
+    house.repo("app").git("branch", "--move", "main", "trunk")
+    (house.place / "org" / "app").rename(house.place / "away")
+    assert told(house, night(house))["acme/app"] == "stale fetch_stale", "told of main, not of an unknown branch"
+    (scope,) = house.rows("scopes", slug=["acme/app"])
+    assert scope["result_name"] is not None
+    (row,) = house.rows("repositories", slug=["acme/app"])
+    assert row["default_branch"] == "refs/heads/main"
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])

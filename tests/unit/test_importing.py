@@ -11,6 +11,7 @@ import pytest
 
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.keys import HmacKey
+from tasks.core.origins import Source
 from tasks.core.reports import ReportError
 from tasks.core.types import Observation
 from tasks.importers import SARIF
@@ -90,6 +91,16 @@ def test_the_same_file_again_changes_nothing(house: House) -> None:
     assert [t.known for t in summary.tools] == [True]
     assert summary.run_id is None
     assert house.lake().snapshot().seq == seq
+
+
+def test_an_import_knows_its_scope_when_the_repository_came_to_another_source(house: House) -> None:
+    bring(house, report("R1", "R2"))
+    house.sources = (Source(name="renamed", location=str(house.place / "org")),)
+    house.run(all_sources=True)
+    assert [t.known for t in bring(house, report("R1", "R2")).tools] == [True]
+    assert bring(house, report("R1")).fixed == 1
+    log = sarif_log(house.lake(), repos=(), tools=("import/lint",), run_id=None)
+    assert log.scopes == 1
 
 
 def test_the_same_file_twice_in_a_call_is_said_once(house: House) -> None:

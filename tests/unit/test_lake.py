@@ -51,7 +51,7 @@ def test_a_new_lake_is_empty_and_whole(lake: Lake) -> None:
     snapshot = lake.snapshot()
     assert snapshot.run is None and snapshot.seq == 0
     assert {n: snapshot.table(n).num_rows for n in TABLES} == dict.fromkeys(TABLES, 0)
-    assert snapshot.scope_states(["test"]) == {} and snapshot.repositories(["test"]) == []
+    assert snapshot.scope_states(None) == {} and snapshot.repositories(["test"]) == []
     assert snapshot.ledger_lookup(["x"]) == {} and snapshot.parts_of(["x"]) == {}
     assert snapshot.results(["x"]) == {} and snapshot.history_bases("t", "c", ["a"]) == []
     assert snapshot.open_findings() == 0
@@ -178,7 +178,7 @@ def test_what_is_published_is_read_back(lake: Lake) -> None:
     results = snapshot.results([first.result_name, second.result_name, "gone.1"])
     assert {n: normal(r) for n, r in results.items()} == {r.result_name: normal(r) for r in (first, second)}
     in_march = [replace(s, result_part="2026-03") for s in scopes]
-    assert snapshot.scope_states(["test"]) == {(s.repo_id, s.ref, s.tool): s for s in in_march}
+    assert snapshot.scope_states(None) == {(s.repo_id, s.ref, s.tool): s for s in in_march}
     assert snapshot.scope_states(["elsewhere"]) == {}
     assert snapshot.repository_rows(["test"]) == {r["repo_id"]: r for r in batch.repositories}
     assert [r.repo_id for r in snapshot.repositories(["test"])] == [r["repo_id"] for r in batch.repositories]

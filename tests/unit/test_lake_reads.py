@@ -190,7 +190,7 @@ def test_a_number_in_the_log_that_leads_to_no_row_is_not_believed(lake: Lake) ->
 
 
 def parts(lake: Lake) -> dict[str, str | None]:
-    return {s.repo_id: s.result_part for s in lake.snapshot().scope_states(["test"]).values()}
+    return {s.repo_id: s.result_part for s in lake.snapshot().scope_states(None).values()}
 
 
 def test_a_scope_tells_the_month_of_its_result_whoever_published_it(lake: Lake) -> None:
@@ -201,7 +201,7 @@ def test_a_scope_tells_the_month_of_its_result_whoever_published_it(lake: Lake) 
     fork = scope_of(old, repo_id="team/fork", slug="team/fork")
     put(lake, night(40, new, scopes=[scope_of(new), fork]))
     assert parts(lake) == {"team/app": "2026-03", "team/new": "2026-04", "team/fork": "2026-03"}
-    known = lake.snapshot().scope_states(["test"])["team/fork", old.ref, old.tool]
+    known = lake.snapshot().scope_states(None)["team/fork", old.ref, old.tool]
     put(lake, night(80, scans=[], scopes=[replace(known, slug="renamed")], changes=[]))
     assert parts(lake)["team/fork"] == "2026-03"
     again = scope_of(new, repo_id="team/app", slug="team/app")
@@ -224,7 +224,7 @@ def test_gaps_and_observations_are_read_from_the_months_that_scopes_tell(lake: L
         put(lake, night(40 * n + 1, found))
     snapshot = lake.snapshot()
     first, last = made[0].result_name, made[2].result_name
-    snapshot.scope_states(["test"])
+    snapshot.scope_states(None)
     read.clear()
     assert snapshot.gaps_of([first]) == {first: (BLIND,)}
     assert [o.anchor_uid for o in snapshot.observations_of([last])[last]] == [made[2].observations[0].anchor_uid]
@@ -237,7 +237,7 @@ def test_what_no_scope_tells_the_ledger_does(lake: Lake, read: list[Any]) -> Non
     one, two = result("one", observation("x"), gaps=(BLIND,)), result("two", gaps=(BLIND,), repo_id="r2")
     put(lake, night(1, one, two, scopes=[scope_of(one)]))
     snapshot = lake.snapshot()
-    snapshot.scope_states(["test"])
+    snapshot.scope_states(None)
     read.clear()
     names = [one.result_name, two.result_name, "gone.1"]
     assert snapshot.gaps_of(names) == {names[0]: (BLIND,), names[1]: (BLIND,), names[2]: ()}
