@@ -226,7 +226,10 @@ def _snapshots(snapshot: Snapshot, since: datetime) -> list[tuple[int, dict[str,
 def _garbage(lake: Lake, snapshot: Snapshot, kept: list[dict[str, int]]) -> Iterator[Entry]:
     """Objects that nothing refers to. Of what we do not know we say nothing."""
     for name in TABLES:
-        needed = set(lake.store.keys_at(name, {v[name] for v in kept if name in v}))
+        # Of ``runs`` the newest version is asked for, of whatever run.
+        versions = {v[name] for v in kept if name in v} or {lake.store.version(name)}
+        yield from lake.store.log_before(name, min(versions))
+        needed = set(lake.store.keys_at(name, versions))
         for entry in lake.place.entries(f"{name}/"):
             if "/_delta_log/" not in entry.key and entry.key not in needed:
                 yield entry

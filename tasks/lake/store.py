@@ -9,14 +9,25 @@ from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tasks.core.errors import LakeError
 from tasks.lake import duck
-from tasks.lake.places import Place
+from tasks.lake.places import Entry, Place
 from tasks.lake.schema import TABLES, Table
 
+#: Delta clears its log by the age of commits, but ``runs`` may name a version that was the last for months.
+#: ``tasks.lake.gc`` removes what no kept run needs.
+_KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}
 #: One application id for all commits; its version is the run's number, so a commit is never applied twice.
 _APP = "nightwarden"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -64,7 +75,7 @@ class Store:
                     partition_by=list(table.partition) or None,
                     storage_options=options,
                     # Opening reads every commit since the last checkpoint, on S3 one request or more for each.
-                    configuration={"delta.checkpointInterval": "10"} if options else None,
+                    configuration={**_KEEP_LOG, **({"delta.checkpointInterval": "10"} if options else {})},
                 )
             except (DeltaError, OSError) as e:
                 if isinstance(e, CommitFailedError):
@@ -197,16 +208,26 @@ class Store:
 
     def _remembers(self, name: str, version: int) -> bool:
         """Whether the log leads to a version: from its beginning or a checkpoint, without a hole."""
-        commits, checkpoints = set(), {-1}
-        for entry in self._place.entries(f"{name}/_delta_log/"):
-            number, _, kind = entry.key.rpartition("/")[2].partition(".")
-            if number.isdigit() and kind == "json":
-                commits.add(int(number))
-            elif number.isdigit() and kind.startswith("checkpoint"):
-                checkpoints.add(int(number))
+        log = list(self._log(name))
+        commits = {number for number, kind, _ in log if kind == "json"}
+        checkpoints = {-1, *(number for number, kind, _ in log if kind.startswith("checkpoint"))}
         while version in commits and version not in checkpoints:
             version -= 1
         return version in checkpoints
+
+    def _log(self, name: str) -> Iterator[tuple[int, str, Entry]]:
+        """The files of a table's log: version, kind, entry."""
+        for entry in self._place.entries(f"{name}/_delta_log/"):
+            number, _, kind = entry.key.rpartition("/")[2].partition(".")
+            if number.isdigit():
+                yield int(number), kind, entry
+
+    def log_before(self, name: str, version: int) -> Iterator[Entry]:
+        """The files of a table's log that nobody needs who opens this version, or a later one: those before the last
+        checkpoint that leads to it."""
+        log = list(self._log(name))
+        whole = [n for n, kind, _ in log if kind == "checkpoint.parquet" and n <= version]
+        yield from (entry for n, _, entry in log if n < max(whole, default=0))
 
     def applied(self, name: str) -> int:
         """The number of the last run whose rows this table holds; 0 when there is none."""
@@ -260,6 +281,7 @@ class Store:
         if (log.transaction_version(_APP) or 0) >= seq:
             return False
         try:
+            _keep_log(log)
             write(log, CommitProperties(app_transactions=[Transaction(_APP, seq)]))
         except (DeltaError, OSError) as e:
             self._tips.pop(table.name, None)
@@ -270,6 +292,14 @@ class Store:
                 advice="Nothing is lost: run the same command again.",
             ) from None
         return True
+
+
+def _keep_log(log: DeltaTable) -> None:
+    """Of a table that was made before we said so: before the commit at which Delta would clear its log."""
+    if _KEEP_LOG.items() <= log.metadata().configuration.items():
+        return
+    neither = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+    log.alter.set_table_properties(_KEEP_LOG, post_commithook_properties=neither)
 
 
 def _put(table: Table, log: DeltaTable, rows: pa.Table | pa.RecordBatchReader, properties: CommitProperties) -> None:

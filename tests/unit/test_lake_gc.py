@@ -133,6 +133,22 @@ def test_the_tables_as_of_a_run_are_refused_once_they_are_not_kept(place: Path, 
     assert lake.snapshot().table("scans").num_rows == 6
 
 
+def test_the_log_goes_up_to_the_checkpoint_that_leads_to_what_is_kept(place: Path, clock: Clock) -> None:
+    lake, log = Lake.open(place, key_id=KEY_ID), place / "scans" / "_delta_log"
+    DeltaTable(lake.store.uri("scans"), version=2).create_checkpoint()
+    DeltaTable(lake.store.uri("scans")).create_checkpoint()
+    rows = lake.snapshot().table("scans").num_rows
+    assert list(lake.store.log_before("scans", 1)) == []
+    assert {e.key[-6:] for e in lake.store.log_before("scans", 2)} == {"0.json", "1.json"}
+    for _ in range(2):  # one marks, a day later the next one removes
+        collected(place, keep_days=100)
+        clock.now += DAY
+    left = sorted(p.name.lstrip("0") for p in log.iterdir() if not p.name.startswith("_"))
+    assert left == ["3.checkpoint.parquet", "3.json"]
+    fresh = Lake.open(place, key_id=KEY_ID)
+    assert fresh.snapshot().table("scans").num_rows == rows and verify(fresh) == []
+
+
 def test_what_cannot_be_opened_for_now_ends_a_collection_and_what_is_forgotten_does_not(
     place: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

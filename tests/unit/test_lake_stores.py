@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -234,6 +235,21 @@ def test_rows_of_a_run_are_applied_once(lake: Lake) -> None:
         assert not lake.store.apply(table, rows, 1)
         assert not lake.store.apply(table, rows.slice(0, 0), 2), "no rows, no commit"
         assert lake.store.version(name) == version
+
+
+@pytest.mark.parametrize("made", ["now", "before"])
+def test_what_a_run_saw_can_be_opened_however_old_its_commit_is(lake: Lake, made: str) -> None:
+    """Delta would clear its log at each checkpoint, here at each commit, of all that is older than nothing."""
+    told = {"delta.checkpointInterval": "1", "delta.logRetentionDuration": "interval 0 seconds"}
+    old = {"delta.enableExpiredLogCleanup": "true"} if made == "before" else {}
+    DeltaTable(lake.store.uri("findings")).alter.set_table_properties(told | old)
+    put(lake, night(1, result("one", observation("x"))))
+    reader, seen = lake.snapshot(), lake.snapshot().table("findings")
+    put(lake, night(2, result("two", observation("y"), repo_id="r2")))
+    put(lake, night(3, result("three", observation("z"), repo_id="r3")))
+    again = Lake.open(lake.path, key_id=None)
+    again.store.open("findings", reader.versions["findings"])
+    assert again.snapshot("run-1").table("findings") == seen
 
 
 def test_a_night_without_change_writes_only_its_coverage(lake: Lake) -> None:
