@@ -38,6 +38,8 @@ _ADVICE = "What is finished is kept. Run the same command again when the storage
 _FETCHERS, _REMOVED = 8, 1000
 #: Attempts of one request (500, 503, time-outs), by boto3 and by delta-rs; seconds without an answer.
 _ATTEMPTS, _CONNECT_S, _ANSWER_S = 6, 10, 60
+#: What botocore raises beside answers: the last two where what it is told of credentials is too old or no JSON.
+_FAULTS = (BotoCoreError, OSError, RuntimeError, ValueError)
 #: Conditions that do not hold of an object that is there.
 _UNTRUE = {"If-None-Match": "*", "If-Match": f'"{"0" * 32}"'}
 _DEAF_ADVICE = (
@@ -76,6 +78,8 @@ class S3Place:
         self._s3: Any = self._session.client(
             "s3", endpoint_url=location.endpoint, region_name=self._region, config=config
         )
+        # Asked once more just before each request is signed, they are those that it bears.
+        self._s3.meta.events.register("before-sign.s3", self._remember)
         #: Every key and token that was used: what an error quotes of them is taken out.
         self._known: set[str] = {k.reveal() for k in (location.access_key, location.secret_key) if k is not None}
         told = hashlib.sha256(f"{location.endpoint or ''}|{location}".encode()).hexdigest()[:16]
@@ -132,7 +136,7 @@ class S3Place:
         try:
             credentials = self._session.get_credentials()
             frozen = credentials.get_frozen_credentials() if credentials is not None else None
-        except (BotoCoreError, ClientError) as e:
+        except (ClientError, *_FAULTS) as e:
             raise LakeError(
                 f"no credentials for {self}: {type(e).__name__}", advice="Renew them, then run again."
             ) from e
@@ -145,15 +149,17 @@ class S3Place:
         self._known.update(filter(None, found))
         return found
 
+    def _remember(self, **_told: Any) -> None:
+        self._secrets()
+
     def plain(self, error: Exception) -> str:
         """As ``Place`` says."""
         text = _ANSI.sub("", str(error)).replace("\u21b3", "")
         if told := _TOLD.search(text):
             text = f"{told[1]}: {told[2] or ''}".removesuffix(": ")
-        for secret in (
-            self._session.get_credentials().get_frozen_credentials() if self._session.get_credentials() else ()
-        ):
-            text = text.replace(secret, "…") if secret else text
+        # To ask for credentials here would renew them, and fail with another error where that is what failed.
+        for secret in sorted(self._known, key=len, reverse=True):
+            text = text.replace(secret, "…")
         return one_line(" ".join(text.split()), 300)
 
     # -- objects ------------------------------------------------------------------------------------------------
@@ -347,7 +353,7 @@ class S3Place:
             if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
                 raise FileExistsError(key) from None
             raise LakeError(f"{self}: {self.plain(e)}", advice=_remedy(code)) from None
-        except (BotoCoreError, OSError) as e:
+        except _FAULTS as e:
             if isinstance(e, FileNotFoundError | FileExistsError):
                 raise
             raise LakeError(f"{self} cannot be reached: {self.plain(e)}", advice=_ADVICE) from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,39 @@ def test_no_error_of_moto_tells_a_key(moto: MotoS3, tmp_path: Path) -> None:
     for error in told:
         assert canary not in repr(error) + str(error)
         assert "\n" not in error.message and "\x1b" not in error.message
+
+
+def test_credentials_that_cannot_be_renewed_for_a_while_lose_nothing_on_moto(
+    moto: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, aws = tmp_path / "told.json", tmp_path / "aws"
+    aws.write_text(f"[default]\ncredential_process = cat {told}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(aws))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def renew(n: int) -> None:
+        soon = datetime.now(UTC) + timedelta(minutes=1)  # so soon that each request renews them
+        keys = {"AccessKeyId": "A", "SecretAccessKey": f"secret {n}", "SessionToken": f"canary {n}"}
+        told.write_text(json.dumps({"Version": 1, "Expiration": f"{soon:%FT%TZ}"} | keys))
+
+    renew(1)
+    place = S3Place(replace(moto.location(tmp_path / "cache"), access_key=None, secret_key=None))
+    monkeypatch.setattr(Lease, "BEAT_S", 0.0)
+    with Lease(place, "_lock").held(0, print) as lease:
+        told.unlink()
+        with pytest.raises(LakeError, match="no credentials") as error:
+            place.read("x")
+        began, lease._renewed = lease._renewed, 0.0
+        time.sleep(0.02)  # it beats meanwhile
+        assert lease.lost
+        renew(2)
+        until = time.monotonic() + 30
+        while lease.lost and time.monotonic() < until:
+            time.sleep(0.005)
+        assert lease._renewed > began, "it beats on"
+    assert "canary" not in str(error.value)
+    assert place.plain(Exception("canary 1 canary 2")) == "… …", "of each request, not of the newest alone"
 
 
 def test_moto_that_meets_another_write_is_asked_again(
