@@ -193,6 +193,10 @@ class Snapshot:
             return runs if columns is None else runs.select(list(columns))
         return self.lake.store.read(name, self.versions[name], where, columns)
 
+    def batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        """All rows of a table, some at a time; of ``runs`` also later ones. Raises LakeError."""
+        return self.lake.store.batches(name, self.versions[name]) if name in self.versions else iter(())
+
     def _rows(self, name: str, where: Where | None = None) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.table(name, where).to_pylist()
         return rows

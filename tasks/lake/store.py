@@ -33,6 +33,7 @@ _APP = "nightwarden"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Rows of a group of a Parquet file. Who writes or reads holds a whole one in memory: of a million by default.
 _GROUP = 16_384
+_BATCH = 10_000
 #: Column to the values that are asked for.
 Where = Mapping[str, Collection[str]]
 Columns = Sequence[str] | None
@@ -132,6 +133,25 @@ class Store:
         """
         return self._rows(TABLES[name], self.files(name, version, where), where, columns)
 
+    def batches(self, name: str, version: int) -> Iterator[pa.RecordBatch]:
+        """All rows of a table, some at a time. Raises LakeError."""
+        table, files = TABLES[name], self.files(name, version)
+        if not files:
+            return
+        con = duck.connection()
+        try:
+            rows = con.sql(f"SELECT {', '.join(table.schema.names)} FROM {relation(table, files)}")
+            for batch in rows.to_arrow_reader(_BATCH):
+                yield batch.cast(table.schema)
+        except (duckdb.Error, OSError, pa.ArrowInvalid) as e:
+            duck.forget()
+            raise LakeError(
+                f"the table {table.name} cannot be read: {e}", advice="Run `nightwarden lake verify`."
+            ) from e
+        finally:
+            con.close()
+            del con
+
     def newest(self, name: str) -> tuple[dict[str, Any] | None, int]:
         """The row with the greatest ``seq`` of a table that has one (None when the table is empty), and the version
         of the table in which it is the newest.
@@ -191,6 +211,10 @@ class Store:
         return [
             unquote(u.removeprefix("file://")).removeprefix(root) for u in log.file_uris(file_pruning_predicate=pruning)
         ]
+
+    def keys_of(self, name: str, version: int) -> list[str]:
+        """The Parquet files of a table at a version. Raises LakeError."""
+        return [f"{name}/{key}" for key in self.keys(self._opened(name, version))]
 
     def keys_at(self, name: str, versions: Iterable[int]) -> Iterator[str]:
         """The Parquet files of a table at these versions, as far as its log reaches back, and as it is now.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -49,6 +52,14 @@ _CHECKS = (
     ("ledger", "count other observations than there are",
      "SELECT count(*) FROM ledger l LEFT JOIN (SELECT result_name, count(*) AS n FROM observations GROUP BY 1) o"
      " USING (result_name) WHERE l.observations <> coalesce(o.n, 0)"),
+    ("ledger", "count other gaps than there are",
+     "SELECT count(*) FROM ledger l LEFT JOIN (SELECT result_name, count(*) AS n FROM scan_gaps GROUP BY 1) g"
+     " USING (result_name) WHERE l.gaps <> coalesce(g.n, 0)"),
+    ("scans", "belong to no scope", "SELECT count(*) FROM scans s ANTI JOIN scopes c USING (repo_id, ref, tool)"),
+    ("findings", "belong to no scope", "SELECT count(*) FROM findings f ANTI JOIN scopes c USING (repo_id, ref, tool)"),
+    ("scopes", "belong to no repository", "SELECT count(*) FROM scopes s ANTI JOIN repositories r USING (repo_id)"),
+    ("scopes", "refer to a result the ledger lacks",
+     "SELECT count(*) FROM scopes s ANTI JOIN ledger l USING (result_name) WHERE s.result_name IS NOT NULL"),
     ("findings", "are open without being in the scope's current result",
      "SELECT count(*) FROM findings f JOIN scopes s USING (repo_id, ref, tool)"
      " ANTI JOIN (SELECT result_name, anchor_uid FROM observations) o"
@@ -62,6 +73,16 @@ _CHECKS = (
      "SELECT count(*) FROM runs r LEFT JOIN (SELECT run_id, count(*) AS n FROM scans GROUP BY 1) s USING (run_id)"
      " WHERE r.expected <> coalesce(s.n, 0)"),
 )  # fmt: skip
+
+
+#: Marts: the view that they hold, and the columns that no newer program writes otherwise.
+_MARTS = {
+    "findings": ("findings", ", ".join(TABLES["findings"].schema.names)),
+    "gaps": ("gaps_now", "repo_id, slug, ref, tool, outcome, reason_code, path, detail, evidence_at"),
+    "freshness": ("freshness", "repo_id, slug, ref, tool, outcome, reason_code, evidence_at, commit, attempts"),
+}
+#: So long before the newest run the tables as of a run can be opened, unless a collection says otherwise.
+_OPENABLE = timedelta(days=30)
 
 
 def verify(lake: Lake, tell: Teller = lambda _line: None) -> list[Problem]:
@@ -100,7 +121,7 @@ def _problems(lake: Lake, tell: Teller) -> Iterator[Problem]:
         bad = con.execute(sql).fetchone()
         if bad and bad[0]:
             yield Problem(table=name, message=f"{bad[0]} rows {words}")
-    yield from _kept_reports(lake, snapshot)
+    yield from _kept_reports(lake, con)
     yield from _settled(lake, _marts, tell)
 
 
@@ -132,7 +153,8 @@ def _unreadable(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
             if missing:
                 yield Problem(table=name, message=f"lacks the columns {', '.join(missing)}")
             else:
-                snapshot.table(name)
+                for _ in snapshot.batches(name):
+                    pass
         except LakeError as e:
             yield Problem(table=name, message=e.message)
 
@@ -148,13 +170,40 @@ def _runs(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
         for name, version in json.loads(row["table_versions"]).items():
             if version > lake.store.version(name):
                 yield Problem(table=name, message=f"run {row['seq']} refers to version {version}, which is not there")
+    yield from _older(lake, rows)
 
 
-def _kept_reports(lake: Lake, snapshot: Snapshot) -> Iterator[Problem]:
-    wanted = {
-        sha for parts in snapshot.table("ledger", columns=["raw_parts"]).column(0).to_pylist() for sha in parts or ()
-    }
-    for sha in sorted(wanted):
+def _older(lake: Lake, rows: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Of runs that can be opened as they were, what is lost."""
+    first = int(marks(lake).get("snapshots_from", 0))
+    since = max((r["finished_at"] for r in rows), default=None)
+    seen: dict[str, dict[int, int]] = {}
+    for row in sorted(rows, key=lambda r: r["seq"]):
+        if row["seq"] >= first and since is not None and row["finished_at"] >= since - _OPENABLE:
+            for name, version in json.loads(row["table_versions"]).items():
+                seen.setdefault(name, {}).setdefault(version, row["seq"])
+    for name, versions in seen.items():
+        there = {e.key for e in lake.place.entries(f"{name}/")}
+        for version, seq in versions.items():
+            if version > lake.store.version(name):
+                continue
+            try:
+                lost = len(set(lake.store.keys_of(name, version)) - there)
+            except LakeError as e:
+                yield Problem(table=name, message=f"as run {seq} saw it: {e.message}")
+                continue
+            if lost:
+                yield Problem(table=name, message=f"{lost} files are gone that it had when run {seq} saw it")
+
+
+def _kept_reports(lake: Lake, con: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
+    wanted = con.execute("SELECT DISTINCT unnest(raw_parts) AS sha FROM ledger ORDER BY 1")
+    while rows := wanted.fetchmany(1000):
+        yield from _damaged(lake, [sha for (sha,) in rows])
+
+
+def _damaged(lake: Lake, reports: list[str]) -> Iterator[Problem]:
+    for sha in reports:
         try:
             lake.raw.get(sha)
         except LakeError as e:
@@ -169,7 +218,34 @@ def _marts(lake: Lake) -> Iterator[Problem]:
     if not keys:
         yield Problem(table="marts", message="marts/findings is not there")
         return
-    in_marts = sum(pq.read_metadata(pa.BufferReader(lake.place.read(key))).num_rows for key in keys)
-    in_lake = snapshot.table("findings", columns=["finding_uid"]).num_rows
-    if in_marts != in_lake:
-        yield Problem(table="marts", message=f"marts/findings holds {in_marts} findings, the lake {in_lake}")
+    told = {"findings": keys} | {name: [f"marts/{name}.parquet"] for name in _MARTS if name != "findings"}
+    con = connect(snapshot)
+    for name, (view, columns) in _MARTS.items():
+        said = [_content(con, _mart(lake, key), columns) for key in told[name]]
+        in_marts, in_lake = (sum(n for n, _ in said), sum(h for _, h in said)), _content(con, view, columns)
+        if in_marts[0] != in_lake[0]:
+            yield Problem(table="marts", message=f"marts/{name} holds {in_marts[0]} {name}, the lake {in_lake[0]}")
+        elif in_marts != in_lake:
+            yield Problem(table="marts", message=f"marts/{name} says other than the lake")
+
+
+def _mart(lake: Lake, key: str) -> pa.Table | None:
+    """The rows of a mart; None if it is not there or no Parquet."""
+    try:
+        return pq.read_table(pa.BufferReader(lake.place.read(key)))
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+
+
+def _content(con: duckdb.DuckDBPyConnection, rows: pa.Table | str | None, columns: str) -> tuple[int, int]:
+    """How many rows there are, and a number that is another one where they say something else, in whatever order."""
+    if rows is None:
+        return 0, 0
+    if not isinstance(rows, str):
+        con.register("mart", rows)
+    sql = f"SELECT count(*), coalesce(sum(hash({columns})), 0) FROM {rows if isinstance(rows, str) else 'mart'}"
+    try:
+        found = con.execute(sql).fetchall()[0]
+    except duckdb.Error:  # of other columns
+        return 0, 0
+    return int(found[0]), int(found[1])

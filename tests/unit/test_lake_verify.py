@@ -11,11 +11,12 @@ from unittest.mock import Mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from tasks.core.errors import LakeError
 from tasks.core.types import Control, Gap, Parsed, RawReport
 from tasks.lake import zst
-from tasks.lake.lake import Lake
+from tasks.lake.lake import MARKS, Lake
 from tasks.lake.places import DeafStorageError, FolderPlace
 from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.schema import TABLES
@@ -107,6 +108,35 @@ def test_rows_taken_out_of_a_table_are_found(kept: Lake) -> None:
     assert set(problems(kept)) >= {"ledger", "findings"}
 
 
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ("scan_gaps", {"ledger": "1 rows count other gaps than there are"}),
+        ("scopes", {"scans": "2 rows belong to no scope", "findings": "2 rows belong to no scope"}),
+        ("repositories", {"scopes": "1 rows belong to no repository"}),
+        ("ledger", {"scopes": "1 rows refer to a result the ledger lacks"}),
+    ],
+)
+def test_rows_that_others_need_are_missed(kept: Lake, table: str, found: dict[str, str]) -> None:
+    for file in kept.snapshot().files(table):
+        pq.write_table(pq.ParquetFile(file).read().slice(0, 0), file)
+    assert problems(kept).items() >= found.items()
+
+
+def test_what_an_older_run_saw_and_is_gone_is_found(kept: Lake) -> None:
+    (file,) = set(kept.snapshot("run-1").files("scopes")) - set(kept.snapshot().files("scopes"))
+    Path(file).unlink()
+    assert problems(kept) == {"scopes": "1 files are gone that it had when run 1 saw it"}
+    kept.place.write(MARKS, b'{"snapshots_from": 2}')
+    assert problems(kept) == {}, "as of run 1 it is not kept any more"
+
+
+def test_a_log_that_leads_to_no_older_run_is_found(kept: Lake) -> None:
+    DeltaTable(kept.store.uri("findings")).create_checkpoint()
+    (kept.path / "findings" / "_delta_log" / f"{0:020}.json").unlink()
+    assert "as run 1 saw it: the table findings cannot be opened at version 1" in problems(kept)["findings"]
+
+
 def test_a_lost_log_of_a_table_is_found(kept: Lake) -> None:
     newest = max((kept.path / "findings" / "_delta_log").glob("*.json"))
     newest.unlink()
@@ -134,6 +164,18 @@ def test_damaged_marts_are_found(kept: Lake) -> None:
     for place in (kept.path / "marts" / "findings").glob("[0-9a-f][0-9a-f].parquet"):
         place.unlink()
     assert "the lake 2" in problems(kept)["marts"]
+
+
+@pytest.mark.parametrize("mart", ["findings", "freshness", "gaps"])
+def test_a_mart_that_says_something_else_is_found(kept: Lake, mart: str) -> None:
+    two = result("three", observation("x"), observation("y"), gaps=(BLIND,))
+    put(kept, night(3, two))
+    for place in sorted((kept.path / "marts").glob(f"{mart}*/*.parquet")) or [kept.path / f"marts/{mart}.parquet"]:
+        data = pq.read_table(place)
+        column = data.schema.get_field_index("status" if mart == "findings" else "outcome")
+        other = pa.array(["fixed"] * data.num_rows, data.schema.field(column).type)
+        pq.write_table(data.set_column(column, data.schema.field(column), other), place)
+    assert problems(kept) == {"marts": f"marts/{mart} says other than the lake"}
 
 
 def test_a_row_that_stands_twice_is_found(kept: Lake) -> None:
