@@ -27,7 +27,7 @@ from tasks.lake.pending import LEFT_ALONE, Watcher, claim, commit, committed, ex
 from tasks.lake.places import Entry
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.store import to_arrow
-from tasks.lake.views import connect
+from tasks.lake.views import GONE, arrow_of, connect
 
 #: The source of a collection's row in ``runs``; no configuration can name it.
 GC_SOURCE = "(gc)"
@@ -35,11 +35,12 @@ _BATCH = 500
 #: Which rows go, by table: columns that name them. ``runs`` goes with the new row.
 _BY_RUN = ("scans", "discoveries")
 _ORDER = (*_BY_RUN, "ledger", "observations", "scan_gaps")
-_RETAINED = """
+_RETAINED = f"""
     SELECT run_id FROM runs WHERE finished_at >= $since
     UNION SELECT arg_max(run_id, seq) FROM runs
     UNION SELECT arg_max(run_id, seq) FROM patrols
-    UNION SELECT l.run_id FROM latest l JOIN scopes USING (repo_id, ref, tool)"""
+    UNION SELECT l.run_id FROM latest l JOIN scopes s USING (repo_id, ref, tool)
+        WHERE s.reason_code IS NULL OR s.reason_code NOT IN ({GONE})"""
 #: Results of retained runs and live scopes, and what those extend.
 _NEEDED = """
     WITH live AS (
@@ -233,9 +234,7 @@ def _garbage(lake: Lake, snapshot: Snapshot, kept: list[dict[str, int]]) -> Iter
         for entry in lake.place.entries(f"{name}/"):
             if "/_delta_log/" not in entry.key and entry.key not in needed:
                 yield entry
-    reports = {
-        sha for parts in snapshot.table("ledger", None, ["raw_parts"]).column(0).to_pylist() for sha in parts or ()
-    }
+    reports = set(arrow_of(snapshot, "SELECT DISTINCT unnest(raw_parts) AS sha FROM ledger")["sha"].to_pylist())
     reports |= {sha for r in lake.spool.load(tidy=False).values() for sha in r.raw_parts}
     wanted = {lake.raw.key(sha) for sha in reports}
     yield from (e for e in lake.place.entries("_raw/") if e.key not in wanted)

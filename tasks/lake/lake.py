@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Gap, Kind, Observation, Outcome, Repo, ScanResult, ScopeState, Unit
+from tasks.lake.later import Later
 from tasks.lake.places import FolderPlace, Held, Place, Teller
 from tasks.lake.raw import RawStore
 from tasks.lake.s3_location import S3Location
@@ -31,6 +32,14 @@ _CARD = "lake.json"
 #: What collections of garbage have noted (``tasks.lake.gc``).
 MARKS = "_gc/marks.json"
 ScopeKey = tuple[str, str, str]
+T = TypeVar("T")
+#: Results whose observations are read at a time.
+_GROUP = 100
+#: Results of a tool by how many of the wanted objects they cover.
+_SHARING = """
+    SELECT result_name, count(DISTINCT tip) AS shared FROM (
+        SELECT result_name, unnest(tips) AS tip FROM ledger SEMI JOIN asked USING (tool, config_digest)
+    ) SEMI JOIN wanted USING (tip) GROUP BY result_name ORDER BY shared DESC, result_name"""
 #: What no folder above a table may hold: delta-rs (1.6) panics on ``[ ] ^ |``, decodes ``%xx``, reads ``\\`` as ``/``
 #: and refuses control characters; DuckDB takes ``* ?`` for patterns, which match the folders beside this one as well.
 _UNUSABLE = re.compile(r"[\[\]^|*?\\\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
@@ -161,6 +170,8 @@ class Snapshot:
         self.versions: dict[str, int] = {**json.loads(self.run["table_versions"]), "runs": version} if self.run else {}
         #: The month of every result that a scope refers to, as far as scopes were read.
         self._parts: dict[str, str] = {}
+        #: Of observations and of gaps, those of a group of results that were read last, by the names of the group.
+        self._group: dict[str, tuple[tuple[str, ...], Mapping[str, Sequence[Any]]]] = {}
 
     def _refuse_collected(self, seq: int) -> None:
         """Raises LakeError: the tables as of this run are not kept any more."""
@@ -248,12 +259,17 @@ class Snapshot:
         table = self.table("ledger", {"result_name": names}, ["result_name", "part"])
         return dict(zip(table.column("result_name").to_pylist(), table.column("part").to_pylist(), strict=True))
 
-    def history_bases(self, tool: str, config_digest: str, tips: Sequence[str]) -> list[dict[str, Any]]:
-        """Ledger rows of unit blob with this configuration that share a commit with ``tips``; most shared first."""
-        wanted = set(tips)
-        where = {"tool": [tool], "config_digest": [config_digest]}
-        rows = [r for r in self._rows("ledger", where) if wanted & set(r["tips"] or ())]
-        return sorted(rows, key=lambda r: (-len(wanted & set(r["tips"])), r["result_name"]))
+    def history_bases(self, tool: str, config_digest: str, tips: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Ledger rows of unit blob with this configuration that share a commit with ``tips``; most shared first.
+
+        Each is read when it is asked for: all repositories have such rows, of every night, and each names all tips.
+        """
+        from tasks.lake.views import arrow_of
+
+        asked = pa.table({"tool": [tool], "config_digest": [config_digest]})
+        names = arrow_of(self, _SHARING, asked=asked, wanted=pa.table({"tip": pa.array(set(tips), pa.string())}))
+        for name in names.column("result_name").to_pylist():
+            yield from self._rows("ledger", {"result_name": [name]})
 
     # -- results ----------------------------------------------------------------------------------------
 
@@ -293,11 +309,14 @@ class Snapshot:
         }
 
     def results(self, result_names: Iterable[str]) -> dict[str, ScanResult]:
-        """Whole results, from the ledger and its tables."""
-        names = list(result_names)
+        """Whole results, from the ledger and its tables; what they saw is read when it is gone through.
+
+        Some are read at a time, neighbours of ``result_names`` together: go through them in that order.
+        """
+        names = list(dict.fromkeys(result_names))
         if not names:
             return {}
-        observed, unread = self.observations_of(names), self.gaps_of(names)
+        groups = {n: tuple(names[k : k + _GROUP]) for k in range(0, len(names), _GROUP) for n in names[k : k + _GROUP]}
         found = {}
         for row in self._rows("ledger", {"result_name": names}):
             values = {k: row[k] for k in _RESULT}
@@ -307,12 +326,25 @@ class Snapshot:
                 outcome=Outcome(row["outcome"]),
                 tips=tuple(row["tips"] or ()),
                 raw_parts=tuple(row["raw_parts"] or ()),
-                observations=observed[row["result_name"]],
-                gaps=unread[row["result_name"]],
+                observations=self._later(self.observations_of, groups[row["result_name"]], row, "observations"),
+                gaps=self._later(self.gaps_of, groups[row["result_name"]], row, "gaps"),
                 sandbox=row["sandbox"] or "",
             )
             found[row["result_name"]] = ScanResult(**values)
         return found
+
+    def _later(
+        self, read: Callable[[tuple[str, ...]], Mapping[str, Sequence[T]]], group: tuple[str, ...], row: Any, what: str
+    ) -> Sequence[T]:
+        """What a result saw, read with its group and kept until another group is asked for."""
+
+        def items() -> Sequence[T]:
+            kept = self._group.get(what)
+            if kept is None or kept[0] != group:
+                kept = self._group[what] = (group, read(group))
+            return cast(Mapping[str, Sequence[T]], kept[1])[row["result_name"]]
+
+        return Later(items, int(row[what]), f"{what} of {row['result_name']}") if row[what] else ()
 
     def findings_in(self, repo_ids: Collection[str]) -> list[dict[str, Any]]:
         """The findings of all scopes of some repositories."""

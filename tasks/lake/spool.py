@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar
 
 from tasks.core.errors import LakeError
 from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
 from tasks.lake import zst
 from tasks.lake.findings import ScopeKey
+from tasks.lake.later import Later
 from tasks.lake.places import Place
 
 _FAILED = "failed-"
@@ -82,8 +83,10 @@ class Spool:
     def _light(self, result: ScanResult) -> ScanResult:
         """The result with what it saw read from its file when it is gone through; nothing is read for what is empty."""
         name = result.result_name
-        seen = _Spooled[Observation](self, name, "observations", len(result.observations))
-        unread = _Spooled[Gap](self, name, "gaps", len(result.gaps))
+        seen = Later[Observation](
+            lambda: self.whole(name).observations, len(result.observations), f"observations of {name}"
+        )
+        unread = Later[Gap](lambda: self.whole(name).gaps, len(result.gaps), f"gaps of {name}")
         return dataclasses.replace(result, observations=seen or (), gaps=unread or ())
 
     def _names(self) -> list[str]:
@@ -114,41 +117,6 @@ class Spool:
 
     def _key(self, name: str) -> str:
         return f"{self._under}{name}.zst"
-
-
-class _Spooled(Sequence[_T]):
-    """What one finished scan saw, read from its file each time; equal to the same items in any other sequence."""
-
-    __slots__ = ("_count", "_field", "_name", "_spool")
-
-    def __init__(self, spool: Spool, name: str, field: Literal["observations", "gaps"], count: int) -> None:
-        self._spool, self._name, self._field, self._count = spool, name, field, count
-
-    def _items(self) -> Sequence[_T]:
-        items: Sequence[_T] = getattr(self._spool.whole(self._name), self._field)
-        return items
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[_T]:
-        return iter(self._items())
-
-    @overload
-    def __getitem__(self, index: int) -> _T: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[_T]: ...
-    def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
-        return self._items()[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._items()))
-
-    def __repr__(self) -> str:
-        return f"<{self._count} {self._field} of {self._name}>"
 
 
 def dumps(result: ScanResult) -> bytes:

@@ -20,14 +20,19 @@ from tasks.lake.store import relation
 _BATCH = 10_000
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 
-#: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it. ``gaps`` tells
-#: of every run, ``gaps_now`` of what stands; only the first reads the history.
+#: Reasons of scopes that are not expected again: `lake gc` need not keep the run that said so for ever.
+GONE = "'ref_gone', 'repository_gone', 'gap_gone'"
+#: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it; of what is gone,
+#: none when that run was collected, for older rows would say that it is there. ``gaps`` tells of every run,
+#: ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
     "patrols": "SELECT * FROM runs WHERE sources IS DISTINCT FROM ['(import)'] AND sources IS DISTINCT FROM ['(gc)']",
-    "latest": """
+    "latest": f"""
         SELECT s.* FROM scans s JOIN (
             SELECT repo_id, ref, tool, max(seq) AS seq FROM scans JOIN runs USING (run_id) GROUP BY ALL
-        ) USING (repo_id, ref, tool) JOIN runs r USING (run_id, seq)""",
+        ) USING (repo_id, ref, tool) JOIN runs r USING (run_id, seq)
+        ANTI JOIN (SELECT repo_id, ref, tool, reason_code AS gone FROM scopes WHERE reason_code IN ({GONE})) g
+        ON g.repo_id = s.repo_id AND g.ref = s.ref AND g.tool = s.tool AND s.reason_code IS DISTINCT FROM g.gone""",
     "gaps": """
         WITH named AS (
             SELECT s.run_id, r.seq, s.repo_id, s.slug, s.ref, s.tool, s.outcome, s.reason_code, NULL AS path, s.detail
@@ -198,10 +203,15 @@ def _fetch(con: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection) ->
         con.close()
 
 
-def arrow_of(snapshot: Snapshot, sql: str) -> pa.Table:
-    """The answer to one of our own queries as an Arrow table. Raises LakeError when a table cannot be read."""
+def arrow_of(snapshot: Snapshot, sql: str, **given: pa.Table) -> pa.Table:
+    """The answer to one of our own queries as an Arrow table; it may read ``given`` tables too.
+
+    Raises LakeError when a table cannot be read.
+    """
     con = duck.connection()
     try:
+        for name, table in given.items():
+            con.register(name, table)
         _define(con, snapshot, _asked(sql))
         return con.sql(sql).to_arrow_table()
     except duckdb.Error as e:

@@ -67,9 +67,10 @@ def _had_result(before: ScopeState | None) -> bool:
 
 def _reused(patrol: Patrol, plans: Iterable[Planned]) -> dict[str, ScanResult]:
     """Results that planned scans refer to without having run: from this run, the spool, or the lake."""
-    names = {p.result_name for p in plans if p.action is Action.REUSE and p.result_name is not None}
+    # In the order in which they will be gone through: the lake reads some at a time.
+    names = dict.fromkeys(p.result_name for p in plans if p.action is Action.REUSE and p.result_name is not None)
     found = {n: patrol.results[n] for n in names if n in patrol.results}
-    found.update(patrol.snapshot.results(sorted(names - set(found))))
+    found.update(patrol.snapshot.results(n for n in names if n not in found))
     return found
 
 
@@ -198,8 +199,8 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
             next_attempt_at=None,
         )
     if row.outcome is Outcome.NOTHING_TO_READ and p.action is Action.EMPTY:
-        told = (row.outcome, p.commit, p.detail)
-        if before is not None and (before.outcome, before.commit, before.detail) == told:
+        told = (row.outcome, p.commit, p.detail, p.config_digest)
+        if before is not None and (before.outcome, before.commit, before.detail, before.config_digest) == told:
             return state
         return replace(
             _settled(state, row),

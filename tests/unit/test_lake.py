@@ -53,7 +53,7 @@ def test_a_new_lake_is_empty_and_whole(lake: Lake) -> None:
     assert {n: snapshot.table(n).num_rows for n in TABLES} == dict.fromkeys(TABLES, 0)
     assert snapshot.scope_states(None) == {} and snapshot.repositories(["test"]) == []
     assert snapshot.ledger_lookup(["x"]) == {} and snapshot.parts_of(["x"]) == {}
-    assert snapshot.results(["x"]) == {} and snapshot.history_bases("t", "c", ["a"]) == []
+    assert snapshot.results(["x"]) == {} and list(snapshot.history_bases("t", "c", ["a"])) == []
     assert snapshot.open_findings() == 0
     assert verify(lake) == []
 
@@ -257,15 +257,20 @@ def test_the_newest_reading_of_a_scan_name_counts(lake: Lake) -> None:
     assert set(lake.snapshot().results([old.result_name, new.result_name])) == {old.result_name, new.result_name}
 
 
-def test_bases_of_a_history_share_most_first(lake: Lake) -> None:
+def test_bases_of_a_history_share_most_first(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, c, d = (x * 40 for x in "abcd")
     made = {n: result(n, tips=t, unit=Unit.BLOB) for n, t in {"ab": (a, b), "a": (a,), "abc": (a, b, c)}.items()}
     other = result("other", tips=(a, b, c, d), unit=Unit.BLOB, config_digest="another")
     put(lake, night(1, *made.values(), other, scopes=[], changes=[], scans=[]))
     config = made["a"].config_digest
-    found = lake.snapshot().history_bases("bandit", config, [a, b, c, d])
-    assert [r["result_name"] for r in found] == [made[n].result_name for n in ("abc", "ab", "a")]
-    assert lake.snapshot().history_bases("bandit", config, [d]) == []
+    snapshot, asked = lake.snapshot(), list[Any]()
+    rows = snapshot._rows
+    monkeypatch.setattr(snapshot, "_rows", lambda *given: asked.append(given) or rows(*given))
+    found = snapshot.history_bases("bandit", config, [a, b, c, d])
+    assert next(found)["tips"] == [a, b, c]
+    assert asked == [("ledger", {"result_name": [made["abc"].result_name]})], "one row is made, not all"
+    assert [r["result_name"] for r in found] == [made[n].result_name for n in ("ab", "a")]
+    assert list(snapshot.history_bases("bandit", config, [d])) == []
 
 
 def test_text_that_is_not_utf8_is_kept_and_marked(lake: Lake) -> None:

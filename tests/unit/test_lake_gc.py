@@ -289,6 +289,26 @@ def seen(rows: dict[str, list[dict[str, Any]]], run_ids: list[str]) -> Iterator[
         yield name, sorted(map(repr, kept))
 
 
+def test_what_is_gone_keeps_no_run_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = SCOPES
+    nights = [(20, ["org"], dict.fromkeys(SCOPES, "r1")), (10, ["org"], {two: None}), (0, ["org"], {three: "r1"})]
+    rows = lake_of(nights, {}, {one: "r1", two: None, three: "r1"})
+    for row in (rows["scopes"][1], rows["scans"][3]):
+        row |= {"outcome": "nothing_to_read", "reason_code": "ref_gone"}
+
+    def latest() -> set[tuple[str, str]]:
+        told = connected(rows).sql("SELECT run_id, repo_id || ' ' || ref FROM latest").fetchall()
+        return {(run, scope) for run, scope in told}
+
+    assert latest() == {("run-1", "repo-1 main"), ("run-2", "repo-2 main"), ("run-3", "repo-2 dev")}
+    monkeypatch.setattr(gc_module, "connect", lambda _snapshot: connected(rows))
+    gone = find(None, datetime(2026, 7, 1, tzinfo=UTC))  # type: ignore[arg-type]
+    assert gone.run_ids == ("run-2",), "the first is the last that looked at what is still there"
+    for name in ("runs", "scans"):
+        rows[name] = [r for r in rows[name] if r["run_id"] != "run-2"]
+    assert latest() == {("run-1", "repo-1 main"), ("run-3", "repo-2 dev")}, "nor does an older row tell of it again"
+
+
 @given(runs, bases, live, st.integers(0, 20))
 @settings(max_examples=8)
 def test_all_views_of_retained_runs_are_as_before(nights: Any, extends: Any, scopes: Any, keep_days: int) -> None:

@@ -22,7 +22,7 @@ from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.schema import TABLES, Table
 from tasks.lake.store import to_arrow
 from tasks.lake.verify import verify
-from tasks.patrol import publishing
+from tasks.patrol import naming, publishing
 from tests.lake_rows import change_of, night, observation, result, scan_of, scope_of
 from tests.patrols import House
 
@@ -186,6 +186,20 @@ def test_a_number_in_the_log_that_leads_to_no_row_is_not_believed(lake: Lake) ->
     assert newest(lake) == 3
 
 
+def test_where_there_is_nothing_to_read_a_newer_tool_looks_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, looked = House(tmp_path), list[Any]()
+    house.repo("a").commit({"readme.md": b"x"})
+    read_tree = naming.read_tree
+    monkeypatch.setattr(naming, "read_tree", lambda *given: looked.append(given) or read_tree(*given))
+    house.run()
+    house.version = "2"
+    for count in (2, 2):
+        house.run()
+        assert len(looked) == count
+
+
 # -- where a result lies -------------------------------------------------------------------------------------
 
 
@@ -207,7 +221,7 @@ def test_a_scope_tells_the_month_of_its_result_whoever_published_it(lake: Lake) 
     again = scope_of(new, repo_id="team/app", slug="team/app")
     put(lake, night(81, scans=[], scopes=[again], changes=[]))
     assert parts(lake)["team/app"] == "2026-04"
-    assert not [p for p in verify(lake) if p.table == "scopes"]
+    assert not [p for p in verify(lake) if "month" in p.message]
 
 
 def test_a_scope_with_another_month_than_the_ledger_is_found(lake: Lake) -> None:
@@ -231,6 +245,20 @@ def test_gaps_and_observations_are_read_from_the_months_that_scopes_tell(lake: L
     assert [n for n, _ in read] == ["scan_gaps", "observations"]
     assert ["part=2026-03" in f for _, files in read for f in files] == [True, False]
     assert [len(files) for _, files in read] == [1, 1]
+
+
+def test_what_reused_results_saw_is_read_some_at_a_time(
+    lake: Lake, read: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.lake.lake._GROUP", 2)
+    made = [result(f"m{n}", observation(f"o{n}"), repo_id=f"r{n}") for n in range(3)]
+    put(lake, night(1, *made))
+    names = [r.result_name for r in made]
+    read.clear()
+    found = lake.snapshot().results(names)
+    assert [len(found[n].observations) for n in names] == [1, 1, 1] and "observations" not in dict(read)
+    assert [found[n].observations[0].anchor_uid for n in names] == [r.observations[0].anchor_uid for r in made]
+    assert [n for n, _ in read].count("observations") == 2, "the first two together, then the third"
 
 
 def test_what_no_scope_tells_the_ledger_does(lake: Lake, read: list[Any]) -> None:
