@@ -23,7 +23,18 @@ import pyarrow.parquet as pq
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.lake.lake import MARKS, Lake, Snapshot
-from tasks.lake.pending import LEFT_ALONE, Watcher, claim, commit, committed, expect_row, new_folder, pending, run_row
+from tasks.lake.pending import (
+    LEFT_ALONE,
+    Watcher,
+    claim,
+    commit,
+    committed,
+    expect_row,
+    new_folder,
+    pending,
+    run_row,
+    unless_finished,
+)
 from tasks.lake.places import Entry
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.store import to_arrow
@@ -159,10 +170,17 @@ def _remove_rows(lake: Lake, snapshot: Snapshot, gone: Unneeded, keep_days: floa
 
 
 def take_out(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
-    """Finish a collection that has its number; may be done again. Raises FileNotFoundError: it is finished already."""
+    """Finish a collection that has its number; may be done again, by several at once."""
+    files = [f"{folder}/{name}.parquet" for name in (*_ORDER, "runs")]
+    if unless_finished(lake, told, lambda: _taken_out(lake, files, told, watch)) is not None:
+        watch("end")
+        lake.place.remove([f"{folder}/COMMIT"])
+        lake.place.remove(files)
+
+
+def _taken_out(lake: Lake, files: list[str], told: Mapping[str, Any], watch: Watcher) -> bool:
     seq, run = int(told["seq"]), run_row(told)
     names = (*_ORDER, "runs")
-    files = [f"{folder}/{name}.parquet" for name in names]
     keys = {name: pq.read_table(path) for name, path in zip(names, lake.place.fetched(files), strict=True)}
     for name in _ORDER:
         watch(name)
@@ -171,9 +189,7 @@ def take_out(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in TABLES if name != "runs"})
     if not lake.store.exchange_runs(to_arrow(TABLES["runs"], [run]), keys["runs"]["run_id"].to_pylist(), seq):
         expect_row(lake, run["run_id"], seq)
-    watch("end")
-    lake.place.remove([f"{folder}/COMMIT"])
-    lake.place.remove(files)
+    return True
 
 
 # -- files -------------------------------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from tasks.core.errors import LakeError
 from tasks.lake.lake import Lake
 from tasks.lake.places import Entry
 
+T = TypeVar("T")
 #: What nobody refers to is left alone for so long: a process that sleeps may wake, a reader may still be reading.
 LEFT_ALONE = timedelta(hours=24)
 #: Called with the name of each step just before it is taken; tests kill the process there.
@@ -128,6 +129,16 @@ def expect_row(lake: Lake, run_id: str, seq: int) -> None:
     """``runs`` has the number already: by an earlier try of the same run, or its claim was forgotten long ago."""
     if not _has_row(lake, run_id):
         raise LakeError(f"run {seq} is another one; this one slept too long", advice=_ADVICE)
+
+
+def unless_finished(lake: Lake, told: Mapping[str, Any], take: Callable[[], T]) -> T | None:
+    """What ``take`` returns, which reads the files of a claimed folder; None when they are gone because somebody else
+    has finished the run meanwhile. Raises LakeError when the number turns out to be another run's."""
+    try:
+        return take()
+    except FileNotFoundError:
+        expect_row(lake, told["run"]["run_id"], int(told["seq"]))
+        return None
 
 
 def _has_row(lake: Lake, run_id: str) -> bool:

@@ -42,6 +42,7 @@ from tasks.lake.pending import (
     new_folder,
     pending,
     run_row,
+    unless_finished,
 )
 from tasks.lake.places import Teller
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
@@ -171,8 +172,9 @@ def _findings(
     while some := [c for mine in itertools.islice(left, _REPOSITORIES) for c in mine]:
         changed = {c.key for c in some}
         known = snapshot.findings_in({c.repo_id for c in some})
-        # Only where something was not read, or not looked for, it matters at which places a finding stood.
-        partial = [c.before for c in some if c.before and (c.not_run or (c.result and c.result.gaps))]
+        # At which places a finding stood matters where something was not read, or not looked for, and where the tool
+        # may be why it is gone.
+        partial = [c.before for c in some if c.before and (c.not_run or c.other_tool or (c.result and c.result.gaps))]
         places = places_of(snapshot.observations_of(partial))
         touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
         watched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) not in unwatched]
@@ -247,16 +249,33 @@ def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> 
 
     Raises LakeError when the number turns out to be another run's.
     """
-    try:
-        (take_out if told.get("removes") else _take)(lake, folder, told, watch)
-    except FileNotFoundError:  # somebody has finished it meanwhile, and removed its files
-        expect_row(lake, told["run"]["run_id"], int(told["seq"]))
-
-
-def _take(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
-    seq, run = int(told["seq"]), run_row(told)
+    if told.get("removes"):
+        take_out(lake, folder, told, watch)
+        return
     keys = [f"{folder}/{name}.parquet" for name in _ORDER[:-1]]
+    taken = unless_finished(lake, told, lambda: _take(lake, keys, told, watch))
+    if taken is None or lake.lost():
+        return  # the run is there; who has the lake now, or comes next, tidies up
+    watch("marts")
+    changed, standing = taken
+    write_marts(lake, changed=changed, standing=standing)
+    if lake.lost():
+        return
+    watch("spool")
+    lake.spool.remove(told["spooled"])
+    watch("end")
+    # First what says that there is something to finish.
+    lake.place.remove([f"{folder}/COMMIT"])
+    lake.place.remove(keys)
+
+
+def _take(lake: Lake, keys: Sequence[str], told: Mapping[str, Any], watch: Watcher) -> tuple[set[str], bool]:
+    """All tables, and last the row of the run. Returns the repositories whose findings changed, and whether a scope
+    did: scopes say what stands, with them change the gaps and the evidence."""
+    seq, run = int(told["seq"]), run_row(told)
     written = dict(zip(_ORDER[:-1], lake.place.fetched(keys), strict=True))
+    changed = set(pq.read_table(written["findings"], columns=["repo_id"])["repo_id"].unique().to_pylist())
+    standing = pq.read_metadata(written["scopes"]).num_rows > 0
     for name in _ORDER[:-1]:
         watch(name)
         with pq.ParquetFile(written[name]) as rows:
@@ -267,20 +286,4 @@ def _take(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> N
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
     if not lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq):
         expect_row(lake, run["run_id"], seq)
-    if lake.lost():
-        return  # the run is there; who has the lake now, or comes next, tidies up
-    watch("marts")
-    write_marts(
-        lake,
-        changed=set(pq.read_table(written["findings"], columns=["repo_id"])["repo_id"].unique().to_pylist()),
-        # Scopes say what stands: with them change the gaps and the evidence.
-        standing=pq.read_metadata(written["scopes"]).num_rows > 0,
-    )
-    if lake.lost():
-        return
-    watch("spool")
-    lake.spool.remove(told["spooled"])
-    watch("end")
-    # First what says that there is something to finish.
-    lake.place.remove([f"{folder}/COMMIT"])
-    lake.place.remove(keys)
+    return changed, standing

@@ -13,27 +13,35 @@ class Saved:
     sql: str
 
 
+#: What counts: a finding on refs that nobody watches any more does not, for nothing there would ever be fixed.
+_OPEN = (
+    "(SELECT * FROM findings ANTI JOIN (SELECT repo_id, ref, tool FROM scopes WHERE reason_code = 'ref_unwatched')"
+    " USING (repo_id, ref, tool) WHERE status = 'open')"
+)
+#: One finding may stand on several refs.
+_COUNT = "count(DISTINCT finding_uid)"
+
 SAVED: dict[str, Saved] = {
     "open-findings": Saved(
         description="open findings by tool and severity",
-        sql="SELECT tool, severity_tool, count(*) AS findings, count(DISTINCT repo_id) AS repositories"
-        " FROM findings WHERE status = 'open' GROUP BY ALL ORDER BY findings DESC",
+        sql=f"SELECT tool, severity_tool, {_COUNT} AS findings, count(DISTINCT repo_id) AS repositories"
+        f" FROM {_OPEN} GROUP BY ALL ORDER BY findings DESC",
     ),
     "top-rules": Saved(
         description="the rules with most open findings",
-        sql="SELECT tool, rule_id, any_value(title) AS title, count(*) AS findings,"
-        " count(DISTINCT repo_id) AS repositories FROM findings WHERE status = 'open'"
+        sql=f"SELECT tool, rule_id, any_value(title) AS title, {_COUNT} AS findings,"
+        f" count(DISTINCT repo_id) AS repositories FROM {_OPEN}"
         " GROUP BY tool, rule_id ORDER BY findings DESC LIMIT 50",
     ),
     "top-repositories": Saved(
         description="the repositories with most open findings",
-        sql="SELECT slug, count(*) AS findings, count(*) FILTER (kind = 'secret') AS secrets FROM findings"
-        " WHERE status = 'open' GROUP BY slug ORDER BY findings DESC LIMIT 50",
+        sql=f"SELECT slug, {_COUNT} AS findings, {_COUNT} FILTER (kind = 'secret') AS secrets"
+        f" FROM {_OPEN} GROUP BY slug ORDER BY findings DESC LIMIT 50",
     ),
     "secrets": Saved(
         description="open secrets with their places; values are never stored",
-        sql="SELECT slug, rule_id, path, line_start, occurrences, first_seen_at FROM findings"
-        " WHERE status = 'open' AND kind = 'secret' ORDER BY slug, path",
+        sql=f"SELECT slug, rule_id, path, line_start, occurrences, first_seen_at FROM {_OPEN}"
+        " WHERE kind = 'secret' ORDER BY slug, path",
     ),
     "gaps": Saved(
         description="what is not looked at now, and what to do",
@@ -52,17 +60,17 @@ SAVED: dict[str, Saved] = {
     ),
     "new": Saved(
         description="findings opened by the newest patrol and by imports since",
-        sql="SELECT slug, tool, rule_id, title, path, line_start FROM findings WHERE status = 'open'"
-        " AND opened_run IN (SELECT run_id FROM runs WHERE seq >= (SELECT coalesce(max(seq), 0) FROM patrols))"
+        sql=f"SELECT slug, tool, rule_id, title, path, line_start FROM {_OPEN}"
+        " WHERE opened_run IN (SELECT run_id FROM runs WHERE seq >= (SELECT coalesce(max(seq), 0) FROM patrols))"
         " ORDER BY slug, tool, path",
     ),
     "rules": Saved(
         description="rules in force of each tool that can list them, and their open findings",
         sql="SELECT r.tool, r.tool_version, r.pack, count(DISTINCT r.rule_id) AS rules,"
-        " count(DISTINCT f.rule_id) AS rules_with_findings, count(f.finding_uid) AS open_findings FROM rules r"
+        " count(DISTINCT f.rule_id) AS rules_with_findings, count(DISTINCT f.finding_uid) AS open_findings FROM rules r"
         " JOIN (SELECT DISTINCT tool, tool_version, rules_digest FROM scopes) s"
         " USING (tool, tool_version, rules_digest)"
-        " LEFT JOIN findings f ON f.tool = r.tool AND f.rule_id = r.rule_id AND f.status = 'open'"
+        f" LEFT JOIN {_OPEN} f ON f.tool = r.tool AND f.rule_id = r.rule_id"
         " GROUP BY r.tool, r.tool_version, r.pack, r.rules_digest ORDER BY r.tool, r.tool_version, r.pack",
     ),
     "fixed-by-tools": Saved(

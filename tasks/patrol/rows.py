@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,14 +29,14 @@ class Closing:
 def close_run(patrol: Patrol) -> Closing:
     """Make every expected scan a row. Reads results that the ledger has for reused names."""
     plans = [p for s in patrol.repos.values() for p in s.plans]
-    reused = _reused(patrol, plans)
+    reused, details = _reused(patrol, plans), _details(patrol, plans)
     scans: list[Scan] = []
     scopes: list[ScopeState] = []
     changed: dict[ScopeKey, ScanResult | None] = {}
     for p in plans:
         before = patrol.states.get(p.scope)
         row, result = _row(patrol, p, before, reused)
-        after = _scope(patrol, p, row, result, before)
+        after = _scope(patrol, p, row, result, before, details)
         scans.append(replace(row, attempts=after.attempts))
         if after != before:
             scopes.append(after)
@@ -72,6 +72,13 @@ def _reused(patrol: Patrol, plans: Iterable[Planned]) -> dict[str, ScanResult]:
     found = {n: patrol.results[n] for n in names if n in patrol.results}
     found.update(patrol.snapshot.results(n for n in names if n not in found))
     return found
+
+
+def _details(patrol: Patrol, plans: Iterable[Planned]) -> dict[str, str]:
+    """What scopes whose last completed look holds again say of its gaps: a failure since may have overwritten it."""
+    states = [patrol.states.get(p.scope) for p in plans if p.action in (Action.KEEP, Action.AWAIT)]
+    lost = [s.result_name for s in states if s and s.result_name and s.gaps and s.outcome is not Outcome.PARTIAL]
+    return {name: result_detail(gaps) for name, gaps in patrol.snapshot.gaps_of(lost).items()}
 
 
 def _row(
@@ -151,7 +158,14 @@ def _plain(
     )
 
 
-def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, before: ScopeState | None) -> ScopeState:
+def _scope(
+    patrol: Patrol,
+    p: Planned,
+    row: Scan,
+    result: ScanResult | None,
+    before: ScopeState | None,
+    details: Mapping[str, str],
+) -> ScopeState:
     """The scope after this run. Equal to ``before`` when nothing was learnt."""
     source = patrol.repos[p.repo_id].repo.source
     state = before or ScopeState(
@@ -161,10 +175,10 @@ def _scope(patrol: Patrol, p: Planned, row: Scan, result: ScanResult | None, bef
     if p.action is Action.KEEP:
         # The same files under a newer commit: the next extension may start from it.
         return replace(
-            _standing(state), commit=p.commit, tips=p.tips, failed_name=None, attempts=0, next_attempt_at=None
+            _standing(state, details), commit=p.commit, tips=p.tips, failed_name=None, attempts=0, next_attempt_at=None
         )
     if p.action is Action.AWAIT:
-        return _standing(state)
+        return _standing(state, details)
     if row.reason_code == "ref_unwatched":
         # What was seen there stands, and is told apart from what is watched; watched again, it is tried at once.
         return _settled(state, row)
@@ -230,13 +244,14 @@ def _settled(state: ScopeState, row: Scan) -> ScopeState:
     )
 
 
-def _standing(state: ScopeState) -> ScopeState:
+def _standing(state: ScopeState, details: Mapping[str, str]) -> ScopeState:
     """A scope whose last completed look holds: what kept it from being looked at since is of the past."""
+    said = details.get(state.result_name or "", "")
     return replace(
         state,
         outcome=Outcome.PARTIAL if state.gaps else Outcome.OK,
         reason_code=None,
-        detail=state.detail if state.outcome is Outcome.PARTIAL else "",
+        detail=state.detail if state.outcome is Outcome.PARTIAL else said,
     )
 
 

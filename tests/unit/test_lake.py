@@ -257,6 +257,15 @@ def test_the_newest_reading_of_a_scan_name_counts(lake: Lake) -> None:
     assert set(lake.snapshot().results([old.result_name, new.result_name])) == {old.result_name, new.result_name}
 
 
+def test_why_a_finding_is_gone_is_judged_by_all_places_where_it_stood(lake: Lake) -> None:
+    """A newer tool does not see it: at one place the file is the same, at the other it is not."""
+    one, two = result("one", observation("x"), observation("x", "b.py")), result("two")
+    put(lake, night(1, one))
+    change = change_of(two, before=one.result_name, other_tool=True, same_paths=frozenset({"app.py"}))
+    put(lake, night(2, two, changes=[change]))
+    assert lake.snapshot().table("findings")["fixed_reason"].to_pylist() == ["code_or_tool"]
+
+
 def test_bases_of_a_history_share_most_first(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, c, d = (x * 40 for x in "abcd")
     made = {n: result(n, tips=t, unit=Unit.BLOB) for n, t in {"ab": (a, b), "a": (a,), "abc": (a, b, c)}.items()}

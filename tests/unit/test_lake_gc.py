@@ -221,6 +221,22 @@ def test_a_collection_that_slept_while_a_run_published_removes_nothing(
     assert verify(lake) == []
 
 
+def test_a_collection_that_another_run_finished_is_finished(
+    place: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.open(place, key_id=KEY_ID)
+    original = gc_module.claim
+
+    def claimed(*given: Any) -> None:
+        original(*given)
+        Lake.open(place, key_id=KEY_ID).adopt()  # as if it had taken the lake over
+
+    monkeypatch.setattr(gc_module, "claim", claimed)
+    with lake.lock():
+        assert collect(lake, keep_days=1, snapshot_days=0).rows["ledger"] == 1
+    assert verify(lake) == [] and lake.snapshot().seq == 4
+
+
 # -- whatever the lake holds ---------------------------------------------------------------------------------------
 
 SCOPES = [("repo-1", "main", "tool"), ("repo-2", "main", "tool"), ("repo-2", "dev", "other")]

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
-from tasks.core.types import Cause, Gap, Outcome
+from tasks.core.types import Cause, Gap, Kind, Outcome
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import publish
 from tasks.lake.saved import SAVED
@@ -73,6 +73,22 @@ def test_every_saved_query_works(snapshot: Snapshot, name: str) -> None:
     assert columns
     assert all(len(r) == len(columns) for r in rows)
     assert SAVED[name].description
+
+
+def test_saved_queries_count_a_finding_once_and_not_on_refs_that_nobody_watches(lake: Lake) -> None:
+    secret = observation("s", kind=Kind.SECRET)
+    main = result("main", observation("x"), secret)
+    side, old = result("side", observation("x"), ref="refs/heads/side"), result("old", secret, ref="refs/heads/old")
+    gone = result("gone", observation("z"), repo_id="team/gone", ref="refs/heads/old")
+    unwatched = [scope_of(r, outcome=Outcome.SKIPPED, reason_code="ref_unwatched") for r in (old, gone)]
+    with lake.lock():
+        scopes = [scope_of(main), scope_of(side), *unwatched]
+        publish(lake, lake.snapshot(), night(1, main, side, old, gone, scopes=scopes))
+    told = {name: ask(lake.snapshot(), SAVED[name].sql) for name in SAVED}
+    assert [(r["findings"], r["repositories"]) for r in told["open-findings"]] == [(2, 1)]
+    assert [r["findings"] for r in told["top-rules"]] == [2]
+    assert [(r["findings"], r["secrets"]) for r in told["top-repositories"]] == [(2, 1)]
+    assert [len(told[name]) for name in ("secrets", "new")] == [1, 3]
 
 
 # -- views --------------------------------------------------------------------------------------------------

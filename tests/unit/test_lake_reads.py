@@ -123,6 +123,17 @@ def test_a_night_with_one_failure_writes_what_stands(house: House) -> None:
     assert {r["reason_code"] for r in pq.read_table(marts / "gaps.parquet").to_pylist()} == {"signal", "unparsable"}
 
 
+def test_a_scope_tells_of_its_gaps_again_when_it_can_be_looked_at_again(house: House) -> None:
+    before = house.rows("scopes", slug=["partial"])
+    assert before[0]["detail"] == "1 unparsable"
+    (house.place / "org" / "partial").rename(house.place / "away")
+    house.run()
+    assert house.rows("scopes", slug=["partial"])[0]["outcome"] == "missing"
+    (house.place / "away").rename(house.place / "org" / "partial")
+    house.run()
+    assert house.rows("scopes", slug=["partial"]) == before
+
+
 def test_a_scope_goes_from_month_to_month_with_its_result(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def months() -> dict[str, str]:
         return {r["slug"]: r["result_part"] for r in house.rows("scopes")}

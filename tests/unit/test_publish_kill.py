@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+from unittest.mock import Mock
 
 import pytest
 
@@ -123,6 +124,19 @@ def test_finishing_may_itself_be_killed_at_every_step(place: Path, calm: Content
     assert finish(place) == ["run-2"]
     assert content(place) == calm
     assert verify(Lake.open(place, key_id=KEY_ID)) == []
+
+
+def test_a_file_that_is_gone_after_the_run_is_there_is_not_taken_for_its_end(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.open(place, key_id=KEY_ID)
+    with monkeypatch.context() as patch, lake.lock():
+        patch.setattr("tasks.lake.publish.write_marts", Mock(side_effect=FileNotFoundError("a mart")))
+        with pytest.raises(FileNotFoundError):
+            publish(lake, lake.snapshot(), second_night())
+    with lake.lock():
+        assert lake.adopt() == ["run-2"]
+    assert verify(lake) == []
 
 
 def test_a_damaged_marker_stops_with_advice_and_loses_nothing(place: Path) -> None:
