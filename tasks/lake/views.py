@@ -89,7 +89,8 @@ _VIEWS = {
 
 VIEWS: dict[str, str] = {
     "patrols": "a run that looked for itself: all runs but imports and collections of garbage",
-    "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it",
+    "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it;"
+    " none of what is gone once that run was collected",
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
     "gaps_now": "what is not looked at as things stand, with the age of the evidence",
     "freshness": "how old the evidence of each scope is, and when a failure is tried again",
