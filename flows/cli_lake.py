@@ -180,11 +180,11 @@ def _tell_old_databases(settings: Settings, tools: set[str]) -> None:
 def schema() -> None:
     """Print the tables, their columns, units and meaning."""
     from tasks.lake.schema import table_schema_markdown
-    from tasks.lake.views import VIEWS
+    from tasks.lake.views import FUNCTIONS, VIEWS
 
     print(table_schema_markdown())
     print("## views\n\n| view | a row is |\n|---|---|")
-    for name, meaning in VIEWS.items():
+    for name, meaning in {**VIEWS, **FUNCTIONS}.items():
         print(f"| {name} | {meaning} |")
 
 

@@ -78,7 +78,7 @@ def _farewell(out: Console, settings: Settings, place: Path, *, keep: bool) -> N
         _say(out, "To look around, keep it: `nightwarden demo --keep DIR`. Then:")
     else:
         _say(out, f"Organisation, mirrors and lake stay in {place}.")
-    query = "SELECT slug, path, line_start, tool, rule_id FROM findings WHERE status = 'open'"
+    query = "SELECT slug, path, line_start, tool, rule_id FROM findings WHERE is_open"
     home = settings.home if keep else Path("DIR/home")
     for line in (
         f"nightwarden query --saved secrets --lake {lake}",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tasks.core.types import Cause, Kind, Observation, Outcome, Scan, ScanResult, ScopeState, Unit, digest
-from tasks.lake.findings import Change
+from tasks.lake.changes import Change
 from tasks.lake.publish import PublishBatch
 
 NIGHT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)

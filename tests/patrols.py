@@ -157,6 +157,7 @@ def _observation(path: str) -> Observation:
         path=path,
         line_start=1,
         line_end=1,
+        carry_uid=digest("carry", "F1"),
     )
 
 

@@ -52,9 +52,20 @@ def code_anchor(*, tool: str, rule_id: str, path: str, match: bytes, ordinal: in
     return digest(FP_VERSION, Kind.CODE, tool, rule_id, path, key.name(normalise(match), purpose="code-match"), ordinal)
 
 
+def code_carry(*, tool: str, rule_id: str, match: bytes, ordinal: int, key: HmacKey) -> str | None:
+    """A code anchor without its path; None for an empty match, which is no sign of anything."""
+    text = normalise(match)
+    return digest("carry", Kind.CODE, tool, rule_id, key.name(text, purpose="code-match"), ordinal) if text else None
+
+
 def iac_anchor(*, tool: str, rule_id: str, place: str, address: str, ordinal: int) -> str:
     """Anchor of an IaC observation: check + root folder or template (``place``) + resource address."""
     return digest(FP_VERSION, Kind.IAC, tool, rule_id, place, address, ordinal)
+
+
+def iac_carry(*, tool: str, rule_id: str, address: str, ordinal: int) -> str:
+    """An IaC anchor without its root folder or template."""
+    return digest("carry", Kind.IAC, tool, rule_id, address, ordinal)
 
 
 def dependency_anchor(*, purl: str, manifest: str, advisory: str) -> str:
@@ -64,6 +75,11 @@ def dependency_anchor(*, purl: str, manifest: str, advisory: str) -> str:
     see the same thing name it alike; scopes keep their findings apart.
     """
     return digest(FP_VERSION, Kind.DEPENDENCY, versionless(purl), manifest, advisory)
+
+
+def dependency_carry(*, purl: str, advisory: str) -> str:
+    """The anchor of a vulnerable dependency without its manifest."""
+    return digest("carry", Kind.DEPENDENCY, versionless(purl), advisory)
 
 
 def package_anchor(*, purl: str, manifest: str) -> str:
@@ -93,6 +109,11 @@ def alias_group(ids: Iterable[str]) -> str:
 def secret_anchor(*, tool: str, rule_id: str, value_hmac: str) -> str:
     """Anchor of a secret: rule + keyed HMAC of the value; its paths and commits are occurrences."""
     return digest(FP_VERSION, Kind.SECRET, tool, rule_id, value_hmac)
+
+
+def secret_flaw(*, value_hmac: str) -> str:
+    """What all tools and rules that find the same secret name alike."""
+    return digest("flaw", Kind.SECRET, value_hmac)
 
 
 def occurrence_uid(*, anchor_uid: str, path: str, line: int | None, blob: str | None, nth: int = 0) -> str:

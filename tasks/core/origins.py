@@ -174,7 +174,8 @@ class Mirror:
     """Our own bare mirror of one repository after a refresh.
 
     ``refs`` maps heads and tags (full names) to commits (tags peeled), ``odd`` the tags that name a blob or a tree;
-    every head and tag is in one of the two. ``head_ref`` is the default branch if it exists.
+    every head and tag is in one of the two. ``head_ref`` is the default branch if it exists. ``forced`` are the refs
+    that ever moved to what does not follow from what they were; None if that is not known.
     """
 
     path: Path
@@ -182,6 +183,7 @@ class Mirror:
     refs: Mapping[str, str]
     odd: Mapping[str, OddTag]
     fetched: bool
+    forced: frozenset[str] | None = None
 
     @property
     def tips(self) -> tuple[str, ...]:

@@ -172,6 +172,12 @@ _ALL = (
         remedy="Nothing, or add a pattern to `refs` of the source. A ref that is deleted is `ref_gone`.",
     ),
     Reason(
+        code="older_commit",
+        meaning="The ref names an ancestor of the commit that was looked at before: a copy of the repository that is "
+        "behind, or a push that took commits back. The scan is recorded; the findings stay as they are.",
+        remedy="Nothing. If the next run finds the ref at the same commit, that is what counts.",
+    ),
+    Reason(
         code="ref_gone",
         meaning="The branch this scope read is gone; its findings are fixed and it is not expected again.",
         remedy="Nothing, if it was deleted on purpose.",

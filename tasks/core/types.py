@@ -41,8 +41,7 @@ class Kind(StrEnum):
     DEPENDENCY = "dependency"
     WEB = "web"
     HOST = "host"
-    #: An entry of an inventory: known to be there, never a finding.
-    PACKAGE = "package"
+    PACKAGE = "package"  # an entry of an inventory: known to be there, never a finding
 
 
 class Cause(StrEnum):
@@ -106,13 +105,11 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What one scan looks at.
-
-    ``root`` is the folder on this machine that holds the written files (a safe checkout for units tree and
-    file; files named by blob id for unit blob); ``inside`` is where the tool sees that folder in its sandbox.
-    ``files`` maps the path as written below ``root`` to its entry. ``read(path)`` returns a file's bytes, or
-    None if it was not part of the target. ``occurrences`` maps a blob id to its places (unit blob only); None
-    means that the places are not known yet: every hit is then reported once, with its blob and without a path.
+    """What one scan looks at. ``root`` is the folder on this machine that holds the written files (a safe checkout
+    for units tree and file; files named by blob id for unit blob); ``inside`` is where the tool sees that folder in
+    its sandbox. ``files`` maps the path as written below ``root`` to its entry. ``read(path)`` returns a file's bytes,
+    or None if it was not part of the target. ``occurrences`` maps a blob id to its places (unit blob only); None means
+    that the places are not known yet: every hit is then reported once, with its blob and without a path.
     """
 
     repo_id: str
@@ -212,7 +209,9 @@ class RawReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One thing one named scan saw. ``blob`` is the object it was read from (None if the tool read the tree)."""
+    """One thing one named scan saw. ``blob`` is the object it was read from (None if the tool read the tree),
+    ``carry_uid`` its anchor without the path, by which it is known again when its file is renamed, ``flaw_uid`` what
+    tools that see the same flaw name alike (None where there is none)."""
 
     anchor_uid: str
     occurrence_uid: str
@@ -229,6 +228,8 @@ class Observation:
     version: str | None = None
     resource: str | None = None
     url: str | None = None
+    carry_uid: str | None = None
+    flaw_uid: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -342,10 +343,9 @@ class FailedScan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathFilter:
     """Which files a tool reads, by name only, so that it can be asked of a git tree without a checkout.
-
-    ``suffixes`` are matched on the lower-cased name, ``names`` on the whole lower-cased base name, and
-    ``prefixes`` on its beginning (``dockerfile.`` matches ``Dockerfile.web``). With ``folder`` (lower case) suffixes
-    count only for files directly in a folder that ends so, at any depth. Bytes, because git's names are.
+    ``suffixes`` are matched on the lower-cased name, ``names`` on the whole lower-cased base name, and ``prefixes`` on
+    its beginning (``dockerfile.`` matches ``Dockerfile.web``). With ``folder`` (lower case) suffixes count only for
+    files directly in a folder that ends so, at any depth. Bytes, because git's names are.
     """
 
     suffixes: tuple[bytes, ...] = ()

@@ -1,190 +1,310 @@
-"""From results to findings: what a changed scope opens, keeps and closes. Pure."""
+"""From results to findings: what a changed scope opens, keeps, closes and carries along. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tasks.core.identity import FP_VERSION, finding_uid
 from tasks.core.reports import is_finding
-from tasks.core.types import Kind, Observation, ScanResult
+from tasks.core.types import Kind, Observation
+from tasks.lake.changes import (
+    PRESENT,
+    Change,
+    Judge,
+    Moment,
+    Origin,
+    Places,
+    ScopeKey,
+    Status,
+    did_not_run,
+    undecided,
+)
+from tasks.lake.events import settle
 
-ScopeKey = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A scope that now refers to another result; ``result`` is None when there is nothing to read any more.
-
-    ``before`` names the result it referred to until now.
-    """
-
-    repo_id: str
-    ref: str
-    tool: str
-    slug: str
-    commit: str | None
-    result: ScanResult | None
-    before: str | None = None
-    fixed_reason: str = "not_seen"
-    #: Whether tool, rules, options or parser are others than those of the result before.
-    other_tool: bool = False
-    #: Of those cases, paths whose file is the same as then (None: it could not be found out).
-    same_paths: frozenset[str] | None = frozenset()
-    #: The rules in force (None: the tool does not list them).
-    rules: frozenset[str] | None = None
-    #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay while
-    #: one of their files is there.
-    not_run: frozenset[str] = frozenset()
-    #: Tells the paths of the commit (None: they could not be told); asked only where a rule did not run.
-    paths: Callable[[], frozenset[str] | None] = field(default=lambda: None, repr=False, compare=False)
-
-    @property
-    def key(self) -> ScopeKey:
-        """The scope's key."""
-        return (self.repo_id, self.ref, self.tool)
+Row = dict[str, Any]
+#: Causes of opening by origin.
+_CAUSE_OF = {
+    Origin.BACKLOG: "first_scan",
+    Origin.CODE: "code_changed",
+    Origin.RULES: "rules_changed",
+    Origin.ADVISORY: "advisory",
+    Origin.IMPORT: "import",
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """The run in whose name findings change."""
+class Transition(NamedTuple):
+    """A row of ``findings`` to merge, and the row of ``finding_events`` if its status is another one."""
 
-    run_id: str
-    at: datetime
-    key_id: str
-
-
-#: Paths at which a result saw each anchor.
-Places = Mapping[str, Mapping[str, frozenset[str]]]
-
-
-def places_of(results: Mapping[str, Iterable[Observation]]) -> Places:
-    """Result name → anchor → paths."""
-    found: dict[str, dict[str, frozenset[str]]] = {}
-    for name, observations in results.items():
-        by_anchor = found.setdefault(name, {})
-        for o in observations:
-            by_anchor[o.anchor_uid] = by_anchor.get(o.anchor_uid, frozenset()) | {o.path or ""}
-    return found
+    row: Row
+    event: Row | None
 
 
 def transitions(
-    known: Iterable[Mapping[str, Any]], changes: Iterable[Change], moment: Moment, places: Places | None = None
-) -> Iterator[dict[str, Any]]:
+    known: Iterable[Mapping[str, Any]],
+    changes: Iterable[Change],
+    moment: Moment,
+    places: Places | None = None,
+    judge: Judge = undecided,
+) -> Iterator[Transition]:
     """The rows to merge, made one by one: a result may hold millions.
 
     ``known`` are all rows of ``findings`` of the changed scopes, ``places`` the paths at which the results before saw
     them. A finding closes only when its scope's new result lacks its anchor and did read every one of its paths (a
-    gap without a path may be any) by a tool whose rules all ran; it opens again when it is seen again.
-    ``fixed_reason`` says whether its rule or the tool may be why it is gone. Rows that would not change are left out.
+    gap without a path may be any) by a tool whose rules all ran; it opens again when it is seen again. Where a file
+    was renamed, what closes under its old path and opens under the new one is carried over, if there is exactly one
+    such pair. Rows that would not change are left out.
     """
     by_scope: dict[ScopeKey, dict[str, Mapping[str, Any]]] = {}
     for row in known:
         by_scope.setdefault((row["repo_id"], row["ref"], row["tool"]), {})[row["finding_uid"]] = row
     for change in changes:
-        before = by_scope.get(change.key, {})
-        seen = _seen(change)
-        unread = {g.path for g in change.result.gaps} if change.result is not None else set()
-        stood = (places or {}).get(change.before or "", {})
-        for uid, observations in seen.items():
-            old = before.get(uid)
-            row = _row(change, uid, observations)
-            if old is None:
-                yield _opened(row, moment)
-                continue
-            doubtful = _unread(_where(old, stood), unread) - {o.path or "" for o in observations}
-            fresh = {**_merged(old, row, moment), "unread_paths": sorted(doubtful) or None}
-            if any(fresh[k] != old[k] for k in fresh if k != "commit"):
-                yield fresh
-        for uid, old in before.items():
-            if uid in seen or old["status"] != "open":
-                continue
-            where = _where(old, stood)
-            doubtful = _unread(where, unread) | _withheld(change, old["rule_id"], where)
+        yield from _Scope(change, by_scope.pop(change.key, {}), moment, places or {}, judge).transitions()
+
+
+class _Scope:
+    """One changed scope."""
+
+    def __init__(
+        self, change: Change, before: dict[str, Mapping[str, Any]], moment: Moment, places: Places, judge: Judge
+    ) -> None:
+        self._change, self._before, self._moment, self._judge = change, before, moment, judge
+        self._stood = places.get(change.before or "", {})
+        self._unread = {g.path for g in change.result.gaps} if change.result is not None else set()
+
+    def transitions(self) -> Iterator[Transition]:
+        seen = _seen(self._change)
+        gone = {
+            uid: where
+            for uid, old in self._before.items()
+            if uid not in seen and old["scan_status"] in PRESENT
+            for where in [self._where(old)]
+        }
+        closing: dict[str, set[str]] = {}
+        for uid, where in gone.items():
+            old = self._before[uid]
+            doubtful = _of(where, self._unread) | self._withheld(old["rule_id"], where)
             if not doubtful:
-                yield _fixed(old, change, moment, where)
-            elif (left := sorted(doubtful) if doubtful != {old["path"] or ""} else None) != old["unread_paths"]:
-                yield {**old, "unread_paths": left}
+                closing[uid] = where
+            else:
+                left = sorted(doubtful) if doubtful != {old["path"] or ""} else None
+                yield from self._stays(old, {**old, "unread_paths": left})
+        carried = self._carried(seen, closing)
+        for uid, observations in seen.items():
+            yield from self._there(uid, observations, carried.get(uid))
+        moved = set(carried.values())
+        for uid, where in closing.items():
+            old = self._before[uid]
+            cause = "moved" if uid in moved else self._why_gone(old["rule_id"], where)
+            yield self._settled(old, self._closed(old, cause), cause)
+
+    def _settled(self, old: Mapping[str, Any] | None, row: Row, cause: str) -> Transition:
+        return Transition(*settle(old, row, cause, self._judge, self._moment))
+
+    def _stays(self, old: Mapping[str, Any], row: Row) -> Iterator[Transition]:
+        """A finding that is there as before, if anything but the commit has changed of it."""
+        t = self._settled(old, row, "")
+        if any(t.row[k] != old[k] for k in t.row if k != "commit"):
+            yield t
+
+    # -- what is there ----------------------------------------------------------------------------------
+
+    def _there(self, uid: str, observations: Sequence[Observation], source: str | None) -> Iterator[Transition]:
+        """A finding that the result holds; ``source`` names the one whose life it goes on."""
+        old = self._before.get(uid)
+        row = self._described(uid, observations)
+        if old is not None and old["scan_status"] in PRESENT:
+            doubtful = _of(self._where(old), self._unread) - {o.path or "" for o in observations}
+            yield from self._stays(old, {**old, **row, "unread_paths": sorted(doubtful) or None})
+            return
+        if source is not None:
+            goes_on = self._before[source]
+            yield self._settled(old, {**self._opened(row, goes_on), "moved_from": source}, "moved")
+            return
+        origin = self._origin(row)
+        life = self._opened(row, old, origin)
+        if old is not None:
+            life |= {
+                "scan_status": Status.REOPENED, "opened_run": self._moment.run_id, "opened_at": self._moment.at,
+                "moved_from": None if old["fixed_reason"] == "moved" else old["moved_from"],
+            }  # fmt: skip
+        is_back = old is not None and old["scan_status"] == Status.ARCHIVED
+        yield self._settled(old, life, "restored" if is_back else _CAUSE_OF[origin])
+
+    def _described(self, uid: str, observations: Sequence[Observation]) -> Row:
+        """What a finding's places say of it, told by the first one."""
+        first = min(observations, key=lambda o: (o.path or "", o.line_start or 0, o.occurrence_uid))
+        change = self._change
+        return {
+            "finding_uid": uid,
+            "repo_id": change.repo_id,
+            "ref": change.ref,
+            "tool": change.tool,
+            "slug": change.slug,
+            "anchor_uid": first.anchor_uid,
+            "carry_uid": first.carry_uid,
+            "flaw_uid": first.flaw_uid,
+            "kind": str(first.kind),
+            "rule_id": first.rule_id,
+            "title": first.title,
+            "severity_tool": first.severity_tool,
+            "path": first.path,
+            "line_start": first.line_start,
+            "line_end": first.line_end,
+            "resource": first.resource,
+            "occurrences": len(observations),
+            "commit": change.commit,
+        }
+
+    def _opened(self, row: Row, life: Mapping[str, Any] | None, origin: Origin = Origin.CODE) -> Row:
+        """A row that is there now; ``life`` is the one whose first sighting, opening and origin it keeps."""
+        now = self._moment
+        return {
+            **row,
+            "scan_status": life["scan_status"] if life is not None else Status.OPEN,
+            "origin": life["origin"] if life is not None else origin,
+            "first_seen_run": life["first_seen_run"] if life is not None else now.run_id,
+            "first_seen_at": life["first_seen_at"] if life is not None else now.at,
+            "opened_run": life["opened_run"] if life is not None else now.run_id,
+            "opened_at": life["opened_at"] if life is not None else now.at,
+            "moved_from": None,
+            "fixed_run": None,
+            "fixed_at": None,
+            "fixed_reason": None,
+            "unread_paths": None,
+            "fp_version": FP_VERSION,
+            "key_id": now.key_id,
+        }
+
+    def _origin(self, row: Row) -> Origin:
+        """Why a finding is there that was not there before."""
+        change = self._change
+        if change.origin is not None:
+            return change.origin
+        path = row["path"] or ""
+        if path in change.unread_before:
+            return Origin.BACKLOG
+        if not change.other_tool:
+            return Origin.CODE
+        if change.same_paths is not None and path in change.same_paths:
+            return Origin.ADVISORY if row["kind"] == Kind.DEPENDENCY else Origin.RULES
+        known = change.rules_before()
+        return Origin.CODE if known is None or row["rule_id"] in known else Origin.RULES
+
+    # -- what is gone -----------------------------------------------------------------------------------
+
+    def _where(self, old: Mapping[str, Any]) -> set[str]:
+        """Where a finding was seen and, as far as is known, still stands."""
+        places = {*self._stood.get(old["anchor_uid"], ()), *(old["unread_paths"] or ())}
+        return places or {old["path"] or ""}
+
+    def _withheld(self, rule_id: str, where: set[str]) -> set[str]:
+        """Paths at which a finding was not looked for because its rule did not run, though they are still there."""
+        if not did_not_run(rule_id, self._change.not_run, self._change.rules):
+            return set()
+        there = self._change.paths()
+        return where if there is None else where & (there | {""})
+
+    def _closed(self, old: Mapping[str, Any], cause: str) -> Row:
+        return {
+            **old,
+            "scan_status": Status.ARCHIVED if self._change.archives else Status.FIXED,
+            "fixed_run": self._moment.run_id,
+            "fixed_at": self._moment.at,
+            "fixed_reason": cause,
+            "unread_paths": None,
+            "commit": self._change.commit,
+            "slug": self._change.slug,
+        }
+
+    def _why_gone(self, rule_id: str, where: set[str]) -> str:
+        """Why a finding is not seen any more: only ``CODE_FIXES`` say that the code, and nothing else, has changed."""
+        change = self._change
+        if change.archives is not None:
+            return change.archives
+        if change.result is None:
+            # Tools read files by their names: where one is still there, it is the tool that reads it no more.
+            there = change.paths()
+            return "code_or_tool" if there is None else "tool_changed" if where & there else "file_gone"
+        if change.origin is Origin.IMPORT:
+            # A report does not say what it read: of the tool at most that it is another one.
+            return "code_or_tool" if change.other_tool else "import"
+        if change.rules is not None and rule_id not in change.rules:
+            # One that should have run is not gone: its file is.
+            return self._how_mended(where) if did_not_run(rule_id, change.not_run, change.rules) else "rule_gone"
+        if not change.other_tool:
+            return self._how_mended(where)
+        if change.same_paths is not None and where <= change.same_paths:
+            return "tool_changed"
+        return "code_or_tool"
+
+    def _how_mended(self, where: set[str]) -> str:
+        there = self._change.paths()
+        return "file_gone" if there is not None and where.isdisjoint(there | {""}) else "code_changed"
+
+    # -- what was renamed -------------------------------------------------------------------------------
+
+    def _carried(self, seen: Mapping[str, Sequence[Observation]], closing: Mapping[str, set[str]]) -> dict[str, str]:
+        """The uid that opens → the one that closes, of which it is the same flaw under another path."""
+        leaving: dict[str, list[str]] = {}
+        for uid in closing:
+            if (carry := self._before[uid]["carry_uid"]) is not None:
+                leaving.setdefault(carry, []).append(uid)
+        coming: dict[str, list[str]] = {}
+        if leaving:
+            for uid, observations in seen.items():
+                old = self._before.get(uid)
+                carry = observations[0].carry_uid
+                if carry in leaving and (old is None or old["scan_status"] not in PRESENT):
+                    coming.setdefault(carry, []).append(uid)
+        if not coming:
+            return {}
+        after, before = self._change.paths(), self._change.paths_before()
+        if after is None or before is None:
+            return {}
+        pairs = {}
+        for carry, uids in coming.items():
+            # A rename takes a path away and brings one that was not there.
+            left = [u for u in leaving[carry] if closing[u].isdisjoint(after | {""})]
+            came = [u for u in uids if all((o.path or "") not in before | {""} for o in seen[u])]
+            if len(left) == len(came) == 1:
+                pairs[came[0]] = left[0]
+        return pairs
 
 
-def _where(old: Mapping[str, Any], stood: Mapping[str, frozenset[str]]) -> set[str]:
-    """Where a finding was seen and, as far as is known, still stands."""
-    places = {*stood.get(old["anchor_uid"], ()), *(old["unread_paths"] or ())}
-    return places or {old["path"] or ""}
-
-
-def _unread(where: set[str], unread: set[str]) -> set[str]:
+def _of(where: set[str], unread: set[str]) -> set[str]:
     """Those of the paths that were not read; a gap without a path may be any."""
     return set(where) if "" in unread else where & unread
 
 
-def _fixed(old: Mapping[str, Any], change: Change, moment: Moment, where: set[str]) -> dict[str, Any]:
-    return {
-        **old,
-        "status": "fixed",
-        "fixed_run": moment.run_id,
-        "fixed_at": moment.at,
-        "fixed_reason": change.fixed_reason if change.result is None else _why_gone(change, old["rule_id"], where),
-        "unread_paths": None,
-        "commit": change.commit,
-        "slug": change.slug,
-    }
-
-
 def counted(
-    rows: Iterable[dict[str, Any]], known: Iterable[Mapping[str, Any]], tally: Counter[str]
-) -> Iterator[dict[str, Any]]:
-    """The rows of ``transitions`` as they are; findings ``opened`` and ``fixed`` by them are counted when all are out.
+    found: Iterable[Transition], known: Iterable[Mapping[str, Any]], tally: Counter[str]
+) -> Iterator[Transition]:
+    """The transitions as they are; findings ``opened`` and ``fixed`` by them are counted when all are out.
 
-    A finding is open as long as it is open in any scope: what is gone from one branch and stands in another is not
-    fixed, and what comes to a second branch is not new. ``known`` are the rows of all scopes of these repositories.
+    A finding is there as long as it is in any scope: what is gone from one branch and stands in another is not
+    fixed, and what comes to a second branch is not new. What was renamed is neither, and what
+    is archived is not fixed. ``known`` are the rows of all
+    scopes of these repositories.
     """
-    standing = {_key(row) for row in known if row["status"] == "open"}
+    standing = {_key(row) for row in known if row["scan_status"] in PRESENT}
     before = Counter(uid for uid, _, _ in standing)
     moves = Counter[str]()
-    for row in rows:
-        moves[row["finding_uid"]] += (row["status"] == "open") - (_key(row) in standing)
-        yield row
+    mended = set[str]()
+    for t in found:
+        if t.event is None or t.event["cause"] != "moved":
+            moves[t.row["finding_uid"]] += (t.row["scan_status"] in PRESENT) - (_key(t.row) in standing)
+            if t.row["scan_status"] == Status.FIXED:
+                mended.add(t.row["finding_uid"])
+        yield t
     for uid, move in moves.items():
         tally["opened"] += before[uid] == 0 and move > 0
-        tally["fixed"] += before[uid] > 0 and before[uid] + move == 0
+        tally["fixed"] += before[uid] > 0 and before[uid] + move == 0 and uid in mended
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return (row["finding_uid"], row["ref"], row["tool"])
-
-
-def did_not_run(rule_id: str, not_run: Collection[str], rules: Collection[str] | None) -> bool:
-    """Whether a rule should have run and did not; ``not_run`` and ``rules`` as in ``Change``.
-
-    One in force did run, whatever else of its pack is at fault.
-    """
-    return (rules is None or rule_id not in rules) and any(
-        rule_id.startswith(rule[:-1]) if rule.endswith("*") else rule_id == rule for rule in not_run
-    )
-
-
-def _withheld(change: Change, rule_id: str, where: set[str]) -> set[str]:
-    """Paths at which a finding was not looked for because its rule did not run, though they are still there."""
-    if not did_not_run(rule_id, change.not_run, change.rules):
-        return set()
-    there = change.paths()
-    return where if there is None else where & (there | {""})
-
-
-def _why_gone(change: Change, rule_id: str, where: set[str]) -> str:
-    """Why a finding is not seen any more: only ``not_seen`` says that the code, and nothing else, has changed."""
-    if change.rules is not None and rule_id not in change.rules:
-        # One that should have run is not gone: its file is.
-        return "not_seen" if did_not_run(rule_id, change.not_run, change.rules) else "rule_gone"
-    if not change.other_tool:
-        return "not_seen"
-    if change.same_paths is not None and where <= change.same_paths:
-        return "tool_changed"
-    return "code_or_tool"
 
 
 def _seen(change: Change) -> dict[str, list[Observation]]:
@@ -194,53 +314,3 @@ def _seen(change: Change) -> dict[str, list[Observation]]:
         if o.kind is not Kind.PACKAGE:  # an inventory: nothing is wrong with what is listed
             seen.setdefault(finding_uid(repo_id=change.repo_id, anchor_uid=o.anchor_uid), []).append(o)
     return seen
-
-
-def _row(change: Change, uid: str, observations: Sequence[Observation]) -> dict[str, Any]:
-    """One finding, described by its first place."""
-    first = min(observations, key=lambda o: (o.path or "", o.line_start or 0, o.occurrence_uid))
-    return {
-        "finding_uid": uid,
-        "repo_id": change.repo_id,
-        "ref": change.ref,
-        "tool": change.tool,
-        "slug": change.slug,
-        "anchor_uid": first.anchor_uid,
-        "kind": str(first.kind),
-        "rule_id": first.rule_id,
-        "title": first.title,
-        "severity_tool": first.severity_tool,
-        "path": first.path,
-        "line_start": first.line_start,
-        "line_end": first.line_end,
-        "resource": first.resource,
-        "occurrences": len(observations),
-        "commit": change.commit,
-    }
-
-
-def _opened(row: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
-    return {
-        **row,
-        "status": "open",
-        "first_seen_run": moment.run_id,
-        "first_seen_at": moment.at,
-        "opened_run": moment.run_id,
-        "fixed_run": None,
-        "fixed_at": None,
-        "fixed_reason": None,
-        "unread_paths": None,
-        "fp_version": FP_VERSION,
-        "key_id": moment.key_id,
-    }
-
-
-def _merged(old: Mapping[str, Any], row: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
-    """A known finding seen again: its first sighting stays."""
-    reopened = old["status"] != "open"
-    return {
-        **_opened(row, moment),
-        "first_seen_run": old["first_seen_run"],
-        "first_seen_at": old["first_seen_at"],
-        "opened_run": moment.run_id if reopened else old["opened_run"],
-    }

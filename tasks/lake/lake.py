@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Gap, Kind, Observation, Outcome, Repo, ScanResult, ScopeState, Unit
+from tasks.lake.changes import PRESENT
 from tasks.lake.later import Later
 from tasks.lake.places import FolderPlace, Held, Place, Teller
 from tasks.lake.raw import RawStore
@@ -26,8 +27,6 @@ from tasks.lake.spool import Spool
 from tasks.lake.store import Columns, Store, Where
 
 _FORMAT = 1
-#: The version of the tables that differs from today's only by a table it lacks.
-_GROWN_FROM = 4
 _CARD = "lake.json"
 #: What collections of garbage have noted (``tasks.lake.gc``).
 MARKS = "_gc/marks.json"
@@ -92,11 +91,7 @@ class Lake:
             raise LakeError(f"{location}/{_CARD} cannot be read", advice="Restore it from a backup.") from e
         if form > _FORMAT or schema > SCHEMA_VERSION:
             raise LakeError(f"{location} was made by a newer Nightwarden", advice="Update this one.")
-        if form == _FORMAT and schema == _GROWN_FROM:
-            if key_id == lake_key:  # it lacks a table; whoever only reads finds that one empty
-                lake.store.create()
-                lake.place.write(_CARD, _card(lake_key))
-        elif form < _FORMAT or schema < SCHEMA_VERSION:
+        if form < _FORMAT or schema < SCHEMA_VERSION:
             raise LakeError(
                 f"{location} was made by an older Nightwarden (format {form}, schema {schema}; "
                 f"this one has {_FORMAT} and {SCHEMA_VERSION})",
@@ -350,6 +345,16 @@ class Snapshot:
         """The findings of all scopes of some repositories."""
         return self._rows("findings", {"repo_id": repo_ids}) if repo_ids else []
 
+    def present_in(self) -> list[str]:
+        """The repositories that hold findings that are there."""
+        rows = self.table("findings", {"scan_status": PRESENT}, ["repo_id"])
+        return sorted(rows.column("repo_id").unique().to_pylist())
+
+    def expired_in(self, at: datetime) -> list[str]:
+        """The repositories that hold findings whose decision is in force no more."""
+        rows = self.table("findings", columns=["repo_id", "decided_until"])
+        return sorted(rows.filter(pc.field("decided_until") <= at).column("repo_id").unique().to_pylist())
+
     def findings_of(self, scopes: Iterable[ScopeKey]) -> list[dict[str, Any]]:
         """The findings of some scopes."""
         wanted = set(scopes)
@@ -358,12 +363,17 @@ class Snapshot:
 
     def has_rules(self, tool: str, tool_version: str, rules_digest: str) -> bool:
         """Whether the rules of a tool, as they were in force with this version and digest, are known."""
+        return bool(self.rule_ids(tool, tool_version, rules_digest))
+
+    def rule_ids(self, tool: str, tool_version: str, rules_digest: str) -> frozenset[str]:
+        """The rules of a tool as they were in force with this version and digest."""
         where = {"tool": [tool], "tool_version": [tool_version], "rules_digest": [rules_digest]}
-        return bool(self.table("rules", where, ["rule_id"]).num_rows)
+        return frozenset(self.table("rules", where, ["rule_id"]).column("rule_id").to_pylist())
 
     def open_findings(self) -> int:
         """How many findings are open, each once however many refs hold it; those of watched refs alone."""
-        rows = self.table("findings", {"status": ["open"]}, ("repo_id", "ref", "tool", "finding_uid"))
+        rows = self.table("findings", columns=("repo_id", "ref", "tool", "finding_uid", "is_open"))
+        rows = rows.filter(pc.field("is_open")).drop_columns("is_open")
         if unwatched := self.unwatched():
             told = zip(*rows.to_pydict().values(), strict=True)
             return len({uid for *scope, uid in told if tuple(scope) not in unwatched})

@@ -14,17 +14,20 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
-from tasks.lake.findings import Change, Moment, ScopeKey, counted, places_of, transitions
+from tasks.lake.changes import Change, Judge, Moment, ScopeKey, places_of, undecided
+from tasks.lake.events import judged
+from tasks.lake.findings import Transition, counted, transitions
 from tasks.lake.gc import take_out
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
@@ -49,6 +52,7 @@ from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 
+_T = TypeVar("_T")
 #: Rows made, written and read at a time: one result may hold millions.
 _BATCH = 5_000
 #: Repositories whose findings are compared at a time.
@@ -63,6 +67,7 @@ _ORDER = (
     "repositories",
     "scopes",
     "findings",
+    "finding_events",
     "scans",
     "runs",
 )
@@ -82,6 +87,10 @@ class PublishBatch:
     results: Sequence[ScanResult] = ()
     scopes: Sequence[ScopeState] = ()
     changes: Sequence[Change] = ()
+    #: What decisions in force say of a finding.
+    judge: Judge = undecided
+    #: Whether decisions are others than in the last run, so that findings are judged whose scopes did not change.
+    reconsider: bool = False
     #: Scopes whose spooled failure is in these rows, or has lost its meaning.
     failures: Sequence[ScopeKey] = ()
 
@@ -100,16 +109,16 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     """Publish a run; the lock is held by the caller and ``snapshot`` is the newest one."""
     seq = snapshot.seq + 1
     at: datetime = batch.run["finished_at"]
-    moment = Moment(run_id=batch.run["run_id"], at=at, key_id=lake.key_id)
+    moment = Moment(run_id=batch.run["run_id"], seq=seq, at=at, key_id=lake.key_id)
     tally = Counter[str]()
     moved = {(s.repo_id, s.ref, s.tool): s.reason_code == "ref_unwatched" for s in batch.scopes}
     unwatched = (snapshot.unwatched() - moved.keys()) | {key for key, is_so in moved.items() if is_so}
-    found = _findings(snapshot, batch.changes, moment, tally, unwatched)
-    tables = _tables(lake, snapshot, batch, found, f"{at:%Y-%m}")
+    found = itertools.chain(_findings(snapshot, batch, moment, tally, unwatched), _judged(snapshot, batch, moment))
+    tables = _tables(lake, snapshot, batch, f"{at:%Y-%m}")
     watch("prepare")
     folder = new_folder(seq)
     try:
-        _prepare(lake, folder, tables)
+        _prepare(lake, folder, tables, found)
     except OSError:  # most likely there is no room: what was written takes some of it
         lake.place.remove([f"{folder}/{name}.parquet" for name in _ORDER[:-1]])
         raise
@@ -158,15 +167,16 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None, tell: Teller = lam
 
 def _findings(
     snapshot: Snapshot,
-    changes: Iterable[Change],
+    batch: PublishBatch,
     moment: Moment,
     tally: Counter[str],
     unwatched: Collection[ScopeKey],
-) -> Iterator[dict[str, Any]]:
-    """The findings that change, counted in ``tally`` when all are out, refs that nobody watches left out; what is known
-    is read a few repositories at a time, for of a whole organisation it may be more than memory holds."""
+) -> Iterator[Transition]:
+    """The findings that change, with their events, counted in ``tally`` when all are out, refs that nobody watches left
+    out; what is known is read a few repositories at a time, for of a whole organisation it may be more than memory
+    holds."""
     by_repo: dict[str, list[Change]] = {}
-    for c in changes:
+    for c in batch.changes:
         by_repo.setdefault(c.repo_id, []).append(c)
     left = iter(by_repo.values())
     while some := [c for mine in itertools.islice(left, _REPOSITORIES) for c in mine]:
@@ -178,13 +188,21 @@ def _findings(
         places = places_of(snapshot.observations_of(partial))
         touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
         watched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) not in unwatched]
-        yield from counted(transitions(touched, some, moment, places), watched, tally)
+        yield from counted(transitions(touched, some, moment, places, batch.judge), watched, tally)
 
 
-def _tables(
-    lake: Lake, snapshot: Snapshot, batch: PublishBatch, findings: Iterable[dict[str, Any]], part: str
-) -> dict[str, Iterable[dict[str, Any]]]:
-    """The rows of each table, made when they are asked for."""
+def _judged(snapshot: Snapshot, batch: PublishBatch, moment: Moment) -> Iterator[Transition]:
+    """Findings of scopes that did not change, of which decisions now say something else: all where decisions were
+    changed, else those whose decision has expired."""
+    changed = {c.key for c in batch.changes}
+    left = iter(snapshot.present_in() if batch.reconsider else snapshot.expired_in(moment.at))
+    while some := list(itertools.islice(left, _REPOSITORIES)):
+        rows = [r for r in snapshot.findings_in(some) if (r["repo_id"], r["ref"], r["tool"]) not in changed]
+        yield from itertools.starmap(Transition, judged(rows, batch.judge, moment))
+
+
+def _tables(lake: Lake, snapshot: Snapshot, batch: PublishBatch, part: str) -> dict[str, Iterable[dict[str, Any]]]:
+    """The rows of each table but findings and their events, made when they are asked for."""
     made = {r.result_name: r for r in batch.results}
     moved = {s.result_name for s in batch.scopes if s.result_name and not s.result_part}
     parts = snapshot.parts_of(made.keys() | moved)
@@ -210,7 +228,6 @@ def _tables(
         "discoveries": ({**row, "run_id": batch.run["run_id"]} for row in batch.discoveries),
         "repositories": batch.repositories,
         "scopes": (_row(s, TABLES["scopes"].schema) for s in scopes),
-        "findings": findings,
         "scans": ({**_row(s, TABLES["scans"].schema), "run_id": batch.run["run_id"]} for s in batch.scans),
     }
 
@@ -232,16 +249,34 @@ def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
     return {n: getattr(item, n) for n in schema.names if hasattr(item, n)}
 
 
-def _prepare(lake: Lake, folder: str, tables: Mapping[str, Iterable[dict[str, Any]]]) -> None:
+def _prepare(
+    lake: Lake, folder: str, tables: Mapping[str, Iterable[dict[str, Any]]], found: Iterable[Transition]
+) -> None:
     """Write all rows of all tables; without ``COMMIT`` they are nothing yet."""
     for name, rows in tables.items():
-        with (
-            lake.place.writing(f"{folder}/{name}.parquet") as path,
-            pq.ParquetWriter(path, TABLES[name].schema, compression="zstd") as writer,
-        ):
-            left = iter(rows)
-            while chunk := list(itertools.islice(left, _BATCH)):
-                writer.write_table(to_arrow(TABLES[name], chunk))
+        with _prepared(lake, folder, name) as put:
+            for chunk in _chunks(rows):
+                put(chunk)
+    with _prepared(lake, folder, "findings") as put, _prepared(lake, folder, "finding_events") as put_events:
+        for some in _chunks(found):
+            put([t.row for t in some])
+            put_events([t.event for t in some if t.event is not None])
+
+
+@contextmanager
+def _prepared(lake: Lake, folder: str, name: str) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """A way to write rows of a table into the folder."""
+    with (
+        lake.place.writing(f"{folder}/{name}.parquet") as path,
+        pq.ParquetWriter(path, TABLES[name].schema, compression="zstd") as writer,
+    ):
+        yield lambda rows: writer.write_table(to_arrow(TABLES[name], rows)) if rows else None
+
+
+def _chunks(rows: Iterable[_T]) -> Iterator[list[_T]]:
+    left = iter(rows)
+    while chunk := list(itertools.islice(left, _BATCH)):
+        yield chunk
 
 
 def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:

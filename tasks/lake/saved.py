@@ -16,7 +16,7 @@ class Saved:
 #: What counts: a finding on refs that nobody watches any more does not, for nothing there would ever be fixed.
 _OPEN = (
     "(SELECT * FROM findings ANTI JOIN (SELECT repo_id, ref, tool FROM scopes WHERE reason_code = 'ref_unwatched')"
-    " USING (repo_id, ref, tool) WHERE status = 'open')"
+    " USING (repo_id, ref, tool) WHERE is_open)"
 )
 #: One finding may stand on several refs.
 _COUNT = "count(DISTINCT finding_uid)"

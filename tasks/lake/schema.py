@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 #: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _TYPES: dict[str, pa.DataType] = {
     "s": pa.string(),
@@ -268,6 +268,8 @@ _ALL = (
             "version s package version",
             "resource s address of a resource",
             "url s what to read about the rule",
+            "carry_uid s the anchor without the path: by it a flaw is known again when its file is renamed",
+            "flaw_uid s what other tools that see the same flaw name alike",
             "extra s more facts of the tool, as JSON",
         ),
     ),
@@ -299,6 +301,8 @@ _ALL = (
             "finding_uid s! SHA-256 of <repo_id>|<anchor_uid>",
             *_SCOPE,
             "anchor_uid s! identity without the repository",
+            "carry_uid s the anchor without the path: by it a flaw is known again when its file is renamed",
+            "flaw_uid s what other tools that see the same flaw name alike",
             "kind s! code, secret, iac, dependency, web or host",
             "rule_id s! the tool's rule",
             "title s! what the rule says, masked",
@@ -308,18 +312,51 @@ _ALL = (
             "line_end i last line of that place",
             "resource s address of a resource",
             "occurrences i! places",
-            "status s! open or fixed",
+            "status s! scan_status, or what a decision in force makes of a finding that is there: accepted, "
+            "false_positive or wont_fix",
+            "is_open b! whether it is there and nobody has decided about it: what counts as open",
+            "scan_status s! what scans say: open, reopened (it was gone and came back), fixed or archived (its branch "
+            "or repository is gone)",
+            "origin s why it came: code, rules (a tool or rule is new), advisory, import or backlog (it was there when "
+            "its repository, or its file, was first looked at)",
+            "decision_id s the decision in force",
+            "decided_until t when that expires, UTC",
             "first_seen_run s! run that opened it first",
             "first_seen_at t! when, UTC",
             "opened_run s! run that opened it last",
+            "opened_at t! when, UTC: its deadline counts from here",
+            "moved_from s the finding whose life it goes on: the same flaw before its file was renamed",
             "fixed_run s run that saw it gone",
             "fixed_at t when, UTC",
-            "fixed_reason s not_seen (its path was read without it), nothing_to_read, ref_gone, or, where tool or "
-            "rules changed: rule_gone, tool_changed (the file is the same), code_or_tool (both changed)",
+            "fixed_reason s why it is gone: a cause of finding_events",
             "unread_paths l where it was seen and not looked for since (null: if anywhere, at path)",
             "commit s commit of the last look that changed it",
             "fp_version i! version of the identity rules",
             "key_id s! id of the HMAC key",
+        ),
+    ),
+    Table(
+        name="finding_events",
+        description="One transition of one finding of one scope; any past date follows from them (findings_at).",
+        mode="append",
+        key=("finding_uid", "ref", "tool", "seq"),
+        partition=("part",),
+        schema=_schema(
+            _RUN,
+            "seq i! number of that run: the order of events",
+            "event_at t! when, by the run's clock, UTC",
+            "part s! month (YYYY-MM) of it; the partition",
+            "finding_uid s! the finding",
+            *_SCOPE,
+            "path s where it was, or is",
+            "commit s commit of the look that told",
+            "origin s why it came",
+            "status_before s status until then; null when it is new",
+            "status s! status since",
+            "cause s! why: a closed list (view causes)",
+            "decision_id s the decision made, or the one that ended",
+            "opened_at t! when it opened last, UTC; of one that opens, now",
+            "open_s f! seconds since then, never negative",
         ),
     ),
 )

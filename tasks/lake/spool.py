@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tasks.core.errors import LakeError
 from tasks.core.types import Cause, FailedScan, Gap, Kind, Observation, Outcome, Scan, ScanResult, Unit, digest
 from tasks.lake import zst
-from tasks.lake.findings import ScopeKey
+from tasks.lake.changes import ScopeKey
 from tasks.lake.later import Later
 from tasks.lake.places import Place
 

@@ -64,9 +64,16 @@ _CHECKS = (
      "SELECT count(*) FROM findings f JOIN scopes s USING (repo_id, ref, tool)"
      " ANTI JOIN (SELECT result_name, anchor_uid FROM observations) o"
      " ON o.result_name = s.result_name AND o.anchor_uid = f.anchor_uid"
-     " WHERE f.status = 'open' AND s.result_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM scan_gaps g"
+     " WHERE f.scan_status IN ('open', 'reopened')"
+     " AND s.result_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM scan_gaps g"
      " WHERE g.result_name = s.result_name AND (g.path IN (f.path, '') OR list_contains(f.unread_paths, g.path)))"
      f" AND NOT EXISTS ({_RULES_DID_NOT_RUN})"),
+    ("findings", "have another status than their last event",
+     "SELECT count(*) FROM findings f LEFT JOIN (SELECT finding_uid, ref, tool, arg_max(status, seq) AS last FROM"
+     " finding_events GROUP BY ALL) e USING (finding_uid, ref, tool) WHERE f.status IS DISTINCT FROM e.last"),
+    ("finding_events", "do not begin where the one before ended",
+     "SELECT count(*) FROM (SELECT status_before, lag(status) OVER (PARTITION BY finding_uid, ref, tool ORDER BY seq)"
+     " AS until_then FROM finding_events) WHERE status_before IS DISTINCT FROM until_then"),
     ("scopes", "name another month than the ledger for their result",
      "SELECT count(*) FROM scopes s JOIN ledger l USING (result_name) WHERE s.result_part IS DISTINCT FROM l.part"),
     ("runs", "expected other than their scans",

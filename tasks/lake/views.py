@@ -13,6 +13,7 @@ from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import digest
 from tasks.lake import duck
+from tasks.lake.changes import CAUSES
 from tasks.lake.lake import Snapshot
 from tasks.lake.schema import TABLES
 from tasks.lake.store import relation
@@ -62,23 +63,40 @@ _VIEWS = {
         FROM scopes""",
     "findings_over_refs": """
         WITH told AS (
-            SELECT f.* REPLACE (CASE WHEN f.status = 'open' AND s.ref IS NOT NULL THEN 'unwatched' ELSE f.status END
-                                AS status)
+            SELECT f.* REPLACE (CASE WHEN s.ref IS NOT NULL AND f.scan_status IN ('open', 'reopened') THEN 'unwatched'
+                                ELSE f.status END AS status),
+                   f.is_open AND s.ref IS NULL AS counts
             FROM findings f LEFT JOIN (SELECT repo_id, ref, tool FROM scopes WHERE reason_code = 'ref_unwatched') s
             USING (repo_id, ref, tool)
+        ), ranked AS (
+            SELECT *, list_position(['open', 'reopened', 'accepted', 'false_positive', 'wont_fix', 'fixed', 'unwatched',
+                                     'archived'], status) AS rank
+            FROM told
         )
         SELECT finding_uid, repo_id, any_value(slug) AS slug, list(DISTINCT tool ORDER BY tool) AS tools,
                any_value(kind) AS kind, any_value(rule_id) AS rule_id, any_value(title) AS title,
-               any_value(severity_tool) AS severity_tool, arg_min(path, status <> 'open') AS path,
-               arg_min(line_start, status <> 'open') AS line_start,
-               CASE WHEN bool_or(status = 'open') THEN 'open' WHEN bool_or(status = 'fixed') THEN 'fixed'
-                    ELSE 'unwatched' END AS status,
-               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'open'), []) AS open_refs,
+               any_value(severity_tool) AS severity_tool, arg_min(path, rank) AS path,
+               arg_min(line_start, rank) AS line_start, arg_min(status, rank) AS status, bool_or(counts) AS is_open,
+               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (counts), []) AS open_refs,
                coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'fixed'), []) AS fixed_refs,
                coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'unwatched'), []) AS unwatched_refs,
-               min(first_seen_at) AS first_seen_at,
-               CASE WHEN NOT bool_or(status = 'open') THEN max(fixed_at) END AS fixed_at
-        FROM told GROUP BY finding_uid, repo_id""",
+               arg_min(origin, first_seen_at) AS origin, min(first_seen_at) AS first_seen_at,
+               min(opened_at) FILTER (counts) AS opened_at,
+               CASE WHEN NOT bool_or(counts) THEN max(fixed_at) END AS fixed_at
+        FROM ranked GROUP BY finding_uid, repo_id""",
+    "flaws": """
+        WITH cwes AS (SELECT tool, rule_id, any_value(cwe) AS cwe FROM rules WHERE cwe IS NOT NULL GROUP BY ALL),
+        named AS (
+            SELECT f.*, c.cwe, coalesce(f.flaw_uid, CASE WHEN f.kind = 'code' AND c.cwe IS NOT NULL
+                AND f.path IS NOT NULL AND f.line_start IS NOT NULL
+                THEN sha256(concat_ws('|', f.repo_id, f.path, f.line_start, c.cwe)) END, f.finding_uid) AS flaw
+            FROM findings f LEFT JOIN cwes c USING (tool, rule_id) WHERE f.is_open
+        )
+        SELECT flaw AS flaw_uid, repo_id, any_value(slug) AS slug, any_value(kind) AS kind, min(path) AS path,
+               min(line_start) AS line_start, any_value(cwe) AS cwe, min(first_seen_at) AS first_seen_at,
+               list(DISTINCT tool ORDER BY tool) AS tools, list(DISTINCT rule_id ORDER BY rule_id) AS rule_ids,
+               list(DISTINCT ref ORDER BY ref) AS refs, list(DISTINCT finding_uid ORDER BY finding_uid) AS finding_uids
+        FROM named GROUP BY flaw, repo_id""",
     "scan_results": """
         SELECT s.run_id, s.repo_id, s.slug, s.ref, s.commit AS scanned_commit, s.outcome, s.cause,
                CASE WHEN o.kind <> 'package' THEN sha256(s.repo_id || '|' || o.anchor_uid) END AS finding_uid,
@@ -87,6 +105,26 @@ _VIEWS = {
 }
 
 
+#: A table function. What came after the date is undone, so a date costs what happened since; the date's run is the
+#: last one whose clock was not past it, for the order of events is the number of the run.
+_FINDINGS_AT = """
+    CREATE TEMP MACRO findings_at(date) AS TABLE
+    WITH told AS (SELECT coalesce(max(seq), 0) AS seq FROM runs WHERE finished_at <= date::TIMESTAMPTZ),
+    since AS (
+        SELECT finding_uid, ref, tool, arg_min(e.status_before, e.seq) AS status_then,
+               arg_min(CASE WHEN e.status_before IN ('fixed', 'archived') THEN NULL ELSE e.opened_at END, e.seq)
+                   AS opened_then, bool_or(e.status_before IS NULL) AS is_younger
+        FROM finding_events e, told WHERE e.seq > told.seq GROUP BY ALL
+    )
+    SELECT f.* EXCLUDE (scan_status, decision_id, decided_until, fixed_run, fixed_at, fixed_reason, unread_paths,
+                        opened_run)
+           REPLACE (
+               CASE WHEN s.ref IS NULL THEN f.status ELSE s.status_then END AS status,
+               CASE WHEN s.ref IS NULL THEN f.is_open
+                    ELSE s.status_then IN ('open', 'reopened') END AS is_open,
+               CASE WHEN s.ref IS NULL THEN f.opened_at ELSE s.opened_then END AS opened_at)
+    FROM findings f LEFT JOIN since s USING (finding_uid, ref, tool)
+    WHERE s.is_younger IS NOT TRUE"""
 VIEWS: dict[str, str] = {
     "patrols": "a run that looked for itself: all runs but imports and collections of garbage",
     "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it;"
@@ -96,20 +134,29 @@ VIEWS: dict[str, str] = {
     "freshness": "how old the evidence of each scope is, and when a failure is tried again",
     "findings_over_refs": "one row a finding, whatever refs hold it: open while a watched ref holds it, fixed when it"
     " is gone from all of them, unwatched when only refs held it that nobody watches any more",
+    "flaws": "open findings, those of several tools or rules at the same place and of the same weakness (or the same"
+    " secret, or the same dependency and advisory) as one row that names them all",
     "scan_results": "observations joined to every run whose scan refers to them; use it, not observations. Entries of"
     " an inventory (kind package) have no finding_uid",
     "reasons": "every reason code with its meaning and remedy",
     "outcomes": "every outcome with its meaning",
+    "causes": "every cause of finding_events with its meaning",
 }
 
 
-_EVERY = frozenset([*TABLES, *_VIEWS])
+#: Table functions, by how they are asked.
+FUNCTIONS: dict[str, str] = {
+    "findings_at('2026-03-01')": "findings with the status they had at a date: as of the last run until then",
+}
+
+_SQL = {**_VIEWS, "findings_at": _FINDINGS_AT}
+_EVERY = frozenset([*TABLES, *_VIEWS, "findings_at"])
 
 
 def form() -> str:
     """Digest of what the views say that is not in the tables: their SQL, and the words of reasons and outcomes."""
     words = [(r.code, r.meaning, r.remedy) for r in REASONS.values()]
-    return digest(*_VIEWS.items(), *words, *OUTCOMES.items())
+    return digest(*_SQL.items(), *words, *OUTCOMES.items(), *CAUSES.items())
 
 
 def connect(snapshot: Snapshot, sql: str = "") -> duckdb.DuckDBPyConnection:
@@ -137,7 +184,7 @@ def _asked(sql: str) -> frozenset[str]:
     left: set[str] = set(_words(sql) & _EVERY)
     wanted = set(left)
     while left:
-        left = {w for view in left & _VIEWS.keys() for w in _words(_VIEWS[view]) & _EVERY} - wanted
+        left = {w for name in left for w in _words(_SQL.get(name, "")) & _EVERY} - wanted
         wanted |= left
     return frozenset(wanted) or _EVERY  # it may ask what tables there are
 
@@ -166,10 +213,13 @@ def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset
         }
     )
     con.register("reasons", reasons)
+    con.register("causes", pa.table({"cause": list(CAUSES), "meaning": list(CAUSES.values())}))
     con.register("outcomes", pa.table({"outcome": list(OUTCOMES), "meaning": list(OUTCOMES.values())}))
     for name, sql in _VIEWS.items():
         if name in asked:
             con.execute(f"CREATE TEMP VIEW {name} AS {sql}")
+    if "findings_at" in asked:
+        con.execute(_FINDINGS_AT)
 
 
 def _unreadable(e: duckdb.Error) -> LakeError:

@@ -81,7 +81,7 @@ def _never(s: ScopeState) -> bool:
 
 def _scope(snapshot: Snapshot, s: ScopeState, repo: dict[str, Any], packs: dict[str, tuple[Gap, ...]]) -> ScopeReport:
     """One scope: its observations that are open findings, and findings that the newest look did not rule out."""
-    found = {f["anchor_uid"]: f for f in snapshot.findings_of([(s.repo_id, s.ref, s.tool)]) if f["status"] == "open"}
+    found = {f["anchor_uid"]: f for f in snapshot.findings_of([(s.repo_id, s.ref, s.tool)]) if f["is_open"]}
     names = [s.result_name] if s.result_name else []
     seen = [o for o in snapshot.observations_of(names).get(s.result_name or "", ()) if o.anchor_uid in found]
     there = {o.anchor_uid for o in seen}

@@ -29,7 +29,7 @@ from tasks.core.sealing import written
 from tasks.core.text import one_line
 from tasks.core.types import Cause, Gap, Kind, Observation, Outcome, Scan, ScanResult, ScopeState, Unit, digest
 from tasks.importers import IMPORTERS
-from tasks.lake.findings import Change
+from tasks.lake.changes import Change, Origin
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import PublishBatch, publish
 
@@ -313,6 +313,7 @@ def _batch(
                 commit=result.commit or None,
                 result=result,
                 before=before.result_name if before else None,
+                origin=Origin.IMPORT,
                 other_tool=before is not None and _differs(before, result),
                 same_paths=None,  # a report does not say which files it read
             )

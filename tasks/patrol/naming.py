@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import ScanGapError
 from tasks.core.ports import Scanner, UsesDatabase
 from tasks.core.types import Cause, Outcome, ToolHome, Unit, display_path
-from tasks.lake.findings import did_not_run
+from tasks.lake.changes import PRESENT, did_not_run
 from tasks.patrol.plan import (
     ALL_REFS,
     UNKNOWN_REF,
@@ -187,10 +187,11 @@ def _withheld(patrol: Patrol, base: Planned, tree: Tree) -> int:
         return 0
     rules = {rule.rule_id for rule in home.rules} if home.rules is not None else None
     there = {display_path(e.path) for e in tree.entries}
-    columns = ("repo_id", "ref", "tool", "status", "rule_id", "path")
+    columns = ("repo_id", "ref", "tool", "scan_status", "rule_id", "path")
     rows = patrol.snapshot.table("findings", {"repo_id": [base.repo_id]}, columns).to_pylist()
     return sum(
-        (r["repo_id"], r["ref"], r["tool"], r["status"]) == (*base.scope, "open")
+        (r["repo_id"], r["ref"], r["tool"]) == base.scope
+        and r["scan_status"] in PRESENT
         and r["path"] in there
         and did_not_run(r["rule_id"], not_run, rules)
         for r in rows

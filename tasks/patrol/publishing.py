@@ -13,11 +13,11 @@ from typing import Any
 from tasks.core.disk import told_when_full
 from tasks.core.errors import ScanGapError
 from tasks.core.types import Outcome, Scan, ScanResult, ScopeState, ToolHome, Unit, digest, display_path
-from tasks.lake.findings import Change
+from tasks.lake.changes import Change, Origin
 from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.plan import config_digest, revision_of
 from tasks.patrol.rows import Closing, close_run, is_gap
-from tasks.patrol.session import Patrol, RepoState
+from tasks.patrol.session import Patrol, RepoState, ScopeKey
 from tasks.patrol.summary import RunSummary, coverage_of, group_gaps
 from tasks.repos.trees import read_tree
 
@@ -95,6 +95,10 @@ def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
         for name, home in patrol.means.tools.items()
         if isinstance(home, ToolHome) and home.rules is not None
     }
+    looks = _Looks(patrol)
+    unread = patrol.snapshot.gaps_of(
+        b.result_name for key in closing.changed if (b := patrol.states.get(key)) and b.gaps and b.result_name
+    )
     changes = []
     for key, result in closing.changed.items():
         before = patrol.states.get(key)
@@ -108,32 +112,66 @@ def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
                 commit=commits[key].commit,
                 result=result,
                 before=before.result_name if before is not None else None,
-                fixed_reason=commits[key].reason_code or "nothing_to_read",
+                empty_reason=commits[key].reason_code or "nothing_to_read",
+                origin=looks.origin(key),
                 other_tool=other,
                 same_paths=(
                     _same_paths(patrol, before, result, commits[key].commit)
                     if other and before and result
                     else frozenset()
                 ),
+                unread_before=frozenset(g.path for g in (unread.get(before.result_name or "", ()) if before else ())),
                 rules=rules.get(key[2]),
+                rules_before=partial(looks.rules, before),
                 not_run=patrol.means.not_run.get(key[2], frozenset()),
-                paths=partial(_paths, patrol, commits[key]),
+                paths=partial(_paths, patrol, commits[key].repo_id, commits[key].unit, commits[key].commit),
+                paths_before=partial(_paths, patrol, key[0], commits[key].unit, before.commit if before else None),
             )
         )
     return changes
 
 
-def _paths(patrol: Patrol, row: Scan) -> frozenset[str] | None:
-    """The paths of the commit that a row is about, none where there is no commit. None if they cannot be told."""
-    if row.unit is Unit.BLOB:
+class _Looks:
+    """What was looked at before this run."""
+
+    def __init__(self, patrol: Patrol) -> None:
+        self._snapshot, self._states = patrol.snapshot, patrol.states
+        looked = [s for s in patrol.states.values() if s.evidence_at is not None]
+        self._repositories = {s.repo_id for s in looked}
+        self._tools = {(s.repo_id, s.tool) for s in looked}
+        self._rules: dict[tuple[str | None, ...], frozenset[str] | None] = {}
+
+    def origin(self, scope: ScopeKey) -> Origin | None:
+        """Why all that a scope holds now is new, if it is for one reason: it was not looked at before."""
+        before = self._states.get(scope)
+        if before is not None:  # expected before; that it failed until now makes nothing in it younger
+            return None if before.evidence_at is not None else Origin.BACKLOG
+        repo_id, _ref, tool = scope
+        if repo_id not in self._repositories:
+            return Origin.BACKLOG
+        return None if (repo_id, tool) in self._tools else Origin.RULES
+
+    def rules(self, before: ScopeState | None) -> frozenset[str] | None:
+        """The rules that were in force when a scope was looked at last. None if they are not known."""
+        if before is None or before.tool_version is None or before.rules_digest is None:
+            return None
+        name = (before.tool, before.tool_version, before.rules_digest)
+        if name not in self._rules:
+            self._rules[name] = self._snapshot.rule_ids(*name) or None
+        return self._rules[name]
+
+
+def _paths(patrol: Patrol, repo_id: str, unit: Unit, commit: str | None) -> frozenset[str] | None:
+    """The paths of a commit, none where there is no commit. None if they cannot be told."""
+    if unit is Unit.BLOB:
         return None  # a history forgets no path
-    if row.commit is None:
+    if commit is None:
         return frozenset()
-    mirror = patrol.repos[row.repo_id].mirror
+    mirror = patrol.repos[repo_id].mirror
     if mirror is None:
         return None
     try:
-        tree = read_tree(patrol.means.git, mirror.path, row.commit)
+        tree = read_tree(patrol.means.git, mirror.path, commit)
     except ScanGapError:
         return None
     return frozenset(display_path(e.path) for e in tree.entries)

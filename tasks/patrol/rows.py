@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tasks.core.reasons import COMPLETE_OUTCOMES, GAP_OUTCOMES
-from tasks.core.types import Gap, Outcome, Scan, ScanResult, ScopeState, ToolHome
+from tasks.core.types import Gap, Outcome, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.patrol.look import row_of_result
 from tasks.patrol.plan import Action, Planned, next_attempt_at
 from tasks.patrol.session import Patrol, ScopeKey
+from tasks.repos.history import is_ancestor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +34,14 @@ def close_run(patrol: Patrol) -> Closing:
     scans: list[Scan] = []
     scopes: list[ScopeState] = []
     changed: dict[ScopeKey, ScanResult | None] = {}
+    is_older = _Ancestry(patrol)
     for p in plans:
         before = patrol.states.get(p.scope)
         row, result = _row(patrol, p, before, reused)
+        if before is not None and (result is not None or p.action is Action.EMPTY) and is_older(p, before):
+            scans.append(replace(row, reason_code="older_commit", detail=f"an ancestor of {before.commit}"))
+            scopes.append(replace(before, slug=p.slug, reason_code="older_commit", detail=p.commit or ""))
+            continue
         after = _scope(patrol, p, row, result, before, details)
         scans.append(replace(row, attempts=after.attempts))
         if after != before:
@@ -51,6 +57,27 @@ def close_run(patrol: Patrol) -> Closing:
         results=tuple(patrol.results.values()),
         failures=tuple(_failures(patrol, plans)),
     )
+
+
+class _Ancestry:
+    """Whether what a ref names is older than what its scope covers, and was not so in the last run."""
+
+    def __init__(self, patrol: Patrol) -> None:
+        self._patrol = patrol
+        self._known: dict[tuple[str, str, str], bool] = {}
+
+    def __call__(self, p: Planned, before: ScopeState) -> bool:
+        mirror = self._patrol.repos[p.repo_id].mirror
+        if p.unit is Unit.BLOB or mirror is None or p.commit in (None, before.commit) or before.commit is None:
+            return False
+        if mirror.forced is not None and p.ref not in mirror.forced:
+            return False
+        if before.reason_code == "older_commit" and before.detail == p.commit:
+            return False  # told twice
+        key = (p.repo_id, p.commit or "", before.commit)
+        if key not in self._known:
+            self._known[key] = is_ancestor(self._patrol.means.git, mirror.path, key[1], key[2])
+        return self._known[key]
 
 
 def _failures(patrol: Patrol, plans: Iterable[Planned]) -> Iterator[ScopeKey]:

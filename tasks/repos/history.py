@@ -43,6 +43,11 @@ def is_reached(git: Git, mirror: Path, commit: str) -> bool:
     return bool(git.check(["for-each-ref", "--count=1", f"--contains={commit}"], mirror=mirror).strip())
 
 
+def is_ancestor(git: Git, mirror: Path, commit: str, of: str) -> bool:
+    """Whether a commit is one of those that another one follows from; False where the mirror lacks one of them."""
+    return git.run(["merge-base", "--is-ancestor", commit, of], mirror=mirror).exit_code == 0
+
+
 def _existing(git: Git, mirror: Path, tips: Sequence[str]) -> list[str]:
     if not tips:
         return []

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from tasks.core.errors import ScanGapError
 from tasks.core.origins import Mirror, OddTag, RemoteAccess
-from tasks.core.types import Completed, Mount, Repo
+from tasks.core.types import Command, Completed, Mount, Repo
 from tasks.repos.discovery import is_address
 from tasks.repos.git import PROTOCOLS, Git
 from tasks.repos.hosts import Access, Hosts, ended_well
@@ -161,7 +161,7 @@ class Mirrors:
     ) -> tuple[str | None, dict[str, Any]]:
         """Fetch what ``remote`` lists. Returns (what HEAD names by the newest listing, the state to be kept)."""
         try:
-            self._fetch(repo, place, fresh=before is None)
+            forced = self._fetch(repo, place, fresh=before is None)
         except ScanGapError as e:
             if e.reason_code in ("fetch", "fetch_timeout") and before is not None:
                 raise _stale(e) from e
@@ -180,15 +180,23 @@ class Mirrors:
             if not objects:
                 raise ScanGapError("empty_repository", "no head and no tag")
             remote = now
-        return head, {"url": repo.url, "remote": _agreed(remote, objects), "refs": refs, "odd": odd}
+        known = before.get("forced") if before is not None else None
+        if forced is None or before is None or known is None:
+            rewritten = None
+        else:
+            moved = {name for name, oid in refs.items() if before["refs"].get(name) != oid} if forced else set()
+            rewritten = sorted({*known, *moved})
+        return head, {
+            "url": repo.url, "remote": _agreed(remote, objects), "refs": refs, "odd": odd, "forced": rewritten,
+        }  # fmt: skip
 
-    def _fetch(self, repo: Repo, place: Path, *, fresh: bool) -> None:
-        """Fetch into the mirror, or make it. A damaged mirror is made anew once."""
+    def _fetch(self, repo: Repo, place: Path, *, fresh: bool) -> bool | None:
+        """Fetch into the mirror, or make it. A damaged mirror is made anew once. Returns whether a ref moved to what
+        does not follow from what it was; None where the mirror was made."""
         self._git.require_room(place)
         if not fresh:
             try:
-                self._fetch_into(repo, place / "git")
-                return
+                return self._fetch_into(repo, place / "git")
             except ScanGapError as e:
                 if e.reason_code not in ("corrupt", "incomplete"):
                     raise
@@ -205,12 +213,14 @@ class Mirrors:
             making.rename(place)
         finally:
             shutil.rmtree(making, ignore_errors=True)
+        return None
 
-    def _fetch_into(self, repo: Repo, git_dir: Path) -> None:
+    def _fetch_into(self, repo: Repo, git_dir: Path) -> bool:
+        """Returns whether a ref was forced: git begins its line with a plus."""
         address, mounts, network = _access(repo)
-        fetch = ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
+        fetch = ["fetch", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
                  "--no-auto-maintenance", "--force", *_serving(address), "--", address, *_REFSPECS]  # fmt: skip
-        self._over(
+        done = self._over(
             repo,
             network,
             lambda a: self._git.run(fetch, mirror=git_dir, writable=True, mounts=mounts, network=network, access=a),
@@ -218,6 +228,8 @@ class Mirrors:
         # A local transport trusts the other side: walk what the refs reach, so that a missing object is seen now.
         with self._here:
             self._git.check(["rev-list", "--objects", "--all", "--quiet"], mirror=git_dir)
+        cut = len(done.stderr) >= Command(argv=()).stderr_bytes
+        return cut or any(line.startswith(b" + ") for line in done.stderr.splitlines())
 
     def _good(self, place: Path) -> dict[str, Any] | None:
         """What is known of a good mirror; None when there is none."""
@@ -299,6 +311,7 @@ def _mirror(place: Path, head: str | None, state: Mapping[str, Any], *, fetched:
         refs=state["refs"],
         odd={name: OddTag(kind=kind, oid=oid) for name, (kind, oid) in state["odd"].items()},
         fetched=fetched,
+        forced=frozenset(state["forced"]) if state.get("forced") is not None else None,
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
+from tasks.core.identity import Ordinals, code_anchor, code_carry, normalise, occurrence_uid
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted, short
 from tasks.core.types import (
@@ -189,6 +189,7 @@ def _observations(warnings: list[dict[str, Any]], target: Target, key: HmacKey) 
             line_start=w["line"] or None,
             line_end=w["line"] or None,
             blob=blob,
+            carry_uid=code_carry(tool="brakeman", rule_id=w["rule"], match=match, ordinal=ordinal, key=key),
             extra={
                 "confidence": w["confidence"],
                 "code": str(w["code"]),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import Ordinals, iac_anchor, occurrence_uid
+from tasks.core.identity import Ordinals, iac_anchor, iac_carry, occurrence_uid
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted
 from tasks.core.types import (
@@ -126,6 +126,7 @@ def _observations(findings: list[dict[str, Any]], target: Target) -> Iterator[Ob
             line_end=f["end_line"] or None,
             blob=entry.blob,
             resource=".".join(f["keys"][:2]) or None,
+            carry_uid=iac_carry(tool="cfn-lint", rule_id=f["rule"], address=address, ordinal=ordinal),
             extra={"property": ".".join(f["keys"][2:])} if len(f["keys"]) > 2 else {},
         )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import Ordinals, iac_anchor, occurrence_uid
+from tasks.core.identity import Ordinals, iac_anchor, iac_carry, occurrence_uid
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted, short
 from tasks.core.types import (
@@ -205,6 +205,7 @@ def _observations(checks: list[dict[str, Any]], target: Target) -> Iterator[Obse
             blob=entry.blob if entry else None,
             resource=address,
             url=c["guideline"],
+            carry_uid=iac_carry(tool="checkov", rule_id=c["rule"], address=address, ordinal=ordinal),
             extra={
                 "framework": c["framework"],
                 **({"suppressed": "inline"} if c["status"] == "skipped" else {}),

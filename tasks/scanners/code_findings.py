@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.core.identity import Ordinals, code_anchor, normalise, occurrence_uid
+from tasks.core.identity import Ordinals, code_anchor, code_carry, normalise, occurrence_uid
 from tasks.core.keys import HmacKey
 from tasks.core.types import Kind, Observation
 
@@ -43,5 +43,6 @@ def code_observation(
         line_end=end or None,
         blob=blob,
         url=url,
+        carry_uid=code_carry(tool=tool, rule_id=rule_id, match=match, ordinal=ordinal, key=key),
         extra=extra,
     )

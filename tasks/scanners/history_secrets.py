@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import normalise, occurrence_uid, secret_anchor
+from tasks.core.identity import normalise, occurrence_uid, secret_anchor, secret_flaw
 from tasks.core.keys import HmacKey
 from tasks.core.types import Control, Kind, Limits, Observation, Outcome, Parsed, Target
 from tasks.scanners.masking import compact, string
@@ -90,6 +90,7 @@ def observations(hits: Iterable[dict[str, Any]], target: Target, *, tool: str) -
                 line_end=hit.get("end_line", hit["line"]) or None,
                 blob=blob,
                 commit=commit,
+                flaw_uid=secret_flaw(value_hmac=hit["value_hmac"]),
                 extra={
                     "value_hmac": hit["value_hmac"],
                     **({"confidence": hit["confidence"]} if "confidence" in hit else {}),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
-from tasks.core.identity import alias_group, dependency_anchor, occurrence_uid
+from tasks.core.identity import alias_group, dependency_anchor, dependency_carry, occurrence_uid
 from tasks.core.masking import MASK, short
 from tasks.core.types import Control, Gap, Kind, Limits, Observation, PathFilter, Target, display_path
 from tasks.scanners.masking import storable, string
@@ -183,7 +183,8 @@ def observations(rows: Iterable[dict[str, Any]], target: Target) -> Iterator[Obs
         name = in_target(row["path"], target)
         entry = target.files.get(name)
         path = display_path(entry.path) if entry is not None else storable(name)
-        anchor = dependency_anchor(purl=row["purl"], manifest=path, advisory=alias_group(row["ids"]))
+        advisory = alias_group(row["ids"])
+        anchor = dependency_anchor(purl=row["purl"], manifest=path, advisory=advisory)
         count, nth[anchor] = nth[anchor], nth[anchor] + 1
         blob = entry.blob if entry is not None else None
         yield Observation(
@@ -198,6 +199,8 @@ def observations(rows: Iterable[dict[str, Any]], target: Target) -> Iterator[Obs
             purl=row["purl"],
             version=row["version"] or None,
             url=row["url"],
+            carry_uid=dependency_carry(purl=row["purl"], advisory=advisory),
+            flaw_uid=anchor,
             extra={
                 "advisories": " ".join(row["ids"]),
                 **({"fixed_in": row["fixed"]} if row["fixed"] else {}),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ScanGapError
-from tasks.core.identity import Ordinals, iac_anchor, occurrence_uid
+from tasks.core.identity import Ordinals, iac_anchor, iac_carry, occurrence_uid
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted, short
 from tasks.core.types import (
@@ -260,6 +260,7 @@ def _checks(checks: list[dict[str, Any]], target: Target) -> Iterator[Observatio
             blob=blob,
             resource=c["resource"] or None,
             url=c["url"],
+            carry_uid=iac_carry(tool="trivy", rule_id=c["rule"], address=c["resource"], ordinal=ordinal),
             extra={"framework": c["type"], **({"suppressed": "exception"} if c["status"] == "EXCEPTION" else {})},
         )
 

@@ -126,7 +126,7 @@ def test_status_in_forms_for_machines(patrolled: Path) -> None:
 
 # -- query ----------------------------------------------------------------------------------------------------
 
-FINDINGS = "SELECT slug, tool, rule_id, path FROM findings WHERE status = 'open' ORDER BY slug, tool, path"
+FINDINGS = "SELECT slug, tool, rule_id, path FROM findings WHERE is_open ORDER BY slug, tool, path"
 TOLD = [
     ("api", "bandit", "B602", "=app.py"),
     ("shop", "bandit", "B602", "app.py"),

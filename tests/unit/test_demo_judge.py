@@ -305,7 +305,9 @@ def test_a_moved_flaw_under_another_finding_is_noticed():
     night = night_of(2)
     seen = of(night["seen"], finding_uid="uid tf-bucket")
     seen["finding_uid"] = "uid other"
-    of(night["findings"], finding_uid="uid tf-bucket").update(status="fixed", fixed_run="two", fixed_reason="not_seen")
+    of(night["findings"], finding_uid="uid tf-bucket").update(
+        status="fixed", fixed_run="two", fixed_reason="code_changed"
+    )
     night["findings"].append(
         {**of(night["findings"], finding_uid="uid tf-iam"), "finding_uid": "uid other", "opened_run": "two"}
     )
@@ -345,7 +347,7 @@ def test_what_only_the_second_night_finds_has_no_age_to_keep():
 def test_another_cause_of_a_repair_is_noticed():
     night = night_of(2)
     of(night["findings"], finding_uid="uid py-pickle")["fixed_reason"] = "ref_gone"
-    assert verdict_of(night, 2).disagreements == ("py-pickle, other: fixed because of ref_gone; expected not_seen",)
+    assert verdict_of(night, 2).disagreements == ("py-pickle, other: fixed because of ref_gone; expected code_changed",)
 
 
 def test_a_seen_flaw_without_an_open_finding_is_noticed():

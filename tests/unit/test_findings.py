@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tasks.core.identity import FP_VERSION, finding_uid
 from tasks.core.types import Gap, Kind, ScanResult
-from tasks.lake.findings import Change, Moment, Places, counted, places_of, transitions
+from tasks.lake.changes import Change, Moment, Places, places_of
+from tasks.lake.findings import counted, transitions
 from tasks.lake.schema import TABLES
 from tests.lake_rows import KEY_ID, NIGHT, change_of, observation, result
 
@@ -22,7 +23,7 @@ Rows = dict[tuple[str, str, str], dict[str, Any]]
 
 
 def moment(number: int) -> Moment:
-    return Moment(run_id=f"run-{number}", at=NIGHT + timedelta(days=number), key_id=KEY_ID)
+    return Moment(run_id=f"run-{number}", seq=number, at=NIGHT + timedelta(days=number), key_id=KEY_ID)
 
 
 def written(
@@ -34,8 +35,8 @@ def written(
 ) -> tuple[list[dict[str, Any]], int, int]:
     """(rows written, opened, fixed); ``everywhere`` are the rows of scopes that did not change as well."""
     tally = Counter[str]()
-    rows = list(counted(transitions(known, changes, now, places), everywhere or known, tally))
-    return rows, tally["opened"], tally["fixed"]
+    found = list(counted(transitions(known, changes, now, places), everywhere or known, tally))
+    return [t.row for t in found], tally["opened"], tally["fixed"]
 
 
 class Table:
@@ -58,6 +59,10 @@ class Table:
     def status(self) -> dict[str, str]:
         """Status by path."""
         return {str(r["path"]): r["status"] for r in self.rows.values()}
+
+    def open_paths(self) -> set[str]:
+        """Paths of open findings."""
+        return {str(r["path"]) for r in self.rows.values() if r["is_open"]}
 
     def only(self) -> Mapping[str, Any]:
         (row,) = self.rows.values()
@@ -91,10 +96,19 @@ def test_a_new_finding_opens() -> None:
         "line_end": 3,
         "resource": None,
         "occurrences": 1,
+        "carry_uid": None,
+        "flaw_uid": None,
         "status": "open",
+        "is_open": True,
+        "scan_status": "open",
+        "origin": "code",
+        "decision_id": None,
+        "decided_until": None,
         "first_seen_run": "run-1",
         "first_seen_at": moment(1).at,
         "opened_run": "run-1",
+        "opened_at": moment(1).at,
+        "moved_from": None,
         "fixed_run": None,
         "fixed_at": None,
         "fixed_reason": None,
@@ -137,7 +151,7 @@ def test_a_finding_no_longer_seen_is_fixed() -> None:
     assert (len(rows), opened, fixed) == (1, 0, 1)
     assert table.status() == {"app.py": "fixed", "lib.py": "open"}
     (row,) = rows
-    assert (row["fixed_run"], row["fixed_at"], row["fixed_reason"]) == ("run-2", moment(2).at, "not_seen")
+    assert (row["fixed_run"], row["fixed_at"], row["fixed_reason"]) == ("run-2", moment(2).at, "code_changed")
     assert (row["first_seen_run"], row["opened_run"]) == ("run-1", "run-1")
     assert row["commit"] == result("2").commit
     assert table.see(change_of(result("3", OTHER))) == ([], 0, 0), "it is fixed once"
@@ -150,7 +164,7 @@ def test_a_finding_seen_after_it_was_fixed_opens_again() -> None:
     rows, opened, fixed = table.see(change_of(result("3", FLAW)))
     assert (len(rows), opened, fixed) == (1, 1, 0)
     row = table.only()
-    assert (row["status"], row["opened_run"]) == ("open", "run-3")
+    assert (row["status"], row["opened_run"], row["opened_at"]) == ("reopened", "run-3", moment(3).at)
     assert (row["first_seen_run"], row["first_seen_at"]) == ("run-1", moment(1).at), "the first sighting stays"
     assert (row["fixed_run"], row["fixed_at"], row["fixed_reason"]) == (None, None, None)
 
@@ -195,13 +209,26 @@ def test_another_finding_may_be_seen_on_a_path_that_was_read_in_part() -> None:
     assert {r["status"] for r in table.rows.values()} == {"open"}
 
 
-@pytest.mark.parametrize("reason", ["nothing_to_read", "ref_gone", "empty_repository"])
-def test_a_scope_with_nothing_left_to_read_is_fixed_with_its_reason(reason: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "paths", "status", "cause"),
+    [
+        ("nothing_to_read", None, "fixed", "code_or_tool"),
+        ("nothing_to_read", frozenset({"app.py", "lib.py"}), "fixed", "tool_changed"),
+        ("nothing_to_read", frozenset({"README.md"}), "fixed", "file_gone"),
+        ("empty_repository", frozenset(), "fixed", "file_gone"),
+        ("ref_gone", frozenset(), "archived", "ref_gone"),
+        ("repository_gone", None, "archived", "archived"),
+    ],
+)
+def test_a_scope_with_nothing_left_to_read_closes_with_its_cause(
+    reason: str, paths: frozenset[str] | None, status: str, cause: str
+) -> None:
     table = Table()
     table.see(change_of(result("1", FLAW, OTHER)))
-    rows, opened, fixed = table.see(change_of(None, fixed_reason=reason, commit=None))
-    assert (len(rows), opened, fixed) == (2, 0, 2)
-    assert {r["fixed_reason"] for r in rows} == {reason}
+    gone = change_of(None, empty_reason=reason, commit=None, paths=lambda: paths)
+    rows, opened, fixed = table.see(gone)
+    assert (len(rows), opened, fixed) == (2, 0, 2 if status == "fixed" else 0), "what is archived is not mended"
+    assert {(r["status"], r["fixed_reason"], r["is_open"]) for r in rows} == {(status, cause, False)}
     assert {r["commit"] for r in rows} == {None}
 
 
@@ -228,7 +255,7 @@ def test_scopes_never_close_each_other() -> None:
     assert all_at_once("3", 2) == (2, 0)
     assert all_at_once("4", 4) == (0, 0)
     assert all_at_once("5", 2) == (0, 0)
-    reopened = {(r["repo_id"], r["ref"], r["tool"]) for r in table.rows.values() if r["status"] == "open"}
+    reopened = {(r["repo_id"], r["ref"], r["tool"]) for r in table.rows.values() if r["status"] == "reopened"}
     assert reopened == {
         ("team/app", "refs/heads/main", "bandit"),
         ("team/fork", "refs/heads/main", "bandit"),
@@ -290,7 +317,7 @@ def test_any_history_of_nights(nights: list[tuple[frozenset[str], frozenset[str]
         assert opened == len(now - open_now)
         assert fixed == len(open_now - now)
         open_now, ever = set(now), ever | seen
-        assert {p for p, s in table.status().items() if s == "open"} == {f"{a}.py" for a in open_now}
+        assert table.open_paths() == {f"{a}.py" for a in open_now}
         assert set(table.status()) == {f"{a}.py" for a in ever}, "no finding is forgotten"
         assert all((r["status"] == "fixed") == (r["fixed_run"] is not None) for r in table.rows.values())
 
@@ -338,9 +365,9 @@ def test_a_gap_without_a_path_may_be_any_of_the_places() -> None:
     [
         (None, None, ""),
         (frozenset({"app.py"}), frozenset({"R2"}), ""),
-        (frozenset({"lib.py"}), frozenset({"R2"}), "gone"),
-        (frozenset(), None, "gone"),
-        (frozenset({"app.py"}), frozenset({"R1"}), "gone"),
+        (frozenset({"lib.py"}), frozenset({"R2"}), "file_gone"),
+        (frozenset(), None, "file_gone"),
+        (frozenset({"app.py"}), frozenset({"R1"}), "code_changed"),
     ],
     ids=["cannot be told", "there", "another file", "no file", "the rule did run"],
 )
@@ -350,6 +377,6 @@ def test_a_finding_of_a_rule_that_did_not_run_stays_while_its_file_is_there(
     table = Table()
     table.see(change_of(result("1", FLAW)))
     change = replace(change_of(result("2")), not_run=frozenset({"R*"}), rules=rules, paths=lambda: paths)
-    table.see(replace(change, result=None, fixed_reason="gone") if nothing else change)
-    wanted = reason if nothing or not reason else "not_seen"
+    table.see(replace(change, result=None, empty_reason="empty_repository") if nothing else change)
+    wanted = "tool_changed" if nothing and reason == "code_changed" else reason
     assert (table.only()["fixed_reason"] or "") == wanted

@@ -235,11 +235,13 @@ def test_what_is_no_longer_listed_is_missing_until_the_forge_confirms_it_twice(
     assert told(house, summary)["acme/shop"] == "nothing_to_read repository_gone"
     assert discovered(house, summary)["gone"] == 1
     closed = {r["slug"]: (r["status"], r["fixed_reason"]) for r in house.rows("findings")}
-    assert closed == {"acme/app": ("open", None), "acme/shop": ("fixed", "repository_gone")}
+    assert closed == {"acme/app": ("open", None), "acme/shop": ("archived", "archived")}
     assert set(told(house, night(house))) == {"acme/app"}
     forge.repos["shop"] = gone
     assert told(house, night(house))["acme/shop"] == "unchanged"
-    assert {r["status"] for r in house.rows("findings")} == {"open"}
+    assert {r["slug"]: r["status"] for r in house.rows("findings")} == {"acme/app": "open", "acme/shop": "reopened"}
+    events = sorted((e["seq"], e["cause"]) for e in house.rows("finding_events", slug=["acme/shop"]))
+    assert [cause for _, cause in events] == ["first_scan", "archived", "restored"]
 
 
 def test_what_a_selection_no_longer_shows_is_never_taken_for_gone(house: House, forge: StandInForge) -> None:

@@ -151,7 +151,7 @@ def test_what_is_gone_with_another_version_of_the_tool_may_not_be_fixed(
         return {f["rule_id"]: f["fixed_reason"] for f in house.rows("findings") if f["fixed_reason"]}
 
     gone("1", "R1", "R2", "R3", "R4")
-    assert gone("1", "R2", "R3", "R4") == {"R1": "not_seen"}
+    assert gone("1", "R2", "R3", "R4") == {"R1": "import"}
     assert gone("2", "R3", "R4")["R2"] == "code_or_tool"
     monkeypatch.setattr(type(SARIF), "revision", SARIF.revision + 1)
     assert gone("2", "R4")["R3"] == "code_or_tool"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deltalake import DeltaTable
 
 from tasks.core.errors import LakeError
 from tasks.core.types import Cause, Gap, Outcome, ScanResult, Unit
@@ -21,7 +19,7 @@ from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import PublishBatch, Published, adopt, publish
 from tasks.lake.schema import TABLES, table_schema_markdown
 from tasks.lake.verify import verify
-from tasks.lake.views import arrow_of, run_query
+from tasks.lake.views import arrow_of
 from tests.lake_rows import KEY_ID, change_of, night, observation, result, scan_of, scope_of
 
 BLIND = Gap(path="broken.py", reason_code="unparsable", detail="line 3")
@@ -378,26 +376,3 @@ def test_a_reader_beside_a_writer_sees_whole_runs_only(lake: Lake) -> None:
     assert bad.get(timeout=60) is None
     reader.join(60)
     assert reader.exitcode == 0
-
-
-def test_a_lake_that_lacks_the_newest_table_gets_it(lake: Lake, tmp_path: Path) -> None:
-    with lake.lock():
-        publish(lake, lake.snapshot(), night(1, result("a", observation("flaw"))))
-    place = tmp_path / "older"
-    shutil.copytree(lake.path, place)
-    shutil.rmtree(place / "discoveries")
-    card = json.loads((place / "lake.json").read_text())
-    (place / "lake.json").write_text(json.dumps({**card, "schema_version": 4}))
-    runs = DeltaTable(str(place / "runs"))
-    versions = json.loads(runs.to_pyarrow_table().column("table_versions")[0].as_py())
-    del versions["discoveries"]
-    runs.update({"table_versions": f"'{json.dumps(versions)}'"})
-    reader = Lake.open(place, key_id=None)
-    assert reader.snapshot().table("discoveries").num_rows == 0
-    assert list(run_query(reader.snapshot(), "FROM discoveries")[1]) == []
-    assert not (place / "discoveries").exists(), "who only reads makes nothing"
-    grown = Lake.open(place, key_id=KEY_ID)
-    with grown.lock():
-        publish(grown, grown.snapshot(), night(2, result("b", observation("flaw"))))
-    assert grown.snapshot().table("discoveries").num_rows == 1
-    assert grown.snapshot().table("observations").num_rows == 2

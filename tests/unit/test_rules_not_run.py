@@ -19,7 +19,7 @@ def test_a_finding_of_a_rule_that_did_not_run_closes_when_its_file_is_gone(tmp_p
     house.not_run = frozenset({"F*"})
     house.repo("a").commit({"t.txt": None})
     house.run()
-    assert reasons(house) == {"t.txt": "not_seen", "u.txt": None}
+    assert reasons(house) == {"t.txt": "file_gone", "u.txt": None}
 
 
 # -- files that only rules which do not run would read -------------------------------------------------------------
@@ -48,7 +48,7 @@ def test_what_is_read_no_more_because_of_a_rule_is_a_gap_and_stays_open(unread: 
     unread.commit("a", t="mended")
     unread.run()
     assert said(unread)["a"][:2] == ("ok", None)
-    assert reasons(unread) == {"t.txt": "not_seen", "u.txt": None}
+    assert reasons(unread) == {"t.txt": "code_changed", "u.txt": None}
 
 
 def test_files_that_are_really_gone_close_their_findings(unread: House) -> None:
@@ -56,14 +56,14 @@ def test_files_that_are_really_gone_close_their_findings(unread: House) -> None:
     unread.repo("a").commit({"words.md": b"words", "t.txt": None, "u.txt": None})
     unread.run()
     assert said(unread)["a"][:2] == ("nothing_to_read", None)
-    assert reasons(unread) == {"t.txt": "nothing_to_read", "u.txt": "nothing_to_read"}
+    assert reasons(unread) == {"t.txt": "file_gone", "u.txt": "file_gone"}
 
 
 def test_a_branch_that_is_gone_closes_findings_of_rules_that_did_not_run(unread: House) -> None:
     repo = unread.repo("a")
     repo.git("branch", "-m", "trunk")
     unread.run()
-    closed = [f["fixed_reason"] for f in unread.rows("findings") if f["status"] == "fixed"]
+    closed = [f["fixed_reason"] for f in unread.rows("findings") if f["status"] == "archived"]
     assert closed == ["ref_gone", "ref_gone"]
 
 
@@ -90,7 +90,7 @@ def test_a_repository_of_which_nothing_was_read_says_that_rules_did_not_run(tmp_
 def test_rules_that_are_not_at_fault_hold_nothing_open(unread: House) -> None:
     unread.not_run = frozenset({"E*"})
     unread.run()
-    assert reasons(unread) == {"t.txt": "nothing_to_read", "u.txt": "nothing_to_read"}
+    assert reasons(unread) == {"t.txt": "tool_changed", "u.txt": "tool_changed"}
 
 
 def test_a_tool_without_any_rule_is_not_started(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""What publishing knows of a changed scope, and the words of a finding's life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from tasks.core.types import Observation, ScanResult
+
+ScopeKey = tuple[str, str, str]
+#: Paths at which a result saw each anchor: result name → anchor → paths.
+Places = Mapping[str, Mapping[str, frozenset[str]]]
+#: Tells the paths of a commit (None: they could not be told).
+Paths = Callable[[], frozenset[str] | None]
+
+
+class Status(StrEnum):
+    """Where a finding is in its life: a closed list. The first four are what scans say, the others decisions."""
+
+    OPEN = "open"
+    REOPENED = "reopened"
+    FIXED = "fixed"
+    ARCHIVED = "archived"
+    ACCEPTED = "accepted"
+    FALSE_POSITIVE = "false_positive"
+    WONT_FIX = "wont_fix"
+
+
+class Origin(StrEnum):
+    """Why a finding came: a closed list."""
+
+    CODE = "code"
+    RULES = "rules"
+    ADVISORY = "advisory"
+    IMPORT = "import"
+    BACKLOG = "backlog"
+
+
+#: What scans say of a finding that is there.
+PRESENT = frozenset({Status.OPEN, Status.REOPENED})
+#: Why a finding is gone that say that the code was mended: only they count for the time to repair.
+CODE_FIXES = frozenset({"code_changed", "file_gone"})
+#: Why a finding moved from one status to another, with what each means: the closed list of ``finding_events.cause``.
+CAUSES = {
+    "first_scan": "its repository, or its file, was looked at for the first time (origin backlog)",
+    "code_changed": "its code came, was changed, or came back",
+    "rules_changed": "a tool or a rule is new that sees it; the code is older (origin rules)",
+    "advisory": "an advisory is new; the manifest is older (origin advisory)",
+    "import": "an imported report names it, or names it no more",
+    "moved": "its file was renamed: the same flaw goes on under another finding, which names this one in moved_from",
+    "file_gone": "its file left the tree",
+    "rule_gone": "its rule is no longer in force",
+    "tool_changed": "its file is the same; the tool, its rules or its parser are not",
+    "code_or_tool": "its file and the tool have both changed",
+    "ref_gone": "its branch was deleted (archived)",
+    "archived": "its repository was deleted, moved away or archived (archived)",
+    "restored": "its branch or repository is back",
+    "decision": "a decision was made, changed or withdrawn",
+    "expiry": "the decision about it has expired",
+}
+#: Reasons of a scope with nothing to read any more that say nothing of the code: its findings are archived.
+_ARCHIVED = {"ref_gone": "ref_gone", "repository_gone": "archived", "repository_archived": "archived"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A scope that now refers to another result; ``result`` is None when there is nothing to read any more.
+
+    ``before`` names the result it referred to until now.
+    """
+
+    repo_id: str
+    ref: str
+    tool: str
+    slug: str
+    commit: str | None
+    result: ScanResult | None
+    before: str | None = None
+    #: Why there is nothing to read.
+    empty_reason: str = "nothing_to_read"
+    #: The origin of all that is new here; None: it is told of each finding.
+    origin: Origin | None = None
+    #: Whether tool, rules, options or parser are others than those of the result before.
+    other_tool: bool = False
+    #: Of those cases, paths whose file is the same as then (None: it could not be found out).
+    same_paths: frozenset[str] | None = frozenset()
+    #: Paths that the result before had not read.
+    unread_before: frozenset[str] = frozenset()
+    #: The rules in force (None: the tool does not list them), and a way to know those of the result before.
+    rules: frozenset[str] | None = None
+    rules_before: Paths = field(default=lambda: None, repr=False, compare=False)
+    #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay while
+    #: one of their files is there.
+    not_run: frozenset[str] = frozenset()
+    #: The paths of the commit, and of the commit before; asked only where something is gone.
+    paths: Paths = field(default=lambda: None, repr=False, compare=False)
+    paths_before: Paths = field(default=lambda: None, repr=False, compare=False)
+
+    @property
+    def key(self) -> ScopeKey:
+        """The scope's key."""
+        return (self.repo_id, self.ref, self.tool)
+
+    @property
+    def archives(self) -> str | None:
+        """The cause, if its findings are archived, not fixed."""
+        return _ARCHIVED.get(self.empty_reason) if self.result is None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """The run in whose name findings change. ``seq`` is the order of events; ``at`` the run's clock, UTC."""
+
+    run_id: str
+    seq: int
+    at: datetime
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a decision in force says of a finding: one of the deciding words of ``Status``, until when."""
+
+    decision_id: str
+    status: Status
+    until: datetime
+
+
+#: The verdict on a row of ``findings`` at the moment of the run, None without one.
+Judge = Callable[[Mapping[str, Any]], Verdict | None]
+
+
+def undecided(_row: Mapping[str, Any]) -> Verdict | None:
+    """The judge where nobody decides."""
+    return None
+
+
+def places_of(results: Mapping[str, Iterable[Observation]]) -> Places:
+    """Result name → anchor → paths."""
+    found: dict[str, dict[str, frozenset[str]]] = {}
+    for name, observations in results.items():
+        by_anchor = found.setdefault(name, {})
+        for o in observations:
+            by_anchor[o.anchor_uid] = by_anchor.get(o.anchor_uid, frozenset()) | {o.path or ""}
+    return found
+
+
+def did_not_run(rule_id: str, not_run: Collection[str], rules: Collection[str] | None) -> bool:
+    """Whether a rule should have run and did not; ``not_run`` and ``rules`` as in ``Change``.
+
+    One in force did run, whatever else of its pack is at fault.
+    """
+    return (rules is None or rule_id not in rules) and any(
+        rule_id.startswith(rule[:-1]) if rule.endswith("*") else rule_id == rule for rule in not_run
+    )
