@@ -127,7 +127,7 @@ class _Scope:
         if old is not None:
             life |= {
                 "scan_status": Status.REOPENED, "opened_run": self._moment.run_id, "opened_at": self._moment.at,
-                "moved_from": None if old["fixed_reason"] == "moved" else old["moved_from"],
+                "moved_from": old["moved_from"],
             }  # fmt: skip
         is_back = old is not None and old["scan_status"] == Status.ARCHIVED
         yield self._settled(old, life, "restored" if is_back else _CAUSE_OF[origin])

@@ -87,7 +87,7 @@ def _look(lives: dict[Key, Life], past: list[Look], look: Look, causes: dict[Key
                 first_seen=old.first_seen if old is not None else look.night,
                 opened=look.night,
                 path=path,
-                moved_from=old.moved_from if old is not None and old.reason != "moved" else None,
+                moved_from=old.moved_from if old is not None else None,
             )
             causes[key] = (
                 "restored"

@@ -26,7 +26,7 @@ from tests.thorough import THOROUGH
 Columns = dict[str, Any]
 
 
-@settings(max_examples=10_000 if THOROUGH else 300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000 if THOROUGH else 150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(HISTORIES)
 def test_findings_live_as_the_model_says(history: Any) -> None:
     lake, told = LakeOfRows(), list(nights(history))
@@ -44,7 +44,7 @@ def test_findings_live_as_the_model_says(history: Any) -> None:
 
 # Publishing takes long, so what fails is not made smaller: the test above finds small ones.
 @settings(
-    max_examples=100 if THOROUGH else 6, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+    max_examples=100 if THOROUGH else 3, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
 )
 @given(HISTORIES)
 def test_the_lake_holds_the_same_life_and_any_past_date_of_it(history: Any) -> None:
