@@ -107,7 +107,8 @@ _VIEWS = {
 
 #: A table function. What came after the date is undone, so a date costs what happened since; the date's run is the
 #: last one whose clock was not past it, for the order of events is the number of the run.
-_FINDINGS_AT = """
+_MACROS = {
+    "findings_at": """
     CREATE TEMP MACRO findings_at(date) AS TABLE
     WITH told AS (SELECT coalesce(max(seq), 0) AS seq FROM runs WHERE finished_at <= date::TIMESTAMPTZ),
     since AS (
@@ -124,7 +125,8 @@ _FINDINGS_AT = """
                     ELSE s.status_then IN ('open', 'reopened') END AS is_open,
                CASE WHEN s.ref IS NULL THEN f.opened_at ELSE s.opened_then END AS opened_at)
     FROM findings f LEFT JOIN since s USING (finding_uid, ref, tool)
-    WHERE s.is_younger IS NOT TRUE"""
+    WHERE s.is_younger IS NOT TRUE""",
+}
 VIEWS: dict[str, str] = {
     "patrols": "a run that looked for itself: all runs but imports and collections of garbage",
     "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it;"
@@ -149,14 +151,13 @@ FUNCTIONS: dict[str, str] = {
     "findings_at('2026-03-01')": "findings with the status they had at a date: as of the last run until then",
 }
 
-_SQL = {**_VIEWS, "findings_at": _FINDINGS_AT}
-_EVERY = frozenset([*TABLES, *_VIEWS, "findings_at"])
+_EVERY = frozenset([*TABLES, *_VIEWS, *_MACROS])
 
 
 def form() -> str:
     """Digest of what the views say that is not in the tables: their SQL, and the words of reasons and outcomes."""
     words = [(r.code, r.meaning, r.remedy) for r in REASONS.values()]
-    return digest(*_SQL.items(), *words, *OUTCOMES.items(), *CAUSES.items())
+    return digest(*_VIEWS.items(), *_MACROS.items(), *words, *OUTCOMES.items(), *CAUSES.items())
 
 
 def connect(snapshot: Snapshot, sql: str = "") -> duckdb.DuckDBPyConnection:
@@ -184,7 +185,7 @@ def _asked(sql: str) -> frozenset[str]:
     left: set[str] = set(_words(sql) & _EVERY)
     wanted = set(left)
     while left:
-        left = {w for name in left for w in _words(_SQL.get(name, "")) & _EVERY} - wanted
+        left = {w for name in left for w in _words({**_VIEWS, **_MACROS}.get(name, "")) & _EVERY} - wanted
         wanted |= left
     return frozenset(wanted) or _EVERY  # it may ask what tables there are
 
@@ -218,8 +219,8 @@ def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset
     for name, sql in _VIEWS.items():
         if name in asked:
             con.execute(f"CREATE TEMP VIEW {name} AS {sql}")
-    if "findings_at" in asked:
-        con.execute(_FINDINGS_AT)
+    for name in asked & _MACROS.keys():
+        con.execute(_MACROS[name])
 
 
 def _unreadable(e: duckdb.Error) -> LakeError:
