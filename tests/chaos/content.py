@@ -2,8 +2,8 @@
 
 Two questions are asked of a disturbed home. After kills (``as_it_was``) the run that did the work must have left the
 very rows of ``scans`` that an undisturbed run leaves. After a fault that a night reports as gaps (``settled``), a night
-without the fault must end where the undisturbed one ended: the same ledger, observations, gaps, findings, scopes and
-repositories, and each completed look exactly once over both nights. There the causes differ (what failed is tried
+without the fault must end where the undisturbed one ended: the same ledger, observations, gaps, findings and their events,
+scopes and repositories, and each completed look exactly once over both nights. There the causes differ (what failed is tried
 again for another reason than what is new), and so do the rows that say what could not be done. Left out are scopes
 ``HEAD``, which stood in for a repository of which no branch was known yet, and whatever there is of tools that the
 command does not ask for: a failed fetch marks those scopes too.
@@ -19,12 +19,12 @@ from tasks.core.reasons import COMPLETE_OUTCOMES
 from tasks.lake.lake import Lake, Snapshot
 
 Content = Mapping[str, Counter[str]]
-TABLES = ("ledger", "observations", "scan_gaps", "findings", "scopes", "repositories", "rules")
+TABLES = ("ledger", "observations", "scan_gaps", "findings", "finding_events", "scopes", "repositories", "rules")
 #: When, how long, how large, and the names given to the runs.
 _VOLATILE = frozenset({
     "run_id", "started_at", "finished_at", "duration_s", "whole_duration_s", "peak_rss_bytes", "first_seen_at",
     "changed_at", "evidence_at", "last_attempt_at", "next_attempt_at", "fixed_at", "first_seen_run", "opened_run",
-    "fixed_run", "first_run",
+    "fixed_run", "first_run", "opened_at", "event_at", "open_s", "seq",
 })  # fmt: skip
 #: What a second try of the same scan says otherwise.
 _OF_A_RETRY = frozenset({"cause", "attempts"})
