@@ -2,11 +2,11 @@
 
 Two questions are asked of a disturbed home. After kills (``as_it_was``) the run that did the work must have left the
 very rows of ``scans`` that an undisturbed run leaves. After a fault that a night reports as gaps (``settled``), a night
-without the fault must end where the undisturbed one ended: the same ledger, observations, gaps, findings and their events,
-scopes and repositories, and each completed look exactly once over both nights. There the causes differ (what failed is tried
-again for another reason than what is new), and so do the rows that say what could not be done. Left out are scopes
-``HEAD``, which stood in for a repository of which no branch was known yet, and whatever there is of tools that the
-command does not ask for: a failed fetch marks those scopes too.
+without the fault must end where the undisturbed one ended: the same ledger, observations, gaps, findings and their
+events, scopes and repositories, and each completed look exactly once over both nights. There the causes differ (what
+failed is tried again for another reason than what is new), and so do the rows that say what could not be done. Left
+out are scopes ``HEAD``, which stood in for a repository of which no branch was known yet, and whatever there is of
+tools that the command does not ask for: a failed fetch marks those scopes too.
 """
 
 from __future__ import annotations

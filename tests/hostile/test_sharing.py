@@ -20,7 +20,7 @@ SLUGS = tuple(f"team/{name}" for name in ("ant", "bee", "cat", "dog", "eel", "fl
 #: What no two runs share.
 VOLATILE = {
     "run_id", "started_at", "finished_at", "duration_s", "peak_rss_bytes", "first_seen_at", "changed_at", "evidence_at",
-    "last_attempt_at", "first_seen_run", "opened_run", "whole_duration_s",
+    "last_attempt_at", "first_seen_run", "opened_run", "whole_duration_s", "opened_at",
 }  # fmt: skip
 TABLES = ("ledger", "observations", "scan_gaps", "findings", "scopes", "scans")
 

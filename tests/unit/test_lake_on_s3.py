@@ -31,7 +31,8 @@ from tests.thorough import thorough
 #: Columns that another run of the same night fills otherwise.
 _OTHERWISE = frozenset({"run_id", "started_at", "finished_at", "duration_s", "scan_s", "table_versions", "first_run",
                         "evidence_at", "whole_duration_s", "first_seen_at", "changed_at", "first_seen_run",
-                        "opened_run", "fixed_run", "fixed_at", "last_attempt_at", "next_attempt_at"})  # fmt: skip
+                        "opened_run", "fixed_run", "fixed_at", "last_attempt_at", "next_attempt_at",
+                        "opened_at", "event_at", "open_s"})  # fmt: skip
 
 
 @pytest.fixture(scope="module")

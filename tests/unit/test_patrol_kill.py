@@ -26,9 +26,11 @@ from tests.unit.test_plan import NAME, NOW, TOOL, planned, scope
 VOLATILE = {
     "run_id", "started_at", "finished_at", "duration_s", "first_seen_at", "changed_at", "evidence_at", "scan_s",
     "last_attempt_at", "next_attempt_at", "fixed_at", "first_seen_run", "opened_run", "fixed_run", "peak_rss_bytes",
-    "whole_duration_s", "url",
+    "whole_duration_s", "url", "opened_at", "event_at", "open_s",
 }  # fmt: skip
-TABLES = ("runs", "repositories", "ledger", "scopes", "scans", "scan_gaps", "observations", "findings")
+TABLES = (
+    "runs", "repositories", "ledger", "scopes", "scans", "scan_gaps", "observations", "findings", "finding_events",
+)  # fmt: skip
 #: Repositories in the order they are scanned. ``b-twin`` has the very files of ``b-crashes``.
 FILES = {
     "a-fine": {"a": "flaw"},
