@@ -117,7 +117,7 @@ def test_deleting_the_last_terraform_file_fixes_its_findings(story: Story) -> No
     assert second.said("shop", "checkov") == ("nothing_to_read", None)
     assert "checkov" not in second.starts
     assert not second.open("shop", "checkov")
-    assert second.fixed("shop", "checkov") == {(*f, "nothing_to_read") for f in story.first.open("shop", "checkov")}
+    assert second.fixed("shop", "checkov") == {(*f, "file_gone") for f in story.first.open("shop", "checkov")}
     assert second.open("shop", "bandit") == story.first.open("shop", "bandit")
 
 
@@ -125,7 +125,7 @@ def test_a_mended_file_closes_its_finding_and_a_relapse_opens_it_again(story: St
     shop = story.repo("shop")
     shop.commit({"app.py": b"x = 1\n"})
     second = story.next(tools=["bandit"])
-    assert (*B602, "not_seen") in second.fixed("shop", "bandit")
+    assert (*B602, "code_changed") in second.fixed("shop", "bandit")
     shop.commit({"app.py": PYTHON})
     third = story.next(tools=["bandit"])
     assert third.starts == ()  # the very files of the first night
@@ -145,7 +145,7 @@ def test_a_fetch_that_fails_is_stale_and_closes_nothing(story: Story) -> None:
     assert second.summary.gap_rows == len(LOCKED)
     (shop.git_dir / "packed-refs").unlink()
     third = story.next()
-    assert (*B602, "not_seen") in third.fixed("shop", "bandit")
+    assert (*B602, "code_changed") in third.fixed("shop", "bandit")
     assert third.said("shop", "checkov") == ("nothing_to_read", None)
 
 
@@ -184,7 +184,7 @@ def test_a_deleted_side_branch_takes_its_secret_along(story: Story) -> None:
     second = story.next()
     assert second.starts == ()  # nothing new to read
     assert not second.open("shop", "kingfisher")
-    assert {(p, r) for p, _, r in second.fixed("shop", "kingfisher")} == {("token.txt", "not_seen")}
+    assert {(p, r) for p, _, r in second.fixed("shop", "kingfisher")} == {("token.txt", "code_changed")}
     assert second.open("shop", "bandit") == story.first.open("shop", "bandit")
 
 
@@ -228,7 +228,7 @@ def test_only_some_repositories(story: Story) -> None:
         story.repo(slug).commit({"app.py": b"x = 2\n"})
     second = story.next(only=["li*"])
     assert {slug for slug, _ in second.scans} == {"lib"}
-    assert (*B602, "not_seen") in second.fixed("lib", "bandit")
+    assert (*B602, "code_changed") in second.fixed("lib", "bandit")
     assert B602 in second.open("shop", "bandit")  # nobody looked
     third = story.next(only=["nothing-is-called-so"])
     assert third.scans == {} and third.starts == () and third.findings == second.findings

@@ -83,7 +83,7 @@ def test_a_deleted_tag_takes_its_secret_along(first: Night, place: Path, tmp_pat
     assert second.starts == ()
     for slug in ("blob", "tree", "noted"):
         assert secrets(second, slug) == set()
-        assert {(p, r) for p, _, r in second.fixed(slug, "kingfisher")} == {(PLACES[slug], "not_seen")}
+        assert {(p, r) for p, _, r in second.fixed(slug, "kingfisher")} == {(PLACES[slug], "code_changed")}
     # It held something when it was last read: an accident until somebody says otherwise.
     assert second.said("only", "kingfisher") == ("failed", "empty_repository")
     assert secrets(second, "only") == secrets(first, "only")

@@ -110,7 +110,7 @@ def test_files_that_only_a_broken_rule_reads_are_gaps(place: Place) -> None:
     mobile.commit({"B.kt": None})
     third = place.night()
     assert third.open("mobile", "semgrep") == {("A.kt", "team.k")}
-    assert third.fixed("mobile", "semgrep") == {("B.kt", "team.k", "not_seen")}
+    assert third.fixed("mobile", "semgrep") == {("B.kt", "team.k", "file_gone")}
 
 
 def test_without_any_rule_no_repository_counts_as_clean(place: Place) -> None:
@@ -130,7 +130,7 @@ def test_an_id_that_is_used_twice_holds_nothing_open(place: Place) -> None:
     assert (first.open("shop", "semgrep"), pack(first)) == (BOTH, ("failed", "rule_broken"))
     place.shop.commit({"app.py": b"b()\n"})
     second = place.night()
-    assert second.fixed("shop", "semgrep") == {("app.py", "team.a", "not_seen")}
+    assert second.fixed("shop", "semgrep") == {("app.py", "team.a", "code_changed")}
 
 
 def test_what_runs_beside_a_broken_file_closes(place: Place) -> None:

@@ -128,7 +128,7 @@ def test_fake_tool_is_asked_to(told: Story, slug: str) -> None:
     read = outcome != "failed" and MENDED not in unread
     mended = {(told.path(MENDED), RULE[told.tool])} if read else set()
     assert second.open(slug, told.tool) == every - mended
-    assert second.fixed(slug, told.tool) == {(*f, "not_seen") for f in mended}
+    assert second.fixed(slug, told.tool) == {(*f, "code_changed") for f in mended}
     scope, row = second.scopes[slug, told.tool][0], second.scan(slug, told.tool)
     assert (scope["failed_name"] is None) == (outcome != "failed")
     assert scope["result_name"] == (row if outcome != "failed" else first.scan(slug, told.tool))["result_name"]
@@ -172,7 +172,7 @@ def test_a_file_that_no_longer_crashes_a_fake_tool_is_read(story: Story) -> None
     third = story.next(only=["crash"])
     assert third.said("crash", story.tool) == ("ok", None)
     assert third.unread("crash", story.tool) == set()
-    gone = {(story.path(s), RULE[story.tool], "not_seen") for s in ("b", MENDED)}
+    gone = {(story.path(s), RULE[story.tool], "code_changed") for s in ("b", MENDED)}
     assert third.fixed("crash", story.tool) == gone
 
 

@@ -235,7 +235,7 @@ def test_a_twin_costs_nothing_and_lends_its_age() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({}, {"t.txt": "not_seen", "u.txt": None}),
+        ({}, {"t.txt": "code_changed", "u.txt": None}),
         ({"rules": ("F2",), "rules_digest": "s", "harmless": frozenset({"flaw"})},
          {"t.txt": "rule_gone", "u.txt": "rule_gone"}),
         ({"rules_digest": "s", "harmless": frozenset({"flaw"})}, {"t.txt": "code_or_tool", "u.txt": "tool_changed"}),
