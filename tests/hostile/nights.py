@@ -79,18 +79,16 @@ class Night:
 
     def open(self, slug: str, tool: str) -> set[tuple[str, str]]:
         """(path, rule) of the open findings."""
-        return {(f["path"], f["rule_id"]) for f in self._with_status("open", slug, tool)}
+        return {(f["path"], f["rule_id"]) for f in self.findings.get((slug, tool), []) if f["is_open"]}
 
     def fixed(self, slug: str, tool: str) -> set[tuple[str, str, str]]:
-        """(path, rule, reason) of the fixed findings."""
-        return {(f["path"], f["rule_id"], f["fixed_reason"]) for f in self._with_status("fixed", slug, tool)}
+        """(path, rule, reason) of the findings that are gone: fixed, or archived with their branch or repository."""
+        rows = [f for f in self.findings.get((slug, tool), []) if f["fixed_reason"] is not None]
+        return {(f["path"], f["rule_id"], f["fixed_reason"]) for f in rows}
 
     def still_open(self) -> set[str]:
         """The open findings of everything."""
-        return {f["finding_uid"] for rows in self.findings.values() for f in rows if f["status"] == "open"}
-
-    def _with_status(self, status: str, slug: str, tool: str) -> list[dict[str, Any]]:
-        return [f for f in self.findings.get((slug, tool), []) if f["status"] == status]
+        return {f["finding_uid"] for rows in self.findings.values() for f in rows if f["is_open"]}
 
 
 def night(
