@@ -44,10 +44,25 @@ app.command("deploy")(cli_tools.deploy)
 
 @app.command()
 def explain(
-    code: Annotated[str, typer.Argument(help="An outcome (partial, stale, …) or a reason code (too_large, …).")] = "",
+    code: Annotated[
+        str,
+        typer.Argument(
+            help="An outcome (partial, stale, …), a reason code (too_large, …), `severity` (of a TOOL) or `priority`."
+        ),
+    ] = "",
+    tool: Annotated[str, typer.Argument(help="With `severity`: the tool.")] = "",
 ) -> None:
-    """Say what an outcome or a reason code means and what to do about it; without one, list them all."""
+    """Say what an outcome or a reason code means and what to do about it, or how severity and priority come about;
+    without one, list them all."""
+    from flows import explaining
+
+    if tool and code != "severity":
+        raise UsageError("only `severity` takes a tool", advice="`nightwarden explain` lists what can be explained.")
     out = Console(highlight=False)
+    topics = {"severity": lambda: explaining.severity(tool), "priority": explaining.priority}
+    if code in topics:
+        for line in topics[code]():
+            out.print(line, markup=False, soft_wrap=True)
     if code in OUTCOMES:
         out.print(f"outcome {code}\n  {OUTCOMES[code]}", markup=False)
     if code in REASONS:
@@ -57,7 +72,9 @@ def explain(
             out.print(f"outcome {name:<20} {text}", markup=False)
         for reason in REASONS.values():
             out.print(f"reason  {reason.code:<20} {reason.meaning}", markup=False)
-    elif code not in OUTCOMES and code not in REASONS:
+        for name, text in explaining.TOPICS.items():
+            out.print(f"topic   {name:<20} {text}", markup=False)
+    elif code not in OUTCOMES and code not in REASONS and code not in topics:
         raise UsageError(
             f"no outcome or reason is called {one_line(code, 60)!r}",
             advice="`nightwarden explain` lists them all.",

@@ -60,15 +60,17 @@ def query(
     """Query the lake with SQL (DuckDB), as it was after the newest whole run."""
     from tasks.lake.saved import SAVED
     from tasks.lake.views import run_query
+    from tasks.policy import POLICY
 
-    if saved is not None and saved not in SAVED:
-        raise UsageError(f"no saved query {one_line(saved, 40)!r}", advice=f"There are: {', '.join(sorted(SAVED))}.")
+    known = {**SAVED, **POLICY.saved}
+    if saved is not None and saved not in known:
+        raise UsageError(f"no saved query {one_line(saved, 40)!r}", advice=f"There are: {', '.join(sorted(known))}.")
     if not sql and saved is None:
-        for name, entry in sorted(SAVED.items()):
+        for name, entry in sorted(known.items()):
             print(f"{name:<24} {entry.description}")
         return
     snapshot = lake_to_read(load(config, lake=lake)).snapshot()
-    columns, rows = run_query(snapshot, SAVED[saved].sql if saved else sql)
+    columns, rows = run_query(snapshot, known[saved].sql if saved else sql, POLICY)
     emit(columns, rows, format, limit)
 
 
@@ -181,10 +183,11 @@ def schema() -> None:
     """Print the tables, their columns, units and meaning."""
     from tasks.lake.schema import table_schema_markdown
     from tasks.lake.views import FUNCTIONS, VIEWS
+    from tasks.policy import POLICY
 
     print(table_schema_markdown())
     print("## views\n\n| view | a row is |\n|---|---|")
-    for name, meaning in {**VIEWS, **FUNCTIONS}.items():
+    for name, meaning in {**VIEWS, **{v.name: v.meaning for v in POLICY.views}, **FUNCTIONS}.items():
         print(f"| {name} | {meaning} |")
 
 

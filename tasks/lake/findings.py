@@ -149,6 +149,7 @@ class _Scope:
             "rule_id": first.rule_id,
             "title": first.title,
             "severity_tool": first.severity_tool,
+            "severity_score": first.extra.get("security_severity"),
             "path": first.path,
             "line_start": first.line_start,
             "line_end": first.line_end,

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """One query and what it answers."""
-
-    description: str
-    sql: str
-
+from tasks.core.view_sets import Saved
 
 #: What counts: a finding on refs that nobody watches any more does not, for nothing there would ever be fixed.
 _OPEN = (

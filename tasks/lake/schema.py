@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 #: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _TYPES: dict[str, pa.DataType] = {
     "s": pa.string(),
@@ -307,6 +307,7 @@ _ALL = (
             "rule_id s! the tool's rule",
             "title s! what the rule says, masked",
             "severity_tool s severity as the tool gives it",
+            "severity_score s a number that the tool gives beside it, as it stands there: security-severity of SARIF",
             "path s first place, by path and line",
             "line_start i first line of that place",
             "line_end i last line of that place",

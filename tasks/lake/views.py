@@ -12,6 +12,7 @@ import pyarrow as pa
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import digest
+from tasks.core.view_sets import NO_VIEWS, ViewSet
 from tasks.lake import duck
 from tasks.lake.changes import CAUSES
 from tasks.lake.lake import Snapshot
@@ -23,6 +24,13 @@ _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 
 #: Reasons of scopes that are not expected again: `lake gc` need not keep the run that said so for ever.
 GONE = "'ref_gone', 'repository_gone', 'gap_gone'"
+
+
+def _set_of(what: str) -> str:
+    """The values of a group in order, each once; most groups have one, and sorting is what takes long."""
+    return f"CASE WHEN len({what}) < 2 THEN {what} ELSE list_sort(list_distinct({what})) END"
+
+
 #: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it; of what is gone,
 #: none when that run was collected, for older rows would say that it is there. ``gaps`` tells of every run,
 #: ``gaps_now`` of what stands; only the first reads the history.
@@ -61,29 +69,29 @@ _VIEWS = {
                date_diff('second', evidence_at, (SELECT max(finished_at) FROM runs)) / 3600.0 AS age_hours,
                commit, tool_version, attempts, next_attempt_at
         FROM scopes""",
-    "findings_over_refs": """
-        WITH told AS (
-            SELECT f.* REPLACE (CASE WHEN s.ref IS NOT NULL AND f.scan_status IN ('open', 'reopened') THEN 'unwatched'
-                                ELSE f.status END AS status),
-                   f.is_open AND s.ref IS NULL AS counts
-            FROM findings f LEFT JOIN (SELECT repo_id, ref, tool FROM scopes WHERE reason_code = 'ref_unwatched') s
-            USING (repo_id, ref, tool)
-        ), ranked AS (
+    "findings_counted": """
+        SELECT f.* REPLACE (CASE WHEN s.ref IS NOT NULL AND f.scan_status IN ('open', 'reopened') THEN 'unwatched'
+                            ELSE f.status END AS status),
+               f.is_open AND s.ref IS NULL AS counts
+        FROM findings f LEFT JOIN (SELECT repo_id, ref, tool FROM scopes WHERE reason_code = 'ref_unwatched') s
+        USING (repo_id, ref, tool)""",
+    "findings_over_refs": f"""
+        WITH ordered AS (
             SELECT *, list_position(['open', 'reopened', 'accepted', 'false_positive', 'wont_fix', 'fixed', 'unwatched',
                                      'archived'], status) AS rank
-            FROM told
+            FROM findings_counted
         )
-        SELECT finding_uid, repo_id, any_value(slug) AS slug, list(DISTINCT tool ORDER BY tool) AS tools,
+        SELECT finding_uid, repo_id, any_value(slug) AS slug, {_set_of("list(tool)")} AS tools,
                any_value(kind) AS kind, any_value(rule_id) AS rule_id, any_value(title) AS title,
                any_value(severity_tool) AS severity_tool, arg_min(path, rank) AS path,
                arg_min(line_start, rank) AS line_start, arg_min(status, rank) AS status, bool_or(counts) AS is_open,
-               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (counts), []) AS open_refs,
-               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'fixed'), []) AS fixed_refs,
-               coalesce(list(DISTINCT ref ORDER BY ref) FILTER (status = 'unwatched'), []) AS unwatched_refs,
+               coalesce({_set_of("list(ref) FILTER (counts)")}, []) AS open_refs,
+               coalesce({_set_of("list(ref) FILTER (status = 'fixed')")}, []) AS fixed_refs,
+               coalesce({_set_of("list(ref) FILTER (status = 'unwatched')")}, []) AS unwatched_refs,
                arg_min(origin, first_seen_at) AS origin, min(first_seen_at) AS first_seen_at,
                min(opened_at) FILTER (counts) AS opened_at,
                CASE WHEN NOT bool_or(counts) THEN max(fixed_at) END AS fixed_at
-        FROM ranked GROUP BY finding_uid, repo_id""",
+        FROM ordered GROUP BY finding_uid, repo_id""",
     "flaws": """
         WITH cwes AS (SELECT tool, rule_id, any_value(cwe) AS cwe FROM rules WHERE cwe IS NOT NULL GROUP BY ALL),
         named AS (
@@ -134,6 +142,8 @@ VIEWS: dict[str, str] = {
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",
     "gaps_now": "what is not looked at as things stand, with the age of the evidence",
     "freshness": "how old the evidence of each scope is, and when a failure is tried again",
+    "findings_counted": "findings, with `counts`: whether it is open and its ref watched (on another ref its status is"
+    " unwatched)",
     "findings_over_refs": "one row a finding, whatever refs hold it: open while a watched ref holds it, fixed when it"
     " is gone from all of them, unwatched when only refs held it that nobody watches any more",
     "flaws": "open findings, those of several tools or rules at the same place and of the same weakness (or the same"
@@ -160,41 +170,50 @@ def form() -> str:
     return digest(*_VIEWS.items(), *_MACROS.items(), *words, *OUTCOMES.items(), *CAUSES.items())
 
 
-def connect(snapshot: Snapshot, sql: str = "") -> duckdb.DuckDBPyConnection:
+def connect(snapshot: Snapshot, sql: str = "", more: ViewSet = NO_VIEWS) -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own with tables (as the files of their version, not loaded) and views, at least those that
-    ``sql`` reads. No other file or network is in reach. Raises LakeError when a table cannot be read.
+    ``sql`` reads, and ``more``. No other file or network is in reach. Raises LakeError when a table cannot be read.
     """
     # Where files lie here, all are defined: whoever mistypes a name is told of others.
-    asked = _EVERY if snapshot.lake.place.is_here else _asked(sql)
+    asked = _every(more) if snapshot.lake.place.is_here else _asked(sql, more)
     try:
         con = duckdb.connect(
             ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
         )
         con.execute("SET allowed_directories = ?", [[f"{snapshot.lake.path.resolve()}/"]])
         con.execute("SET enable_external_access = false")
-        _define(con, snapshot, asked)
+        _define(con, snapshot, asked, more)
         con.execute("SET lock_configuration = true")
         return con
     except duckdb.Error as e:
         raise _unreadable(e) from e
 
 
-def _asked(sql: str) -> frozenset[str]:
+def _every(more: ViewSet) -> frozenset[str]:
+    """Every table and view. Raises ValueError where ``more`` has a name of the lake's own."""
+    given = {v.name for v in more.views}
+    if taken := given & _EVERY:
+        raise ValueError(f"views of the lake are called so: {', '.join(sorted(taken))}")
+    return _EVERY | given
+
+
+def _asked(sql: str, more: ViewSet) -> frozenset[str]:
     """The tables and views to define for a query: what it reads, itself and by its views."""
     # Whoever reads a table writes its name. A word too many costs a file too many.
-    left: set[str] = set(_words(sql) & _EVERY)
+    every, texts = _every(more), {**_VIEWS, **_MACROS, **{v.name: v.sql for v in more.views}}
+    left: set[str] = set(_words(sql) & every)
     wanted = set(left)
     while left:
-        left = {w for name in left for w in _words({**_VIEWS, **_MACROS}.get(name, "")) & _EVERY} - wanted
+        left = {w for name in left for w in _words(texts.get(name, "")) & every} - wanted
         wanted |= left
-    return frozenset(wanted) or _EVERY  # it may ask what tables there are
+    return frozenset(wanted) or every  # it may ask what tables there are
 
 
 def _words(sql: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", sql.lower()))
 
 
-def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset[str]) -> None:
+def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset[str], more: ViewSet) -> None:
     """Make tables and views, for this connection only."""
     for name, table in TABLES.items():
         if name not in asked:
@@ -216,7 +235,7 @@ def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset
     con.register("reasons", reasons)
     con.register("causes", pa.table({"cause": list(CAUSES), "meaning": list(CAUSES.values())}))
     con.register("outcomes", pa.table({"outcome": list(OUTCOMES), "meaning": list(OUTCOMES.values())}))
-    for name, sql in _VIEWS.items():
+    for name, sql in {**_VIEWS, **{v.name: v.sql for v in more.views}}.items():
         if name in asked:
             con.execute(f"CREATE TEMP VIEW {name} AS {sql}")
     for name in asked & _MACROS.keys():
@@ -227,9 +246,12 @@ def _unreadable(e: duckdb.Error) -> LakeError:
     return LakeError(f"the lake cannot be read: {e}", advice="Run `nightwarden lake verify`.")
 
 
-def run_query(snapshot: Snapshot, sql: str) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
-    """(column names, rows). One statement that reads; raises UsageError with DuckDB's words otherwise."""
-    con = connect(snapshot, sql)
+def run_query(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
+    """(column names, rows), over the lake's views and ``more``.
+
+    One statement that reads; raises UsageError with DuckDB's words otherwise.
+    """
+    con = connect(snapshot, sql, more)
     try:
         statements = con.extract_statements(sql)
         # EXPLAIN ANALYZE runs what it explains, so that must be one SELECT as well.
@@ -239,8 +261,9 @@ def run_query(snapshot: Snapshot, sql: str) -> tuple[Sequence[str], Iterator[Seq
         cursor = con.execute(statements[0])
         columns = [d[0] for d in cursor.description or ()]
     except duckdb.Error as e:
+        views = ", ".join([*_VIEWS, *(v.name for v in more.views)])
         raise UsageError(
-            f"the query failed: {e}", advice="`nightwarden lake schema` shows tables; views: " + ", ".join(_VIEWS)
+            f"the query failed: {e}", advice=f"`nightwarden lake schema` shows tables; views: {views}"
         ) from e
     return columns, _fetch(con, cursor)
 
@@ -255,8 +278,8 @@ def _fetch(con: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection) ->
         con.close()
 
 
-def arrow_of(snapshot: Snapshot, sql: str, **given: pa.Table) -> pa.Table:
-    """The answer to one of our own queries as an Arrow table; it may read ``given`` tables too.
+def arrow_of(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS, **given: pa.Table) -> pa.Table:
+    """The answer to one of our own queries as an Arrow table; it may read ``more`` views and ``given`` tables too.
 
     Raises LakeError when a table cannot be read.
     """
@@ -264,7 +287,7 @@ def arrow_of(snapshot: Snapshot, sql: str, **given: pa.Table) -> pa.Table:
     try:
         for name, table in given.items():
             con.register(name, table)
-        _define(con, snapshot, _asked(sql))
+        _define(con, snapshot, _asked(sql, more), more)
         return con.sql(sql).to_arrow_table()
     except duckdb.Error as e:
         duck.forget()

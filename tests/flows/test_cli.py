@@ -58,6 +58,8 @@ def test_help_teaches(command: list[str], tmp_path: Path) -> None:
         (["lake", "gc"], "there is no lake", EXIT_FAILED),
         (["status", "--lake", "s3://bucket/../x"], "names no place for a lake", EXIT_USAGE),
         (["explain", "nonsense"], "no outcome or reason is called", EXIT_USAGE),
+        (["explain", "severity", "nessie"], "no tool is called 'nessie'", EXIT_USAGE),
+        (["explain", "timeout", "bandit"], "only `severity` takes a tool", EXIT_USAGE),
         (["deploy"], "no Prefect API is configured", EXIT_USAGE),
         (["tools", "install", "nessie"], "no scanner is called nessie", EXIT_USAGE),
     ],
@@ -107,11 +109,30 @@ def test_explain_knows_outcomes_and_reasons(tmp_path: Path) -> None:
     assert "reason  too_large" in cli("explain", cwd=tmp_path).stdout
 
 
+def test_explain_teaches_severity_and_priority(tmp_path: Path) -> None:
+    every = called("explain", "severity", cwd=tmp_path).stdout
+    assert "HIGH, ERROR = high" in every
+    assert "kingfisher        gives no severity: unknown" in every
+    assert "7.0 to 8.9 high" in every
+    one = called("explain", "severity", "import/Semgrep", cwd=tmp_path).stdout
+    assert "https://semgrep.dev/" in one
+    assert "bandit" not in one
+    assert "security-severity" in called("explain", "severity", "import/codeql", cwd=tmp_path).stdout
+    formula = called("explain", "priority", cwd=tmp_path).stdout
+    for said in ("critical 70", "internet/public/external 12", "P1 from 75", "unknown counts as high for a secret"):
+        assert said in formula
+    assert "topic   priority" in called("explain", cwd=tmp_path).stdout
+
+
 def test_schema_describes_every_table(tmp_path: Path) -> None:
     out = called("lake", "schema", cwd=tmp_path).stdout
     for name in ("runs", "repositories", "ledger", "scopes", "scans", "scan_gaps", "observations", "findings"):
         assert name in out
     assert "scan_results" in out
+    assert "| ranked |" in out
+    saved = called("query", cwd=tmp_path).stdout
+    assert "top-rules" in saved
+    assert "unknown-severities" in saved
 
 
 def test_what_is_printed_is_escaped_for_its_sink(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,7 @@ def test_a_new_finding_opens() -> None:
         "rule_id": "R1",
         "title": "a flaw",
         "severity_tool": "HIGH",
+        "severity_score": None,
         "path": "app.py",
         "line_start": 3,
         "line_end": 3,

@@ -17,8 +17,11 @@ from tasks.lake.publish import publish
 from tasks.lake.saved import SAVED
 from tasks.lake.schema import TABLES
 from tasks.lake.views import FUNCTIONS, VIEWS, run_query
+from tasks.policy import POLICY
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, scan_of, scope_of
 
+POLICY_VIEWS = tuple(v.name for v in POLICY.views)
+ALL_SAVED = {**SAVED, **POLICY.saved}
 BLIND = Gap(path="broken.py", reason_code="unparsable")
 
 
@@ -41,12 +44,12 @@ def snapshot(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
 
 
 def ask(snapshot: Snapshot, sql: str) -> list[dict[str, Any]]:
-    columns, rows = run_query(snapshot, sql)
+    columns, rows = run_query(snapshot, sql, POLICY)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def test_every_table_and_view_can_be_asked(snapshot: Snapshot) -> None:
-    for name in (*TABLES, *VIEWS):
+    for name in (*TABLES, *VIEWS, *POLICY_VIEWS):
         assert ask(snapshot, f"SELECT count(*) AS n FROM {name}")[0]["n"] >= 1, name
     for name in FUNCTIONS:
         assert ask(snapshot, f"SELECT count(*) AS n FROM {name}")[0]["n"] == 0, "the first run was later"
@@ -55,7 +58,8 @@ def test_every_table_and_view_can_be_asked(snapshot: Snapshot) -> None:
 
 
 def test_every_table_and_view_of_a_new_lake_can_be_asked(lake: Lake) -> None:
-    for name in (*TABLES, *(v for v in VIEWS if v not in ("reasons", "outcomes", "causes")), *FUNCTIONS):
+    full = ("reasons", "outcomes", "causes", "severities")
+    for name in (*TABLES, *(v for v in (*VIEWS, *POLICY_VIEWS) if v not in full), *FUNCTIONS):
         assert ask(lake.snapshot(), f"SELECT * FROM {name}") == [], name
 
 
@@ -69,12 +73,12 @@ def test_a_long_answer_comes_whole(snapshot: Snapshot) -> None:
     assert [r[0] for r in rows] == list(range(25001))
 
 
-@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize("name", ALL_SAVED)
 def test_every_saved_query_works(snapshot: Snapshot, name: str) -> None:
-    columns, rows = run_query(snapshot, SAVED[name].sql)
+    columns, rows = run_query(snapshot, ALL_SAVED[name].sql, POLICY)
     assert columns
     assert all(len(r) == len(columns) for r in rows)
-    assert SAVED[name].description
+    assert ALL_SAVED[name].description
 
 
 def test_saved_queries_count_a_finding_once_and_not_on_refs_that_nobody_watches(lake: Lake) -> None:

@@ -1,0 +1,77 @@
+"""What `nightwarden explain` says of severity and priority: the tables and the formula, from the policy itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.core.errors import UsageError
+from tasks.core.text import one_line
+from tasks.policy.priority import (
+    COUNTS_AS,
+    COUNTS_AS_ELSE,
+    CRITICALITY,
+    DAYS_A_POINT,
+    EXPOSURE,
+    MOST_AGE_POINTS,
+    NOT_DECLARED_POINTS,
+    PRIORITIES,
+    SEVERITY_POINTS,
+)
+from tasks.policy.severity import IMPORTED, SARIF, SCALE, SCALE_SOURCE, TABLES, Severity, Table
+
+#: What `explain` knows beside outcomes and reasons.
+TOPICS = {
+    "severity": "what each tool's words mean: critical, high, medium, low, info or unknown; `explain severity TOOL`",
+    "priority": "how severity, exposure, criticality and age make P1 to P4",
+}
+
+
+def severity(tool: str = "") -> Iterator[str]:
+    """Lines about the severities of all tools, or of one (an imported one by its name or its scope's).
+
+    Raises UsageError for a tool that nobody knows.
+    """
+    name = tool.lower().removeprefix(IMPORTED)
+    if tool and name not in TABLES and tool.lower().startswith(IMPORTED):
+        name = SARIF
+    if tool and name not in TABLES:
+        raise UsageError(
+            f"no tool is called {one_line(tool, 60)!r}", advice=f"There are: {', '.join(TABLES)}; others are imported."
+        )
+    for known, table in TABLES.items():
+        if not tool or known == name:
+            yield f"{known:<17} {_meaning(table)}"
+            if tool:
+                yield f"  Source: {table.source}."
+    if not tool or TABLES[name].scores:
+        yield "scores            " + ", ".join(f"{span} {severity}" for span, _, severity in SCALE)
+        yield f"  Source: {SCALE_SOURCE}."
+    if not tool:
+        yield "Any other word is unknown. Words are compared without case; `explain severity TOOL` names the source."
+        yield (
+            "What is imported goes by its number (security-severity), else by the table of its tool, else by that of"
+            f" {SARIF}. `nightwarden query --saved unknown-severities` lists what no table knows."
+        )
+
+
+def _meaning(table: Table) -> str:
+    by_severity = {s: [w for w, meant in table.words.items() if meant is s] for s in Severity}
+    told = [f"{', '.join(words)} = {severity}" for severity, words in by_severity.items() if words]
+    told += ["numbers by CVSS"] if table.scores else []
+    return "; ".join(told) or "gives no severity: unknown"
+
+
+def priority() -> Iterator[str]:
+    """Lines about the formula of priority."""
+    undeclared = f"not declared, or another word {NOT_DECLARED_POINTS}"
+    yield "score = severity + exposure + criticality + age, 0 to 100"
+    yield "severity     " + ", ".join(f"{s} {points}" for s, points in SEVERITY_POINTS.items())
+    yield "  unknown counts as " + ", ".join(
+        [*(f"{s} for a {kind}" for kind, s in COUNTS_AS.items()), f"{COUNTS_AS_ELSE} for anything else"]
+    )
+    for name, known in (("exposure", EXPOSURE), ("criticality", CRITICALITY)):
+        yield f"{name:<13}" + ", ".join([*(f"{'/'.join(d.words)} {d.points}" for d in known), undeclared])
+    yield f"age          a point for each {DAYS_A_POINT} days since it opened, {MOST_AGE_POINTS} at most"
+    yield "priority     " + ", ".join(f"{name} from {least}" for name, least in PRIORITIES.items())
+    yield "Exposure and criticality are those that `classification` or a manifest gives a repository."
+    yield "`nightwarden query --saved ranked` lists what to mend first; its `priority_why` explains each."

@@ -1,0 +1,34 @@
+"""Views over the lake that another room gives: SQL and words, so that the lake needs to know nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One view: its name, what one of its rows is, and the SELECT over tables and views of the lake or of its set."""
+
+    name: str
+    meaning: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """One query that is kept under a name, and what it answers."""
+
+    description: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSet:
+    """Views, each after those that it reads, and saved queries over them. No name may be one of the lake's own."""
+
+    views: tuple[View, ...] = ()
+    saved: Mapping[str, Saved] = field(default_factory=dict)
+
+
+NO_VIEWS = ViewSet()

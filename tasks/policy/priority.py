@@ -1,0 +1,153 @@
+"""Priority: what to mend first, as a score from 0 to 100 with a sentence that explains it.
+
+    score = severity + exposure + criticality + age
+
+========== =============================================================
+severity   critical 70, high 50, medium 30, low 10, info 0
+exposure   of what the repository runs: internet 12, partner 8, internal 4, isolated 0; not declared 6
+critical.  of the repository: critical 12, high 8, normal 4, low 0; not declared 6
+age        a point for each 30 days since it opened (``opened_at``), 6 at most
+priority   P1 from 75, P2 from 55, P3 from 35, else P4
+========== =============================================================
+
+Steps of severity (20) are wider than what age can add (6), so age turns no order of severities round by itself; all
+three together (30) never lift a low to a critical. What is at the worst place of its severity rises one priority
+after 30 days. What nobody declared counts half of the most, and so do words that are not in ``EXPOSURE`` and
+``CRITICALITY``; the sentence says so. A severity that no tool gives stays unknown; it counts as ``COUNTS_AS`` says.
+
+Age is counted until the end of the newest run, as the view ``freshness`` does, so that one lake gives one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tasks.core.view_sets import Saved, View
+from tasks.policy.severity import RANKS, Severity, case_of, quoted, rated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """One thing that a repository may be declared to be: the words for it, its points, and how we say it."""
+
+    words: tuple[str, ...]
+    points: int
+    phrase: str
+
+
+SEVERITY_POINTS: Mapping[Severity, int] = {
+    Severity.CRITICAL: 70,
+    Severity.HIGH: 50,
+    Severity.MEDIUM: 30,
+    Severity.LOW: 10,
+    Severity.INFO: 0,
+}
+EXPOSURE: tuple[Declared, ...] = (
+    Declared(words=("internet", "public", "external"), points=12, phrase="reachable from the internet"),
+    Declared(words=("partner", "partners", "extranet"), points=8, phrase="reachable by partners"),
+    Declared(words=("internal", "intranet", "private"), points=4, phrase="reachable from inside only"),
+    Declared(words=("isolated", "offline", "none"), points=0, phrase="reachable from no network"),
+)
+CRITICALITY: tuple[Declared, ...] = (
+    Declared(words=("critical",), points=12, phrase="critical repository"),
+    Declared(words=("high",), points=8, phrase="repository of high criticality"),
+    Declared(words=("normal", "medium", "moderate"), points=4, phrase="repository of normal criticality"),
+    Declared(words=("low",), points=0, phrase="repository of low criticality"),
+)
+NOT_DECLARED_POINTS = 6
+DAYS_A_POINT, MOST_AGE_POINTS = 30, 6
+#: The least score of each priority, the first first.
+PRIORITIES: Mapping[str, int] = {"P1": 75, "P2": 55, "P3": 35, "P4": 0}
+#: What unknown counts as, by kind. A leaked secret is high: whoever reads the history has it, until it is changed;
+#: no tool of ours tries it, so nobody knows whether it still opens anything, which would make it critical.
+COUNTS_AS: Mapping[str, Severity] = {"secret": Severity.HIGH}
+COUNTS_AS_ELSE = Severity.MEDIUM
+
+#: Microseconds of a day.
+_DAY_US = 86_400_000_000
+
+
+def _words(known: tuple[Declared, ...]) -> str:
+    """A relation of (word, points, phrase): the words that the policy knows."""
+    rows = ", ".join(f"({quoted(w)}, {d.points}, {quoted(d.phrase)})" for d in known for w in d.words)
+    return f"(SELECT * FROM (VALUES {rows}) AS v(word, points, phrase))"
+
+
+def _phrase(what: str) -> str:
+    """How the sentence tells what a repository is declared to be: by a known word, by another one, or not at all."""
+    foreign = f"'{what} not declared (' || trim(r.{what}) || ' is no word of the policy)'"
+    return f"coalesce({what[0]}.phrase, CASE WHEN trim(r.{what}) <> '' THEN {foreign} END, '{what} not declared')"
+
+
+_BY_KIND = " ".join(f"WHEN kind = {quoted(kind)} THEN {quoted(severity)}" for kind, severity in COUNTS_AS.items())
+_UNKNOWN_PHRASE = "'unknown severity (counted as ' || counted || ')'"
+_AGE_PHRASE = (
+    "CASE age_days WHEN 0 THEN 'open for less than a day' WHEN 1 THEN 'open for 1 day'"
+    " ELSE 'open for ' || age_days || ' days' END"
+)
+_PRIORITY = " ".join(f"WHEN score >= {least} THEN {quoted(name)}" for name, least in PRIORITIES.items())
+
+#: Each (tool, word, number) and each repository is looked up once; there are few, however many findings.
+RANKED = View(
+    name="ranked",
+    meaning="one open finding, whatever refs hold it: severity (highest known of its tools), what its repository"
+    " is declared to be, days since it opened (until the newest run), score, priority (P1 is first), and why",
+    sql=f"""
+        WITH there AS (SELECT * FROM findings_over_refs WHERE is_open),
+        told AS (SELECT finding_uid, tool, severity_tool, severity_score FROM findings_counted WHERE counts),
+        rated AS (
+            SELECT *, row_number() OVER (ORDER BY rank, tool, severity_tool, severity_score) AS place
+            FROM ({rated("(SELECT DISTINCT tool, severity_tool, severity_score FROM told)")})
+        ),
+        worst AS (
+            SELECT finding_uid, max(place) AS place
+            FROM told t JOIN rated r ON r.tool = t.tool AND r.severity_tool IS NOT DISTINCT FROM t.severity_tool
+            AND r.severity_score IS NOT DISTINCT FROM t.severity_score GROUP BY ALL
+        ),
+        placed AS (
+            SELECT n.repo_id, r.owner, r.criticality, r.exposure,
+                   coalesce(e.points, {NOT_DECLARED_POINTS}) + coalesce(c.points, {NOT_DECLARED_POINTS}) AS points,
+                   {_phrase("exposure")} || ', ' || {_phrase("criticality")} AS phrase
+            FROM (SELECT DISTINCT repo_id FROM there) n LEFT JOIN repositories r USING (repo_id)
+            LEFT JOIN {_words(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
+            LEFT JOIN {_words(CRITICALITY)} c ON c.word = lower(trim(r.criticality))
+        ),
+        counted AS (
+            SELECT t.* EXCLUDE (severity_tool), r.severity_tool, r.severity_score,
+                   {case_of("rank", {n: s for s, n in RANKS.items()})} AS severity,
+                   CASE WHEN rank > 0 THEN severity {_BY_KIND} ELSE {quoted(COUNTS_AS_ELSE)} END AS counted,
+                   greatest(epoch_us(ended.at) - epoch_us(t.opened_at), 0) // {_DAY_US} AS age_days
+            FROM there t JOIN worst USING (finding_uid) JOIN rated r USING (place),
+                 (SELECT max(finished_at) AS at FROM runs) ended
+        ),
+        scored AS (
+            SELECT c.*, p.owner, p.criticality, p.exposure, p.phrase,
+                   {case_of("c.counted", SEVERITY_POINTS)} + p.points
+                       + least(c.age_days // {DAYS_A_POINT}, {MOST_AGE_POINTS}) AS score
+            FROM counted c JOIN placed p USING (repo_id)
+        )
+        SELECT CASE {_PRIORITY} END AS priority, score, severity, kind, slug, rule_id, title, path, line_start,
+               owner, criticality, exposure, age_days,
+               CASE WHEN severity <> {quoted(Severity.UNKNOWN)} THEN severity || ' severity'
+                    WHEN kind = 'secret' THEN 'leaked secret of ' || {_UNKNOWN_PHRASE}
+                    ELSE {_UNKNOWN_PHRASE} END
+                   || ', ' || phrase || ', ' || {_AGE_PHRASE} AS priority_why,
+               tools, severity_tool, severity_score, open_refs, opened_at, first_seen_at,
+               finding_uid, repo_id
+        FROM scored""",
+)
+
+RANKED_FIRST = Saved(
+    description="what to mend first, and why",
+    sql="SELECT priority, score, slug, kind, rule_id, path, line_start, priority_why FROM ranked"
+    " ORDER BY score DESC, slug, kind, rule_id, path, line_start, finding_uid LIMIT 100",
+)
+PRIORITIES_BY_OWNER = Saved(
+    description="open findings by owner and priority",
+    sql="SELECT owner, "
+    + ", ".join(f"count(*) FILTER (priority = {quoted(p)}) AS {p}" for p in PRIORITIES)
+    + ", max(age_days) AS oldest_days FROM ranked GROUP BY owner ORDER BY "
+    + ", ".join(f"{p} DESC" for p in PRIORITIES)
+    + ", owner",
+)

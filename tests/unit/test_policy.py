@@ -1,0 +1,233 @@
+"""Severity and priority: the SQL against a slow plain function, and what the formula promises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.core.view_sets import View, ViewSet
+from tasks.lake import views
+from tasks.lake.lake import Lake
+from tasks.lake.publish import publish
+from tasks.lake.schema import TABLES
+from tasks.lake.store import to_arrow
+from tasks.policy import POLICY
+from tasks.policy.severity import TABLES as SEVERITY_TABLES
+from tests.lake_rows import NIGHT, night, observation, repository_row, result, scope_of
+from tests.thorough import examples
+
+NOW = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)
+ORDER = ["unknown", "info", "low", "medium", "high", "critical"]
+
+
+# -- the slow function ------------------------------------------------------------------------------------------
+
+
+def severity_of(tool: str, word: str | None, number: str | None) -> str:
+    """What a tool's word and number mean, in plain Python."""
+    name = tool.removeprefix("import/")
+
+    def scaled(text: str | None) -> str | None:
+        if text is None or not re.fullmatch(r"\d{1,2}(\.\d{1,18})?", text, re.ASCII) or float(text) > 10:
+            return None
+        spans = ((9, "critical"), (7, "high"), (4, "medium"), (0.1, "low"))
+        return next((s for least, s in spans if float(text) >= least), "info")
+
+    def by_table(table: str) -> str | None:
+        words = {w.lower(): str(s) for w, s in SEVERITY_TABLES[table].words.items()} if table in SEVERITY_TABLES else {}
+        return words.get((word or "").lower())
+
+    found = scaled(number) or by_table(name)
+    if not found and name in ("osv-scanner", "sarif"):
+        found = scaled(word)
+    if (
+        not found
+        and tool != name
+        and name not in ("kingfisher", "gitleaks", "brakeman", "checkov", "osv-scanner", "syft")
+    ):
+        found = by_table("sarif")
+    return found or "unknown"
+
+
+def declared(what: str, word: str | None, known: dict[str, tuple[int, str]]) -> tuple[int, str]:
+    """Points and phrase of what a repository is declared to be."""
+    said = (word or "").strip(" ")
+    if not said:
+        return 6, f"{what} not declared"
+    return known.get(said.lower(), (6, f"{what} not declared ({said} is no word of the policy)"))
+
+
+def priority_of(kind: str, severity: str, exposure: str | None, criticality: str | None, days: int) -> tuple[Any, ...]:
+    """(priority, score, why), in plain Python."""
+    counted = severity if severity != "unknown" else "high" if kind == "secret" else "medium"
+    leaked = "leaked secret of " if kind == "secret" else ""
+    told = f"{severity} severity" if severity != "unknown" else f"{leaked}unknown severity (counted as {counted})"
+    inside, partners = (4, "reachable from inside only"), (8, "reachable by partners")
+    internet, nowhere = (12, "reachable from the internet"), (0, "reachable from no network")
+    normal = (4, "repository of normal criticality")
+    where, reach = declared(
+        "exposure", exposure,
+        {"internet": internet, "public": internet, "external": internet, "partner": partners, "partners": partners,
+         "extranet": partners, "internal": inside, "intranet": inside, "private": inside, "isolated": nowhere,
+         "offline": nowhere, "none": nowhere},
+    )  # fmt: skip
+    weight, much = declared(
+        "criticality", criticality,
+        {"critical": (12, "critical repository"), "high": (8, "repository of high criticality"), "normal": normal,
+         "medium": normal, "moderate": normal, "low": (0, "repository of low criticality")},
+    )  # fmt: skip
+    steps = {"critical": 70, "high": 50, "medium": 30, "low": 10, "info": 0}
+    score = steps[counted] + where + weight + min(days // 30, 6)
+    priority = "P1" if score >= 75 else "P2" if score >= 55 else "P3" if score >= 35 else "P4"
+    age = "less than a day" if days == 0 else "1 day" if days == 1 else f"{days} days"
+    return priority, score, f"{told}, {reach}, {much}, open for {age}"
+
+
+# -- the SQL ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The views over tables of our own."""
+    with duckdb.connect(":memory:") as opened:
+        fill(opened, [], [])
+        for name in ("findings_counted", "findings_over_refs"):
+            opened.sql(f"CREATE VIEW {name} AS {views._VIEWS[name]}")
+        for view in POLICY.views:
+            opened.sql(f"CREATE VIEW {view.name} AS {view.sql}")
+        yield opened
+
+
+def fill(con: duckdb.DuckDBPyConnection, findings: list[dict[str, Any]], repositories: list[dict[str, Any]]) -> None:
+    rows = {"findings": findings, "repositories": repositories, "runs": [{"seq": 1, "finished_at": NOW}], "scopes": []}
+    for name, given_rows in rows.items():
+        con.register(name, to_arrow(TABLES[name], given_rows))
+
+
+def finding(uid: str, **more: Any) -> dict[str, Any]:
+    values = {
+        "finding_uid": uid, "repo_id": "app", "ref": "main", "tool": "bandit", "slug": "app", "kind": "code",
+        "severity_tool": "HIGH", "status": "open", "scan_status": "open", "is_open": True, "first_seen_at": NOW,
+        "opened_at": NOW,
+    }  # fmt: skip
+    return {**values, **more}
+
+
+def ranked(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    rows = con.sql("SELECT * FROM ranked").to_arrow_table().to_pylist()
+    assert len({r["finding_uid"] for r in rows}) == len(rows)
+    return {r["finding_uid"]: r for r in rows}
+
+
+some_words = sorted({w for t in SEVERITY_TABLES.values() for w in t.words})
+scores = st.sampled_from(
+    ["9.0", "8.95", "7", "6.9", "4.0", "3.9", "0.1", "0.05", "0.0", "10.0", "10.1", "11", "-1", "nan", "inf", "1e1"]
+    + ["7.800000190734863", "9,8", " 9.8", "", "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"]
+)
+says = st.tuples(
+    st.sampled_from([*SEVERITY_TABLES, "import/codeql", *(f"import/{t}" for t in SEVERITY_TABLES), "sonar"]),
+    st.one_of(st.none(), st.sampled_from(some_words), st.sampled_from(some_words).map(str.upper), scores, st.just("'")),
+    st.one_of(st.none(), scores),
+)
+free = st.one_of(
+    st.none(),
+    st.sampled_from(
+        ["internet", "Public", " partner ", "internal", "offline", "critical", "HIGH", "medium", "low", "", "it's"]
+    ),
+)
+one = st.tuples(
+    st.sampled_from(["secret", "code", "iac", "dependency"]),
+    st.lists(says, min_size=1, max_size=3, unique_by=lambda s: s[0]),
+    free, free, st.timedeltas(timedelta(days=-3), timedelta(days=400)),
+)  # fmt: skip
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(st.lists(one, min_size=1, max_size=25))
+def test_sql_says_what_the_slow_function_says(con: duckdb.DuckDBPyConnection, drawn: list[Any]) -> None:
+    findings, repositories, expected = [], [], {}
+    for n, (kind, told, exposure, criticality, age) in enumerate(drawn):
+        findings += [
+            finding(f"f{n}", repo_id=f"r{n}", kind=kind, tool=t, severity_tool=w, severity_score=s, opened_at=NOW - age)
+            for t, w, s in told
+        ]
+        repositories.append({"repo_id": f"r{n}", "owner": "o", "exposure": exposure, "criticality": criticality})
+        severity = max((severity_of(*s) for s in told), key=ORDER.index)
+        days = max(age, timedelta()) // timedelta(days=1)
+        expected[f"f{n}"] = (severity, days, *priority_of(kind, severity, exposure, criticality, days))
+    fill(con, findings, repositories)
+    rows = ranked(con)
+    names = ("severity", "age_days", "priority", "score", "priority_why")
+    assert {uid: tuple(r[n] for n in names) for uid, r in rows.items()} == expected
+    for uid, r in rows.items():
+        told = [f for f in findings if f["finding_uid"] == uid]
+        worst = [f for f in told if severity_of(f["tool"], f["severity_tool"], f["severity_score"]) == r["severity"]]
+        assert (r["severity_tool"], r["severity_score"]) in {(f["severity_tool"], f["severity_score"]) for f in worst}
+
+
+def test_age_never_lifts_a_low_above_a_fresh_critical(con: duckdb.DuckDBPyConnection) -> None:
+    places = list(product(["internet", None, "isolated"], ["critical", None, "low"], [0, 10_000]))
+    fill(
+        con,
+        [
+            finding(f"{word} {n}", repo_id=f"r{n}", tool="trivy", severity_tool=word, opened_at=NOW - timedelta(days))
+            for n, (_, _, days) in enumerate(places) for word in ("CRITICAL", "HIGH", "MEDIUM", "LOW")
+        ],
+        [{"repo_id": f"r{n}", "exposure": e, "criticality": c} for n, (e, c, _) in enumerate(places)],
+    )  # fmt: skip
+    found = list(ranked(con).values())
+    of = {s: [r["score"] for r in found if r["severity"] == s] for s in ORDER[2:]}
+    assert all(max(of[less]) < min(of[more]) for less, more in (("low", "high"), ("medium", "critical")))
+    assert {r["priority"] for r in found if r["severity"] == "low"} == {"P3", "P4"}
+    assert (min(of["low"]), max(of["critical"])) == (10, 100)
+
+
+def test_a_finding_is_ranked_by_the_highest_known_severity_of_its_tools(lake: Lake) -> None:
+    seen = observation("lodash", severity_tool="Low")
+    later = {"tool": "trivy", "config_digest": "other"}
+    both = [result("one", seen, tool="grype"), result("two", observation("lodash", severity_tool="HIGH"), **later)]
+    unread = result("old", observation("lodash", severity_tool="CRITICAL"), tool="trivy", ref="refs/heads/old")
+    sarif = result(
+        "three", observation("other", severity_tool="error", extra={"security_severity": "9.1"}), tool="import/codeql"
+    )
+    unwatched = scope_of(unread, outcome="skipped", reason_code="ref_unwatched")
+    shop = repository_row("team/app", NIGHT, owner="shop", criticality="critical", exposure="internet")
+    with lake.lock():
+        scopes = [*(scope_of(r) for r in (*both, sarif)), unwatched]
+        publish(lake, lake.snapshot(), night(1, *both, sarif, unread, scopes=scopes, repositories=[shop]))
+    columns = "severity, severity_tool, severity_score, tools, owner, priority, score, priority_why"
+    _, rows = views.run_query(lake.snapshot(), f"SELECT {columns} FROM ranked ORDER BY score DESC", POLICY)
+    place = "reachable from the internet, critical repository, open for less than a day"
+    assert [tuple(r) for r in rows] == [
+        ("critical", "error", "9.1", ["import/codeql"], "shop", "P1", 94, f"critical severity, {place}"),
+        ("high", "HIGH", None, ["grype", "trivy"], "shop", "P2", 74, f"high severity, {place}"),
+    ]
+
+
+def test_views_that_are_given_do_not_hide_those_of_the_lake(lake: Lake) -> None:
+    taken = ViewSet(views=(View(name="findings", meaning="", sql="SELECT 1"),))
+    with pytest.raises(ValueError, match="findings"):
+        views.run_query(lake.snapshot(), "SELECT 1", taken)
+
+
+def test_views_that_are_given_are_read_where_only_what_is_asked_is_defined(lake: Lake) -> None:
+    assert views.arrow_of(lake.snapshot(), "SELECT priority FROM ranked", POLICY).num_rows == 0
+
+
+def test_the_readme_tells_the_formula_in_force() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    part = readme.split("## Severity and priority")[1].split("\n## ")[0]
+    from flows import explaining
+
+    for line in explaining.priority():
+        for said in re.findall(r"\b(?:[a-z]+ \d+|P\d from \d+)\b", line.split("Exposure")[0]):
+            assert said in part, said
