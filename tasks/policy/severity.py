@@ -228,7 +228,11 @@ def case_of(column: str, values: Mapping[Any, Any]) -> str:
     return f"CASE {column} " + " ".join(f"WHEN {literal[k]} THEN {literal[v]}" for k, v in values.items()) + " END"
 
 
-_RANKED_WORDS = f"SELECT tool, lower(severity_tool) AS word, {case_of('severity', RANKS)} AS rank FROM severities"
+#: Spans of the scale are no words: 0.0 of a tool that says no numbers is nothing known.
+_RANKED_WORDS = (
+    f"SELECT tool, lower(severity_tool) AS word, {case_of('severity', RANKS)} AS rank FROM severities"
+    f" WHERE source <> {quoted(SCALE_SOURCE)}"
+)
 
 UNMAPPED = Saved(
     description="open findings of unknown severity, by what their tools say",

@@ -20,7 +20,7 @@ from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
 from tasks.lake.schema import TABLES
 from tasks.lake.store import to_arrow
-from tasks.policy import POLICY
+from tasks.policy import POLICY, priority
 from tasks.policy.severity import TABLES as SEVERITY_TABLES
 from tests.lake_rows import NIGHT, night, observation, repository_row, result, scope_of
 from tests.thorough import examples
@@ -130,9 +130,9 @@ def ranked(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
 
 some_words = sorted({w for t in SEVERITY_TABLES.values() for w in t.words})
 scores = st.sampled_from(
-    ["9.0", "8.95", "7", "6.9", "4.0", "3.9", "0.1", "0.05", "0.0", "10.0", "10.1", "11", "-1", "nan", "inf", "1e1"]
-    + ["7.800000190734863", "9,8", " 9.8", "", "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"]
-)
+    ["9.0", "8.95", "7", "6.9", "4.0", "3.9", "0.1", "0.05", "0.0", "10.0", "10.1", "11", "-1", "nan", "inf", "1e1",
+     "9,8", " 9.8", "7.800000190734863", "9.0 to 10.0", "", "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"]
+)  # fmt: skip
 says = st.tuples(
     st.sampled_from([*SEVERITY_TABLES, "import/codeql", *(f"import/{t}" for t in SEVERITY_TABLES), "sonar"]),
     st.one_of(st.none(), st.sampled_from(some_words), st.sampled_from(some_words).map(str.upper), scores, st.just("'")),
@@ -172,6 +172,13 @@ def test_sql_says_what_the_slow_function_says(con: duckdb.DuckDBPyConnection, dr
         told = [f for f in findings if f["finding_uid"] == uid]
         worst = [f for f in told if severity_of(f["tool"], f["severity_tool"], f["severity_score"]) == r["severity"]]
         assert (r["severity_tool"], r["severity_score"]) in {(f["severity_tool"], f["severity_score"]) for f in worst}
+
+
+def test_a_span_of_the_scale_is_no_word_of_a_tool(con: duckdb.DuckDBPyConnection) -> None:
+    fill(con, [finding(t, tool=t, severity_tool="0.0") for t in ("import/gosec", "gosec", "osv-scanner")], [])
+    assert {uid: r["severity"] for uid, r in ranked(con).items()} == {
+        "import/gosec": "unknown", "gosec": "unknown", "osv-scanner": "info",
+    }  # fmt: skip
 
 
 def test_age_never_lifts_a_low_above_a_fresh_critical(con: duckdb.DuckDBPyConnection) -> None:
@@ -226,8 +233,9 @@ def test_views_that_are_given_are_read_where_only_what_is_asked_is_defined(lake:
 def test_the_readme_tells_the_formula_in_force() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     part = readme.split("## Severity and priority")[1].split("\n## ")[0]
-    from flows import explaining
-
-    for line in explaining.priority():
-        for said in re.findall(r"\b(?:[a-z]+ \d+|P\d from \d+)\b", line.split("Exposure")[0]):
-            assert said in part, said
+    told = [f"{s} {points}" for s, points in priority.SEVERITY_POINTS.items()]
+    told += [f"{d.words[0]} {d.points}" for d in (*priority.EXPOSURE, *priority.CRITICALITY)]
+    told += [f"{name} from {least}" for name, least in priority.PRIORITIES.items() if least]
+    told += [f"another word, {priority.NOT_DECLARED_POINTS}", f"each {priority.DAYS_A_POINT} days since it opened"]
+    told += [f"{priority.MOST_AGE_POINTS} at most", f"unknown counts as {priority.COUNTS_AS['secret']} for a leaked"]
+    assert [t for t in told if t not in part] == []
