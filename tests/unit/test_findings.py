@@ -129,7 +129,13 @@ def test_a_finding_seen_again_writes_nothing() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"line": 7}, {"severity_tool": "LOW"}, {"title": "another word"}, {"resource": "aws_s3_bucket.b"}],
+    [
+        {"line": 7},
+        {"severity_tool": "LOW"},
+        {"extra": {"security_severity": "9.8"}},
+        {"title": "another word"},
+        {"resource": "aws_s3_bucket.b"},
+    ],
 )
 def test_a_finding_that_moved_is_the_same_finding(changed: dict[str, Any]) -> None:
     table = Table()
