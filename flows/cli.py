@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from flows import cli_config, cli_lake, cli_patrol, cli_reports, cli_tools
-from flows.mistakes import ConfigurationError
 from tasks.core.errors import NightwardenError, UsageError
+from tasks.core.mistakes import ConfigurationError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.text import one_line
 

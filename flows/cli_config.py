@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 
 from flows.cli_patrol import ConfigOption, LakeOption
-from flows.mistakes import shown_key
 from flows.org_models import SourceSettings
 from flows.org_schema import references
 from flows.settings import Settings, config_file, load, variables
 from tasks.core.errors import SecretError, UsageError
+from tasks.core.mistakes import shown_key
 from tasks.core.text import one_line
 
 app = typer.Typer(help="The configuration, org.yaml.", no_args_is_help=True, rich_markup_mode=None)

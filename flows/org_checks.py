@@ -9,10 +9,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from flows.mistakes import Key, nearest
 from flows.org_models import KINDS
 from flows.org_types import NAME_PATTERN, git_address_fault
 from tasks.core.addresses import in_the_clear
+from tasks.core.mistakes import Key, nearest
 from tasks.scanners.rule_packs import OWN_PACK
 
 #: Key, what, remedy.

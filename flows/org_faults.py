@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from flows.mistakes import Key, nearest
 from flows.org_schema import known_names
 from flows.org_types import NAME_PATTERN, TOLD
+from tasks.core.mistakes import Key, nearest
 
 Fault = tuple[Key, str, str]
 _SEEN = {

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from flows.mistakes import Key
+from tasks.core.mistakes import Key
 from tasks.core.secret_refs import SecretRef
 
 _ONE_VALUE = (str, int, float, bool, Path, SecretRef)

@@ -21,7 +21,6 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from flows.mistakes import PREFIX, ConfigurationError, Key, Mistake, Place, nearest_variable
 from flows.org_checks import Fault, faults
 from flows.org_faults import faults_of
 from flows.org_models import (
@@ -37,12 +36,13 @@ from flows.org_models import (
 )
 from flows.org_schema import one_value_settings
 from flows.org_types import Folder, Lake
-from flows.org_yaml import Document, read_org
 from tasks.core.errors import UsageError
 from tasks.core.literal_secrets import literal_secret
+from tasks.core.mistakes import PREFIX, ConfigurationError, Key, Mistake, Place, nearest_variable
 from tasks.core.origins import Classification, Source
 from tasks.core.ports import Secrets
 from tasks.core.secret_refs import SecretRef, parse_ref
+from tasks.core.strict_yaml import Document, read_yaml
 from tasks.core.text import one_line
 
 
@@ -187,7 +187,7 @@ def load(config: Path | None = None, **given: object) -> Settings:
     """
     named = config_file(config)
     # Never a file that merely lies in the working directory: that may be a repository somebody has cloned.
-    document = read_org(named) if named is not None else Document()
+    document = read_yaml(named) if named is not None else Document()
     if not document.whole:
         raise ConfigurationError(str(named), document.mistakes)
     types = dict(one_value_settings(Settings))

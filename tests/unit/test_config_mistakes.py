@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.mistakes import ConfigurationError
-from flows.org_yaml import MAX_BYTES
 from flows.settings import load
+from tasks.core.mistakes import ConfigurationError
+from tasks.core.strict_yaml import MAX_BYTES
 
 SAMPLES = Path(__file__).parents[1] / "data" / "config"
 NAMES = sorted(p.stem for p in SAMPLES.glob("*.yaml"))

@@ -15,11 +15,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from flows import cli_config
-from flows.mistakes import ConfigurationError
 from flows.org_models import SourceSettings
 from flows.org_schema import references
 from flows.settings import Settings, load, unknown_variables, variables
 from tasks.core.errors import UsageError
+from tasks.core.mistakes import ConfigurationError
 from tasks.core.origins import AppAuth, Classification, Filters, ForgeAccess, ForgeKind, Source
 from tasks.core.secret_refs import parse_ref
 from tasks.credentials.aws import AwsAccess

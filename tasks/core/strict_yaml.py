@@ -1,4 +1,4 @@
-"""Reads ``org.yaml``: plain YAML with the place of every key, and all that is wrong with its form.
+"""Reads ``org.yaml`` and ``decisions.yaml``: plain YAML with the place of every key, and what is wrong with its form.
 
 YAML 1.1 as PyYAML reads it, a part of it: one document, no anchors, aliases and tags, no key twice. Nothing is
 expanded: ``${VAR}`` is text. The events of libyaml's parser are read, so that nothing is built before it was looked at.
@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 from yaml.resolver import Resolver
 
-from flows.mistakes import ConfigurationError, Key, Mistake, Place
 from tasks.core.literal_secrets import literal_secret
+from tasks.core.mistakes import ConfigurationError, Key, Mistake, Place
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
@@ -40,7 +40,9 @@ _SYNTAX = (
     ("cannot start any token", "this character cannot begin a value", "Put the text in quotes."),
     ("unknown escape character", "an escape is unknown", "Use single quotes, in which a backslash is plain."),
 )  # fmt: skip
-_OTHER_SYNTAX = ("it is no YAML from here on", "Compare it with what `nightwarden config init` writes.")
+_OTHER_SYNTAX = "it is no YAML from here on"
+#: The command whose help shows a right file.
+_HELP = "nightwarden config init"
 
 
 @dataclass(slots=True)
@@ -63,15 +65,20 @@ class Document:
         return self.places.get(key, Place())
 
 
-def read_org(path: Path) -> Document:
-    """Read a file. Raises ConfigurationError where nothing can be looked at: no file, too large, not UTF-8, empty."""
+def read_yaml(path: Path) -> Document:
+    """Read a configuration. Raises ConfigurationError where nothing can be looked at: no file, too large, empty."""
     try:
         data = _content(path)
     except OSError as e:
         raise _no_file(path, e.strerror or "it cannot be read", "Name a file that is there, or make one: "
                        "`nightwarden config init`.") from None  # fmt: skip
-    if len(data) > MAX_BYTES:
-        raise _no_file(path, f"it is larger than {MAX_BYTES // 1024} KiB", "A configuration is smaller: is it another?")
+    return parse(decoded(data, path), path)
+
+
+def decoded(data: bytes, path: Path, most: int = MAX_BYTES) -> str:
+    """The text of a file of ``most`` bytes. Raises ConfigurationError: too large, not UTF-8, control characters."""
+    if len(data) > most:
+        raise _no_file(path, f"it is larger than {most // 1024} KiB", "A configuration is smaller: is it another?")
     if b"\0" in data:
         raise _no_file(path, "it is no text in UTF-8", "Name the configuration, a YAML file; save it as UTF-8.")
     try:
@@ -82,15 +89,18 @@ def read_org(path: Path) -> Document:
     if odd := _ODD.search(text):
         place = _place_of(text[: odd.start()])
         raise _wrong(path, place, "a control character stands here", "Remove it.")
-    return parse(text, path)
+    return text
 
 
-def parse(text: str, path: Path) -> Document:
-    """Read the text of a file. Raises ConfigurationError when it holds nothing."""
-    reader = _Reader(text)
+def parse(text: str, path: Path, shown_by: str = _HELP) -> Document:
+    """Read the text of a file; ``shown_by`` is the command that shows a right one.
+
+    Raises ConfigurationError when it holds nothing.
+    """
+    reader = _Reader(text, shown_by)
     document = reader.read()
     if document.whole and not document.values and not document.mistakes:
-        raise _no_file(path, "it holds no setting", "Fill it, or make one: `nightwarden config init`.")
+        raise _no_file(path, "it holds no setting", f"Fill it, or make one: `{shown_by}`.")
     return document
 
 
@@ -126,8 +136,8 @@ class _StoppedError(Exception):
 class _Reader:
     """Builds a document from the parser's events."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, shown_by: str) -> None:
+        self._text, self._shown_by = text, shown_by
         self._events: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
         self._document = Document()
 
@@ -156,7 +166,7 @@ class _Reader:
                 if isinstance(value, dict):
                     self._document.values = value
                 elif value is not None:
-                    self._wrong(top, (), "settings are expected, as `name: value`", "See `nightwarden config init`.")
+                    self._wrong(top, (), "settings are expected, as `name: value`", f"See `{self._shown_by}`.")
 
     def _value(self, event: Any, key: Key) -> Any:
         """The plain value that begins with an event. Raises _StoppedError: nested too deeply."""
@@ -247,7 +257,8 @@ class _Reader:
         place = Place(line=mark.line + 1, column=mark.column + 1) if mark else Place()
         lines = self._text.splitlines()
         line = lines[place.line - 1] if 0 < place.line <= len(lines) else ""
-        what, remedy = next(((w, r) for start, w, r in _SYNTAX if start in said), _OTHER_SYNTAX)
+        other = (_OTHER_SYNTAX, f"Compare it with what `{self._shown_by}` shows.")
+        what, remedy = next(((w, r) for start, w, r in _SYNTAX if start in said), other)
         if "\t" in line[: len(line) - len(line.lstrip())]:
             what, remedy = "a tab indents this line", "Indent with spaces."
         self._document.mistakes.append(Mistake(place=place, key=(), what=what, remedy=remedy))

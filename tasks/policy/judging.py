@@ -1,0 +1,283 @@
+"""Which decision speaks of a finding or a gap, and for how many. Pure.
+
+Decisions are found by index: by what they name exactly, else by the plain beginning or end of their patterns, so that
+ten thousand of them over a million findings are no 10^10 comparisons. Patterns are matched against the whole text,
+``*`` also across slashes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fnmatch import translate
+from functools import cache
+from typing import Any
+
+from tasks.policy.decisions import Decision, Kind, longest_days
+
+#: Words of tools for severities, by the class that the longest expiry goes by.
+_CLASSES = {
+    "critical": "critical", "blocker": "critical", "high": "high", "error": "high", "medium": "medium",
+    "moderate": "medium", "warning": "medium", "low": "low", "note": "low", "style": "low", "info": "info",
+    "informational": "info",
+}  # fmt: skip
+_WILD = re.compile(r"[*?\[]")
+
+
+def class_of_tool_word(word: str | None) -> str:
+    """The severity class of what a tool said; ``unknown`` if it said nothing known."""
+    return _CLASSES.get((word or "").lower(), "unknown")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A decision in force and since when its author decided it: the longest expiry counts from there."""
+
+    decision: Decision
+    decided_at: datetime
+
+    def until(self, severity: str) -> datetime:
+        """The first moment it is in force no more about something of a severity."""
+        longest = self.decided_at + timedelta(days=longest_days(self.decision.kind, severity))
+        return min(self.decision.ends_at, longest)
+
+
+@cache
+def _matcher(pattern: str) -> Callable[[str], object]:
+    """Whether a text matches, as ``fnmatchcase`` says it; compiling thousands of patterns takes seconds."""
+    parts = _WILD.split(pattern)
+    if len(parts) == 1:
+        return pattern.__eq__
+    if len(parts) == 2 and pattern.startswith("*"):
+        return lambda text: text.endswith(parts[1])
+    if len(parts) == 2 and pattern.endswith("*"):
+        return lambda text: text.startswith(parts[0])
+    return re.compile(translate(pattern)).match
+
+
+class _Patterns:
+    """Decisions by a pattern for one text."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, list[int]] = {}
+        #: By the plain beginning or end of a pattern, whichever is longer; with the lengths there are.
+        self._starts: dict[str, list[tuple[str, int]]] = {}
+        self._ends: dict[str, list[tuple[str, int]]] = {}
+        self._start_sizes: set[int] = set()
+        self._end_sizes: set[int] = set()
+        self._known: dict[str, list[int]] = {}
+
+    def add(self, pattern: str, n: int) -> None:
+        parts = _WILD.split(pattern)
+        if len(parts) == 1:
+            self._exact.setdefault(pattern, []).append(n)
+            return
+        # Behind a bracket the text is no plain end.
+        last = "" if "[" in pattern else parts[-1]
+        if len(parts[0]) >= len(last):
+            self._starts.setdefault(parts[0], []).append((pattern, n))
+            self._start_sizes.add(len(parts[0]))
+        else:
+            self._ends.setdefault(last, []).append((pattern, n))
+            self._end_sizes.add(len(last))
+
+    def of(self, text: str) -> list[int]:
+        if (found := self._known.get(text)) is None:
+            near = [p for size in self._start_sizes for p in self._starts.get(text[:size], ())]
+            near += [p for size in self._end_sizes for p in self._ends.get(text[len(text) - size :], ())]
+            found = [*self._exact.get(text, ()), *(n for pattern, n in near if _matcher(pattern)(text))]
+            self._known[text] = found
+        return found
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Decisions that share what they name exactly, by their path, else their repository."""
+
+    paths: _Patterns = field(default_factory=_Patterns)
+    repositories: _Patterns = field(default_factory=_Patterns)
+    rest: list[int] = field(default_factory=list)
+
+    def add(self, decision: Decision, n: int) -> None:
+        if (path := decision.by("path")) is not None:
+            self.paths.add(path, n)
+        elif (repository := decision.by("repository")) is not None:
+            self.repositories.add(repository, n)
+        else:
+            self.rest.append(n)
+
+    def of(self, path: str, slug: str) -> Iterator[int]:
+        yield from self.paths.of(path)
+        yield from self.repositories.of(slug)
+        yield from self.rest
+
+
+class Index:
+    """Finds the decisions that match, in the order of the file."""
+
+    def __init__(self, decisions: Sequence[Decision]) -> None:
+        self._buckets: dict[tuple[str, str], _Bucket] = {}
+        self._matchers = [{k: v for k, v in d.matchers if k not in ("path", "repository")} for d in decisions]
+        self._patterns = [{k: v for k, v in d.matchers if k in ("path", "repository")} for d in decisions]
+        for n, d in enumerate(decisions):
+            name = next((k for k in ("finding", "cve", "rule", "gap", "tool") if d.by(k) is not None), "")
+            self._buckets.setdefault((name, d.by(name) or ""), _Bucket()).add(d, n)
+
+    def of(self, thing: Mapping[str, Any], uids: Iterable[str] = ()) -> list[int]:
+        """The numbers of the decisions about something: ``rule_id``, ``advisories``, ``path``, ``slug``, ``tool`` and,
+        of a gap, ``reason_code``; ``uids`` are the ids it has, and had before its file was renamed."""
+        path, slug = thing.get("path") or "", thing["slug"]
+        uids = tuple(uids)
+        cves = {str(i).upper() for i in (thing.get("rule_id"), *(thing.get("advisories") or ())) if i}
+        keys = [
+            *(("finding", uid) for uid in uids),
+            *(("cve", cve) for cve in cves),
+            ("rule", thing.get("rule_id") or ""),
+            ("gap", thing.get("reason_code") or ""),
+            ("tool", thing["tool"]),
+            ("", ""),
+        ]
+        found = {n for key in keys if (b := self._buckets.get(key)) is not None for n in b.of(path, slug)}
+        return sorted(n for n in found if self._holds(n, thing, uids, cves, path, slug))
+
+    def _holds(
+        self, n: int, thing: Mapping[str, Any], uids: tuple[str, ...], cves: set[str], path: str, slug: str
+    ) -> bool:
+        for name, value in self._matchers[n].items():
+            if name == "finding":
+                holds = value in uids
+            elif name == "cve":
+                holds = value in cves
+            else:
+                column = {"rule": "rule_id", "gap": "reason_code"}.get(name, name)
+                holds = thing.get(column) == value
+            if not holds:
+                return False
+        texts = {"path": path, "repository": slug}
+        return all(_matcher(pattern)(texts[name]) for name, pattern in self._patterns[n].items())
+
+
+@dataclass(slots=True)
+class Count:
+    """What a decision matches: findings it holds, and those beyond its pinned count, which stay open."""
+
+    held: set[str] = field(default_factory=set)
+    over: set[str] = field(default_factory=set)
+    #: Whether something is of a severity for which it is in force no more, though it has not expired.
+    cut_short: bool = False
+
+    @property
+    def matches(self) -> int:
+        """All it matches."""
+        return len(self.held) + len(self.over)
+
+
+class Bench:
+    """Decisions in force at a moment, over all findings that are there.
+
+    ``seat`` it with the findings the lake knows (those that are there, with ``decision_id``, ``first_seen_at`` and
+    ``moved_from``), then ask ``verdict``. Of more matches than pinned the newest by first sighting stay open; of one
+    moment those that the decision held already are kept, then those of the smaller id. Findings that came since are
+    held in the order in which they are asked about, while there is room. One decision speaks of a finding: the first
+    in the file whose count has room for it.
+    """
+
+    def __init__(
+        self,
+        standing: Sequence[Standing],
+        at: datetime,
+        severity_of: Callable[[Mapping[str, Any]], str] = lambda row: class_of_tool_word(row.get("severity_tool")),
+    ) -> None:
+        self._standing = [s for s in standing if s.decision.kind is not Kind.ACCEPTED_GAP and s.decision.ends_at > at]
+        self._index = Index([s.decision for s in self._standing])
+        self._at, self._severity_of = at, severity_of
+        self._before: dict[str, str] = {}
+        self.counts = {s.decision.id: Count() for s in self._standing}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is decided."""
+        return not self._standing
+
+    def seat(self, rows: Iterable[Mapping[str, Any]], moved: Mapping[str, str]) -> None:
+        """Count what the lake knows; ``moved`` names, of each finding that was renamed, the one it goes on for."""
+        self._before.update(moved)
+        first: dict[str, tuple[datetime, bool, str]] = {}
+        wanted: dict[str, set[tuple[int, ...]]] = {}
+        for row in rows:
+            uid, speaking = row["finding_uid"], tuple(self._speaking(row))
+            if not speaking:
+                continue
+            wanted.setdefault(uid, set()).add(speaking)
+            holds = row["decision_id"] in {self._standing[n].decision.id for n in speaking}
+            key = (row["first_seen_at"], not holds, uid)
+            first[uid] = min(first.get(uid, key), key)
+        for uid in sorted(wanted, key=first.__getitem__):
+            for speaking in sorted(wanted[uid]):
+                self._sit(uid, speaking)
+
+    def verdict(self, row: Mapping[str, Any]) -> tuple[Decision, datetime] | None:
+        """The decision about a finding that is there and until when, None without one."""
+        speaking = self._speaking(row)
+        former = self._lineage(row)[1:]
+        # The same flaw under another name: its place is not taken twice.
+        n = next((n for n in speaking if any(uid in self._count(n).held for uid in former)), None)
+        if n is None:
+            n = self._sit(row["finding_uid"], speaking)
+        if n is None:
+            return None
+        standing = self._standing[n]
+        return standing.decision, standing.until(self._severity_of(row))
+
+    def _count(self, n: int) -> Count:
+        return self.counts[self._standing[n].decision.id]
+
+    def _sit(self, uid: str, speaking: Sequence[int]) -> int | None:
+        """Give a finding to the first decision that has room; all that have none count it as beyond their pin."""
+        for n in speaking:
+            count = self._count(n)
+            if uid in count.held:
+                return n
+            if len(count.held) < self._standing[n].decision.matches:
+                count.held.add(uid)
+                count.over.discard(uid)
+                return n
+            count.over.add(uid)
+        return None
+
+    def _speaking(self, row: Mapping[str, Any]) -> list[int]:
+        """The decisions in force about a row."""
+        found = []
+        for n in self._index.of(row, self._lineage(row)):
+            if self._standing[n].until(self._severity_of(row)) > self._at:
+                found.append(n)
+            else:
+                self._count(n).cut_short = True
+        return found
+
+    def _lineage(self, row: Mapping[str, Any]) -> list[str]:
+        """The ids of a finding: its own, and those it had before its file was renamed."""
+        uids = [row["finding_uid"]]
+        before = row.get("moved_from") or self._before.get(uids[0])
+        while before is not None and before not in uids:
+            uids.append(before)
+            before = self._before.get(before)
+        return uids
+
+
+def accepted_gaps(
+    standing: Sequence[Standing], at: datetime, gaps: Iterable[Mapping[str, Any]]
+) -> tuple[list[str | None], dict[str, int]]:
+    """Of each gap (``reason_code``, ``tool``, ``slug``, ``path``) the decision that accepts it, and how many each
+    decision matches. One that matches more gaps than it pins accepts none: gaps have no age by which to choose."""
+    mine = [s for s in standing if s.decision.kind is Kind.ACCEPTED_GAP and s.until("unknown") > at]
+    index = Index([s.decision for s in mine])
+    told = [index.of(g) for g in gaps]
+    counts = {s.decision.id: 0 for s in mine}
+    for numbers in told:
+        for n in numbers:
+            counts[mine[n].decision.id] += 1
+    fits = [counts[s.decision.id] <= s.decision.matches for s in mine]
+    return [next((mine[n].decision.id for n in numbers if fits[n]), None) for numbers in told], counts
