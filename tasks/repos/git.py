@@ -129,6 +129,10 @@ class Git:
         """Refuse to write where the disk is all but full. Raises ScanGapError(disk_full)."""
         self._runner.require_room(place)
 
+    def seen_at(self, source: Path, inside: str) -> str:
+        """Where git sees what is mounted at ``inside``."""
+        return self._runner.sandbox.seen_at(source, inside)
+
     def run(
         self,
         args: Sequence[str],
