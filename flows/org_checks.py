@@ -40,6 +40,7 @@ def faults(values: Mapping[str, Any], tools: Collection[str]) -> Iterator[Fault]
     names = [s["name"] for _, s in sources if isinstance(s.get("name"), str)]
     for key, rule in _sections(values, "classification"):
         yield from _classification(key, rule, names)
+    yield from _decisions(values.get("decisions"))
     yield from _s3(_mapping(values.get("s3")))
     yield from _vault(_mapping(values.get("vault")))
     for name, address in (("s3", "endpoint"), ("vault", "address"), ("aws", "endpoint")):
@@ -145,6 +146,24 @@ def _classification(key: Key, rule: Mapping[str, Any], names: list[str]) -> Iter
         if isinstance(name, str) and name not in names:
             there = ", ".join(x for x in names if re.match(NAME_PATTERN, x)) or "none"
             yield (*key, "sources", n), "no source has this name", f"There are: {there}."
+
+
+def _decisions(section: Any) -> Iterator[Fault]:
+    if not isinstance(section, dict):
+        return
+    approval, signers = section.get("approval", "signed"), section.get("allowed_signers")
+    if approval == "signed" and signers is None:
+        yield (
+            ("decisions",),
+            "it does not say whose signatures count",
+            "Give `allowed_signers`, a file of their keys, or `approval: reviewed`.",
+        )
+    elif approval in ("reviewed", "none") and signers is not None:
+        yield (
+            ("decisions", "allowed_signers"),
+            f"nobody's signature is looked at with `approval: {approval}`",
+            "Remove it, or write `approval: signed`.",
+        )
 
 
 def _s3(s3: Mapping[str, Any]) -> Iterator[Fault]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -24,6 +25,7 @@ from tasks.core.errors import UsageError
 from tasks.core.origins import (
     AppAuth,
     Classification,
+    DecisionPlace,
     Filters,
     ForgeAccess,
     ForgeKind,
@@ -284,6 +286,26 @@ class PackSettings(Section):
             )
         where = str(self.path or self.url)
         return PackSource(name=self.name, location=where, commit=self.commit, folder=self.folder)
+
+
+class DecisionSettings(Section):
+    """Where people decide about findings, and what makes a decision count."""
+
+    file: Folder = Field(
+        cast(Path, "decisions.yaml"),
+        validate_default=True,
+        description="The decisions, in the repository of org.yaml.",
+    )
+    approval: Literal["signed", "reviewed", "none"] = Field(
+        "signed", description="What makes an entry count: somebody else's signature or review; none is for trials."
+    )
+    allowed_signers: Folder | None = Field(
+        None, description="For `signed`: keys of those who may approve, as ssh-keygen(1) describes ALLOWED SIGNERS."
+    )
+
+    def place(self) -> DecisionPlace:
+        """The place as the patrol knows it."""
+        return DecisionPlace(file=self.file, approval=self.approval, signers=self.allowed_signers)
 
 
 class S3Settings(Section):

@@ -27,6 +27,7 @@ from flows.org_models import (
     MAY_BE_EMPTY,
     AwsSettings,
     ClassificationSettings,
+    DecisionSettings,
     PackSettings,
     S3Settings,
     Section,
@@ -85,6 +86,7 @@ class Settings(Section):
     tools: dict[str, ToolSettings] = Field(
         default_factory=dict, description="How scanners are used, by their name.", json_schema_extra=_or_nothing
     )
+    decisions: DecisionSettings | None = Field(None, description="Where people decide about findings.")
     s3: S3Settings | None = Field(None, description="The object storage of a lake on s3://.")
     vault: VaultSettings | None = Field(None, description="HashiCorp Vault or OpenBao, for vault: references.")
     aws: AwsSettings | None = Field(None, description="AWS Secrets Manager, for aws-sm: references.")

@@ -199,3 +199,13 @@ class PackSource:
     location: str
     commit: str | None = None
     folder: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionPlace:
+    """Where people decide about findings, and what makes an entry count: ``signed``, ``reviewed`` or ``none``."""
+
+    file: Path
+    approval: str
+    #: Keys of those who may approve, for ``signed``.
+    signers: Path | None = None

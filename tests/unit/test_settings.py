@@ -20,7 +20,7 @@ from flows.org_schema import references
 from flows.settings import Settings, load, unknown_variables, variables
 from tasks.core.errors import UsageError
 from tasks.core.mistakes import ConfigurationError
-from tasks.core.origins import AppAuth, Classification, Filters, ForgeAccess, ForgeKind, Source
+from tasks.core.origins import AppAuth, Classification, DecisionPlace, Filters, ForgeAccess, ForgeKind, Source
 from tasks.core.secret_refs import parse_ref
 from tasks.credentials.aws import AwsAccess
 from tasks.credentials.vault import VaultAccess
@@ -101,7 +101,7 @@ def test_every_setting_of_one_value_has_a_variable() -> None:
     """Those that were there first, and all others by their name."""
     names = {"HOME", "LAKE", "TOOLS", "KEY_FILE", "WORKERS", "S3_SECRET_KEY", "VAULT_TOKEN", "AWS_REGION"}
     assert {f"NIGHTWARDEN_{n}" for n in names} <= variables().keys()
-    many = {"packs", "sources", "classification", "tools", "s3", "vault", "aws"}
+    many = {"packs", "sources", "classification", "tools", "decisions", "s3", "vault", "aws"}
     assert {k[0] for k in variables().values() if len(k) == 1} == set(Settings.model_fields) - many
 
 
@@ -288,6 +288,19 @@ def test_sources_become_what_discovery_takes(tmp_path: Path) -> None:
         ca_file=tmp_path / "certificates.pem",
     )
     assert len(list(references(made))) == 8
+
+
+def test_decisions_lie_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = loaded(tmp_path, "decisions: {allowed_signers: keys/signers}\n").decisions
+    assert made is not None
+    assert made.place() == DecisionPlace(
+        file=tmp_path / "decisions.yaml", approval="signed", signers=tmp_path / "keys" / "signers"
+    )
+    assert loaded(tmp_path, "workers: 1\n").decisions is None
+    monkeypatch.setenv("NIGHTWARDEN_DECISIONS_FILE", str(tmp_path / "other.yaml"))
+    moved = loaded(tmp_path, "decisions: {approval: reviewed}\n").decisions
+    assert moved is not None
+    assert moved.file == tmp_path / "other.yaml"
 
 
 def test_an_enterprise_server_and_an_app(tmp_path: Path) -> None:
