@@ -195,7 +195,7 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
             raise _failure(state)
         _every_task_recorded(state, out)
     _print_summary(summary, settings)
-    return EXIT_GAPS if summary.gap_rows else 0
+    return EXIT_GAPS if summary.has_gaps else 0
 
 
 def _wait_for_api(out: Console) -> None:
@@ -351,6 +351,10 @@ def _print_summary(summary: RunSummary, settings: Settings) -> None:
         f"findings: {summary.open_findings} open, {summary.opened} new, {summary.fixed} fixed{summary.awaiting_note()}",
         soft_wrap=True,
     )
+    if summary.accepted_gaps:
+        out.print(f"{summary.accepted_gaps} of {summary.gap_rows} scans with gaps are accepted by decisions")
+    for note in summary.decision_notes:
+        out.print(f"decisions: {note}", soft_wrap=True)
     if note := summary.sandbox_note():
         out.print(note, soft_wrap=True)
     out.print(f"lake: {lake_location(settings)}", soft_wrap=True, markup=False)

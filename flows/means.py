@@ -59,6 +59,11 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             f"no sandbox works here: {box.why_not}",
             advice="Install bubblewrap, or set allow_no_sandbox: true if you accept that tools see this machine.",
         )
+    if os.environ.get("NIGHTWARDEN_DEPLOYED") and settings.decisions and settings.decisions.approval == "none":
+        raise UsageError(
+            "decisions.approval is none, so whoever can write the file decides",
+            advice="Write `approval: signed` or `reviewed`: none is for a trial on one machine.",
+        )
     runner = ProcessRunner(box, reserve_bytes=int(settings.disk_reserve_gb * 1e9))
     with ExitStack() as stack:
         lake, key = stack.enter_context(opened_lake(settings, write=write))
@@ -111,6 +116,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             upgrade_s=settings.upgrade_minutes * 60,
             forges=forges,
             classification=settings.rules(),
+            decisions=settings.decisions.place() if settings.decisions is not None else None,
         )
 
 

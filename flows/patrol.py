@@ -134,7 +134,7 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
     summary: RunSummary = publishing.publish(run.run_id)
     LAST["summary"] = summary
     publishing.artifacts(summary)
-    if summary.gap_rows:
+    if summary.has_gaps:
         return Failed(name="CompletedWithGaps", message=summary.sentence())
     return Completed(message=summary.sentence())
 

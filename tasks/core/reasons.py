@@ -315,6 +315,12 @@ _ALL = (
         remedy="Check the folder, or the address and the commit, of the pack in the configuration.",
     ),
     Reason(
+        code="decisions_unread",
+        meaning="The file of decisions could not be read, or nobody can say who approved it. The last decisions that "
+        "the lake knows stay in force.",
+        remedy="Run `nightwarden decide check`, mend the file, commit it.",
+    ),
+    Reason(
         code="awaiting_upgrade",
         meaning="The files are unchanged, but tool or rules are newer than the last look; the nightly budget for that "
         "is used up, so the last look stands, and the next nights take the oldest first.",

@@ -154,6 +154,7 @@ class _Scope:
             "line_start": first.line_start,
             "line_end": first.line_end,
             "resource": first.resource,
+            "advisories": str(first.extra.get("advisories") or "").split() or None,
             "occurrences": len(observations),
             "commit": change.commit,
         }

@@ -68,6 +68,7 @@ _ORDER = (
     "scopes",
     "findings",
     "finding_events",
+    "decisions",
     "scans",
     "runs",
 )
@@ -91,6 +92,8 @@ class PublishBatch:
     judge: Judge = undecided
     #: Whether decisions are others than in the last run, so that findings are judged whose scopes did not change.
     reconsider: bool = False
+    #: Rows of ``decisions`` without the run, asked for when all findings were judged.
+    decisions: Callable[[], Sequence[dict[str, Any]]] = tuple
     #: Scopes whose spooled failure is in these rows, or has lost its meaning.
     failures: Sequence[ScopeKey] = ()
 
@@ -117,8 +120,9 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     tables = _tables(lake, snapshot, batch, f"{at:%Y-%m}")
     watch("prepare")
     folder = new_folder(seq)
+    told_by = {"run_id": moment.run_id, "seq": seq}
     try:
-        _prepare(lake, folder, tables, found)
+        _prepare(lake, folder, tables, found, lambda: [{**d, **told_by} for d in batch.decisions()])
     except OSError:  # most likely there is no room: what was written takes some of it
         lake.place.remove([f"{folder}/{name}.parquet" for name in _ORDER[:-1]])
         raise
@@ -250,7 +254,11 @@ def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
 
 
 def _prepare(
-    lake: Lake, folder: str, tables: Mapping[str, Iterable[dict[str, Any]]], found: Iterable[Transition]
+    lake: Lake,
+    folder: str,
+    tables: Mapping[str, Iterable[dict[str, Any]]],
+    found: Iterable[Transition],
+    decisions: Callable[[], list[dict[str, Any]]],
 ) -> None:
     """Write all rows of all tables; without ``COMMIT`` they are nothing yet."""
     for name, rows in tables.items():
@@ -261,6 +269,8 @@ def _prepare(
         for some in _chunks(found):
             put([t.row for t in some])
             put_events([t.event for t in some if t.event is not None])
+    with _prepared(lake, folder, "decisions") as put:
+        put(decisions())
 
 
 @contextmanager

@@ -105,6 +105,10 @@ _VIEWS = {
                list(DISTINCT tool ORDER BY tool) AS tools, list(DISTINCT rule_id ORDER BY rule_id) AS rule_ids,
                list(DISTINCT ref ORDER BY ref) AS refs, list(DISTINCT finding_uid ORDER BY finding_uid) AS finding_uids
         FROM named GROUP BY flaw, repo_id""",
+    "decisions_now": """
+        SELECT * EXCLUDE (newest) FROM (
+            SELECT *, seq = max(seq) OVER (PARTITION BY decision_id) AS newest FROM decisions
+        ) WHERE newest AND state <> 'withdrawn'""",
     "scan_results": """
         SELECT s.run_id, s.repo_id, s.slug, s.ref, s.commit AS scanned_commit, s.outcome, s.cause,
                CASE WHEN o.kind <> 'package' THEN sha256(s.repo_id || '|' || o.anchor_uid) END AS finding_uid,
@@ -148,6 +152,7 @@ VIEWS: dict[str, str] = {
     " is gone from all of them, unwatched when only refs held it that nobody watches any more",
     "flaws": "open findings, those of several tools or rules at the same place and of the same weakness (or the same"
     " secret, or the same dependency and advisory) as one row that names them all",
+    "decisions_now": "what became of each decision of the file: in force, ignored, expired … and its problem",
     "scan_results": "observations joined to every run whose scan refers to them; use it, not observations. Entries of"
     " an inventory (kind package) have no finding_uid",
     "reasons": "every reason code with its meaning and remedy",

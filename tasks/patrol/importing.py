@@ -32,6 +32,7 @@ from tasks.importers import IMPORTERS
 from tasks.lake.changes import Change, Origin
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import PublishBatch, publish
+from tasks.patrol.deciding import Deciding
 
 #: The source of repositories that only imports know; no configured source can be called so.
 IMPORT_SOURCE = "(import)"
@@ -184,7 +185,9 @@ def import_reports(lake: Lake, request: Request, reports: dict[str, ToolReport],
         return summary
     run_id = uuid.uuid4().hex
     batch = _batch(run_id, request, row, is_new, work, began)
-    published = publish(lake, snapshot, batch)
+    # What was decided about its findings holds on.
+    judge = Deciding(snapshot, batch.run["finished_at"]).judge()
+    published = publish(lake, snapshot, replace(batch, judge=judge))
     return replace(summary, run_id=run_id, opened=published.opened, fixed=published.fixed)
 
 

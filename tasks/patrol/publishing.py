@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from tasks.core.errors import ScanGapError
 from tasks.core.types import Outcome, Scan, ScanResult, ScopeState, ToolHome, Unit, digest, display_path
 from tasks.lake.changes import Change, Origin
 from tasks.lake.publish import PublishBatch, publish
+from tasks.patrol.deciding import Deciding
 from tasks.patrol.plan import config_digest, revision_of
 from tasks.patrol.rows import Closing, close_run, is_gap
 from tasks.patrol.session import Patrol, RepoState, ScopeKey
@@ -27,6 +29,9 @@ def publish_run(patrol: Patrol) -> RunSummary:
     means = patrol.means
     closing = close_run(patrol)
     gap_rows = [s for s in closing.scans if is_gap(s)]
+    deciding = Deciding(patrol.snapshot, datetime.now(UTC), means.decisions, means.git)
+    accepted = _accepted(patrol, deciding, gap_rows)
+    has_gaps = accepted < len(gap_rows) or bool(deciding.unread)
     ran = [r for r in closing.scans if r.sandbox]
     finished = datetime.now(UTC)
     outcomes = Counter(str(s.outcome) for s in closing.scans)
@@ -35,7 +40,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         "run_id": patrol.run_id,
         "started_at": patrol.started_at,
         "finished_at": finished,
-        "state": "CompletedWithGaps" if gap_rows else "Completed",
+        "state": "CompletedWithGaps" if has_gaps else "Completed",
         "sources": [s.name for s in patrol.sources],
         "filters": json.dumps({"only": patrol.options.only, "tools": patrol.options.tools}),
         "config_digest": digest(*(config_digest(s, homes[s.name]) for s in means.scanners if s.name in homes)),
@@ -45,12 +50,18 @@ def publish_run(patrol: Patrol) -> RunSummary:
         "expected": len(closing.scans),
         "tools_started": len(ran),
         "gaps": len(gap_rows),
+        "gaps_accepted": accepted,
+        "decisions_digest": deciding.digest,
         "outcomes": json.dumps(dict(sorted(outcomes.items()))),
         "duration_s": (finished - patrol.started_at).total_seconds(),
         "scan_s": sum(r.duration_s for r in ran),
     }
     # What finished scans saw is read from the spool, which forgets them when they are published.
-    gaps = group_gaps(_gap_entries(patrol, closing, gap_rows), _known_gaps(patrol))
+    entries = ((reason, tool, outcome, slug) for _, reason, tool, outcome, slug, _ in _gap_entries(patrol, gap_rows))
+    unread = []
+    if deciding.unread and means.decisions is not None:
+        unread = [("decisions_unread", "decisions", "failed", means.decisions.file.name)]
+    gaps = group_gaps(itertools.chain(unread, entries), _known_gaps(patrol))
     with told_when_full("the run could not be published"):
         published = publish(
             means.lake,
@@ -65,6 +76,9 @@ def publish_run(patrol: Patrol) -> RunSummary:
                 changes=_changes(patrol, closing),
                 rules=list(_rules(patrol, closing, homes)),
                 failures=closing.failures,
+                judge=deciding.judge(),
+                reconsider=deciding.reconsider(),
+                decisions=deciding.rows,
             ),
         )
     means.mirrors.collect(patrol.repos, means.unused_mirror_days)
@@ -84,7 +98,21 @@ def publish_run(patrol: Patrol) -> RunSummary:
         sandbox=means.runner.sandbox.label,
         sandbox_why=means.runner.sandbox.why_not,
         awaiting=sum(s.reason_code == "awaiting_upgrade" for s in closing.scans),
+        accepted_gaps=accepted,
+        decisions_unread=bool(deciding.unread),
+        decision_notes=deciding.notes(),
     )
+
+
+def _accepted(patrol: Patrol, deciding: Deciding, gap_rows: list[Scan]) -> int:
+    """How many scans with gaps there are of which decisions accept each gap."""
+    if not deciding.knows_gaps:
+        return 0
+    found = list(_gap_entries(patrol, gap_rows))
+    words = ("number", "reason_code", "tool", "outcome", "slug", "path")
+    by = deciding.accept([dict(zip(words, entry, strict=True)) for entry in found])
+    open_still = {entry[0] for entry, decision in zip(found, by, strict=True) if decision is None}
+    return len({entry[0] for entry in found} - open_still)
 
 
 def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
@@ -260,17 +288,17 @@ def _repository(state: RepoState, old: dict[str, Any] | None, now: datetime) -> 
     }
 
 
-def _gap_entries(patrol: Patrol, closing: Closing, gap_rows: list[Scan]) -> Iterator[tuple[str, str, str, str]]:
-    """(reason, tool, outcome, slug) of every unscanned scan and every unread path that counts now."""
+def _gap_entries(patrol: Patrol, gap_rows: list[Scan]) -> Iterator[tuple[int, str, str, str, str, str]]:
+    """(number of the row, reason, tool, outcome, slug, path) of each unscanned scan and unread path that counts now."""
     inherited = [s for s in gap_rows if s.outcome is Outcome.UNCHANGED and s.result_name not in patrol.results]
     unread = patrol.snapshot.gaps_of(s.result_name for s in inherited if s.result_name)
-    for s in gap_rows:
+    for n, s in enumerate(gap_rows):
         if s.outcome not in (Outcome.PARTIAL, Outcome.UNCHANGED):
-            yield (s.reason_code or str(s.outcome), s.tool, str(s.outcome), s.slug)
+            yield (n, s.reason_code or str(s.outcome), s.tool, str(s.outcome), s.slug, "")
             continue
         own = patrol.results.get(s.result_name or "")
         for gap in own.gaps if own is not None else unread.get(s.result_name or "", ()):
-            yield (gap.reason_code, s.tool, "partial", s.slug)
+            yield (n, gap.reason_code, s.tool, "partial", s.slug, gap.path)
 
 
 def _known_gaps(patrol: Patrol) -> frozenset[tuple[str, str]] | None:

@@ -14,7 +14,7 @@ from typing import Any
 from tasks.core.disk import reason_of
 from tasks.core.errors import ScanGapError
 from tasks.core.keys import HmacKey
-from tasks.core.origins import Classification, Mirror, Source
+from tasks.core.origins import Classification, DecisionPlace, Mirror, Source
 from tasks.core.ports import Forge, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.text import one_line
@@ -96,6 +96,8 @@ class Means:
     forges: Mapping[str, Forge] = field(default_factory=dict)
     #: What repositories are worth, by rules.
     classification: tuple[Classification, ...] = ()
+    #: Where people decide about findings; None: what the lake knows of decisions stays.
+    decisions: DecisionPlace | None = None
 
 
 class Patrol:

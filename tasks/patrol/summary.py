@@ -56,6 +56,17 @@ class RunSummary:
     sandbox_why: str
     #: Scans of unchanged files that wait for a look by a newer tool or newer rules; no gaps.
     awaiting: int = 0
+    #: Of ``gap_rows``, those of which decisions accept everything.
+    accepted_gaps: int = 0
+    #: Whether the file of decisions could not be read.
+    decisions_unread: bool = False
+    #: What people should know of decisions, a line each.
+    decision_notes: tuple[str, ...] = ()
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether something was not looked at, or not read, and no decision accepts that."""
+        return self.gap_rows > self.accepted_gaps or self.decisions_unread
 
     def sandbox_note(self) -> str:
         """What an operator must know of the sandbox in force; empty when it is the best there is."""
@@ -69,11 +80,16 @@ class RunSummary:
         note = self.sandbox_note() if self.sandbox == "none" else ""
         said = ", ".join(f"{n} {o}" for o, n in sorted(self.outcomes.items()))
         return (
-            f"{self.expected} scans of {self.repositories} repositories: {said}; {self.gap_rows} with gaps; "
+            f"{self.expected} scans of {self.repositories} repositories: {said}; "
+            f"{self.gap_rows} with gaps{self.accepted_note()}; "
             f"findings {self.open_findings} open, {self.opened} new, {self.fixed} fixed"
             + self.awaiting_note()
             + (f"; {note}" if note else "")
         )
+
+    def accepted_note(self) -> str:
+        """How many gaps are accepted, to be added to their number; empty when none is."""
+        return f" ({self.accepted_gaps} accepted)" if self.accepted_gaps else ""
 
     def awaiting_note(self) -> str:
         """How many scans await an upgrade, to be added to a line; empty when none does."""

@@ -96,6 +96,7 @@ def test_a_new_finding_opens() -> None:
         "line_start": 3,
         "line_end": 3,
         "resource": None,
+        "advisories": None,
         "occurrences": 1,
         "carry_uid": None,
         "flaw_uid": None,

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.keys import HmacKey
-from tasks.core.origins import Source
+from tasks.core.origins import DecisionPlace, Source
 from tasks.core.reports import ReportError
 from tasks.core.types import Observation
 from tasks.importers import SARIF
@@ -132,6 +132,18 @@ def test_results_that_differ_in_a_column_are_no_repetition(house: House) -> None
     (tool,) = bring_all(house, plain, grave, plain).tools
     assert (tool.records, tool.repeated) == (2, 1)
     assert verify(house.lake()) == []
+
+
+def test_what_was_decided_about_its_findings_holds_on(house: House) -> None:
+    house.decisions = DecisionPlace(file=house.place / "decisions.yaml", approval="none")
+    house.decisions.file.write_text(
+        "decisions:\n  - {id: d, kind: wont_fix, tool: import/lint, matches: 2, reason: so, expires: 2099-01-01}\n"
+    )
+    bring(house, report("R1"))
+    house.run()
+    assert status(house) == {"R1": "wont_fix"}
+    bring(house, report("R1", "R2"))
+    assert status(house) == {"R1": "wont_fix", "R2": "wont_fix"}
 
 
 def test_a_newer_file_fixes_what_is_gone_and_an_older_one_opens_it_again(house: House) -> None:

@@ -25,6 +25,10 @@ ALL_SAVED = {**SAVED, **POLICY.saved}
 BLIND = Gap(path="broken.py", reason_code="unparsable")
 
 
+#: Nobody has decided; it is only that each table holds something.
+DECIDED = {"decision_id": "none", "state": "matches_nothing"}
+
+
 @pytest.fixture(scope="module")
 def snapshot(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     """Three nights: a partial result, the same unchanged and another failed, then the failed one gone."""
@@ -39,7 +43,7 @@ def snapshot(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
     with lake.lock():
         publish(lake, lake.snapshot(), night(1, app, web))
         publish(lake, lake.snapshot(), night(2, scans=[unchanged, failed], scopes=[stale]))
-        publish(lake, lake.snapshot(), night(3, scans=[unchanged, missing]))
+        publish(lake, lake.snapshot(), night(3, scans=[unchanged, missing], decisions=lambda: [DECIDED]))
     return lake.snapshot()
 
 

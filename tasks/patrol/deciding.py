@@ -1,0 +1,338 @@
+"""Decisions in a run: the file is read, who approved each entry is asked of git, findings and gaps are judged.
+
+Where the file cannot be read, or none is configured, the last decisions that the lake knows stay in force.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any
+
+from tasks.core.errors import ScanGapError
+from tasks.core.mistakes import ConfigurationError
+from tasks.core.origins import DecisionPlace
+from tasks.core.text import one_line
+from tasks.core.types import digest
+from tasks.lake.changes import PRESENT, Judge, Status, Verdict
+from tasks.lake.lake import Snapshot
+from tasks.policy.decisions import LONGEST_DAYS, Decision, DecisionFile, Kind, read_decisions
+from tasks.policy.judging import Bench, Standing, accepted_gaps
+from tasks.repos.approvals import Provenance, Reviews, provenances
+from tasks.repos.config_file import ConfigFile
+from tasks.repos.git import Git
+
+#: The row that tells of the file as a whole.
+FILE_ROW = "(file)"
+_ROWS = 10_000
+_JUDGED = (
+    "finding_uid", "slug", "path", "tool", "rule_id", "advisories", "severity_tool", "moved_from", "decision_id",
+    "decided_until", "first_seen_at",
+)  # fmt: skip
+#: States of the last run whose decisions may be in force tonight.
+_LIVE = frozenset({"in_force", "matches_nothing", "over_count"})
+_UNLIKE = ("run_id", "seq")
+#: A line that moved is no change.
+_COMPARED_NOT = (*_UNLIKE, "line")
+_NOTES_SHOWN = 20
+
+
+@dataclass(slots=True)
+class Decided:
+    """What is decided tonight. ``rows`` are rows of ``decisions`` without the run, ``standing`` those that count."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    standing: list[Standing] = field(default_factory=list)
+    #: Why the file could not be read, with the remedy; empty if it could, or if none is configured.
+    unread: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+class Deciding:
+    """The decisions of one run over one snapshot."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        at: datetime,
+        place: DecisionPlace | None = None,
+        git: Git | None = None,
+        reviews: Reviews | None = None,
+    ) -> None:
+        """Read the file of ``place``, which needs ``git``; without one, take what the lake knows."""
+        self._snapshot, self._at = snapshot, at
+        self._last = _last_rows(snapshot)
+        self._decided = self._of_lake("")
+        if place is not None:
+            assert git is not None
+            self._decided = self._of_file(place, git, reviews)
+        self._bench = Bench(self._decided.standing, at)
+        self._gaps: dict[str, int] = {}
+        if not self._bench.is_empty:
+            self._bench.seat(self._present(), _moves(snapshot))
+
+    @property
+    def unread(self) -> str:
+        """Why the file could not be read, with the remedy; empty if it could, or if none is configured."""
+        return self._decided.unread
+
+    @property
+    def digest(self) -> str:
+        """Of all that is in force."""
+        told = [(s.decision, s.decided_at) for s in self._decided.standing]
+        return digest(*(repr((replace(d, line=0), at.isoformat())) for d, at in told))
+
+    def judge(self) -> Judge:
+        """What publishing asks about each finding that is there."""
+        if self._bench.is_empty:
+            return lambda _row: None
+        return self._verdict
+
+    def _verdict(self, row: Mapping[str, Any]) -> Verdict | None:
+        found = self._bench.verdict(row)
+        if found is None:
+            return None
+        return Verdict(decision_id=found[0].id, status=Status(str(found[0].kind)), until=found[1])
+
+    def reconsider(self) -> bool:
+        """Whether findings of scopes that did not change must be judged anew.
+
+        Not only when decisions changed: what is fixed makes room in a pinned count for what stayed open.
+        """
+        last = (self._snapshot.run or {}).get("decisions_digest")
+        if last is not None and last != self.digest:
+            return True
+        held = {uid for count in self._bench.counts.values() for uid in count.held}
+        for row in self._present():
+            if row["decision_id"] is None and row["finding_uid"] not in held:
+                continue
+            verdict = self._verdict(row)
+            told = (verdict.decision_id, verdict.until) if verdict is not None else (None, None)
+            if told != (row["decision_id"], row["decided_until"]):
+                return True
+        return False
+
+    def accept(self, gaps: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Of each gap of the run the decision that accepts it."""
+        told, self._gaps = accepted_gaps(self._decided.standing, self._at, gaps)
+        return told
+
+    @property
+    def knows_gaps(self) -> bool:
+        """Whether any decision is about gaps."""
+        return any(s.decision.kind is Kind.ACCEPTED_GAP for s in self._decided.standing)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of ``decisions`` that differ from what the lake has, without the run. Ask when all was judged."""
+        now = self._settled()
+        for ident, last in self._last.items():
+            if ident not in now and last["state"] != "withdrawn" and (ident != FILE_ROW or not self.unread):
+                now[ident] = {**last, "state": "withdrawn", "problem": "it is no longer in the file", "line": None}
+        found = []
+        for ident, row in now.items():
+            before = self._last.get(ident)
+            if before is None or any(row[k] != before.get(k) for k in row if k not in _COMPARED_NOT):
+                found.append(row)
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """What people should know, a line each: first what concerns the file, then each decision with a problem."""
+        told = list(self._decided.notes)
+        for row in sorted(self._settled().values(), key=lambda r: (r["line"] or 0, r["decision_id"])):
+            if row["problem"] and row["decision_id"] != FILE_ROW:
+                place = f"{row['file']}:{row['line']}: " if row["line"] else ""
+                told.append(one_line(f"{place}{row['decision_id']} {row['state']}: {row['problem']}", 400))
+        if len(told) > _NOTES_SHOWN:
+            told[_NOTES_SHOWN:] = [f"and {len(told) - _NOTES_SHOWN} more: nightwarden decide list"]
+        return tuple(told)
+
+    # -- what counts ------------------------------------------------------------------------------------
+
+    def _of_lake(self, unread: str) -> Decided:
+        """The last decisions that the lake knows, and the row that says that the file could not be read."""
+        made = Decided(unread=unread)
+        for ident, row in self._last.items():
+            if row["state"] == "withdrawn" or ident == FILE_ROW:
+                continue
+            made.rows[ident] = {k: v for k, v in row.items() if k not in _UNLIKE}
+            if row["state"] in _LIVE or (row["state"] == "expired" and row["decided_at"] is not None):
+                made.standing.append(Standing(decision=decision_of(row), decided_at=row["decided_at"]))
+        return made
+
+    def _of_file(self, place: DecisionPlace, git: Git, reviews: Reviews | None) -> Decided:
+        try:
+            text, file, told = read_place(place, git)
+            origins = _origins(place, file, text, told, self._at, reviews)
+        except ConfigurationError as e:
+            return self._unreadable(place, "\n".join(m.told(place.file.name) for m in e.mistakes))
+        except ScanGapError as e:
+            if e.reason_code == "cancelled":
+                raise
+            return self._unreadable(place, f"{place.file.name}: {e.detail} {e.advice}")
+        made = Decided()
+        if place.approval == "none":
+            made.notes.append(f"{place.file.name}: whoever can write it decides (approval: none); not for production")
+        elif file is not None and file.is_changed(text):
+            made.notes.append(f"{place.file.name}: it holds changes that are not committed; they are not in force")
+        made.notes += [" ".join(m.told(place.file.name).split()) for m in told.notes]
+        for b in told.broken:
+            problem = "; ".join(f"{m.what}. {m.remedy}" for m in b.mistakes)
+            ident = b.id if b.id and b.id not in made.rows else f"(line {b.line})"
+            made.rows[ident] = _row(ident, place, "ignored", line=b.line, problem=problem)
+        for d in told.decisions:
+            self._add(made, place, d, origins[d.id])
+        return made
+
+    def _add(self, made: Decided, place: DecisionPlace, d: Decision, origin: Provenance) -> None:
+        # Where nobody knows since when it stands, the lake knows since when it was seen.
+        last = self._last.get(d.id)
+        since = last["decided_at"] if last is not None and last["state"] != "withdrawn" and _same(last, d) else None
+        decided_at = origin.decided_at or since or self._at
+        made.rows[d.id] = {
+            **_row(d.id, place, "ignored" if origin.problem else "in_force", line=d.line, problem=origin.problem),
+            **_told_of(d),
+            "decided_at": decided_at,
+            "author": origin.author,
+            "approver": origin.approver,
+            "approved_how": origin.how,
+            "commit": origin.commit,
+        }
+        if not origin.problem:
+            made.standing.append(Standing(decision=d, decided_at=decided_at))
+
+    def _unreadable(self, place: DecisionPlace, why: str) -> Decided:
+        made = self._of_lake(why)
+        line = one_line(" ".join(why.split()), 600)
+        made.rows[FILE_ROW] = _row(FILE_ROW, place, "unreadable", line=None, problem=line)
+        made.notes.append(f"{line} — the last decisions that the lake knows stay in force")
+        return made
+
+    # -- what became of them ----------------------------------------------------------------------------
+
+    def _settled(self) -> dict[str, dict[str, Any]]:
+        """The rows with the state that each decision has after all was judged."""
+        found = {ident: dict(row) for ident, row in self._decided.rows.items()}
+        for s in self._decided.standing:
+            found[s.decision.id] |= self._state(s)
+        return found
+
+    def _state(self, s: Standing) -> dict[str, Any]:
+        d, count = s.decision, self._bench.counts.get(s.decision.id)
+        if d.ends_at <= self._at:
+            return _state("expired", None, f"it has expired on {d.expires}: decide anew, or remove it")
+        matched = self._gaps.get(d.id, 0) if d.kind is Kind.ACCEPTED_GAP else count.matches if count else 0
+        if count is not None and count.cut_short:
+            days = ", ".join(f"{word} {n}" for word, n in list(LONGEST_DAYS.items())[:4])
+            problem = f"it is older than the severity of what it is about allows ({days} days): decide anew"
+            return _state("expired" if not matched else "over_count" if count.over else "in_force", matched, problem)
+        if matched > d.matches:
+            kept = "none is accepted" if d.kind is Kind.ACCEPTED_GAP else "the newest stay open"
+            return _state("over_count", matched, f"it matches {matched}, {d.matches} are pinned: {kept}. Look at them")
+        if not matched:
+            return _state("matches_nothing", 0, self._why_nothing(d))
+        return _state("in_force", matched, None)
+
+    def _why_nothing(self, d: Decision) -> str:
+        uid = d.by("finding")
+        if uid is None:
+            return "it matches nothing that is there: remove it, or mend what it names"
+        known = self._snapshot.table("findings", {"finding_uid": [uid]}, ["finding_uid"]).num_rows
+        return "its finding is gone: remove it" if known else "no finding of the lake has this id: mend it"
+
+    def _present(self) -> Iterator[dict[str, Any]]:
+        rows = self._snapshot.table("findings", {"scan_status": PRESENT}, _JUDGED)
+        for batch in rows.to_batches(max_chunksize=_ROWS):
+            yield from batch.to_pylist()
+
+
+def read_place(place: DecisionPlace, git: Git) -> tuple[bytes, ConfigFile | None, DecisionFile]:
+    """The bytes that count, the file in its repository, and what it says.
+
+    For a trial (``none``) it is the file as it lies there, else what is committed. Raises ConfigurationError,
+    ScanGapError.
+    """
+    if place.approval == "none":
+        try:
+            data = place.file.read_bytes()
+        except OSError as e:
+            raise ScanGapError("decisions_unread", e.strerror or "it cannot be read", advice="Make it.") from None
+        return data, None, read_decisions(data, place.file)
+    file = ConfigFile(git, place.file)
+    data = file.read()
+    return data, file, read_decisions(data, place.file)
+
+
+def _origins(
+    place: DecisionPlace,
+    file: ConfigFile | None,
+    text: bytes,
+    told: DecisionFile,
+    at: datetime,
+    reviews: Reviews | None,
+) -> Mapping[str, Provenance]:
+    entries = {d.id: d.line for d in told.decisions}
+    if file is None:
+        return {i: Provenance(how="none") for i in entries}
+    lines = [*entries.values(), *(b.line for b in told.broken)]
+    return provenances(
+        file,
+        text.decode("utf-8-sig"),
+        entries,
+        lines,
+        approval=place.approval,
+        signers=place.signers,
+        now=at,
+        reviews=reviews,
+    )
+
+
+def decision_of(row: Mapping[str, Any]) -> Decision:
+    """The decision that a row of ``decisions`` tells of."""
+    return Decision(
+        id=row["decision_id"], kind=Kind(row["kind"]), matchers=tuple(json.loads(row["matchers"]).items()),
+        matches=row["matches"], reason=row["reason"], expires=date.fromisoformat(row["expires"]),
+        justification=row["justification"], decided_by=row["decided_by"], line=row["line"] or 0,
+    )  # fmt: skip
+
+
+def _last_rows(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
+    """The newest row of each decision."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in snapshot.table("decisions").to_pylist():
+        old = found.get(row["decision_id"])
+        if old is None or row["seq"] > old["seq"]:
+            found[row["decision_id"]] = row
+    return dict(sorted(found.items(), key=lambda item: (item[1]["line"] or 0, item[0])))
+
+
+def _moves(snapshot: Snapshot) -> dict[str, str]:
+    """Of each finding that was renamed, the one it goes on for."""
+    rows = snapshot.table("findings", None, ["finding_uid", "moved_from"])
+    told = zip(*rows.filter(rows["moved_from"].is_valid()).to_pydict().values(), strict=True)
+    return dict(told)
+
+
+def _told_of(d: Decision) -> dict[str, Any]:
+    return {
+        "kind": str(d.kind), "matchers": json.dumps(dict(d.matchers)), "matches": d.matches, "reason": d.reason,
+        "justification": d.justification, "decided_by": d.decided_by, "expires": d.expires.isoformat(),
+    }  # fmt: skip
+
+
+def _same(row: Mapping[str, Any], d: Decision) -> bool:
+    return all(row[k] == v for k, v in _told_of(d).items())
+
+
+def _row(ident: str, place: DecisionPlace, state: str, *, line: int | None, problem: str) -> dict[str, Any]:
+    nothing = dict.fromkeys(
+        ("kind", "matchers", "matches", "matched", "reason", "justification", "decided_by", "expires", "decided_at",
+         "author", "approver", "approved_how", "commit")
+    )  # fmt: skip
+    return {**nothing, "decision_id": ident, "state": state, "problem": problem or None, "file": place.file.name,
+            "line": line}  # fmt: skip
+
+
+def _state(state: str, matched: int | None, problem: str | None) -> dict[str, Any]:
+    return {"state": state, "matched": matched, "problem": problem}

@@ -1,0 +1,217 @@
+"""Decisions over real nights: what they change, what resurfaces, and that nothing of them is swallowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.origins import DecisionPlace
+from tasks.core.process import ProcessRunner
+from tasks.core.sandbox import detect
+from tasks.lake.lake import Lake
+from tasks.lake.publish import publish
+from tasks.lake.verify import verify
+from tasks.lake.views import run_query
+from tasks.patrol.deciding import Deciding
+from tasks.repos.git import Git
+from tests.builders import Repository
+from tests.lake_rows import KEY_ID, NIGHT, night, observation, result
+from tests.patrols import House
+
+SOON = (NIGHT + timedelta(days=25)).date().isoformat()
+
+
+def write(file: Path, *entries: dict[str, Any]) -> None:
+    """A file of these entries; what they do not say is right."""
+    lines = ["decisions:" if entries else "decisions: []"]
+    for entry in entries:
+        fields = {"kind": "accepted", "matches": 1, "reason": "so", "expires": SOON, **entry}
+        lines += [f"  - id: {fields.pop('id')}", *(f"    {k}: {v}" for k, v in fields.items())]
+    file.write_text("\n".join(lines) + "\n")
+
+
+class Nights:
+    """Published nights over a lake, decisions as the patrol makes them; no tool and no repository."""
+
+    def __init__(self, place: Path) -> None:
+        self.lake = Lake.open(place / "lake", key_id=KEY_ID)
+        self.place: DecisionPlace | None = DecisionPlace(file=place / "decisions.yaml", approval="none")
+        self.git = Git(ProcessRunner(detect()), timeout_s=60, config_dir=place / "git")
+        self.number = 0
+        self.notes = ""
+
+    def decide(self, *entries: dict[str, Any]) -> None:
+        assert self.place is not None
+        write(self.place.file, *entries)
+
+    def run(self, paths: Sequence[str] | None = None, *, days: int = 1) -> int:
+        """A night; of the scope, that saw flaws at these paths, if it changed. How many findings are open."""
+        self.number += days
+        batch = night(self.number)
+        if paths is not None:
+            seen = [observation(p, p) for p in paths]
+            batch = night(self.number, result(f"{self.number}", *seen))
+        snapshot, at = self.lake.snapshot(), batch.run["finished_at"]
+        told = Deciding(snapshot, at, self.place, self.git)
+        batch = replace(batch, run={**batch.run, "decisions_digest": told.digest}, judge=told.judge())
+        done = publish(self.lake, snapshot, replace(batch, reconsider=told.reconsider(), decisions=told.rows))
+        self.notes = "\n".join(told.notes())
+        return done.open_findings
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        return self.lake.snapshot().table(table).to_pylist()
+
+    def statuses(self) -> dict[str, tuple[str, str | None]]:
+        return {f["path"]: (f["status"], f["decision_id"]) for f in self.rows("findings")}
+
+    def states(self) -> dict[str, str]:
+        _, rows = run_query(self.lake.snapshot(), "SELECT decision_id, state FROM decisions_now")
+        return {str(ident): str(state) for ident, state in rows}
+
+    def causes(self) -> list[tuple[str, str, str]]:
+        rows = sorted(self.rows("finding_events"), key=lambda e: (e["seq"], e["path"]))
+        return [(e["path"], e["status"], e["cause"]) for e in rows]
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> Nights:
+    return Nights(tmp_path)
+
+
+def test_a_decision_takes_effect_on_what_did_not_change_and_ends_with_its_entry(nights: Nights) -> None:
+    nights.decide()
+    assert nights.run(["a"]) == 1
+    nights.decide({"id": "d", "rule": "R1"})
+    assert nights.run() == 0
+    assert nights.statuses() == {"a": ("accepted", "d")}
+    assert "approval: none" in nights.notes, "a trial is told in every run"
+    assert nights.run() == 0
+    assert len(nights.rows("decisions")) == 1, "one row a run in which it changed"
+    nights.decide()
+    assert nights.run() == 1
+    assert [c[1:] for c in nights.causes()] == [
+        ("open", "code_changed"),
+        ("accepted", "decision"),
+        ("open", "decision"),
+    ]
+    assert nights.states() == {}
+    assert [d["state"] for d in nights.rows("decisions")].count("withdrawn") == 1
+
+
+def test_beyond_the_pinned_count_the_newest_stay_open_and_a_fix_makes_room(nights: Nights) -> None:
+    nights.decide({"id": "d", "rule": "R1"})
+    nights.run(["a"])
+    nights.run(["a", "b"])
+    assert nights.statuses() == {"a": ("accepted", "d"), "b": ("open", None)}
+    assert nights.states() == {"d": "over_count"}
+    assert "it matches 2, 1 are pinned" in nights.notes
+    nights.run(["b"])
+    assert nights.run() == 0
+    assert nights.statuses() == {"a": ("fixed", None), "b": ("accepted", "d")}
+
+
+def test_an_expired_decision_resurfaces_and_says_so(nights: Nights) -> None:
+    nights.decide({"id": "d", "rule": "R1"}, {"id": "old", "rule": "X", "expires": "2020-01-01"})
+    nights.run(["a"])
+    assert nights.states() == {"d": "in_force", "old": "expired"}
+    assert nights.run(days=40) == 1
+    assert nights.causes()[-1] == ("a", "open", "expiry")
+    assert nights.states()["d"] == "expired"
+
+
+def test_one_that_is_longer_than_its_severity_allows_ends_before(nights: Nights) -> None:
+    nights.decide({"id": "d", "rule": "R1", "expires": "2027-12-31"})
+    nights.run(["a"])
+    assert nights.rows("findings")[0]["decided_until"] - NIGHT < timedelta(days=92), "it is of severity HIGH"
+    assert nights.run(days=100) == 1
+    assert "decide anew" in nights.notes
+    assert nights.states() == {"d": "expired"}
+
+
+def test_what_matches_nothing_and_what_is_broken_are_told_and_disable_nothing(nights: Nights) -> None:
+    nights.decide(
+        {"id": "none", "rule": "F9"}, {"id": "unknown", "finding": "a" * 64},
+        {"id": "broken", "rule": "R1", "expires": "soon"}, {"id": "d", "rule": "R1"},
+    )  # fmt: skip
+    nights.run(["a"])
+    assert nights.states() == {
+        "none": "matches_nothing", "unknown": "matches_nothing", "broken": "ignored", "d": "in_force",
+    }  # fmt: skip
+    assert "decisions.yaml:2: none matches_nothing: it matches nothing that is there" in nights.notes
+    assert "decisions.yaml:8: unknown matches_nothing: no finding of the lake has this id" in nights.notes
+    assert "decisions.yaml:14: broken ignored: expires is no date. Write" in nights.notes
+    assert nights.statuses() == {"a": ("accepted", "d")}
+    assert list(verify(nights.lake)) == []
+
+
+@pytest.mark.parametrize("fault", ["<<<<<<< HEAD\n", None])
+def test_a_file_that_cannot_be_read_leaves_the_last_good_decisions_in_force(nights: Nights, fault: str | None) -> None:
+    nights.decide({"id": "d", "rule": "R1"})
+    nights.run(["a"])
+    assert nights.place is not None
+    file = nights.place.file
+    good = file.read_text()
+    if fault is None:
+        file.unlink()
+    else:
+        file.write_text(fault + good)
+    assert nights.run(["a", "b"]) == 1
+    assert nights.states() == {"d": "over_count", "(file)": "unreadable"}
+    assert "stay in force" in nights.notes
+    file.write_text(good)
+    nights.run()
+    assert nights.states() == {"d": "over_count"}
+
+
+def test_a_run_without_the_setting_keeps_what_was_decided(nights: Nights) -> None:
+    nights.decide({"id": "d", "rule": "R1"})
+    nights.run(["a"])
+    nights.place = None
+    nights.run(["b", "a"])
+    assert nights.statuses() == {"a": ("accepted", "d"), "b": ("open", None)}
+
+
+def test_what_git_cannot_tell_is_not_in_force(nights: Nights, tmp_path: Path) -> None:
+    """Signed approval, and no repository at all; then one in which nobody signed."""
+    repo, signers = tmp_path / "conf", tmp_path / "signers"
+    nights.place = DecisionPlace(file=repo / "decisions.yaml", approval="signed", signers=signers)
+    signers.write_text("")
+    repo.mkdir()
+    nights.decide({"id": "d", "rule": "R1"})
+    assert nights.run(["a"]) == 1
+    assert nights.states() == {"(file)": "unreadable"}
+    Repository(repo).commit({})
+    assert nights.run() == 1
+    assert nights.states() == {"d": "ignored"}
+    row = nights.rows("decisions")[-1] if nights.rows("decisions")[-1]["decision_id"] == "d" else None
+    row = row or next(d for d in nights.rows("decisions") if d["decision_id"] == "d")
+    assert (row["author"], "it is not signed" in row["problem"]) == ("ada@example.invalid", True)
+
+
+def test_an_accepted_gap_stays_listed_and_changes_the_state_no_more(tmp_path: Path) -> None:
+    """A whole patrol, to the words of its summary."""
+    house = House(tmp_path, rules=("F1",))
+    house.decisions = DecisionPlace(file=tmp_path / "decisions.yaml", approval="none")
+    gap = {"id": "g", "kind": "accepted_gap", "gap": "unparsable", "path": "t.txt", "expires": "2099-01-01"}
+    write(house.decisions.file, {**gap, "matches": 1}, {"id": "d", "rule": "F1", "expires": "2099-01-01"})
+    house.commit("a", t="unread", u="flaw")
+    told = house.run()
+    assert told is not None
+    assert (told.gap_rows, told.accepted_gaps, told.has_gaps, told.open_findings) == (1, 1, False, 0)
+    assert told.gaps[0].count == 1, "still listed"
+    run = house.lake().snapshot().run or {}
+    assert (run["state"], run["gaps"], run["gaps_accepted"]) == ("Completed", 1, 1)
+    house.commit("b", t="unread")
+    told = house.run()
+    assert told is not None
+    assert (told.gap_rows, told.accepted_gaps, told.has_gaps) == (2, 0, True), "more than pinned: none is accepted"
+    assert "g over_count: it matches 2, 1 are pinned" in "\n".join(told.decision_notes)
+    house.decisions.file.write_text("<<<<<<< HEAD\n")
+    told = house.run()
+    assert told is not None and told.decisions_unread
+    assert ("decisions_unread", ("decisions.yaml",)) in [(g.reason_code, g.repositories) for g in told.gaps]
