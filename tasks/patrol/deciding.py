@@ -164,7 +164,7 @@ class Deciding:
     def _of_file(self, place: DecisionPlace, git: Git, reviews: Reviews | None) -> Decided:
         try:
             text, file, told = read_place(place, git)
-            origins = _origins(place, file, text, told, self._at, reviews)
+            origins = approvals_of(place, file, text, told, self._at, reviews)
         except ConfigurationError as e:
             return self._unreadable(place, "\n".join(m.told(place.file.name) for m in e.mistakes))
         except ScanGapError as e:
@@ -264,14 +264,15 @@ def read_place(place: DecisionPlace, git: Git) -> tuple[bytes, ConfigFile | None
     return data, file, read_decisions(data, place.file)
 
 
-def _origins(
+def approvals_of(
     place: DecisionPlace,
     file: ConfigFile | None,
     text: bytes,
     told: DecisionFile,
     at: datetime,
-    reviews: Reviews | None,
+    reviews: Reviews | None = None,
 ) -> Mapping[str, Provenance]:
+    """Who approved each entry of what ``read_place`` gave. Raises ScanGapError."""
     entries = {d.id: d.line for d in told.decisions}
     if file is None:
         return {i: Provenance(how="none") for i in entries}

@@ -133,7 +133,8 @@ def read_decisions(data: bytes, path: Path) -> DecisionFile:
         raise _unreadable(path, document, conflict, what, "Settle it, commit, and look at `nightwarden decide check`.")
     if not document.whole:
         raise ConfigurationError(str(path), document.mistakes)
-    entries = document.values.get("decisions")
+    # Nothing below the key is what is left when all entries were removed.
+    entries = document.values["decisions"] or [] if "decisions" in document.values else None
     if not isinstance(entries, list) or ("decisions",) in document.spoilt:
         line = document.place(("decisions",)).line
         what, remedy = "a list of decisions is expected", "Write `decisions:` and its entries below; see " + HELP + "."

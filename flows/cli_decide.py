@@ -1,0 +1,242 @@
+"""The commands about decisions: write one, list what became of them, check the file, OpenVEX in."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli_lake import Format, FormatOption, emit
+from flows.cli_patrol import ConfigOption, LakeOption
+from flows.lake_location import lake_to_read
+from flows.settings import Settings, load
+from tasks.core.errors import ScanGapError, UsageError
+from tasks.core.origins import DecisionPlace
+from tasks.core.text import one_line
+from tasks.policy.decision_edit import free_id, with_decision
+from tasks.policy.decisions import JUSTIFICATIONS, MATCHERS, Decision, Kind, read_decisions
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
+_LIST = """
+    SELECT decision_id, state, kind, matchers, matched, matches AS pinned, expires, approver, problem
+    FROM decisions_now ORDER BY state = 'in_force', line NULLS FIRST, decision_id"""
+
+
+def _matcher(name: str, help: str) -> object:
+    return typer.Option(f"--{name}", metavar=name.upper(), help=help)
+
+
+@app.callback()
+def decide(
+    ctx: typer.Context,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(
+            "--kind",
+            help="accepted: the risk is taken. false_positive: it is no flaw. wont_fix: it is one and stays. "
+            "accepted_gap: what is not looked at may stay so.",
+        ),
+    ] = None,
+    finding: Annotated[str | None, _matcher("finding", "One finding, by its whole finding_uid.")] = None,
+    rule: Annotated[str | None, _matcher("rule", "A tool's rule, as in findings.rule_id.")] = None,
+    cve: Annotated[str | None, _matcher("cve", "An advisory: CVE-…, GHSA-….")] = None,
+    path: Annotated[str | None, _matcher("path", "A path, or a pattern as legacy/*.")] = None,
+    repo: Annotated[str | None, _matcher("repo", "A repository, or a pattern as shop/*.")] = None,
+    tool: Annotated[str | None, _matcher("tool", "A tool.")] = None,
+    gap: Annotated[str | None, _matcher("gap", "A reason code of a gap (nightwarden explain).")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why. Whoever approves it reads this.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="YYYY-MM-DD", help="The last day it is in force.")
+    ] = None,
+    justification: Annotated[
+        str | None, typer.Option("--justification", help="Of a false positive: " + ", ".join(JUSTIFICATIONS) + ".")
+    ] = None,
+    decided_by: Annotated[
+        str | None, typer.Option("--decided-by", metavar="TEXT", help="A note who decided; approves nothing.")
+    ] = None,
+    ident: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The entry's id; one that is there is changed (renewed).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the change and what it would be about; write nothing.")
+    ] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Decide about findings: accept a risk, name a false positive, leave something unfixed, accept a gap.
+
+    Writes an entry into decisions.yaml beside org.yaml. The next patrol applies it once it is committed and approved.
+
+    What it is about: one or more of --finding, --rule, --cve, --path, --repo, --tool, all of which must hold; of gaps
+    --gap, --tool, --repo, --path. How many match today is pinned (`matches`): of more than that the newest stay open
+    until somebody has looked at them.
+
+    It ends: --until, at most 30 days for what is critical, 90 for high, 180 for medium, 365 for all else, 730 for a
+    false positive. What has expired is open again.
+
+    It counts when somebody else than its author signed its commit, or the merge that brings it, or reviewed it.
+    `nightwarden decide check` says who did; `nightwarden decide list` what became of each.
+
+    \b
+    nightwarden decide --kind false_positive --rule B303 --path 'tests/*' \\
+        --reason 'the hash protects nothing here' --until 2027-06-30 --dry-run
+    nightwarden decide --kind accepted_gap --gap too_large --repo shop/assets \\
+        --reason 'images only' --until 2027-06-30
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    given = {"finding": finding, "rule": rule, "cve": cve, "path": path, "repository": repo, "tool": tool, "gap": gap}
+    matchers = tuple((n, v.upper() if n == "cve" else v) for n in MATCHERS if (v := given[n]) is not None)
+    if kind is None or not matchers or not reason or until is None:
+        raise UsageError(
+            "a decision needs --kind, --reason, --until and what it is about",
+            advice="As in: nightwarden decide --kind accepted --rule B303 --reason WHY --until 2027-01-31; see --help.",
+        )
+    settings = load(config, lake=lake)
+    place = decision_place(settings)
+    before = _text(place.file)
+    known = read_decisions(before.encode(), place.file).decisions if before.strip() else ()
+    wanted = ident or free_id(f"{kind}-{(finding or '')[:12] or rule or cve or gap or path or repo or tool}",
+                              [d.id for d in known])  # fmt: skip
+    made = Decision(
+        id=wanted, kind=kind, matchers=matchers, matches=1, reason=reason, expires=_day(until),
+        justification=justification, decided_by=decided_by,
+    )  # fmt: skip
+    write([made], settings, place, before, dry_run=dry_run)
+
+
+def write(
+    decisions: Sequence[Decision], settings: Settings, place: DecisionPlace, before: str, *, dry_run: bool
+) -> None:
+    """Pin what each is about and write them; with ``dry_run`` show it only. Raises UsageError."""
+    from dataclasses import replace
+
+    from tasks.patrol.matching import matched
+
+    out = Console(highlight=False, markup=False, soft_wrap=True)
+    snapshot, today, after = lake_to_read(settings).snapshot(), datetime.now(UTC).date(), before
+    for d in decisions:
+        found = matched(snapshot, d)
+        if not found.count:
+            raise UsageError(
+                f"nothing in the lake matches {one_line(d.about, 200)}",
+                advice="Patterns are matched against the whole text, as 'src/*'; `nightwarden query` shows it.",
+            )
+        latest = found.latest(d.kind, today)
+        if not today <= d.expires <= latest:
+            raise UsageError(
+                f"{d.expires} is {'past' if d.expires < today else 'too far'}",
+                advice=f"The latest for {d.kind} of what is {found.severity} is {latest}.",
+            )
+        after = with_decision(after, replace(d, matches=found.count))
+        out.print(f"{d.id}: {one_line(d.about, 200)} matches {found.count}, pinned")
+        for line in found.lines:
+            out.print(f"  {line}")
+        if found.count > len(found.lines):
+            out.print(f"  and {found.count - len(found.lines)} more")
+    name = place.file.name
+    for line in difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm=""):
+        out.print(one_line(line, 400))
+    if dry_run:
+        out.print("nothing was written")
+        return
+    _replace(place.file, after)
+    how = {"signed": "somebody else signs the commit, or the merge that brings it",
+           "reviewed": "somebody else reviews it", "none": "the next run takes it (approval: none)"}  # fmt: skip
+    out.print(f"{place.file}: written. Commit it; it counts when {how[place.approval]}.")
+
+
+@app.command("list")
+def list_(lake: LakeOption = None, config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
+    """What became of each decision in the last run: what has a problem first."""
+    from tasks.lake.views import run_query
+
+    columns, rows = run_query(lake_to_read(load(config, lake=lake)).snapshot(), _LIST)
+    emit(columns, rows, format, None)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Say what is wrong with the file, all of it, and who approved each entry. Writes nothing.
+
+    Exit 0: each entry is right and approved; 2: one is not, or what lies there is not what is committed.
+    """
+    from tasks.core.process import ProcessRunner
+    from tasks.core.sandbox import detect
+    from tasks.patrol.deciding import approvals_of, read_place
+    from tasks.repos.git import Git
+
+    settings = load(config)
+    place, out = decision_place(settings), Console(highlight=False, markup=False, soft_wrap=True)
+    wrong = [m.told(place.file.name) for m in read_decisions(_text(place.file).encode(), place.file).mistakes()]
+    git = Git(ProcessRunner(detect()), config_dir=settings.home / "git")
+    try:
+        data, file, told = read_place(place, git)
+        origins = approvals_of(place, file, data, told, datetime.now(UTC))
+    except ScanGapError as e:
+        raise UsageError(f"{place.file.name}: {e.detail}", advice=e.advice) from None
+    for d in told.decisions:
+        o = origins[d.id]
+        where = f"{place.file.name}:{d.line}: {d.id}"
+        if o.problem:
+            wrong.append(one_line(f"{where}: {o.problem}", 400))
+            continue
+        by = f"approved by {o.approver} ({o.how}), written by {o.author}" if o.approver else "nobody asked (none)"
+        past = ", expired" if d.expires < datetime.now(UTC).date() else ""
+        out.print(one_line(f"{where}: until {d.expires}{past}; {by}", 400))
+    if file is not None and file.is_changed(data):
+        wrong.append(f"{place.file.name}: it holds changes that are not committed; they are not in force")
+    for line in wrong:
+        out.print(line)
+    if wrong:
+        raise UsageError(f"{len(wrong)} faults in {place.file.name}", advice="Each line above says what to do.")
+
+
+def decision_place(settings: Settings) -> DecisionPlace:
+    """Where decisions are kept. Raises UsageError: the configuration does not say it."""
+    if settings.decisions is None:
+        raise UsageError(
+            "the configuration does not say where decisions are kept",
+            advice="Add to org.yaml: `decisions: {allowed_signers: FILE}`; `nightwarden config init` explains it.",
+        )
+    return settings.decisions.place()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"{file} cannot be read: {type(e).__name__}", advice="Save it as UTF-8, readable.") from None
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError("--until is no date", advice="Write it as 2027-01-31.") from None
+
+
+def _replace(file: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        part.write_text(text, "utf-8")
+        if file.exists():
+            os.chmod(part, file.stat().st_mode & 0o777)  # noqa: PTH101
+        part.replace(file)
+    except OSError as e:
+        raise UsageError(f"{file} cannot be written: {e.strerror}", advice="Make its folder writable.") from None
+    finally:
+        part.unlink(missing_ok=True)
