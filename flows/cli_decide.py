@@ -6,7 +6,7 @@ import difflib
 import os
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +21,7 @@ from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.origins import DecisionPlace
 from tasks.core.text import one_line
 from tasks.policy.decision_edit import free_id, with_decision
-from tasks.policy.decisions import JUSTIFICATIONS, MATCHERS, Decision, Kind, read_decisions
+from tasks.policy.decisions import FALSE_POSITIVE_DAYS, JUSTIFICATIONS, MATCHERS, Decision, Kind, read_decisions
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -200,6 +200,47 @@ def check(config: ConfigOption = None) -> None:
         out.print(line)
     if wrong:
         raise UsageError(f"{len(wrong)} faults in {place.file.name}", advice="Each line above says what to do.")
+
+
+@app.command("import-vex")
+def import_vex(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An OpenVEX document (0.2.0).")],
+    repo: Annotated[
+        list[str] | None,
+        typer.Option("--repo", metavar="PATTERN", help="The repositories it is about, where its products name none."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="YYYY-MM-DD", help="The last day; the latest if absent.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change; write nothing.")] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make decisions of an OpenVEX document: what is not_affected becomes a false_positive with its justification.
+
+    Statements that are affected, fixed or under_investigation make none, and say so. Decisions from a document count as
+    any other: once somebody else than the author of the commit approved it.
+    """
+    from tasks.patrol.vexing import decisions_of
+    from tasks.policy.openvex import read_vex
+
+    settings = load(config, lake=lake)
+    place = decision_place(settings)
+    before = _text(place.file)
+    known = read_decisions(before.encode(), place.file).decisions if before.strip() else ()
+    try:
+        document = read_vex(file.read_bytes())
+    except OSError as e:
+        raise UsageError(f"{file} cannot be read: {e.strerror}", advice="Name an OpenVEX document.") from None
+    latest = datetime.now(UTC).date() + timedelta(days=FALSE_POSITIVE_DAYS - 1)
+    snapshot = lake_to_read(settings).snapshot()
+    made = decisions_of(snapshot, document, repos=repo or (), until=_day(until) if until else latest, known=known)
+    for note in made.notes:
+        print(note)
+    if made.decisions:
+        write(made.decisions, settings, place, before, dry_run=dry_run)
+    else:
+        print("no decision was made")
 
 
 def decision_place(settings: Settings) -> DecisionPlace:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,6 +133,33 @@ def export_sarif(
     else:
         _write(output, log.pieces)
     raise typer.Exit(EXIT_GAPS if log.gaps else 0)
+
+
+@export_app.command("vex")
+def export_vex(
+    author: Annotated[
+        str, typer.Option("--author", metavar="TEXT", help="Who says it: a person or a team.")
+    ] = "Nightwarden",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file; else standard output.")
+    ] = None,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the decisions in force on advisories as an OpenVEX 0.2.0 document.
+
+    A false positive is not_affected, with its justification or reason; what is accepted or will not be fixed is
+    affected, with the reason. Products are the repositories that have it.
+    """
+    from flows.lake_location import lake_to_read
+    from tasks.patrol.vexing import document_of
+
+    snapshot = lake_to_read(load(config, lake=lake)).snapshot()
+    text = json.dumps(document_of(snapshot, author=author, at=datetime.now(UTC)), indent=2, ensure_ascii=False)
+    if output is None:
+        print(text)
+    else:
+        _write(output, iter([text]))
 
 
 def _write(path: Path, pieces: Iterator[str]) -> None:
