@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from tasks.core.errors import ScanGapError
 from tasks.core.mistakes import ConfigurationError
 from tasks.core.origins import DecisionPlace
@@ -71,7 +74,8 @@ class Deciding:
         self._bench = Bench(self._decided.standing, at)
         self._gaps: dict[str, int] = {}
         if not self._bench.is_empty:
-            self._bench.seat(self._present(), _moves(snapshot))
+            present = snapshot.table("findings", {"scan_status": PRESENT}, _JUDGED)
+            self._bench.seat(_listed(present), _moves(snapshot))
 
     @property
     def unread(self) -> str:
@@ -105,10 +109,11 @@ class Deciding:
         if last is not None and last != self.digest:
             return True
         held = {uid for count in self._bench.counts.values() for uid in count.held}
-        for row in self._present():
-            if row["decision_id"] is None and row["finding_uid"] not in held:
-                continue
-            verdict = self._verdict(row)
+        rows = self._snapshot.table("findings", {"scan_status": PRESENT}, _JUDGED)
+        decided = pc.or_(rows["decision_id"].is_valid(), pc.is_in(rows["finding_uid"], pa.array(held, pa.string())))
+        judge = self.judge()
+        for row in _listed(rows.filter(decided)):
+            verdict = judge(row)
             told = (verdict.decision_id, verdict.until) if verdict is not None else (None, None)
             if told != (row["decision_id"], row["decided_until"]):
                 return True
@@ -222,6 +227,8 @@ class Deciding:
         d, count = s.decision, self._bench.counts.get(s.decision.id)
         if d.ends_at <= self._at:
             return _state("expired", None, f"it has expired on {d.expires}: decide anew, or remove it")
+        if s.until("unknown") <= self._at:
+            return _state("expired", None, "it is older than its kind allows: decide anew, or remove it")
         matched = self._gaps.get(d.id, 0) if d.kind is Kind.ACCEPTED_GAP else count.matches if count else 0
         if count is not None and count.cut_short:
             days = ", ".join(f"{word} {n}" for word, n in list(LONGEST_DAYS.items())[:4])
@@ -241,10 +248,11 @@ class Deciding:
         known = self._snapshot.table("findings", {"finding_uid": [uid]}, ["finding_uid"]).num_rows
         return "its finding is gone: remove it" if known else "no finding of the lake has this id: mend it"
 
-    def _present(self) -> Iterator[dict[str, Any]]:
-        rows = self._snapshot.table("findings", {"scan_status": PRESENT}, _JUDGED)
-        for batch in rows.to_batches(max_chunksize=_ROWS):
-            yield from batch.to_pylist()
+
+def _listed(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows of a table, some made at a time: of a whole organisation they are more than memory should hold."""
+    for batch in rows.to_batches(max_chunksize=_ROWS):
+        yield from batch.to_pylist()
 
 
 def read_place(place: DecisionPlace, git: Git) -> tuple[bytes, ConfigFile | None, DecisionFile]:

@@ -84,12 +84,18 @@ class RunSummary:
             f"{self.gap_rows} with gaps{self.accepted_note()}; "
             f"findings {self.open_findings} open, {self.opened} new, {self.fixed} fixed"
             + self.awaiting_note()
+            + self.decisions_note()
             + (f"; {note}" if note else "")
         )
 
     def accepted_note(self) -> str:
         """How many gaps are accepted, to be added to their number; empty when none is."""
         return f" ({self.accepted_gaps} accepted)" if self.accepted_gaps else ""
+
+    def decisions_note(self) -> str:
+        """That something is to be known of decisions, to be added to a line; empty when nothing is."""
+        n = len(self.decision_notes)
+        return f"; {n} note{'s' if n > 1 else ''} about decisions (nightwarden decide list)" if n else ""
 
     def awaiting_note(self) -> str:
         """How many scans await an upgrade, to be added to a line; empty when none does."""

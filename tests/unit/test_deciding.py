@@ -125,12 +125,15 @@ def test_an_expired_decision_resurfaces_and_says_so(nights: Nights) -> None:
 
 
 def test_one_that_is_longer_than_its_severity_allows_ends_before(nights: Nights) -> None:
-    nights.decide({"id": "d", "rule": "R1", "expires": "2027-12-31"})
+    gap = {"id": "g", "kind": "accepted_gap", "gap": "too_large", "expires": "2027-12-31"}
+    nights.decide({"id": "d", "rule": "R1", "expires": "2027-12-31"}, gap)
     nights.run(["a"])
     assert nights.rows("findings")[0]["decided_until"] - NIGHT < timedelta(days=92), "it is of severity HIGH"
     assert nights.run(days=100) == 1
     assert "decide anew" in nights.notes
-    assert nights.states() == {"d": "expired"}
+    assert nights.states() == {"d": "expired", "g": "matches_nothing"}
+    nights.run(days=300)
+    assert nights.states() == {"d": "expired", "g": "expired"}
 
 
 def test_what_matches_nothing_and_what_is_broken_are_told_and_disable_nothing(nights: Nights) -> None:
@@ -188,8 +191,7 @@ def test_what_git_cannot_tell_is_not_in_force(nights: Nights, tmp_path: Path) ->
     Repository(repo).commit({})
     assert nights.run() == 1
     assert nights.states() == {"d": "ignored"}
-    row = nights.rows("decisions")[-1] if nights.rows("decisions")[-1]["decision_id"] == "d" else None
-    row = row or next(d for d in nights.rows("decisions") if d["decision_id"] == "d")
+    row = next(d for d in nights.rows("decisions") if d["decision_id"] == "d")
     assert (row["author"], "it is not signed" in row["problem"]) == ("ada@example.invalid", True)
 
 

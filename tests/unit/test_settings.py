@@ -303,6 +303,16 @@ def test_decisions_lie_beside_the_configuration(tmp_path: Path, monkeypatch: pyt
     assert moved.file == tmp_path / "other.yaml"
 
 
+def test_a_deployment_refuses_decisions_that_nobody_approves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.means import opened
+
+    made = loaded(tmp_path, "allow_no_sandbox: true\ndecisions: {approval: none}\n")
+    monkeypatch.setenv("NIGHTWARDEN_DEPLOYED", "1")
+    with pytest.raises(UsageError, match="whoever can write the file decides"), opened(made):
+        pass
+    assert not (tmp_path / "lake").exists()
+
+
 def test_an_enterprise_server_and_an_app(tmp_path: Path) -> None:
     text = """
 sources:
