@@ -19,7 +19,7 @@ from tests.lake_rows import KEY_ID, night, observation, result, rule_row, scan_o
 #: The steps of a publish, in their order; the first test holds the list to the code.
 STEPS = (
     "prepare", "commit", "claim", "rules", "observations", "scan_gaps", "ledger", "discoveries", "repositories",
-    "scopes", "findings", "finding_events", "scans", "runs", "marts", "spool", "end",
+    "scopes", "findings", "finding_events", "decisions", "scans", "runs", "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.
@@ -37,7 +37,8 @@ def second_night() -> PublishBatch:
     web = scan_of(result("web", repo_id="team/web"), outcome=Outcome.UNCHANGED, cause=Cause.NONE)
     failures = [(FAILED.repo_id, FAILED.ref, FAILED.tool)]
     fresh = [rule_row(tool_version="1.9.1")]
-    return night(2, app, new, scans=[scan_of(app), scan_of(new), web], failures=failures, rules=fresh)
+    scans, decided = [scan_of(app), scan_of(new), web], [{"decision_id": "d", "state": "in_force"}]
+    return night(2, app, new, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided)
 
 
 def third_night() -> PublishBatch:
