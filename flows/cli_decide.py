@@ -171,6 +171,7 @@ def check(config: ConfigOption = None) -> None:
 
     Exit 0: each entry is right and approved; 2: one is not, or what lies there is not what is committed.
     """
+    from flows.means import open_forges
     from tasks.core.process import ProcessRunner
     from tasks.core.sandbox import detect
     from tasks.patrol.deciding import approvals_of, read_place
@@ -179,10 +180,12 @@ def check(config: ConfigOption = None) -> None:
     settings = load(config)
     place, out = decision_place(settings), Console(highlight=False, markup=False, soft_wrap=True)
     wrong = [m.told(place.file.name) for m in read_decisions(_text(place.file).encode(), place.file).mistakes()]
-    git = Git(ProcessRunner(detect()), config_dir=settings.home / "git")
+    runner = ProcessRunner(detect())
+    git = Git(runner, config_dir=settings.home / "git")
+    forges = open_forges(settings, [s.source() for s in settings.sources], settings.secrets(), runner)
     try:
         data, file, told = read_place(place, git)
-        origins = approvals_of(place, file, data, told, datetime.now(UTC))
+        origins = approvals_of(place, file, data, told, datetime.now(UTC), forges.values())
     except ScanGapError as e:
         raise UsageError(f"{place.file.name}: {e.detail}", advice=e.advice) from None
     for d in told.decisions:

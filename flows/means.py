@@ -20,8 +20,8 @@ from flows.settings import Settings
 from tasks.core.disk import told_when_full
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
 from tasks.core.keys import HmacKey, load_if_there, load_or_create, passing
-from tasks.core.origins import PackSource
-from tasks.core.ports import PlatformTool, Scanner
+from tasks.core.origins import PackSource, Source
+from tasks.core.ports import Forge, PlatformTool, Scanner, Secrets
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.core.types import Limits, ToolHome
@@ -72,18 +72,8 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             shutil.rmtree(work, ignore_errors=True)  # what a killed run left; the lock says nobody uses it
         memory = stack.enter_context(_in_memory(_MEMORY)) if write else None
         git = Git(runner, timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
-        sources = tuple(s.source() for s in settings.sources)
-        secrets = settings.secrets()
-        forges = {
-            s.name: open_forge(
-                s.forge,
-                secrets,
-                patience_s=settings.forge_patience_minutes * 60,
-                cancelled=lambda: runner.cancelled,
-            )
-            for s in sources
-            if s.forge is not None
-        }
+        sources, secrets = tuple(s.source() for s in settings.sources), settings.secrets()
+        forges = open_forges(settings, sources, secrets, runner)
         mirrors = Mirrors(
             settings.home / "mirrors",
             git,
@@ -118,6 +108,19 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             classification=settings.rules(),
             decisions=settings.decisions.place() if settings.decisions is not None else None,
         )
+
+
+def open_forges(
+    settings: Settings, sources: Collection[Source], secrets: Secrets, runner: ProcessRunner
+) -> dict[str, Forge]:
+    """The forge of each source that is one. Nothing is asked and no secret read before one is used."""
+    return {
+        s.name: open_forge(
+            s.forge, secrets, patience_s=settings.forge_patience_minutes * 60, cancelled=lambda: runner.cancelled
+        )
+        for s in sources
+        if s.forge is not None
+    }
 
 
 def key_if_there(settings: Settings) -> HmacKey | None:

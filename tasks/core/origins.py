@@ -209,3 +209,11 @@ class DecisionPlace:
     approval: str
     #: Keys of those who may approve, for ``signed``.
     signers: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a forge says of a commit: the account that approved it, or why none did (``problem``)."""
+
+    approver: str | None = None
+    problem: str = ""

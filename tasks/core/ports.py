@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from tasks.core.keys import HmacKey
-from tasks.core.origins import GitCredential, Listing
+from tasks.core.origins import GitCredential, Listing, Review
 from tasks.core.reports import RecordNames, Reported
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.types import (
@@ -210,5 +210,20 @@ class Forge(Protocol):
         """What git shows to the forge, fresh for at least some minutes; None without authentication.
 
         Raises ForgeError or SecretError.
+        """
+        ...
+
+
+@runtime_checkable
+class ReviewingForge(Protocol):
+    """A forge that tells who approved a commit. Thread-safe."""
+
+    def holds(self, address: str) -> str | None:
+        """The name of the repository at an address, if it lies at this forge; of any account."""
+        ...
+
+    def review(self, slug: str, commit: str) -> Review:
+        """Who approved the merged pull request of a commit, as it was merged, and is neither its author nor the
+        commit's. Raises ForgeError.
         """
         ...

@@ -6,17 +6,19 @@ Where the file cannot be read, or none is configured, the last decisions that th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.errors import ScanGapError
+from tasks.core.errors import ForgeError, ScanGapError
 from tasks.core.mistakes import ConfigurationError
-from tasks.core.origins import DecisionPlace
+from tasks.core.origins import DecisionPlace, Review
+from tasks.core.ports import Forge, ReviewingForge
 from tasks.core.text import one_line
 from tasks.core.types import digest
 from tasks.lake.changes import PRESENT, Judge, Status, Verdict
@@ -62,7 +64,7 @@ class Deciding:
         at: datetime,
         place: DecisionPlace | None = None,
         git: Git | None = None,
-        reviews: Reviews | None = None,
+        forges: Iterable[Forge] = (),
     ) -> None:
         """Read the file of ``place``, which needs ``git``; without one, take what the lake knows."""
         self._snapshot, self._at = snapshot, at
@@ -70,7 +72,7 @@ class Deciding:
         self._decided = self._of_lake("")
         if place is not None:
             assert git is not None
-            self._decided = self._of_file(place, git, reviews)
+            self._decided = self._of_file(place, git, forges)
         self._bench = Bench(self._decided.standing, at)
         self._gaps: dict[str, int] = {}
         if not self._bench.is_empty:
@@ -166,16 +168,19 @@ class Deciding:
                 made.standing.append(Standing(decision=decision_of(row), decided_at=row["decided_at"]))
         return made
 
-    def _of_file(self, place: DecisionPlace, git: Git, reviews: Reviews | None) -> Decided:
+    def _of_file(self, place: DecisionPlace, git: Git, forges: Iterable[Forge]) -> Decided:
+        # What was reviewed once is not asked again.
+        known = {r["commit"]: r["approver"] for r in self._last.values() if r["approved_how"] == "reviewed"}
         try:
             text, file, told = read_place(place, git)
-            origins = approvals_of(place, file, text, told, self._at, reviews)
+            origins = approvals_of(place, file, text, told, self._at, forges, known)
         except ConfigurationError as e:
             return self._unreadable(place, "\n".join(m.told(place.file.name) for m in e.mistakes))
-        except ScanGapError as e:
+        except (ScanGapError, ForgeError) as e:
             if e.reason_code == "cancelled":
                 raise
-            return self._unreadable(place, f"{place.file.name}: {e.detail} {e.advice}")
+            why = e.detail if isinstance(e, ScanGapError) else e.message
+            return self._unreadable(place, f"{place.file.name}: {why} {e.advice}")
         made = Decided()
         if place.approval == "none":
             made.notes.append(f"{place.file.name}: whoever can write it decides (approval: none); not for production")
@@ -278,9 +283,11 @@ def approvals_of(
     text: bytes,
     told: DecisionFile,
     at: datetime,
-    reviews: Reviews | None = None,
+    forges: Iterable[Forge] = (),
+    known: Mapping[str, str] | None = None,
 ) -> Mapping[str, Provenance]:
-    """Who approved each entry of what ``read_place`` gave. Raises ScanGapError."""
+    """Who approved each entry of what ``read_place`` gave; ``known`` are approvers of commits that need not be asked
+    about. Raises ScanGapError, ForgeError."""
     entries = {d.id: d.line for d in told.decisions}
     if file is None:
         return {i: Provenance(how="none") for i in entries}
@@ -293,8 +300,19 @@ def approvals_of(
         approval=place.approval,
         signers=place.signers,
         now=at,
-        reviews=reviews,
+        reviews=_reviews(file, forges, known or {}) if place.approval == "reviewed" else None,
     )
+
+
+def _reviews(file: ConfigFile, forges: Iterable[Forge], known: Mapping[str, str]) -> Reviews | None:
+    """What tells the reviews of a configuration repository: the forge that its remote is at."""
+    address = file.remote()
+    for forge in forges:
+        slug = forge.holds(address) if isinstance(forge, ReviewingForge) else None
+        if isinstance(forge, ReviewingForge) and slug is not None:
+            review = partial(forge.review, slug)
+            return lambda commit: Review(approver=known[commit]) if commit in known else review(commit)
+    return None
 
 
 def decision_of(row: Mapping[str, Any]) -> Decision:

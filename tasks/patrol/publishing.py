@@ -29,7 +29,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
     means = patrol.means
     closing = close_run(patrol)
     gap_rows = [s for s in closing.scans if is_gap(s)]
-    deciding = Deciding(patrol.snapshot, datetime.now(UTC), means.decisions, means.git)
+    deciding = Deciding(patrol.snapshot, datetime.now(UTC), means.decisions, means.git, means.forges.values())
     accepted = _accepted(patrol, deciding, gap_rows)
     has_gaps = accepted < len(gap_rows) or bool(deciding.unread)
     ran = [r for r in closing.scans if r.sandbox]

@@ -9,14 +9,14 @@ import base64
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
 
 from tasks.core.errors import ScanGapError
+from tasks.core.origins import Review
 from tasks.core.types import Mount
 from tasks.repos.config_file import ConfigFile, Origin
 
@@ -36,15 +36,8 @@ _WORTH = {
 _AHEAD_S = 300.0
 
 
-class Reviews(Protocol):
-    """A forge's own word about reviews."""
-
-    def approver(self, commit: str) -> str:
-        """The account that approved the pull request of a commit, and is not its author's.
-
-        Raises ScanGapError, saying why none can be told.
-        """
-        ...
+#: What a forge says of a commit. Raises ForgeError.
+Reviews = Callable[[str], Review]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +75,7 @@ def provenances(
     """By id, where the entries of the file at HEAD are from and who approved them.
 
     ``entries`` are the ids with their first lines, ``lines`` those of all entries of the file, broken ones too;
-    ``approval`` is ``signed``, ``reviewed`` or ``none``. Raises ScanGapError: git could not be asked.
+    ``approval`` is ``signed``, ``reviewed`` or ``none``. Raises ScanGapError: git could not be asked; ForgeError.
     """
     origins = file.origins(text, lines)
     told = {c for i in entries if i in origins for c in (origins[i].commit, *origins[i].merges)}
@@ -122,13 +115,12 @@ def _judged(
         return Provenance(author=own.author, commit=origin.commit, decided_at=own.at, how="none")
     if approval == "reviewed":
         if reviews is None:
-            return refused("a review cannot be verified: no forge of the configuration repository is asked here")
-        try:
-            approver = reviews.approver(origin.commit)
-        except ScanGapError as e:
-            return refused(e.detail)
+            return refused("a review cannot be verified: no source of kind github is at the forge of its `origin`")
+        told = reviews(origin.commit)
+        if told.approver is None:
+            return refused(f"commit {origin.commit[:12]} is not approved: {told.problem}")
         return Provenance(
-            author=base.author, commit=base.commit, decided_at=base.decided_at, how="reviewed", approver=approver
+            author=base.author, commit=base.commit, decided_at=base.decided_at, how="reviewed", approver=told.approver
         )
     assert signers is not None
     by_key = _principals(signers)

@@ -94,6 +94,10 @@ class ConfigFile:
             )
         return done
 
+    def remote(self) -> str:
+        """The address of its remote ``origin``; empty without one."""
+        return (self._run("config", "--get", "remote.origin.url") or b"").decode("utf-8", "replace").strip()
+
     def is_changed(self, committed: bytes) -> bool:
         """Whether the file on the disk says something else than what is committed."""
         try:

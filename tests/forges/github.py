@@ -30,6 +30,10 @@ class FakeGithub(FakeForge):
         self.renamed: dict[str, str] = {}
         self.users: set[str] = set()
         self.installations: dict[int, dict[str, Any]] = {}
+        #: Pull requests of commits, reviews by the request's number, and the number of the author of each commit.
+        self.pulls: dict[str, list[dict[str, Any]]] = {}
+        self.reviews: dict[int, list[dict[str, Any]]] = {}
+        self.authors: dict[str, int] = {}
         self.minted = 0
         #: How long a token of an installation lives.
         self.lifetime_s = 3600.0
@@ -74,6 +78,8 @@ class FakeGithub(FakeForge):
             return self._list(call, mine)
         if path == "/installation/repositories" and grant is not None and grant.installation is not None:
             return self._installed(call, grant.installation)
+        if (found := re.match(r"^/repos/[^/]+/[^/]+/(commits|pulls)/(\w+)(/pulls|/reviews)?$", path)) is not None:
+            return self._reviewed(call, *found.groups())
         if (found := re.match(r"^/(orgs|users)/([^/]+)(/repos)?$", path)) is not None:
             kind, login, repos = found.groups()
             owned = self._of(login)
@@ -84,6 +90,14 @@ class FakeGithub(FakeForge):
             shown = [r for r in owned if self.shown(r, grant) and (kind == "orgs" or not r.private)]
             return self._list(call, shown)
         return Answer(status=404, body={"message": "Not Found", "status": "404"})
+
+    def _reviewed(self, call: Call, kind: str, name: str, what: str | None) -> Answer:
+        if what is None:
+            author = self.authors.get(name)
+            return Answer(body={"sha": name, "author": {"login": "x", "id": author} if author else None})
+        rows = self.pulls.get(name, []) if kind == "commits" else self.reviews.get(int(name), [])
+        page, headers, _ = paged(rows, call, self.web_url, size=1, size_name="per_page")
+        return Answer(body=page, headers=headers)
 
     def _moved(self, url: str) -> Answer:
         body = {"message": "Moved Permanently", "url": url}

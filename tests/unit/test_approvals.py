@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ScanGapError
+from tasks.core.origins import Review
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
-from tasks.repos.approvals import Provenance, provenances
+from tasks.repos.approvals import Provenance, Reviews, provenances
 from tasks.repos.config_file import ConfigFile, items
 from tasks.repos.git import Git
 from tests.builders import Repository
@@ -60,12 +61,12 @@ class Config:
             return []
         return ["-c", "gpg.format=ssh", "-c", f"user.signingKey={self._keys / by}", "-c", "commit.gpgSign=true"]
 
-    def told(self, ident: str = "x", approval: str = "signed") -> Provenance:
+    def told(self, ident: str = "x", approval: str = "signed", reviews: Reviews | None = None) -> Provenance:
         file = ConfigFile(self.git, self.repo.path / "decisions.yaml")
         text = file.read().decode()
         lines = {e.id: n for n, e in items(text).items()}
         return provenances(
-            file, text, lines, lines.values(), approval=approval, signers=self.signers, now=NOW
+            file, text, lines, lines.values(), approval=approval, signers=self.signers, now=NOW, reviews=reviews
         )[ident]  # fmt: skip
 
 
@@ -180,6 +181,9 @@ def test_what_git_cannot_tell_is_not_approved(config: Config, tmp_path: Path) ->
 def test_a_review_that_nobody_can_verify_is_none_and_a_trial_asks_for_none(config: Config) -> None:
     config.commit(WIDE)
     assert "a review cannot be verified" in config.told(approval="reviewed").problem
+    for told, problem in ((Review(approver="bob"), ""), (Review(problem="nobody did"), "nobody did")):
+        made = config.told(approval="reviewed", reviews=lambda _commit, told=told: told)
+        assert (made.approver, made.how is None, problem in made.problem) == (told.approver, bool(problem), True)
     trial = config.told(approval="none")
     assert (trial.how, trial.approver, trial.problem) == ("none", None, "")
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core.origins import DecisionPlace
+from tasks.core.errors import ForgeError
+from tasks.core.origins import DecisionPlace, Review
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.lake.lake import Lake
@@ -42,6 +43,7 @@ class Nights:
         self.lake = Lake.open(place / "lake", key_id=KEY_ID)
         self.place: DecisionPlace | None = DecisionPlace(file=place / "decisions.yaml", approval="none")
         self.git = Git(ProcessRunner(detect()), timeout_s=60, config_dir=place / "git")
+        self.forges: list[Any] = []
         self.number = 0
         self.notes = ""
 
@@ -57,7 +59,7 @@ class Nights:
             seen = [observation(p, p) for p in paths]
             batch = night(self.number, result(f"{self.number}", *seen))
         snapshot, at = self.lake.snapshot(), batch.run["finished_at"]
-        told = Deciding(snapshot, at, self.place, self.git)
+        told = Deciding(snapshot, at, self.place, self.git, self.forges)
         batch = replace(batch, run={**batch.run, "decisions_digest": told.digest}, judge=told.judge())
         done = publish(self.lake, snapshot, replace(batch, reconsider=told.reconsider(), decisions=told.rows))
         self.notes = "\n".join(told.notes())
@@ -193,6 +195,43 @@ def test_what_git_cannot_tell_is_not_in_force(nights: Nights, tmp_path: Path) ->
     assert nights.states() == {"d": "ignored"}
     row = next(d for d in nights.rows("decisions") if d["decision_id"] == "d")
     assert (row["author"], "it is not signed" in row["problem"]) == ("ada@example.invalid", True)
+
+
+class Forge:
+    """A forge that holds the configuration repository, and knows who approved its commits."""
+
+    def __init__(self, *told: Review | ForgeError) -> None:
+        self.told, self.asked = list(told), 0
+
+    def holds(self, address: str) -> str | None:
+        return "acme/conf" if address == "https://git.example.org/acme/conf.git" else None
+
+    def review(self, slug: str, commit: str) -> Review:
+        self.asked += 1
+        told = self.told.pop(0)
+        if isinstance(told, ForgeError):
+            raise told
+        return told
+
+
+def test_a_review_is_asked_of_the_forge_once_and_its_failure_takes_nothing_away(nights: Nights, tmp_path: Path) -> None:
+    conf = Repository(tmp_path / "conf")
+    conf._clock = int(NIGHT.timestamp())
+    conf.git("remote", "add", "origin", "https://git.example.org/acme/conf.git")
+    nights.place = DecisionPlace(file=conf.path / "decisions.yaml", approval="reviewed")
+    forge = Forge(Review(approver="bob"), ForgeError("forge_unreachable", "it is away"), Review(problem="nobody did"))
+    nights.forges = [forge]
+    nights.decide({"id": "d", "rule": "R1"})
+    conf.commit({})
+    assert nights.run(["a"]) == 0
+    assert (nights.rows("decisions")[0]["approver"], forge.asked) == ("bob", 1)
+    nights.decide({"id": "d", "rule": "R1"}, {"id": "e", "path": "b"})
+    conf.commit({})
+    assert nights.run(["a", "b"]) == 1
+    assert nights.states() == {"(file)": "unreadable", "d": "over_count"}
+    assert "it is away" in nights.notes
+    assert nights.run() == 1
+    assert (nights.states(), forge.asked) == ({"d": "over_count", "e": "ignored"}, 3)
 
 
 def test_an_accepted_gap_stays_listed_and_changes_the_state_no_more(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from github.GithubException import GithubException
 from requests.utils import parse_header_links
 
 from tasks.core.errors import ForgeError
-from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
+from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing, Review
 from tasks.core.ports import Secrets
 from tasks.repos.forges import answers
 from tasks.repos.forges.github_access import (
@@ -35,6 +35,7 @@ from tasks.repos.forges.github_access import (
     asked,
     requester_on,
 )
+from tasks.repos.forges.github_reviews import review_of, slug_at
 from tasks.repos.forges.pacing import Patience, Timing, session_to
 from tasks.repos.web_origins import host_of, origin_of, place_of
 
@@ -82,6 +83,18 @@ class GithubForge:
             self._scopes = None
             self._session.transport.moved.clear()
             return self._listing()
+
+    def holds(self, address: str) -> str | None:
+        """See the port ``ReviewingForge``."""
+        return slug_at(self._web, address)
+
+    def review(self, slug: str, commit: str) -> Review:
+        """See the port ``ReviewingForge``."""
+        with self._lock:
+            if self._tokens is not None:
+                self._tokens.anew()
+            whole = partial(asked, self._requester, "GET")
+            return review_of(lambda p: self._renewing(lambda: whole(p)), lambda p: self._pages(p, {})[0], slug, commit)
 
     def _listing(self) -> Listing:
         kind = "users" if self._access.owner_kind == "user" else "orgs"
