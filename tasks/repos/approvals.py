@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -104,40 +104,33 @@ def _judged(
     now: datetime,
 ) -> Provenance:
     own = commits[origin.commit]
-    base = Provenance(author=own.author, commit=origin.commit, decided_at=own.at)
-
-    def refused(why: str) -> Provenance:
-        return Provenance(author=own.author, commit=origin.commit, decided_at=own.at, problem=why)
-
+    made = Provenance(author=own.author, commit=origin.commit, decided_at=own.at)
     if (own.at - now).total_seconds() > _AHEAD_S:
-        return refused("its commit is dated in the future")
+        return replace(made, problem="its commit is dated in the future")
     if approval == "none":
-        return Provenance(author=own.author, commit=origin.commit, decided_at=own.at, how="none")
+        return replace(made, how="none")
+    unproven = f"commit {origin.commit[:12]} is not approved: "
     if approval == "reviewed":
         if reviews is None:
-            return refused("a review cannot be verified: no source of kind github is at the forge of its `origin`")
+            why = "a review cannot be verified: no source is at the forge (GitHub, GitLab) of its remote `origin`"
+            return replace(made, problem=why)
         told = reviews(origin.commit)
         if told.approver is None:
-            return refused(f"commit {origin.commit[:12]} is not approved: {told.problem}")
-        return Provenance(
-            author=base.author, commit=base.commit, decided_at=base.decided_at, how="reviewed", approver=told.approver
-        )
+            return replace(made, problem=unproven + told.problem)
+        return replace(made, how="reviewed", approver=told.approver)
     assert signers is not None
     by_key = _principals(signers)
     why = ""
     for c in (origin.commit, *origin.merges):
-        made = commits[c]
-        if made.signature != "G":
-            why = why or _WORTH.get(made.signature, "its signature is unknown")
+        signed = commits[c]
+        if signed.signature != "G":
+            why = why or _WORTH.get(signed.signature, "its signature is unknown")
             continue
-        names = by_key.get(made.key, ()) or (made.signer,)
-        if any(fnmatchcase(own.author.lower(), n.lower()) for n in names):
-            why = "its author signed it, and nobody else"
-            continue
-        return Provenance(
-            author=base.author, commit=base.commit, decided_at=base.decided_at, how="signed", approver=made.signer
-        )
-    return refused(f"commit {origin.commit[:12]} is not approved: {why}")
+        names = by_key.get(signed.key, ()) or (signed.signer,)
+        if not any(fnmatchcase(own.author.lower(), n.lower()) for n in names):
+            return replace(made, how="signed", approver=signed.signer)
+        why = "its author signed it, and nobody else"
+    return replace(made, problem=unproven + why)
 
 
 def _commits(file: ConfigFile, asked: Collection[str], signers: Path | None) -> dict[str, _Commit]:

@@ -25,6 +25,10 @@ class FakeGitlab(FakeForge):
         self.renamed: dict[str, str] = {}
         self.shared: set[str] = set()
         self.counted = 10_000
+        #: Merge requests of commits, and by their number the approvals and the times of pushes.
+        self.requests: dict[str, list[dict[str, Any]]] = {}
+        self.approvals: dict[int, list[dict[str, Any]]] = {}
+        self.pushed: dict[int, list[str]] = {}
 
     @property
     def api_url(self) -> str:
@@ -41,6 +45,12 @@ class FakeGitlab(FakeForge):
             project = next((r for r in self.repos.values() if r.number == int(found[1]) and self.shown(r, grant)), None)
             told = grant is not None and call.query.get("statistics", "").lower() in ("true", "1")
             return Answer(body=self.row(project, statistics=told)) if project is not None else self._not_found()
+        if (found := re.match(r"^/projects/[^/]+/repository/commits/(\w+)/merge_requests$", path)) is not None:
+            return Answer(body=self.requests.get(found[1], []))
+        if (found := re.match(r"^/projects/[^/]+/merge_requests/(\d+)/(approvals|versions)$", path)) is not None:
+            number = int(found[1])
+            versions = [{"id": n, "created_at": at} for n, at in enumerate(self.pushed.get(number, []))]
+            return Answer(body={"approved_by": self.approvals.get(number)} if found[2] == "approvals" else versions)
         if (found := re.match(r"^/groups/([^/]+)(/projects)?$", path)) is None:
             return self._not_found()
         group = unquote(found[1])

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.core.errors import ForgeError
 from tasks.core.origins import Filters, ForgeKind
+from tasks.core.ports import ReviewingForge
 from tasks.repos.classification import filtered
 from tests.forges.cases import CANARY, Case, running
 from tests.forges.gitlab import FakeGitlab
@@ -180,3 +181,49 @@ def test_a_page_that_is_no_list_is_an_error(case: Case, fake: FakeGitlab) -> Non
         with pytest.raises(ForgeError) as error:
             slugs(case)
         assert error.value.reason_code == "forge_unreachable"
+
+
+# -- reviews --------------------------------------------------------------------------------------------------
+
+
+def approval(who: int, at: str | None) -> dict[str, object]:
+    return {"user": {"id": who, "username": f"user{who}"}, "approved_at": at}
+
+
+@pytest.mark.parametrize(
+    ("approvals", "approver", "problem"),
+    [
+        ([], None, "nobody but its author"),
+        ([approval(2, "2026-01-03T00:00:00.000Z")], "user2", ""),
+        ([approval(1, "2026-01-03T00:00:00.000Z")], None, "nobody but its author"),
+        ([approval(2, "2026-01-01T12:00:00.000+00:00")], None, "nobody but its author"),
+        ([approval(2, None)], None, "does not tell when"),
+    ],
+)
+def test_who_approved_what_was_merged(
+    case: Case, fake: FakeGitlab, approvals: list[dict[str, object]], approver: str | None, problem: str
+) -> None:
+    """User 1 opened it; the last push was on the second."""
+    forge = case.open()
+    assert isinstance(forge, ReviewingForge)
+    request = {"iid": 7, "state": "merged", "author": {"id": 1}}
+    fake.requests["c0"] = [{**request, "iid": 8, "state": "opened"}, request]
+    fake.pushed[7] = ["2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z"]
+    fake.approvals = {7: approvals, 8: [approval(2, "2026-01-03T00:00:00.000Z")]}
+    told = forge.review("acme/team/conf", "c0")
+    assert (told.approver, problem in told.problem) == (approver, True)
+    assert forge.review("acme/team/conf", "c1").problem == "no merged merge request brought its commit"
+    fake.requests["c0"] = [{**request, "author": None}]
+    with pytest.raises(ForgeError):
+        forge.review("acme/team/conf", "c0")
+
+
+def test_which_project_lies_at_an_address(case: Case, fake: FakeGitlab) -> None:
+    forge = case.open()
+    assert isinstance(forge, ReviewingForge)
+    assert forge.holds(fake.clone_url("acme/team/conf")) == "acme/team/conf"
+    assert forge.holds("ssh://git@127.0.0.1:2222/acme/conf.git") == "acme/conf"
+    below = case.open(api_url=f"{fake.web_url}/gitlab")
+    assert isinstance(below, ReviewingForge)
+    assert below.holds(f"{fake.web_url}/gitlab/acme/conf.git") == "acme/conf"
+    assert below.holds(fake.clone_url("acme/conf")) is None

@@ -35,9 +35,9 @@ from tasks.repos.forges.github_access import (
     asked,
     requester_on,
 )
-from tasks.repos.forges.github_reviews import review_of, slug_at
+from tasks.repos.forges.github_reviews import review_of
 from tasks.repos.forges.pacing import Patience, Timing, session_to
-from tasks.repos.web_origins import host_of, origin_of, place_of
+from tasks.repos.web_origins import host_of, origin_of, place_of, slug_at
 
 #: How often a token that expired before its time is renewed for one request.
 _RENEWALS = 5
@@ -86,7 +86,8 @@ class GithubForge:
 
     def holds(self, address: str) -> str | None:
         """See the port ``ReviewingForge``."""
-        return slug_at(self._web, address)
+        slug = slug_at(self._web, address)
+        return slug if slug is not None and slug.count("/") == 1 else None
 
     def review(self, slug: str, commit: str) -> Review:
         """See the port ``ReviewingForge``."""

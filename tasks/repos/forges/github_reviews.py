@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from tasks.core.origins import Review
 from tasks.repos.forges import answers
-from tasks.repos.web_origins import origin_of
 
 #: Who may write to a repository, or may be; a review by anybody else approves nothing.
 _INSIDERS = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 _DECIDING = frozenset({"APPROVED", "CHANGES_REQUESTED", "DISMISSED"})
-_SSH = re.compile(r"(?:ssh://)?git@([^:/]+)[:/](.+)")
-_SLUG = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 Row = Mapping[str, Any]
-
-
-def slug_at(web: str, address: str) -> str | None:
-    """The owner and name of the repository at an address below the forge's own; None of any other address."""
-    if (ssh := _SSH.fullmatch(address)) is not None:
-        here = ssh[1].lower() == origin_of(web).partition("://")[2].partition(":")[0]
-        path = ssh[2]
-    else:
-        here = bool(origin_of(web)) and origin_of(address) == origin_of(web)
-        path = address.partition("://")[2].partition("/")[2]
-    slug = path.strip("/").removesuffix(".git")
-    return slug if here and _SLUG.fullmatch(slug) else None
 
 
 def review_of(ask: Callable[[str], Row], pages: Callable[[str], Sequence[Row]], slug: str, commit: str) -> Review:

@@ -23,13 +23,14 @@ from gitlab import Gitlab
 from gitlab.exceptions import GitlabError
 
 from tasks.core.errors import ForgeError
-from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
+from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing, Review
 from tasks.core.ports import Secrets
 from tasks.core.text import one_line
 from tasks.repos.classification import filtered
 from tasks.repos.forges import answers
+from tasks.repos.forges.gitlab_reviews import review_of
 from tasks.repos.forges.pacing import USER_AGENT, Patience, Timing, session_to
-from tasks.repos.web_origins import host_of, place_of
+from tasks.repos.web_origins import host_of, place_of, slug_at
 
 _PAGE = 100
 #: How many projects are asked for their size in one listing, and after how many refusals in a row no more are.
@@ -62,6 +63,21 @@ class GitlabForge:
                 fault = "a page cannot be read"
             except RecursionError:
                 fault = "its pages have no end"
+        raise answers.unexpected(fault)
+
+    def holds(self, address: str) -> str | None:
+        """See the port ``ReviewingForge``."""
+        return slug_at(self._url, address)
+
+    def review(self, slug: str, commit: str) -> Review:
+        """See the port ``ReviewingForge``."""
+        fault = ""
+        with self._lock:
+            client = self._client()
+            try:
+                return review_of(client.http_get, lambda path: client.http_list(path, get_all=True), slug, commit)
+            except (GitlabError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                fault = "what it says of a merge request cannot be read"
         raise answers.unexpected(fault)
 
     def _client(self) -> Gitlab:
