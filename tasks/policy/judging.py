@@ -23,6 +23,8 @@ _CLASSES = {
     "moderate": "medium", "warning": "medium", "low": "low", "note": "low", "style": "low", "info": "info",
     "informational": "info",
 }  # fmt: skip
+#: Texts of which an index keeps the answer: repositories come again and again, paths a few times.
+_REMEMBERED = 20_000
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -88,6 +90,8 @@ class _Patterns:
             near = [p for size in self._start_sizes for p in self._starts.get(text[:size], ())]
             near += [p for size in self._end_sizes for p in self._ends.get(text[len(text) - size :], ())]
             found = [*self._exact.get(text, ()), *(n for pattern, n in near if _matcher(pattern)(text))]
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
             self._known[text] = found
         return found
 
