@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from flows.cli_decide import app
+from flows.cli_reports import export_app
 from tasks.core.errors import UsageError
 from tasks.core.keys import load_or_create
+from tasks.core.types import Gap
 from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
+from tasks.policy.openvex import CONTEXT
 from tests.builders import Repository
 from tests.lake_rows import night, observation, result
 
@@ -28,7 +32,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     key = load_or_create(tmp_path / "home" / "keys" / "hmac.key")
     lake = Lake.open(tmp_path / "lake", key_id=key.key_id)
     seen = [observation(p, f"src/{p}.py", severity_tool=s) for p, s in (("a", "LOW"), ("b", "HIGH"))]
-    publish(lake, lake.snapshot(), night(1, result("1", *seen, observation("v", "lock", rule_id="CVE-2024-1"))))
+    seen.append(observation("v", "lock", rule_id="CVE-2024-1"))
+    publish(lake, lake.snapshot(), night(1, result("1", *seen, gaps=(Gap(path="c.py", reason_code="unparsable"),))))
     (tmp_path / ".gitignore").write_text("home\nlake\n")
     repo.commit({})
     return tmp_path
@@ -73,6 +78,25 @@ def test_what_is_wrong_is_told_and_not_written(place: Path) -> None:
             decide(place, *args)
         assert what in str(error.value)
         assert not (place / "decisions.yaml").exists()
+
+
+def test_gaps_and_what_others_say_of_advisories_are_decided_about_too(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decide(place, "--kind", "accepted_gap", "--gap", "unparsable", "--reason", "generated", "--until", SOON)
+    assert "team/app bandit unparsable c.py" in capsys.readouterr().out
+    statement = {"vulnerability": {"name": "CVE-2024-1"}, "status": "not_affected", "impact_statement": "not called"}
+    said = {"@context": CONTEXT, "statements": [statement, {**statement, "status": "under_investigation"}]}
+    (place / "vex.json").write_text(json.dumps(said))
+    decide(place, "import-vex", str(place / "vex.json"))
+    assert "name no repository" in capsys.readouterr().out
+    decide(place, "import-vex", str(place / "vex.json"), "--repo", "team/*")
+    assert "statement 2: no decision: nobody has decided yet" in capsys.readouterr().out
+    text = (place / "decisions.yaml").read_text()
+    assert "  - id: accepted_gap-unparsable\n" in text
+    assert "    cve: CVE-2024-1\n    repository: 'team/*'\n    matches: 1\n    reason: not called\n" in text
+    with pytest.raises(UsageError, match="no decision in force"):
+        export_app(["vex", "--config", str(place / "org.yaml")], standalone_mode=False)
 
 
 def test_check_tells_all_that_is_wrong(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
