@@ -12,11 +12,11 @@ from tasks.lake.changes import PRESENT
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
 from tasks.policy.decisions import Decision, Kind, longest_days
-from tasks.policy.judging import Index, class_of_tool_word
+from tasks.policy.judging import Index, severity_of_row
 
 _FINDING = (
     "finding_uid", "slug", "path", "line_start", "tool", "rule_id", "title", "advisories", "severity_tool",
-    "moved_from", "status",
+    "severity_score", "moved_from", "status",
 )  # fmt: skip
 _GAPS = "SELECT slug, tool, reason_code, path FROM gaps_now"
 _ROWS = 10_000
@@ -49,7 +49,7 @@ def matched(snapshot: Snapshot, decision: Decision, shown: int = 20) -> Matched:
         uids = [u for u in (row["finding_uid"], row["moved_from"]) if u]
         if index.of(row, uids):
             where = f"{row['path'] or ''}:{row['line_start'] or ''}".rstrip(":")
-            word = class_of_tool_word(row["severity_tool"])
+            word = severity_of_row(row)
             grave = min(grave, _GRAVEST.index(word))
             line = f"{row['slug']} {where} {row['rule_id']} ({word}, {row['status']}) {row['finding_uid']}"
             found.setdefault(row["finding_uid"], one_line(line, 250))

@@ -16,21 +16,16 @@ from functools import cache
 from typing import Any
 
 from tasks.policy.decisions import Decision, Kind, longest_days
+from tasks.policy.severity import severity_of
 
-#: Words of tools for severities, by the class that the longest expiry goes by.
-_CLASSES = {
-    "critical": "critical", "blocker": "critical", "high": "high", "error": "high", "medium": "medium",
-    "moderate": "medium", "warning": "medium", "low": "low", "note": "low", "style": "low", "info": "info",
-    "informational": "info",
-}  # fmt: skip
 #: Texts of which an index keeps the answer: repositories come again and again, paths a few times.
 _REMEMBERED = 20_000
 _WILD = re.compile(r"[*?\[]")
 
 
-def class_of_tool_word(word: str | None) -> str:
-    """The severity class of what a tool said; ``unknown`` if it said nothing known."""
-    return _CLASSES.get((word or "").lower(), "unknown")
+def severity_of_row(row: Mapping[str, Any]) -> str:
+    """The severity of a row of ``findings``."""
+    return str(severity_of(row["tool"], row.get("severity_tool"), row.get("severity_score")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +187,7 @@ class Bench:
         self,
         standing: Sequence[Standing],
         at: datetime,
-        severity_of: Callable[[Mapping[str, Any]], str] = lambda row: class_of_tool_word(row.get("severity_tool")),
+        severity_of: Callable[[Mapping[str, Any]], str] = severity_of_row,
     ) -> None:
         self._standing = [s for s in standing if s.decision.kind is not Kind.ACCEPTED_GAP and s.decision.ends_at > at]
         self._index = Index([s.decision for s in self._standing])

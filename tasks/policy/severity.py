@@ -10,9 +10,11 @@ number: it counts only if its score stands beside it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from tasks.core.view_sets import Saved, View
@@ -220,6 +222,30 @@ def rated(said: str) -> str:
         ) s
         LEFT JOIN ({_RANKED_WORDS}) own ON own.tool = s.name AND own.word = s.word
         LEFT JOIN ({_RANKED_WORDS}) sarif ON sarif.tool = '{SARIF}' AND sarif.word = s.word"""
+
+
+@cache
+def severity_of(tool: str, word: str | None, number: str | None) -> Severity:
+    """The same for one finding: what its tool's word, and the number beside it, mean."""
+    name = tool.removeprefix(IMPORTED)
+    table = TABLES.get(name)
+    found = _scaled(number) or _of_words(table, word)
+    if found is None and table is not None and table.scores:
+        found = _scaled(word)
+    if found is None and name != tool and (table is None or table.levels):
+        found = _of_words(TABLES[SARIF], word)
+    return found or Severity.UNKNOWN
+
+
+def _scaled(text: str | None) -> Severity | None:
+    if text is None or not re.fullmatch(SCORE_PATTERN[1:-1], text) or float(text) > 10:
+        return None
+    return next((severity for _, least, severity in SCALE if float(text) >= least), None)
+
+
+def _of_words(table: Table | None, word: str | None) -> Severity | None:
+    words = table.words.items() if table is not None and word is not None else ()
+    return next((severity for known, severity in words if known.lower() == (word or "").lower()), None)
 
 
 def case_of(column: str, values: Mapping[Any, Any]) -> str:

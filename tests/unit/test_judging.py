@@ -83,7 +83,7 @@ def test_a_decision_goes_along_a_rename_and_takes_no_second_place() -> None:
 
 
 def test_the_longest_counts_from_the_day_it_was_decided() -> None:
-    grave, mild = finding("x", severity_tool="CRITICAL"), finding("y", severity_tool="LOW")
+    grave, mild = finding("x", tool="trivy", severity_tool="CRITICAL"), finding("y", severity_tool="LOW")
     made = bench(decision("d", 2, expires=date(2026, 12, 31), rule="R1"), rows=[grave, mild], ago=29)
     found = made.verdict(grave)
     assert found is not None

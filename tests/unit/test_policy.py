@@ -20,7 +20,7 @@ from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
 from tasks.lake.schema import TABLES
 from tasks.lake.store import to_arrow
-from tasks.policy import POLICY, priority
+from tasks.policy import POLICY, priority, severity
 from tasks.policy.severity import TABLES as SEVERITY_TABLES
 from tests.lake_rows import NIGHT, night, observation, repository_row, result, scope_of
 from tests.thorough import examples
@@ -151,6 +151,11 @@ one = st.tuples(
 )  # fmt: skip
 
 
+@given(says)
+def test_one_finding_is_judged_as_the_slow_function_says(told: tuple[str, str | None, str | None]) -> None:
+    assert severity.severity_of(*told) == severity_of(*told)
+
+
 @settings(max_examples=examples(40), deadline=None)
 @given(st.lists(one, min_size=1, max_size=25))
 def test_sql_says_what_the_slow_function_says(con: duckdb.DuckDBPyConnection, drawn: list[Any]) -> None:
@@ -161,9 +166,9 @@ def test_sql_says_what_the_slow_function_says(con: duckdb.DuckDBPyConnection, dr
             for t, w, s in told
         ]
         repositories.append({"repo_id": f"r{n}", "owner": "o", "exposure": exposure, "criticality": criticality})
-        severity = max((severity_of(*s) for s in told), key=ORDER.index)
+        worst = max((severity_of(*s) for s in told), key=ORDER.index)
         days = max(age, timedelta()) // timedelta(days=1)
-        expected[f"f{n}"] = (severity, days, *priority_of(kind, severity, exposure, criticality, days))
+        expected[f"f{n}"] = (worst, days, *priority_of(kind, worst, exposure, criticality, days))
     fill(con, findings, repositories)
     rows = ranked(con)
     names = ("severity", "age_days", "priority", "score", "priority_why")
