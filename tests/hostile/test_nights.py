@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.errors import UsageError
 from tasks.scanners import LOCKED
 from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
