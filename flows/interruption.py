@@ -25,11 +25,13 @@ def told(then: str) -> Iterator[None]:
     ``then`` is the rest of the line: what is kept and how to go on.
     Raises typer.Exit: here, because the library would end the process without a word.
     """
+    came: list[int] = []
     try:
-        with _sigterm_raises():
+        with _sigterm_raises(came):
             yield
     except KeyboardInterrupt:
-        _say(signal.SIGINT, then)
+        # A library may have lost what our handler raised, and say only that something came (``tasks.lake.duck``).
+        _say(signal.SIGTERM if came else signal.SIGINT, then)
     except Terminated:
         _say(signal.SIGTERM, then)
 
@@ -40,18 +42,17 @@ def _say(number: signal.Signals, then: str) -> None:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Have SIGTERM raise Terminated in the main thread, once: what it interrupts is cleaned up undisturbed.
+def _sigterm_raises(came: list[int]) -> Iterator[None]:
+    """Have SIGTERM raise Terminated in the main thread, once: what it interrupts is cleaned up undisturbed. ``came``
+    is told its number.
 
     While a flow runs, Prefect's own handler stands before this one; it has the run marked as crashed and then sends
     the signal on to us.
     """
-    came = False
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal came
+    def handle(number: int, _frame: FrameType | None) -> None:
         if not came:
-            came = True
+            came.append(number)
             raise Terminated
 
     # A program that was told to ignore the signal goes on ignoring it; handlers belong to the main thread.

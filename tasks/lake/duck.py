@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import duckdb
 
@@ -23,6 +25,22 @@ def connection() -> duckdb.DuckDBPyConnection:
         fresh = duckdb.connect(":memory:", config={"enable_external_file_cache": "false"})
         found = _started.setdefault(pid, fresh)
     return found.cursor()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a signal end what DuckDB does, as one outside it would: raises KeyboardInterrupt.
+
+    DuckDB (2.0) looks for signals while it works, drops the exception that their handler raised and raises a
+    RuntimeError of its own, which says nothing of its cause.
+    """
+    try:
+        yield
+    except RuntimeError as e:
+        if str(e) != "Query interrupted":
+            raise
+        forget()
+        raise KeyboardInterrupt from None
 
 
 def forget() -> None:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
+from tasks.lake import duck
 from tasks.lake.lake import MARKS, Lake, Snapshot
 from tasks.lake.pending import (
     LEFT_ALONE,
@@ -119,6 +120,7 @@ def collect(
 # -- rows --------------------------------------------------------------------------------------------------------
 
 
+@duck.interruptible()
 def find(snapshot: Snapshot, since: datetime) -> Unneeded:
     """The rows that no retained run and no live scope needs."""
     con = connect(snapshot)

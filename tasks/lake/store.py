@@ -140,9 +140,10 @@ class Store:
             return
         con = duck.connection()
         try:
-            rows = con.sql(f"SELECT {', '.join(table.schema.names)} FROM {relation(table, files)}")
-            for batch in rows.to_arrow_reader(_BATCH):
-                yield batch.cast(table.schema)
+            with duck.interruptible():
+                rows = con.sql(f"SELECT {', '.join(table.schema.names)} FROM {relation(table, files)}")
+                for batch in rows.to_arrow_reader(_BATCH):
+                    yield batch.cast(table.schema)
         except (duckdb.Error, OSError, pa.ArrowInvalid) as e:
             duck.forget()
             raise LakeError(
@@ -168,6 +169,7 @@ class Store:
                 break
         return row, version
 
+    @duck.interruptible()
     def _rows(
         self, table: Table, files: Sequence[str], where: Where | None = None, columns: Columns = None
     ) -> pa.Table:

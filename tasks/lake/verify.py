@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import LakeError
+from tasks.lake import duck
 from tasks.lake.gc import marks
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.pending import committed, pending
@@ -92,6 +93,7 @@ _MARTS = {
 _OPENABLE = timedelta(days=30)
 
 
+@duck.interruptible()
 def verify(lake: Lake, tell: Teller = lambda _line: None) -> list[Problem]:
     """Everything that is wrong with a lake; empty when it is whole. ``tell`` is told of a run that publishes
     meanwhile: what it has not finished is not wrong."""

@@ -175,6 +175,7 @@ def form() -> str:
     return digest(*_VIEWS.items(), *_MACROS.items(), *words, *OUTCOMES.items(), *CAUSES.items())
 
 
+@duck.interruptible()
 def connect(snapshot: Snapshot, sql: str = "", more: ViewSet = NO_VIEWS) -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own with tables (as the files of their version, not loaded) and views, at least those that
     ``sql`` reads, and ``more``. No other file or network is in reach. Raises LakeError when a table cannot be read.
@@ -251,6 +252,7 @@ def _unreadable(e: duckdb.Error) -> LakeError:
     return LakeError(f"the lake cannot be read: {e}", advice="Run `nightwarden lake verify`.")
 
 
+@duck.interruptible()
 def run_query(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
     """(column names, rows), over the lake's views and ``more``.
 
@@ -275,14 +277,16 @@ def run_query(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS) -> tuple[S
 
 def _fetch(con: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:
     try:
-        while rows := cursor.fetchmany(_BATCH):
-            yield from rows
+        with duck.interruptible():
+            while rows := cursor.fetchmany(_BATCH):
+                yield from rows
     except duckdb.Error as e:
         raise UsageError(f"the query failed: {e}") from e
     finally:
         con.close()
 
 
+@duck.interruptible()
 def arrow_of(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS, **given: pa.Table) -> pa.Table:
     """The answer to one of our own queries as an Arrow table; it may read ``more`` views and ``given`` tables too.
 

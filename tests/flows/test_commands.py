@@ -16,6 +16,7 @@ import pytest
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.lake.lake import Lake
 from tasks.lake.saved import SAVED
+from tasks.policy import POLICY
 from tasks.scanners import LOCKED, SCANNERS
 from tasks.scanners.rule_preparing import CONTROL_CALL, CONTROL_RULE
 from tests.builders import Repository
@@ -171,7 +172,7 @@ def test_saved_queries_are_listed_with_what_they_answer(tmp_path: Path) -> None:
     done = called("query", cwd=tmp_path)
     assert done.returncode == 0
     assert {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()} == {
-        name: entry.description for name, entry in SAVED.items()
+        name: entry.description for name, entry in {**SAVED, **POLICY.saved}.items()
     }
 
 
@@ -187,12 +188,15 @@ SAVED_ROWS: dict[str, dict[str, Any]] = {
     "new": {"slug": "api", "tool": "bandit", "rule_id": "B602", "path": "=app.py"},
     "rules": {"tool": "semgrep", "tool_version": "9.9.9", "rules": 1, "rules_with_findings": 1, "open_findings": 1},
     "fixed-by-tools": {"slug": "shop", "tool": "hadolint", "path": "Dockerfile", "fixed_reason": "tool_changed"},
+    "ranked": {"slug": "api", "kind": "code", "priority": "P2", "score": 62},
+    "priorities": {"owner": None},
+    "unknown-severities": {"kind": "secret", "tool": "kingfisher"},
     "slowest": {"slug": "shop", "tool": "checkov", "cause": "new", "files_read": 2},
 }
 
 
 def test_every_saved_query_is_expected_to_say_something() -> None:
-    assert SAVED_ROWS.keys() == SAVED.keys()
+    assert SAVED_ROWS.keys() == SAVED.keys() | POLICY.saved.keys()
 
 
 @pytest.mark.parametrize("name", sorted(SAVED_ROWS))
@@ -226,7 +230,8 @@ def test_explain_an_outcome_a_reason_and_what_is_both(tmp_path: Path) -> None:
 def test_explain_without_a_code_lists_every_one(tmp_path: Path) -> None:
     done = called("explain", cwd=tmp_path, COLUMNS="400")
     told = [tuple(line.split()[:2]) for line in done.stdout.splitlines()]
-    assert told == [*(("outcome", o) for o in OUTCOMES), *(("reason", r) for r in REASONS)]
+    topics = [("topic", "severity"), ("topic", "priority")]
+    assert told == [*(("outcome", o) for o in OUTCOMES), *(("reason", r) for r in REASONS), *topics]
 
 
 def test_explain_what_nobody_knows(tmp_path: Path) -> None:
