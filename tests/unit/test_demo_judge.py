@@ -347,7 +347,7 @@ def test_what_only_the_second_night_finds_has_no_age_to_keep():
 def test_another_cause_of_a_repair_is_noticed():
     night = night_of(2)
     of(night["findings"], finding_uid="uid py-pickle")["fixed_reason"] = "ref_gone"
-    assert verdict_of(night, 2).disagreements == ("py-pickle, other: fixed because of ref_gone; expected code_changed",)
+    assert verdict_of(night, 2).disagreements == ("py-pickle, other: fixed because of ref_gone; expected file_gone",)
 
 
 def test_a_seen_flaw_without_an_open_finding_is_noticed():
