@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tasks.patrol.importing import ImportSummary, Watcher
 
 export_app = typer.Typer(help="Write what is open for other programs.", no_args_is_help=True, rich_markup_mode=None)
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file; else standard output.")
+]
 _LINE_EVERY_S = 30.0
 _MAX_GAPS_SHOWN = 20
 
@@ -107,9 +110,7 @@ def export_sarif(
     run: Annotated[
         str | None, typer.Option("--run", metavar="RUN", help="As of this run; the newest if absent.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file; else standard output.")
-    ] = None,
+    output: OutputOption = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -126,12 +127,7 @@ def export_sarif(
     opened = lake_to_read(settings)
     key = key_if_there(settings)
     log = sarif_log(opened, repos=tuple(repo or ()), tools=tuple(tool or ()), run_id=run, key=key)
-    if output is None:
-        for piece in log.pieces:
-            sys.stdout.write(piece)
-        sys.stdout.write("\n")
-    else:
-        _write(output, log.pieces)
+    _put(output, log.pieces)
     raise typer.Exit(EXIT_GAPS if log.gaps else 0)
 
 
@@ -140,9 +136,7 @@ def export_vex(
     author: Annotated[
         str, typer.Option("--author", metavar="TEXT", help="Who says it: a person or a team.")
     ] = "Nightwarden",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file; else standard output.")
-    ] = None,
+    output: OutputOption = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -156,14 +150,20 @@ def export_vex(
 
     snapshot = lake_to_read(load(config, lake=lake)).snapshot()
     text = json.dumps(document_of(snapshot, author=author, at=datetime.now(UTC)), indent=2, ensure_ascii=False)
+    _put(output, [text])
+
+
+def _put(output: Path | None, pieces: Iterable[str]) -> None:
+    """Write a document to standard output, or to a file: whole or not at all."""
     if output is None:
-        print(text)
+        for piece in pieces:
+            sys.stdout.write(piece)
+        sys.stdout.write("\n")
     else:
-        _write(output, iter([text]))
+        _write(output, pieces)
 
 
-def _write(path: Path, pieces: Iterator[str]) -> None:
-    """Whole or not at all."""
+def _write(path: Path, pieces: Iterable[str]) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("w", encoding="utf-8") as f:

@@ -41,8 +41,6 @@ class Origin(StrEnum):
 
 #: What scans say of a finding that is there.
 PRESENT = frozenset({Status.OPEN, Status.REOPENED})
-#: Why a finding is gone that say that the code was mended: only they count for the time to repair.
-CODE_FIXES = frozenset({"code_changed", "file_gone"})
 #: Why a finding moved from one status to another, with what each means: the closed list of ``finding_events.cause``.
 CAUSES = {
     "first_scan": "its repository, or its file, was looked at for the first time (origin backlog)",
@@ -62,7 +60,7 @@ CAUSES = {
     "expiry": "the decision about it has expired",
 }
 #: Reasons of a scope with nothing to read any more that say nothing of the code: its findings are archived.
-_ARCHIVED = {"ref_gone": "ref_gone", "repository_gone": "archived", "repository_archived": "archived"}
+_ARCHIVED = {"ref_gone": "ref_gone", "repository_gone": "archived"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

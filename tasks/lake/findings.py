@@ -221,7 +221,8 @@ class _Scope:
         }
 
     def _why_gone(self, rule_id: str, where: set[str]) -> str:
-        """Why a finding is not seen any more: only ``CODE_FIXES`` say that the code, and nothing else, has changed."""
+        """Why a finding is not seen any more: only ``code_changed`` and ``file_gone`` say that the code, and
+        nothing else, has changed."""
         change = self._change
         if change.archives is not None:
             return change.archives
