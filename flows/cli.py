@@ -48,19 +48,19 @@ def explain(
     code: Annotated[
         str,
         typer.Argument(
-            help="An outcome (partial, stale, …), a reason code (too_large, …), `severity` (of a TOOL) or `priority`."
+            help="An outcome (partial, …), a reason code (too_large, …), `severity` (of a TOOL), `priority` or `sla`."
         ),
     ] = "",
     tool: Annotated[str, typer.Argument(help="With `severity`: the tool.")] = "",
 ) -> None:
-    """Say what an outcome or a reason code means and what to do about it, or how severity and priority come about;
-    without one, list them all."""
+    """Say what an outcome or a reason code means and what to do about it, or how severity, priority and
+    deadlines come about; without one, list them all."""
     from flows import explaining
 
     if tool and code != "severity":
         raise UsageError("only `severity` takes a tool", advice="`nightwarden explain` lists what can be explained.")
     out = Console(highlight=False)
-    topics = {"severity": lambda: explaining.severity(tool), "priority": explaining.priority}
+    topics = {"severity": lambda: explaining.severity(tool), "priority": explaining.priority, "sla": explaining.sla}
     if code in topics:
         for line in topics[code]():
             out.print(line, markup=False, soft_wrap=True)

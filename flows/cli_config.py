@@ -98,6 +98,7 @@ def _plan(settings: Settings, named: Path | None) -> Iterator[str]:
     yield f"rule packs     {', '.join(packs) or 'none'}"
     yield f"workers        {settings.workers}"
     yield f"rules          {len(settings.classification)} that classify repositories"
+    yield f"SLA            {len(settings.sla)} rules of your own" if settings.sla else "SLA            the built-in one"
     if (decided := settings.decisions) is not None:
         there = "" if decided.file.exists() else ", which is not there now"
         yield f"decisions      {decided.file}{there}; approval: {decided.approval}"

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 
 from tasks.core.errors import UsageError
 from tasks.core.text import one_line
+from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS
 from tasks.policy.priority import (
     COUNTS_AS,
     COUNTS_AS_ELSE,
-    CRITICALITY,
     DAYS_A_POINT,
-    EXPOSURE,
     MOST_AGE_POINTS,
-    NOT_DECLARED_POINTS,
     PRIORITIES,
     SEVERITY_POINTS,
 )
 from tasks.policy.severity import IMPORTED, SARIF, SCALE, SCALE_SOURCE, TABLES, Severity, Table
+from tasks.policy.sla import DEFAULTS, SlaRule
 
 #: What `explain` knows beside outcomes and reasons.
 TOPICS = {
     "severity": "what each tool's words mean: critical, high, medium, low, info or unknown; `explain severity TOOL`",
+    "sla": "how many days there are to mend a finding, by the built-in rules",
     "priority": "how severity, exposure, criticality and age make P1 to P4",
 }
 
@@ -75,3 +75,20 @@ def priority() -> Iterator[str]:
     yield "priority     " + ", ".join(f"{name} from {least}" for name, least in PRIORITIES.items())
     yield "Exposure and criticality are those that `classification` or a manifest gives a repository."
     yield "`nightwarden query --saved ranked` lists what to mend first; its `priority_why` explains each."
+
+
+def sla() -> Iterator[str]:
+    """Lines about the built-in rules of the SLA."""
+    yield "The first rule that fits says the days, counted from when a finding opened, and anew when it is reopened:"
+    for n, rule in enumerate(DEFAULTS, 1):
+        yield f"{n:>3}. {_condition(rule):<50} {'no deadline' if rule.days is None else f'{rule.days} days'}"
+    yield "     anything else                                      no deadline"
+    yield "Critical on the internet, high: BOD 19-02 of CISA. Others: FedRAMP Rev. 5. Backlog, secrets: our own."
+    yield "Unknown severity counts as `explain priority` says. Decisions stop no clock: they end, the old date holds."
+    yield "`sla` of org.yaml replaces these rules; `FROM sla_rules` shows those in force in a lake."
+    yield "`nightwarden query --saved` sla-breaches, due-soon, sla-trend, mttr: what is late, what comes, how it went."
+
+
+def _condition(rule: SlaRule) -> str:
+    said = (("", rule.severity), ("", rule.kind), ("exposure ", rule.exposure), ("origin ", rule.origin))
+    return ", ".join(f"{word}{value}" for word, value in said if value is not None)

@@ -106,6 +106,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             upgrade_s=settings.upgrade_minutes * 60,
             forges=forges,
             classification=settings.rules(),
+            sla=settings.sla_text(),
             decisions=settings.decisions.place() if settings.decisions is not None else None,
         )
 

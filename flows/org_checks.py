@@ -41,6 +41,7 @@ def faults(values: Mapping[str, Any], tools: Collection[str]) -> Iterator[Fault]
     for key, rule in _sections(values, "classification"):
         yield from _classification(key, rule, names)
     yield from _decisions(values.get("decisions"))
+    yield from _sla(list(_sections(values, "sla")))
     yield from _s3(_mapping(values.get("s3")))
     yield from _vault(_mapping(values.get("vault")))
     for name, address in (("s3", "endpoint"), ("vault", "address"), ("aws", "endpoint")):
@@ -146,6 +147,20 @@ def _classification(key: Key, rule: Mapping[str, Any], names: list[str]) -> Iter
         if isinstance(name, str) and name not in names:
             there = ", ".join(x for x in names if re.match(NAME_PATTERN, x)) or "none"
             yield (*key, "sources", n), "no source has this name", f"There are: {there}."
+
+
+def _sla(rules: list[tuple[Key, Mapping[str, Any]]]) -> Iterator[Fault]:
+    """Rules that can never be the first to fit."""
+    for n, (key, rule) in enumerate(rules):
+        for (_, index), earlier in rules[:n]:
+            given = {c: earlier[c] for c in ("kind", "severity", "exposure", "origin") if earlier.get(c) is not None}
+            if all(rule.get(c) == word for c, word in given.items()):
+                yield (
+                    key,
+                    f"sla[{index}] fits all that this rule fits, and comes first",
+                    "Move this rule before it, or remove it.",
+                )
+                break
 
 
 def _decisions(section: Any) -> Iterator[Fault]:

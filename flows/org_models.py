@@ -34,11 +34,13 @@ from tasks.core.origins import (
 )
 from tasks.credentials.aws import AwsAccess
 from tasks.credentials.vault import VaultAccess
+from tasks.policy.severity import Severity
+from tasks.policy.sla import SlaRule
 from tasks.scanners.rule_packs import OWN_PACK
 
 Visibility = Literal["public", "internal", "private"]
 #: Sections that may stand there with nothing below them, as when all entries are commented out.
-MAY_BE_EMPTY = ("classification", "packs", "tools")
+MAY_BE_EMPTY = ("classification", "packs", "sla", "tools")
 KINDS = ("path", "url", "manifest", "github", "gitlab", "gitea")
 
 
@@ -238,6 +240,27 @@ class ClassificationSettings(Section):
     def rule(self) -> Classification:
         """The rule as the rooms know it."""
         return Classification(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class SlaSettings(Section):
+    """One rule of the SLA. All conditions given must hold; the first rule that fits a finding says its days."""
+
+    kind: Literal["code", "secret", "iac", "dependency", "web", "host"] | None = Field(
+        None, description="Findings of this kind."
+    )
+    severity: Literal["critical", "high", "medium", "low", "info"] | None = Field(
+        None, description="Findings of this severity; an unknown one counts as `explain priority` says."
+    )
+    exposure: Word | None = Field(None, description="Findings of repositories with this exposure, as in internet.")
+    origin: Literal["code", "rules", "advisory", "import", "backlog"] | None = Field(
+        None, description="Findings that came so; backlog: they were there when their repository was first looked at."
+    )
+    days: int | None = Field(ge=1, le=3650, description="Days to mend it from when it opened; null: no deadline.")
+
+    def rule(self) -> SlaRule:
+        """The rule as the policy knows it."""
+        severity = Severity(self.severity) if self.severity is not None else None
+        return SlaRule(kind=self.kind, severity=severity, exposure=self.exposure, origin=self.origin, days=self.days)
 
 
 class ToolSettings(Section):

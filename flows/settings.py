@@ -31,6 +31,7 @@ from flows.org_models import (
     PackSettings,
     S3Settings,
     Section,
+    SlaSettings,
     SourceSettings,
     ToolSettings,
     VaultSettings,
@@ -45,6 +46,7 @@ from tasks.core.ports import Secrets
 from tasks.core.secret_refs import SecretRef, parse_ref
 from tasks.core.strict_yaml import Document, read_yaml
 from tasks.core.text import one_line
+from tasks.policy.sla import text_of
 
 
 def _data_home() -> Path:
@@ -82,6 +84,11 @@ class Settings(Section):
     sources: tuple[SourceSettings, ...] = Field((), description="Where repositories come from.")
     classification: tuple[ClassificationSettings, ...] = Field(
         (), description="What repositories are worth, by rules.", json_schema_extra=_or_nothing
+    )
+    sla: tuple[SlaSettings, ...] = Field(
+        (),
+        description="Days to mend a finding, by rules; the built-in ones when absent.",
+        json_schema_extra=_or_nothing,
     )
     tools: dict[str, ToolSettings] = Field(
         default_factory=dict, description="How scanners are used, by their name.", json_schema_extra=_or_nothing
@@ -135,6 +142,10 @@ class Settings(Section):
     def rules(self) -> tuple[Classification, ...]:
         """What says what a repository is worth, the first rule first."""
         return tuple(rule.rule() for rule in self.classification)
+
+    def sla_text(self) -> str | None:
+        """The rules of the SLA as the lake keeps them; None: the built-in ones."""
+        return text_of(rule.rule() for rule in self.sla) if self.sla else None
 
     def secrets(self) -> Secrets:
         """What reads the secrets that the settings refer to. Nothing is connected before one is asked for."""

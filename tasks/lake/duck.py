@@ -23,6 +23,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     if found is None:
         # What a file held is not remembered: the next reader looks at the file.
         fresh = duckdb.connect(":memory:", config={"enable_external_file_cache": "false"})
+        fresh.execute("SET GLOBAL TimeZone = 'UTC'")  # months and days are those of UTC, wherever we are
         found = _started.setdefault(pid, fresh)
     return found.cursor()
 

@@ -8,6 +8,11 @@ from typing import Any
 from tasks.lake.changes import PRESENT, Judge, Moment, Verdict
 
 Row = dict[str, Any]
+#: What an event says of its finding as it is then, so that questions about the past need not look at what it is now.
+_TOLD = (
+    "finding_uid", "repo_id", "ref", "tool", "slug", "path", "commit", "origin",
+    "kind", "rule_id", "severity_tool", "severity_score",
+)  # fmt: skip
 
 
 def settle(old: Mapping[str, Any] | None, row: Row, cause: str, judge: Judge, moment: Moment) -> tuple[Row, Row | None]:
@@ -51,7 +56,7 @@ def _event(old: Mapping[str, Any] | None, row: Row, cause: str, moment: Moment) 
         "seq": moment.seq,
         "event_at": moment.at,
         "part": f"{moment.at:%Y-%m}",
-        **{n: row[n] for n in ("finding_uid", "repo_id", "ref", "tool", "slug", "path", "commit", "origin")},
+        **{n: row[n] for n in _TOLD},
         "status_before": old["status"] if old is not None else None,
         "status": row["status"],
         "cause": cause,

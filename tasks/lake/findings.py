@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tasks.core.identity import FP_VERSION, finding_uid
@@ -282,24 +282,35 @@ def _of(where: set[str], unread: set[str]) -> set[str]:
 
 
 def counted(
-    found: Iterable[Transition], known: Iterable[Mapping[str, Any]], tally: Counter[str]
+    found: Iterable[Transition],
+    known: Iterable[Mapping[str, Any]],
+    unwatched: Collection[ScopeKey],
+    tally: Counter[str],
 ) -> Iterator[Transition]:
-    """The transitions as they are; findings ``opened`` and ``fixed`` by them are counted when all are out.
+    """The transitions, their events with the scopes that then hold the finding open; findings ``opened`` and ``fixed``
+    by them are counted when all are out.
 
     A finding is there as long as it is in any scope: what is gone from one branch and stands in another is not
-    fixed, and what comes to a second branch is not new. What was renamed is neither, and what
-    is archived is not fixed. ``known`` are the rows of all
-    scopes of these repositories.
+    fixed, and what comes to a second branch is not new. What was renamed is neither, and what is archived is not
+    fixed. ``known`` are the rows of all scopes of these repositories; of ``unwatched`` scopes none counts.
     """
-    standing = {_key(row) for row in known if row["scan_status"] in PRESENT}
+    watched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) not in unwatched]
+    standing = {_key(row) for row in watched if row["scan_status"] in PRESENT}
     before = Counter(uid for uid, _, _ in standing)
+    was_open = {_key(row) for row in watched if row["is_open"]}
+    holding = Counter(uid for uid, _, _ in was_open)
     moves = Counter[str]()
     mended = set[str]()
     for t in found:
+        uid, key = t.row["finding_uid"], _key(t.row)
+        if (t.row["repo_id"], *key[1:]) not in unwatched:
+            holding[uid] += t.row["is_open"] - (key in was_open)
+        if t.event is not None:
+            t.event["open_scopes"] = holding[uid]
         if t.event is None or t.event["cause"] != "moved":
-            moves[t.row["finding_uid"]] += (t.row["scan_status"] in PRESENT) - (_key(t.row) in standing)
+            moves[uid] += (t.row["scan_status"] in PRESENT) - (key in standing)
             if t.row["scan_status"] == Status.FIXED:
-                mended.add(t.row["finding_uid"])
+                mended.add(uid)
         yield t
     for uid, move in moves.items():
         tally["opened"] += before[uid] == 0 and move > 0

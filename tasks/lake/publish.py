@@ -116,7 +116,7 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     tally = Counter[str]()
     moved = {(s.repo_id, s.ref, s.tool): s.reason_code == "ref_unwatched" for s in batch.scopes}
     unwatched = (snapshot.unwatched() - moved.keys()) | {key for key, is_so in moved.items() if is_so}
-    found = itertools.chain(_findings(snapshot, batch, moment, tally, unwatched), _judged(snapshot, batch, moment))
+    found = _found(snapshot, batch, moment, tally, unwatched)
     tables = _tables(lake, snapshot, batch, f"{at:%Y-%m}")
     watch("prepare")
     folder = new_folder(seq)
@@ -169,40 +169,44 @@ def adopt(lake: Lake, *, watch: Watcher = lambda _step: None, tell: Teller = lam
     return finished
 
 
-def _findings(
+def _found(
     snapshot: Snapshot,
     batch: PublishBatch,
     moment: Moment,
     tally: Counter[str],
     unwatched: Collection[ScopeKey],
 ) -> Iterator[Transition]:
-    """The findings that change, with their events, counted in ``tally`` when all are out, refs that nobody watches left
-    out; what is known is read a few repositories at a time, for of a whole organisation it may be more than memory
-    holds."""
+    """The findings that change, with their events: those of changed scopes, and those of which decisions now say
+    something else (all where decisions were changed, else those whose decision has expired). Counted in ``tally`` when
+    all are out, refs that nobody watches left out.
+
+    What is known is read a few repositories at a time: of a whole organisation it may be more than memory holds.
+    """
     by_repo: dict[str, list[Change]] = {}
     for c in batch.changes:
         by_repo.setdefault(c.repo_id, []).append(c)
-    left = iter(by_repo.values())
-    while some := [c for mine in itertools.islice(left, _REPOSITORIES) for c in mine]:
-        changed = {c.key for c in some}
-        known = snapshot.findings_in({c.repo_id for c in some})
+    reconsidered = set(snapshot.present_in() if batch.reconsider else snapshot.expired_in(moment.at))
+    left = iter([*by_repo, *sorted(reconsidered - by_repo.keys())])
+    while repos := list(itertools.islice(left, _REPOSITORIES)):
+        # In an order of their own: events say how many scopes hold a finding, and two equal runs say the same.
+        some = sorted((c for repo in repos for c in by_repo.get(repo, ())), key=lambda c: c.key)
+        known = sorted(snapshot.findings_in(repos), key=_scope)
         # At which places a finding stood matters where something was not read, or not looked for, and where the tool
         # may be why it is gone.
         partial = [c.before for c in some if c.before and (c.not_run or c.other_tool or (c.result and c.result.gaps))]
         places = places_of(snapshot.observations_of(partial))
-        touched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) in changed]
-        watched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) not in unwatched]
-        yield from counted(transitions(touched, some, moment, places, batch.judge), watched, tally)
+        changed = {c.key for c in some}
+        touched = [row for row in known if _scope(row) in changed]
+        rest = [row for row in known if row["repo_id"] in reconsidered and _scope(row) not in changed]
+        found = itertools.chain(
+            transitions(touched, some, moment, places, batch.judge),
+            itertools.starmap(Transition, judged(rest, batch.judge, moment)),
+        )
+        yield from counted(found, known, unwatched, tally)
 
 
-def _judged(snapshot: Snapshot, batch: PublishBatch, moment: Moment) -> Iterator[Transition]:
-    """Findings of scopes that did not change, of which decisions now say something else: all where decisions were
-    changed, else those whose decision has expired."""
-    changed = {c.key for c in batch.changes}
-    left = iter(snapshot.present_in() if batch.reconsider else snapshot.expired_in(moment.at))
-    while some := list(itertools.islice(left, _REPOSITORIES)):
-        rows = [r for r in snapshot.findings_in(some) if (r["repo_id"], r["ref"], r["tool"]) not in changed]
-        yield from itertools.starmap(Transition, judged(rows, batch.judge, moment))
+def _scope(row: Mapping[str, Any]) -> ScopeKey:
+    return (row["repo_id"], row["ref"], row["tool"])
 
 
 def _tables(lake: Lake, snapshot: Snapshot, batch: PublishBatch, part: str) -> dict[str, Iterable[dict[str, Any]]]:

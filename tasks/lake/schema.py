@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 #: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _TYPES: dict[str, pa.DataType] = {
     "s": pa.string(),
@@ -83,6 +83,7 @@ _ALL = (
             "findings_fixed i! findings fixed",
             "duration_s f! seconds from start to publish",
             "scan_s f! seconds of tools, summed over scans",
+            "sla s the rules of the SLA, as JSON; null: the built-in ones (view sla_rules)",
             "decisions_digest s digest of the decisions in force; null where nobody looked at them",
             "key_id s! id of the HMAC key",
             "fp_version i! version of the identity rules",
@@ -355,12 +356,17 @@ _ALL = (
             "path s where it was, or is",
             "commit s commit of the look that told",
             "origin s why it came",
+            "kind s! code, secret, iac, dependency, web or host",
+            "rule_id s! the tool's rule",
+            "severity_tool s severity as the tool gives it",
+            "severity_score s a number that the tool gives beside it",
             "status_before s status until then; null when it is new",
             "status s! status since",
             "cause s! why: a closed list (view causes)",
             "decision_id s the decision made, or the one that ended",
             "opened_at t! when it opened last, UTC; of one that opens, now",
             "open_s f! seconds since then, never negative",
+            "open_scopes i! watched scopes (branch and tool) that hold it open from then on: with 0, none does",
         ),
     ),
     Table(

@@ -189,6 +189,7 @@ def connect(snapshot: Snapshot, sql: str = "", more: ViewSet = NO_VIEWS) -> duck
         con.execute("SET allowed_directories = ?", [[f"{snapshot.lake.path.resolve()}/"]])
         con.execute("SET enable_external_access = false")
         _define(con, snapshot, asked, more)
+        con.execute("SET TimeZone = 'UTC'")
         con.execute("SET lock_configuration = true")
         return con
     except duckdb.Error as e:

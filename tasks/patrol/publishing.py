@@ -51,6 +51,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         "tools_started": len(ran),
         "gaps": len(gap_rows),
         "gaps_accepted": accepted,
+        "sla": means.sla,
         "decisions_digest": deciding.digest,
         "outcomes": json.dumps(dict(sorted(outcomes.items()))),
         "duration_s": (finished - patrol.started_at).total_seconds(),

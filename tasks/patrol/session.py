@@ -96,6 +96,8 @@ class Means:
     forges: Mapping[str, Forge] = field(default_factory=dict)
     #: What repositories are worth, by rules.
     classification: tuple[Classification, ...] = ()
+    #: The rules of the SLA as the lake keeps them; None: the built-in ones.
+    sla: str | None = None
     #: Where people decide about findings; None: what the lake knows of decisions stays.
     decisions: DecisionPlace | None = None
 

@@ -1,13 +1,23 @@
-"""Severity and priority; SLA, decisions and compliance controls when they come. Views over the lake, no facts of it."""
+"""Severity, priority, SLA and decisions; compliance controls when they come. Views over the lake, no facts of it."""
 
 from __future__ import annotations
 
 from tasks.core.view_sets import ViewSet
 from tasks.policy.priority import PRIORITIES_BY_OWNER, RANKED, RANKED_FIRST
 from tasks.policy.severity import SEVERITIES, UNMAPPED
+from tasks.policy.sla import SLA_RULES
+from tasks.policy.sla_over_time import BREACHES, DUE_SOON, KEPT, SLA_KEPT, SLA_TREND, TREND
 
 #: What policy adds to the lake, for whoever asks it (``tasks.lake.views.run_query``).
 POLICY = ViewSet(
-    views=(SEVERITIES, RANKED),
-    saved={"ranked": RANKED_FIRST, "priorities": PRIORITIES_BY_OWNER, "unknown-severities": UNMAPPED},
+    views=(SEVERITIES, SLA_RULES, RANKED, SLA_TREND, SLA_KEPT),
+    saved={
+        "ranked": RANKED_FIRST,
+        "priorities": PRIORITIES_BY_OWNER,
+        "unknown-severities": UNMAPPED,
+        "sla-breaches": BREACHES,
+        "due-soon": DUE_SOON,
+        "sla-trend": TREND,
+        "mttr": KEPT,
+    },
 )

@@ -21,20 +21,11 @@ Age is counted until the end of the newest run, as the view ``freshness`` does, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tasks.core.view_sets import Saved, View
+from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
 from tasks.policy.severity import RANKS, Severity, case_of, quoted, rated
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """One thing that a repository may be declared to be: the words for it, its points, and how we say it."""
-
-    words: tuple[str, ...]
-    points: int
-    phrase: str
-
+from tasks.policy.sla import days_of
 
 SEVERITY_POINTS: Mapping[Severity, int] = {
     Severity.CRITICAL: 70,
@@ -43,19 +34,6 @@ SEVERITY_POINTS: Mapping[Severity, int] = {
     Severity.LOW: 10,
     Severity.INFO: 0,
 }
-EXPOSURE: tuple[Declared, ...] = (
-    Declared(words=("internet", "public", "external"), points=12, phrase="reachable from the internet"),
-    Declared(words=("partner", "partners", "extranet"), points=8, phrase="reachable by partners"),
-    Declared(words=("internal", "intranet", "private"), points=4, phrase="reachable from inside only"),
-    Declared(words=("isolated", "offline", "none"), points=0, phrase="reachable from no network"),
-)
-CRITICALITY: tuple[Declared, ...] = (
-    Declared(words=("critical",), points=12, phrase="critical repository"),
-    Declared(words=("high",), points=8, phrase="repository of high criticality"),
-    Declared(words=("normal", "medium", "moderate"), points=4, phrase="repository of normal criticality"),
-    Declared(words=("low",), points=0, phrase="repository of low criticality"),
-)
-NOT_DECLARED_POINTS = 6
 DAYS_A_POINT, MOST_AGE_POINTS = 30, 6
 #: The least score of each priority, the first first.
 PRIORITIES: Mapping[str, int] = {"P1": 75, "P2": 55, "P3": 35, "P4": 0}
@@ -66,18 +44,6 @@ COUNTS_AS_ELSE = Severity.MEDIUM
 
 #: Microseconds of a day.
 _DAY_US = 86_400_000_000
-
-
-def _words(known: tuple[Declared, ...]) -> str:
-    """A relation of (word, points, phrase): the words that the policy knows."""
-    rows = ", ".join(f"({quoted(w)}, {d.points}, {quoted(d.phrase)})" for d in known for w in d.words)
-    return f"(SELECT * FROM (VALUES {rows}) AS v(word, points, phrase))"
-
-
-def _phrase(what: str) -> str:
-    """How the sentence tells what a repository is declared to be: by a known word, by another one, or not at all."""
-    foreign = f"'{what} not declared (' || trim(r.{what}) || ' is no word of the policy)'"
-    return f"coalesce({what[0]}.phrase, CASE WHEN trim(r.{what}) <> '' THEN {foreign} END, '{what} not declared')"
 
 
 _BY_KIND = " ".join(f"WHEN kind = {quoted(kind)} THEN {quoted(severity)}" for kind, severity in COUNTS_AS.items())
@@ -94,7 +60,8 @@ RANKED = View(
     meaning="one open finding, whatever refs hold it: severity (highest known of its tools), what its repository"
     " is declared to be, days since it opened (until the newest run), score, priority (P1 is first), and why",
     sql=f"""
-        WITH there AS (SELECT * FROM findings_over_refs WHERE is_open),
+        WITH ended AS (SELECT max(finished_at) AS at FROM runs),
+        there AS (SELECT * FROM findings_over_refs WHERE is_open),
         told AS (SELECT finding_uid, tool, severity_tool, severity_score FROM findings_counted WHERE counts),
         rated AS (
             SELECT *, row_number() OVER (ORDER BY rank, tool, severity_tool, severity_score) AS place
@@ -108,24 +75,29 @@ RANKED = View(
         placed AS (
             SELECT n.repo_id, r.owner, r.criticality, r.exposure,
                    coalesce(e.points, {NOT_DECLARED_POINTS}) + coalesce(c.points, {NOT_DECLARED_POINTS}) AS points,
-                   {_phrase("exposure")} || ', ' || {_phrase("criticality")} AS phrase
+                   {word_of("exposure")} AS exposure_word,
+                   {phrase_of("exposure")} || ', ' || {phrase_of("criticality")} AS phrase
             FROM (SELECT DISTINCT repo_id FROM there) n LEFT JOIN repositories r USING (repo_id)
-            LEFT JOIN {_words(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
-            LEFT JOIN {_words(CRITICALITY)} c ON c.word = lower(trim(r.criticality))
+            LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
+            LEFT JOIN {relation_of(CRITICALITY)} c ON c.word = lower(trim(r.criticality))
         ),
         counted AS (
             SELECT t.* EXCLUDE (severity_tool), r.severity_tool, r.severity_score,
                    {case_of("rank", {n: s for s, n in RANKS.items()})} AS severity,
                    CASE WHEN rank > 0 THEN severity {_BY_KIND} ELSE {quoted(COUNTS_AS_ELSE)} END AS counted,
                    greatest(epoch_us(ended.at) - epoch_us(t.opened_at), 0) // {_DAY_US} AS age_days
-            FROM there t JOIN worst USING (finding_uid) JOIN rated r USING (place),
-                 (SELECT max(finished_at) AS at FROM runs) ended
+            FROM there t JOIN worst USING (finding_uid) JOIN rated r USING (place), ended
         ),
         scored AS (
-            SELECT c.*, p.owner, p.criticality, p.exposure, p.phrase,
+            SELECT c.*, p.owner, p.criticality, p.exposure, p.exposure_word, p.phrase,
                    {case_of("c.counted", SEVERITY_POINTS)} + p.points
                        + least(c.age_days // {DAYS_A_POINT}, {MOST_AGE_POINTS}) AS score
             FROM counted c JOIN placed p USING (repo_id)
+        ),
+        due AS (
+            SELECT s.*, d.sla_days, s.opened_at + to_days(d.sla_days::INTEGER) AS due_at
+            FROM scored s LEFT JOIN ({days_of("scored", "counted")}) d ON d.kind = s.kind AND d.severity = s.counted
+            AND d.exposure_word IS NOT DISTINCT FROM s.exposure_word AND d.origin IS NOT DISTINCT FROM s.origin
         )
         SELECT CASE {_PRIORITY} END AS priority, score, severity, kind, slug, rule_id, title, path, line_start,
                owner, criticality, exposure, age_days,
@@ -133,9 +105,11 @@ RANKED = View(
                     WHEN kind = 'secret' THEN 'leaked secret of ' || {_UNKNOWN_PHRASE}
                     ELSE {_UNKNOWN_PHRASE} END
                    || ', ' || phrase || ', ' || {_AGE_PHRASE} AS priority_why,
-               tools, severity_tool, severity_score, open_refs, opened_at, first_seen_at,
-               finding_uid, repo_id
-        FROM scored""",
+               sla_days, due_at, coalesce(due_at <= ended.at, false) AS is_overdue,
+               CASE WHEN is_overdue THEN (epoch_us(ended.at) - epoch_us(due_at)) // {_DAY_US} END AS overdue_days,
+               origin, counted AS counted_as, tools, severity_tool, severity_score, open_refs, opened_at,
+               first_seen_at, finding_uid, repo_id
+        FROM due, ended""",
 )
 
 RANKED_FIRST = Saved(

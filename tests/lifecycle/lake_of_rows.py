@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import starmap
 from typing import Any
 
 from tasks.core.identity import finding_uid
 from tasks.core.types import Gap, Observation, ScanResult, digest
 from tasks.lake.changes import Change, Judge, Moment, Origin, Status, Verdict, places_of
 from tasks.lake.events import judged
-from tasks.lake.findings import transitions
+from tasks.lake.findings import Transition, counted, transitions
 from tests.lake_rows import KEY_ID, NIGHT, observation, result
 from tests.lifecycle.world import Look, Name, Night, Scope
 
@@ -116,9 +118,12 @@ class LakeOfRows:
         """One night; how many rows it wrote."""
         changes, now, judge = self._changes_and_places(night), moment(night.number), judge_of(night)
         keys = {c.key for c in changes[0]}
-        touched = [r for r in self.rows.values() if (r["repo_id"], r["ref"], r["tool"]) in keys]
-        rest = [r for r in self.rows.values() if (r["repo_id"], r["ref"], r["tool"]) not in keys]
-        found = [*transitions(touched, changes[0], now, changes[1], judge), *judged(rest, judge, now)]
+        known = sorted(self.rows.values(), key=lambda r: (r["repo_id"], r["ref"], r["tool"]))
+        touched = [r for r in known if (r["repo_id"], r["ref"], r["tool"]) in keys]
+        rest = [r for r in known if (r["repo_id"], r["ref"], r["tool"]) not in keys]
+        made = sorted(changes[0], key=lambda c: c.key)
+        transits = [*transitions(touched, made, now, changes[1], judge), *starmap(Transition, judged(rest, judge, now))]
+        found = list(counted(transits, list(self.rows.values()), frozenset(), Counter()))
         for row, event in found:
             self.rows[row["finding_uid"], row["ref"], row["tool"]] = row
             if event is not None:

@@ -35,7 +35,7 @@ def written(
 ) -> tuple[list[dict[str, Any]], int, int]:
     """(rows written, opened, fixed); ``everywhere`` are the rows of scopes that did not change as well."""
     tally = Counter[str]()
-    found = list(counted(transitions(known, changes, now, places), everywhere or known, tally))
+    found = list(counted(transitions(known, changes, now, places), list(everywhere or known), frozenset(), tally))
     return [t.row for t in found], tally["opened"], tally["fixed"]
 
 

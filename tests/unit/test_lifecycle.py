@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -40,6 +41,17 @@ def test_findings_live_as_the_model_says(history: Any) -> None:
         (e["seq"], (e["finding_uid"], e["ref"], e["tool"]), str(e["status_before"]), e["status"], e["cause"])
         for e in lake.events
     ) == sorted((n, (uid_of(k[0]), *k[1:]), str(was), now, why) for n, k, was, now, why in events)
+    assert open_after(lake.events) == {(e["finding_uid"], e["seq"]): e["open_scopes"] for e in lake.events}
+
+
+def open_after(events: Iterable[Columns]) -> dict[tuple[str, int], int]:
+    """(finding, night) → scopes in which it is open after that night, by replaying what happened."""
+    holding, told = defaultdict[str, set[tuple[str, str]]](set), {}
+    for e in events:
+        scope, is_open = (e["ref"], e["tool"]), e["status"] in ("open", "reopened")
+        (holding[e["finding_uid"]].add if is_open else holding[e["finding_uid"]].discard)(scope)
+        told[e["finding_uid"], e["seq"]] = len(holding[e["finding_uid"]])
+    return told
 
 
 # Publishing takes long, so what fails is not made smaller: the test above finds small ones.

@@ -21,6 +21,7 @@ from tasks.lake.publish import publish
 from tasks.lake.schema import TABLES
 from tasks.lake.store import to_arrow
 from tasks.policy import POLICY, priority, severity
+from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS
 from tasks.policy.severity import TABLES as SEVERITY_TABLES
 from tests.lake_rows import NIGHT, night, observation, repository_row, result, scope_of
 from tests.thorough import examples
@@ -100,7 +101,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
     """The views over tables of our own."""
     with duckdb.connect(":memory:") as opened:
         fill(opened, [], [])
-        for name in ("findings_counted", "findings_over_refs"):
+        for name in ("patrols", "findings_counted", "findings_over_refs"):
             opened.sql(f"CREATE VIEW {name} AS {views._VIEWS[name]}")
         for view in POLICY.views:
             opened.sql(f"CREATE VIEW {view.name} AS {view.sql}")
@@ -108,7 +109,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def fill(con: duckdb.DuckDBPyConnection, findings: list[dict[str, Any]], repositories: list[dict[str, Any]]) -> None:
-    rows = {"findings": findings, "repositories": repositories, "runs": [{"seq": 1, "finished_at": NOW}], "scopes": []}
+    runs = [{"seq": 1, "finished_at": NOW}]
+    rows = {"findings": findings, "repositories": repositories, "runs": runs, "scopes": [], "finding_events": []}
     for name, given_rows in rows.items():
         con.register(name, to_arrow(TABLES[name], given_rows))
 
@@ -239,8 +241,8 @@ def test_the_readme_tells_the_formula_in_force() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     part = readme.split("## Severity and priority")[1].split("\n## ")[0]
     told = [f"{s} {points}" for s, points in priority.SEVERITY_POINTS.items()]
-    told += [f"{d.words[0]} {d.points}" for d in (*priority.EXPOSURE, *priority.CRITICALITY)]
+    told += [f"{d.words[0]} {d.points}" for d in (*EXPOSURE, *CRITICALITY)]
     told += [f"{name} from {least}" for name, least in priority.PRIORITIES.items() if least]
-    told += [f"another word, {priority.NOT_DECLARED_POINTS}", f"each {priority.DAYS_A_POINT} days since it opened"]
+    told += [f"another word, {NOT_DECLARED_POINTS}", f"each {priority.DAYS_A_POINT} days since it opened"]
     told += [f"{priority.MOST_AGE_POINTS} at most", f"unknown counts as {priority.COUNTS_AS['secret']} for a leaked"]
     assert [t for t in told if t not in part] == []

@@ -1,0 +1,139 @@
+"""How the SLA was kept: what was open and overdue week by week, and how long mending took, month by month.
+
+Both are told from the newest run backwards: what stands now, less what has happened since. So the last point of the
+trend is what ``ranked`` says, and only events of the time that is shown are read. An event says its finding's severity
+as its own tool gave it then; the SLA is the one in force now.
+"""
+
+from __future__ import annotations
+
+from tasks.core.view_sets import Saved, View
+from tasks.policy.declared import EXPOSURE, relation_of, word_of
+from tasks.policy.priority import COUNTS_AS, COUNTS_AS_ELSE
+from tasks.policy.severity import RANKS, case_of, quoted, rated
+from tasks.policy.sla import days_of
+
+#: Weeks that the trend goes back, and months of ``sla_kept``.
+TREND_WEEKS, KEPT_MONTHS = 52, 12
+_WEEK_US = 7 * 86_400_000_000
+_OPEN = "('open', 'reopened')"
+#: Causes that say that the code was mended, and nothing else.
+MENDED = "('code_changed', 'file_gone')"
+
+
+def _dated(moves: str) -> str:
+    """CTEs that end in ``dated``: the events of the relation ``moves`` with their severity, as it counts, and days."""
+    by_kind = " ".join(f"WHEN kind = {quoted(kind)} THEN {quoted(severity)}" for kind, severity in COUNTS_AS.items())
+    return f"""
+        ended AS (SELECT max(finished_at) AS at FROM runs),
+        moves AS ({moves}),
+        rated AS (
+            SELECT * EXCLUDE (rank), {case_of("rank", {n: s for s, n in RANKS.items()})} AS severity
+            FROM ({rated("(SELECT DISTINCT tool, severity_tool, severity_score FROM moves)")})
+        ),
+        placed AS (
+            SELECT r.repo_id, {word_of("exposure")} AS exposure_word FROM repositories r
+            LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
+        ),
+        told AS (
+            SELECT m.*, r.severity, p.exposure_word,
+                   CASE WHEN r.severity <> 'unknown' THEN r.severity {by_kind} ELSE {quoted(COUNTS_AS_ELSE)} END
+                       AS counted
+            FROM moves m JOIN rated r ON r.tool = m.tool AND r.severity_tool IS NOT DISTINCT FROM m.severity_tool
+            AND r.severity_score IS NOT DISTINCT FROM m.severity_score LEFT JOIN placed p USING (repo_id)
+        ),
+        dated AS (
+            SELECT t.*, d.sla_days, t.opened_at + to_days(d.sla_days::INTEGER) AS due_at
+            FROM told t LEFT JOIN ({days_of("told", "counted")}) d ON d.kind = t.kind AND d.severity = t.counted
+            AND d.exposure_word IS NOT DISTINCT FROM t.exposure_word AND d.origin IS NOT DISTINCT FROM t.origin
+        )"""
+
+
+#: A point lies n weeks before the newest run. What happened k weeks ago, rounded down, has not happened yet at points
+#: after k; what was due m weeks ago was overdue at points up to m.
+SLA_TREND = View(
+    name="sla_trend",
+    meaning=f"one severity at one point of time, weekly for {TREND_WEEKS} weeks until the newest run: how many findings"
+    " were open, and how many of them overdue by the SLA in force now",
+    sql=f"""
+        WITH {
+        _dated(f'''
+            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, opened_at, event_at,
+                   CASE WHEN status IN {_OPEN} THEN 1 ELSE -1 END AS delta
+            FROM finding_events, ended
+            WHERE event_at > ended.at - to_days({7 * TREND_WEEKS})
+            AND (coalesce(status_before, '') IN {_OPEN}) <> (status IN {_OPEN})
+            AND open_scopes = CASE WHEN status IN {_OPEN} THEN 1 ELSE 0 END''')
+    },
+        changes AS (
+            SELECT severity, sum(delta) AS findings,
+                   greatest(epoch_us(ended.at) - epoch_us(event_at), 0) // {_WEEK_US} AS happened,
+                   CASE WHEN due_at <= ended.at THEN (epoch_us(ended.at) - epoch_us(due_at)) // {_WEEK_US}
+                        ELSE -1 END AS due
+            FROM dated, ended GROUP BY ALL
+        ),
+        standing AS (
+            SELECT severity, count(*) AS findings,
+                   CASE WHEN due_at <= ended.at THEN (epoch_us(ended.at) - epoch_us(due_at)) // {_WEEK_US}
+                        ELSE -1 END AS due
+            FROM ranked, ended GROUP BY ALL
+        ),
+        points AS (
+            SELECT s.severity, n.weeks_ago
+            FROM (SELECT severity FROM standing UNION SELECT severity FROM changes) s,
+                 (SELECT unnest(range({TREND_WEEKS + 1})) AS weeks_ago) n
+            WHERE n.weeks_ago * {_WEEK_US} <= (SELECT epoch_us(max(finished_at)) - epoch_us(min(finished_at)) FROM runs)
+        )
+        SELECT ended.at - to_days((7 * p.weeks_ago)::INTEGER) AS day, p.severity,
+               coalesce((SELECT sum(findings) FROM standing s WHERE s.severity = p.severity), 0)::BIGINT
+               - coalesce((SELECT sum(findings) FROM changes c WHERE c.severity = p.severity
+                           AND c.happened < p.weeks_ago), 0)::BIGINT AS open,
+               coalesce((SELECT sum(findings) FROM standing s WHERE s.severity = p.severity
+                         AND s.due >= p.weeks_ago), 0)::BIGINT
+               - coalesce((SELECT sum(findings) FROM changes c WHERE c.severity = p.severity
+                           AND c.happened < p.weeks_ago AND c.due >= p.weeks_ago), 0)::BIGINT AS overdue
+        FROM points p, ended""",
+)
+
+SLA_KEPT = View(
+    name="sla_kept",
+    meaning=f"one severity in one month (UTC), for {KEPT_MONTHS} months: findings whose code was mended, how many in"
+    " time, and the days that took; what a rule, a tool or an archive took away counts nowhere",
+    sql=f"""
+        WITH {
+        _dated(f'''
+            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, opened_at, event_at, open_s, part
+            FROM finding_events, ended
+            WHERE part >= strftime(ended.at - to_months({KEPT_MONTHS - 1}), '%Y-%m')
+            AND status = 'fixed' AND cause IN {MENDED} AND status_before IN {_OPEN} AND open_scopes = 0''')
+    }
+        SELECT part AS month, severity, count(*) AS mended,
+               count(*) FILTER (due_at IS NULL OR event_at <= due_at) AS in_time,
+               avg(open_s) / 86400 AS mean_days, median(open_s) / 86400 AS median_days
+        FROM dated GROUP BY ALL""",
+)
+
+_BY_WORST = f"{case_of('severity', {s: -n for s, n in RANKS.items()})}"
+BREACHES = Saved(
+    description="open findings past their date (SLA), the longest overdue of the worst first",
+    sql="SELECT priority, severity, overdue_days, due_at, sla_days, origin, slug, owner, kind, rule_id, path,"
+    " line_start, finding_uid FROM ranked WHERE is_overdue"
+    f" ORDER BY {_BY_WORST}, overdue_days DESC, slug, rule_id, path, line_start, finding_uid LIMIT 1000",
+)
+DUE_SOON = Saved(
+    description="open findings due within 14 days, the first first",
+    sql="SELECT due_at, priority, severity, slug, owner, kind, rule_id, path, line_start, finding_uid FROM ranked,"
+    " (SELECT max(finished_at) AS at FROM runs) ended"
+    " WHERE NOT is_overdue AND due_at <= ended.at + to_days(14)"
+    " ORDER BY due_at, slug, rule_id, path, line_start, finding_uid LIMIT 1000",
+)
+TREND = Saved(
+    description="open and overdue findings week by week, by severity",
+    sql=f"SELECT day, severity, open, overdue FROM sla_trend ORDER BY day DESC, {_BY_WORST}",
+)
+KEPT = Saved(
+    description="MTTR by month: findings whose code was mended, how many in time, mean and median days",
+    sql="SELECT month, severity, mended, in_time, round(100.0 * in_time / mended, 1) AS percent_in_time,"
+    " round(mean_days, 1) AS mean_days, round(median_days, 1) AS median_days"
+    f" FROM sla_kept ORDER BY month DESC, {_BY_WORST}",
+)
