@@ -52,6 +52,10 @@ def query(
         str | None,
         typer.Option("--saved", metavar="NAME", help="A saved query by name; without SQL and name, list them."),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DATE", help="For `new-since`, and `getvariable('since')` of SQL: a day, UTC."),
+    ] = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
     format: FormatOption = Format.TABLE,
@@ -70,8 +74,21 @@ def query(
             print(f"{name:<24} {entry.description}")
         return
     snapshot = lake_to_read(load(config, lake=lake)).snapshot()
-    columns, rows = run_query(snapshot, known[saved].sql if saved else sql, POLICY)
+    columns, rows = run_query(snapshot, known[saved].sql if saved else sql, POLICY, _moment(since))
     emit(columns, rows, format, limit)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A day, or a day and time, in UTC unless it says otherwise. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--since {one_line(text, 40)!r} is no date", advice="Write it as 2026-11-01 or 2026-11-01T18:30."
+        ) from None
+    return given if given.tzinfo is not None else given.replace(tzinfo=UTC)
 
 
 def emit(columns: Sequence[str], rows: Iterable[Sequence[Any]], format: Format, limit: int | None) -> None:

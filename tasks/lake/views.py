@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -254,13 +255,16 @@ def _unreadable(e: duckdb.Error) -> LakeError:
 
 
 @duck.interruptible()
-def run_query(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
-    """(column names, rows), over the lake's views and ``more``.
+def run_query(
+    snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS, since: datetime | None = None
+) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
+    """(column names, rows), over the lake's views and ``more``; ``since`` is what ``getvariable('since')`` says.
 
     One statement that reads; raises UsageError with DuckDB's words otherwise.
     """
     con = connect(snapshot, sql, more)
     try:
+        con.execute("SET VARIABLE since = ?::TIMESTAMPTZ", [since])
         statements = con.extract_statements(sql)
         # EXPLAIN ANALYZE runs what it explains, so that must be one SELECT as well.
         explained = con.extract_statements(_EXPLAIN.sub("", sql)) if _EXPLAIN.match(sql) else statements

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.core.view_sets import ViewSet
 from tasks.policy.priority import PRIORITIES_BY_OWNER, RANKED, RANKED_FIRST
+from tasks.policy.questions import QUESTIONS
 from tasks.policy.severity import SEVERITIES, UNMAPPED
 from tasks.policy.sla import SLA_RULES
 from tasks.policy.sla_over_time import BREACHES, DUE_SOON, KEPT, SLA_KEPT, SLA_TREND, TREND
@@ -19,5 +20,6 @@ POLICY = ViewSet(
         "due-soon": DUE_SOON,
         "sla-trend": TREND,
         "mttr": KEPT,
+        **QUESTIONS,
     },
 )

@@ -62,7 +62,7 @@ def test_every_table_and_view_can_be_asked(snapshot: Snapshot) -> None:
 
 
 def test_every_table_and_view_of_a_new_lake_can_be_asked(lake: Lake) -> None:
-    full = ("reasons", "outcomes", "causes", "severities")
+    full = ("reasons", "outcomes", "causes", "severities", "sla_rules")
     for name in (*TABLES, *(v for v in (*VIEWS, *POLICY_VIEWS) if v not in full), *FUNCTIONS):
         assert ask(lake.snapshot(), f"SELECT * FROM {name}") == [], name
 

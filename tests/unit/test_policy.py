@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,13 @@ from tasks.core.view_sets import View, ViewSet
 from tasks.lake import views
 from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
-from tasks.lake.schema import TABLES
-from tasks.lake.store import to_arrow
 from tasks.policy import POLICY, priority, severity
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS
 from tasks.policy.severity import TABLES as SEVERITY_TABLES
 from tests.lake_rows import NIGHT, night, observation, repository_row, result, scope_of
+from tests.policy_tables import NOW, asked, fill, finding, policy_views
 from tests.thorough import examples
 
-NOW = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)
 ORDER = ["unknown", "info", "low", "medium", "high", "critical"]
 
 
@@ -98,34 +96,12 @@ def priority_of(kind: str, severity: str, exposure: str | None, criticality: str
 
 @pytest.fixture(scope="module")
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    """The views over tables of our own."""
-    with duckdb.connect(":memory:") as opened:
-        fill(opened, [], [])
-        for name in ("patrols", "findings_counted", "findings_over_refs"):
-            opened.sql(f"CREATE VIEW {name} AS {views._VIEWS[name]}")
-        for view in POLICY.views:
-            opened.sql(f"CREATE VIEW {view.name} AS {view.sql}")
+    with policy_views() as opened:
         yield opened
 
 
-def fill(con: duckdb.DuckDBPyConnection, findings: list[dict[str, Any]], repositories: list[dict[str, Any]]) -> None:
-    runs = [{"seq": 1, "finished_at": NOW}]
-    rows = {"findings": findings, "repositories": repositories, "runs": runs, "scopes": [], "finding_events": []}
-    for name, given_rows in rows.items():
-        con.register(name, to_arrow(TABLES[name], given_rows))
-
-
-def finding(uid: str, **more: Any) -> dict[str, Any]:
-    values = {
-        "finding_uid": uid, "repo_id": "app", "ref": "main", "tool": "bandit", "slug": "app", "kind": "code",
-        "severity_tool": "HIGH", "status": "open", "scan_status": "open", "is_open": True, "first_seen_at": NOW,
-        "opened_at": NOW,
-    }  # fmt: skip
-    return {**values, **more}
-
-
 def ranked(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
-    rows = con.sql("SELECT * FROM ranked").to_arrow_table().to_pylist()
+    rows = asked(con, "FROM ranked")
     assert len({r["finding_uid"] for r in rows}) == len(rows)
     return {r["finding_uid"]: r for r in rows}
 
@@ -171,7 +147,7 @@ def test_sql_says_what_the_slow_function_says(con: duckdb.DuckDBPyConnection, dr
         worst = max((severity_of(*s) for s in told), key=ORDER.index)
         days = max(age, timedelta()) // timedelta(days=1)
         expected[f"f{n}"] = (worst, days, *priority_of(kind, worst, exposure, criticality, days))
-    fill(con, findings, repositories)
+    fill(con, findings=findings, repositories=repositories)
     rows = ranked(con)
     names = ("severity", "age_days", "priority", "score", "priority_why")
     assert {uid: tuple(r[n] for n in names) for uid, r in rows.items()} == expected
@@ -182,7 +158,7 @@ def test_sql_says_what_the_slow_function_says(con: duckdb.DuckDBPyConnection, dr
 
 
 def test_a_span_of_the_scale_is_no_word_of_a_tool(con: duckdb.DuckDBPyConnection) -> None:
-    fill(con, [finding(t, tool=t, severity_tool="0.0") for t in ("import/gosec", "gosec", "osv-scanner")], [])
+    fill(con, findings=[finding(t, tool=t, severity_tool="0.0") for t in ("import/gosec", "gosec", "osv-scanner")])
     assert {uid: r["severity"] for uid, r in ranked(con).items()} == {
         "import/gosec": "unknown", "gosec": "unknown", "osv-scanner": "info",
     }  # fmt: skip
@@ -192,11 +168,11 @@ def test_age_never_lifts_a_low_above_a_fresh_critical(con: duckdb.DuckDBPyConnec
     places = list(product(["internet", None, "isolated"], ["critical", None, "low"], [0, 10_000]))
     fill(
         con,
-        [
+        findings=[
             finding(f"{word} {n}", repo_id=f"r{n}", tool="trivy", severity_tool=word, opened_at=NOW - timedelta(days))
             for n, (_, _, days) in enumerate(places) for word in ("CRITICAL", "HIGH", "MEDIUM", "LOW")
         ],
-        [{"repo_id": f"r{n}", "exposure": e, "criticality": c} for n, (e, c, _) in enumerate(places)],
+        repositories=[{"repo_id": f"r{n}", "exposure": e, "criticality": c} for n, (e, c, _) in enumerate(places)],
     )  # fmt: skip
     found = list(ranked(con).values())
     of = {s: [r["score"] for r in found if r["severity"] == s] for s in ORDER[2:]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -15,15 +15,13 @@ from hypothesis import strategies as st
 
 from flows.org_models import SlaSettings
 from flows.settings import Settings
-from tasks.lake import views
-from tasks.lake.schema import TABLES
-from tasks.lake.store import to_arrow
 from tasks.policy import POLICY
 from tasks.policy.severity import Severity
 from tasks.policy.sla import DEFAULTS, SlaRule, text_of
+from tests.policy_tables import NOW, asked, finding, policy_views
+from tests.policy_tables import fill as tables
 from tests.thorough import examples
 
-NOW = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 SEVERITIES = {"HIGH": "high", "MEDIUM": "medium", "LOW": "low", "CRITICAL": "critical", "UNKNOWN": "unknown"}
 Row = dict[str, Any]
@@ -31,13 +29,7 @@ Row = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(":memory:") as opened:
-        opened.execute("SET TimeZone = 'UTC'")
-        fill(opened, [], [])
-        for name in ("patrols", "findings_counted", "findings_over_refs"):
-            opened.sql(f"CREATE VIEW {name} AS {views._VIEWS[name]}")
-        for view in POLICY.views:
-            opened.sql(f"CREATE VIEW {view.name} AS {view.sql}")
+    with policy_views() as opened:
         yield opened
 
 
@@ -47,23 +39,7 @@ def fill(
     """Tables with these rows; ``first`` is how many days ago the first run was."""
     runs: list[Row] = [{"seq": 1, "finished_at": NOW - first * DAY}, {"seq": 2, "finished_at": NOW, "sla": sla}]
     exposed = [{"repo_id": e, "exposure": e} for e in ("internet", "Public ", "internal", "moon")]
-    rows = {"findings": findings, "finding_events": events, "runs": runs, "repositories": exposed, "scopes": []}
-    for name, given_rows in rows.items():
-        con.register(name, to_arrow(TABLES[name], given_rows))
-
-
-def finding(uid: str, **more: Any) -> Row:
-    values = {
-        "finding_uid": uid, "repo_id": "app", "ref": "main", "tool": "trivy", "slug": "app", "kind": "code",
-        "severity_tool": "HIGH", "status": "open", "scan_status": "open", "is_open": True, "first_seen_at": NOW,
-        "opened_at": NOW, "origin": "code",
-    }  # fmt: skip
-    return {**values, **more}
-
-
-def asked(con: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
-    rows: list[Row] = con.sql(sql).to_arrow_table().to_pylist()
-    return rows
+    tables(con, findings=findings, finding_events=events, runs=runs, repositories=exposed)
 
 
 # -- the rules --------------------------------------------------------------------------------------------------
