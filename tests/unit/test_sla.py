@@ -18,8 +18,9 @@ from flows.settings import Settings
 from tasks.policy import POLICY
 from tasks.policy.severity import Severity
 from tasks.policy.sla import DEFAULTS, SlaRule, text_of
-from tests.policy_tables import NOW, asked, finding, policy_views
+from tests.policy_tables import NOW, asked, policy_views
 from tests.policy_tables import fill as tables
+from tests.policy_tables import finding as any_finding
 from tests.thorough import examples
 
 DAY = timedelta(days=1)
@@ -40,6 +41,10 @@ def fill(
     runs: list[Row] = [{"seq": 1, "finished_at": NOW - first * DAY}, {"seq": 2, "finished_at": NOW, "sla": sla}]
     exposed = [{"repo_id": e, "exposure": e} for e in ("internet", "Public ", "internal", "moon")]
     tables(con, findings=findings, finding_events=events, runs=runs, repositories=exposed)
+
+
+def finding(uid: str, **more: Any) -> Row:
+    return any_finding(uid, tool="trivy", **more)
 
 
 # -- the rules --------------------------------------------------------------------------------------------------
