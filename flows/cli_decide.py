@@ -21,7 +21,15 @@ from tasks.core.errors import ScanGapError, UsageError
 from tasks.core.origins import DecisionPlace
 from tasks.core.text import one_line
 from tasks.policy.decision_edit import free_id, with_decision
-from tasks.policy.decisions import FALSE_POSITIVE_DAYS, JUSTIFICATIONS, MATCHERS, Decision, Kind, read_decisions
+from tasks.policy.decisions import (
+    FALSE_POSITIVE_DAYS,
+    JUSTIFICATIONS,
+    MATCHERS,
+    Decision,
+    Kind,
+    read_decisions,
+    repeats,
+)
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -84,7 +92,8 @@ def decide(
     It ends: --until, at most 30 days for what is critical, 90 for high, 180 for medium, 365 for all else, 730 for a
     false positive. What has expired is open again.
 
-    It counts when somebody else than its author signed its commit, or the merge that brings it, or reviewed it.
+    It counts when somebody else than its author signed its commit, or a merge whose message says `Approves: ID`, or
+    reviewed it.
     `nightwarden decide check` says who did; `nightwarden decide list` what became of each.
 
     \b
@@ -105,9 +114,11 @@ def decide(
     settings = load(config, lake=lake)
     place = decision_place(settings)
     before = _text(place.file)
-    known = read_decisions(before.encode(), place.file).decisions if before.strip() else ()
-    wanted = ident or free_id(f"{kind}-{(finding or '')[:12] or rule or cve or gap or path or repo or tool}",
-                              [d.id for d in known])  # fmt: skip
+    # The id of a broken entry is taken, too: what stands there is to be mended, not lost.
+    told = read_decisions(before.encode(), place.file) if before.strip() else None
+    taken = [*(d.id for d in told.decisions), *(b.id for b in told.broken)] if told is not None else []
+    words = f"{kind}-{(finding or '')[:12] or rule or cve or gap or path or repo or tool}"
+    wanted = ident or free_id(words, taken)
     made = Decision(
         id=wanted, kind=kind, matchers=matchers, matches=1, reason=reason, expires=_day(until),
         justification=justification, decided_by=decided_by,
@@ -151,7 +162,7 @@ def write(
         out.print("nothing was written")
         return
     _replace(place.file, after)
-    how = {"signed": "somebody else signs the commit, or the merge that brings it",
+    how = {"signed": "somebody else signs the commit, or a merge that says `Approves: ID`",
            "reviewed": "somebody else reviews it", "none": "the next run takes it (approval: none)"}  # fmt: skip
     out.print(f"{place.file}: written. Commit it; it counts when {how[place.approval]}.")
 
@@ -188,11 +199,12 @@ def check(config: ConfigOption = None) -> None:
         origins = approvals_of(place, file, data, told, datetime.now(UTC), forges.values())
     except ScanGapError as e:
         raise UsageError(f"{place.file.name}: {e.detail}", advice=e.advice) from None
+    again = repeats(d for d in told.decisions if not origins[d.id].problem)
     for d in told.decisions:
         o = origins[d.id]
         where = f"{place.file.name}:{d.line}: {d.id}"
-        if o.problem:
-            wrong.append(one_line(f"{where}: {o.problem}", 400))
+        if problem := o.problem or again.get(d.id):
+            wrong.append(one_line(f"{where}: {problem}", 400))
             continue
         by = f"approved by {o.approver} ({o.how}), written by {o.author}" if o.approver else "nobody asked (none)"
         past = ", expired" if d.expires < datetime.now(UTC).date() else ""

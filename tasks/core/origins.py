@@ -213,7 +213,11 @@ class DecisionPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """What a forge says of a commit: the account that approved it, or why none did (``problem``)."""
+    """What a forge says of a commit: the account that approved it, or why none did (``problem``).
+
+    ``head`` is the commit that was looked at: what was merged may be another one (a squash).
+    """
 
     approver: str | None = None
+    head: str | None = None
     problem: str = ""

@@ -222,8 +222,18 @@ class ReviewingForge(Protocol):
         """The name of the repository at an address, if it lies at this forge; of any account."""
         ...
 
-    def review(self, slug: str, commit: str) -> Review:
-        """Who approved the merged pull request of a commit, as it was merged, and is neither its author nor the
-        commit's. Raises ForgeError.
+    def owns(self, slug: str) -> bool:
+        """Whether a repository is of the account that it is asked about: its credential is for that."""
+        ...
+
+    def review(self, slug: str, commit: str, branch: str | None) -> Review:
+        """Who approved the pull request that brought a commit to a branch (None: the default one), as it was merged.
+
+        Never who opened it or is an author or committer of one of its commits, and nobody where the account of one of
+        those is not known. Raises ForgeError.
         """
+        ...
+
+    def content(self, slug: str, path: str, commit: str) -> bytes | None:
+        """What a file is at a commit; None if it is not there. Raises ForgeError."""
         ...

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from yaml.resolver import Resolver
@@ -23,6 +23,8 @@ from tasks.core.mistakes import ConfigurationError, Key, Mistake, Place
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
 _MAX_DIGITS = 18
+#: How many values (keys too) a file may have for each item that a list may.
+_VALUES_PER_ITEM = 30
 _RESOLVER: Any = Resolver()
 _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -92,12 +94,13 @@ def decoded(data: bytes, path: Path, most: int = MAX_BYTES) -> str:
     return text
 
 
-def parse(text: str, path: Path, shown_by: str = _HELP) -> Document:
+def parse(text: str, path: Path, shown_by: str = _HELP, *, most_items: int | None = None) -> Document:
     """Read the text of a file; ``shown_by`` is the command that shows a right one.
 
-    Raises ConfigurationError when it holds nothing.
+    With ``most_items`` a list, or the settings of one thing, may be so long, and the file hold thirty times as many
+    values: what is longer is not read to its end. Raises ConfigurationError when it holds nothing.
     """
-    reader = _Reader(text, shown_by)
+    reader = _Reader(text, shown_by, most_items)
     document = reader.read()
     if document.whole and not document.values and not document.mistakes:
         raise _no_file(path, "it holds no setting", f"Fill it, or make one: `{shown_by}`.")
@@ -136,8 +139,9 @@ class _StoppedError(Exception):
 class _Reader:
     """Builds a document from the parser's events."""
 
-    def __init__(self, text: str, shown_by: str) -> None:
-        self._text, self._shown_by = text, shown_by
+    def __init__(self, text: str, shown_by: str, most_items: int | None) -> None:
+        self._text, self._shown_by, self._most = text, shown_by, most_items
+        self._values = 0
         self._events: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
         self._document = Document()
 
@@ -169,7 +173,10 @@ class _Reader:
                     self._wrong(top, (), "settings are expected, as `name: value`", f"See `{self._shown_by}`.")
 
     def _value(self, event: Any, key: Key) -> Any:
-        """The plain value that begins with an event. Raises _StoppedError: nested too deeply."""
+        """The plain value that begins with an event. Raises _StoppedError: nested too deeply, or too many."""
+        self._values += 1
+        if self._most is not None and self._values > _VALUES_PER_ITEM * self._most:
+            self._too_many(event, key, _VALUES_PER_ITEM * self._most)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             self._spoil(event, key, "anchors and aliases are not read", "Write the value out where it is meant.")
         elif event.tag is not None and (not isinstance(event, yaml.ScalarEvent) or event.tag != "!"):
@@ -187,6 +194,8 @@ class _Reader:
         items: list[Any] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             inside = (*key, len(items))
+            if self._most is not None and len(items) >= self._most:
+                self._too_many(event, key, self._most)
             self._document.places[inside] = _mark(event)
             items.append(self._value(event, inside))
         return items
@@ -209,6 +218,8 @@ class _Reader:
                 self._wrong(event, inside, f"it stands here a second time; first in line {first}", "Keep one of them.")
                 self._value(next(self._events), (*key, "…"))
                 continue
+            if self._most is not None and len(made) >= self._most:
+                self._too_many(event, key, self._most)
             made[name] = None
             self._document.places[inside] = _mark(event)
             made[name] = self._value(next(self._events), inside)
@@ -241,6 +252,10 @@ class _Reader:
             event, key, "YAML reads this as a number", "Put it in quotes if it is text; write numbers in plain digits."
         )
         return event.value
+
+    def _too_many(self, event: Any, key: Key, most: int) -> NoReturn:
+        self._wrong(event, key, f"more than {most} stand here", "Remove what is not needed any more.")
+        raise _StoppedError
 
     def _spoil(self, event: Any, key: Key, what: str, remedy: str, *, stays: bool = False) -> None:
         self._wrong(event, key, what, remedy, stays=stays)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,15 +16,16 @@ import pyarrow.compute as pc
 
 from tasks.core.errors import ForgeError, ScanGapError
 from tasks.core.mistakes import ConfigurationError
-from tasks.core.origins import DecisionPlace, Review
-from tasks.core.ports import Forge, ReviewingForge
+from tasks.core.origins import DecisionPlace
+from tasks.core.ports import Forge
 from tasks.core.text import one_line
 from tasks.core.types import digest
 from tasks.lake.changes import PRESENT, Judge, Status, Verdict
 from tasks.lake.lake import Snapshot
-from tasks.policy.decisions import LONGEST_DAYS, Decision, DecisionFile, Kind, read_decisions
+from tasks.patrol.reviewing import reviews_of
+from tasks.policy.decisions import LONGEST_DAYS, MAX_BYTES, Decision, DecisionFile, Kind, read_decisions, repeats
 from tasks.policy.judging import Bench, Standing, accepted_gaps
-from tasks.repos.approvals import Provenance, Reviews, provenances
+from tasks.repos.approvals import Provenance, provenances
 from tasks.repos.config_file import ConfigFile
 from tasks.repos.git import Git
 
@@ -169,11 +169,9 @@ class Deciding:
         return made
 
     def _of_file(self, place: DecisionPlace, git: Git, forges: Iterable[Forge]) -> Decided:
-        # What was reviewed once is not asked again.
-        known = {r["commit"]: r["approver"] for r in self._last.values() if r["approved_how"] == "reviewed"}
         try:
             text, file, told = read_place(place, git)
-            origins = approvals_of(place, file, text, told, self._at, forges, known)
+            origins = approvals_of(place, file, text, told, self._at, forges, self._reviewed(told))
         except ConfigurationError as e:
             return self._unreadable(place, "\n".join(m.told(place.file.name) for m in e.mistakes))
         except (ScanGapError, ForgeError) as e:
@@ -191,9 +189,16 @@ class Deciding:
             problem = "; ".join(f"{m.what}. {m.remedy}" for m in b.mistakes)
             ident = b.id if b.id and b.id not in made.rows else f"(line {b.line})"
             made.rows[ident] = _row(ident, place, "ignored", line=b.line, problem=problem)
+        again = repeats(d for d in told.decisions if not origins[d.id].problem)
         for d in told.decisions:
-            self._add(made, place, d, origins[d.id])
+            origin = origins[d.id]
+            self._add(made, place, d, replace(origin, problem=again[d.id]) if d.id in again else origin)
         return made
+
+    def _reviewed(self, told: DecisionFile) -> dict[str, tuple[str, str]]:
+        """Commit and approver of entries that say what they said when they were reviewed: not to be asked again."""
+        last = {d.id: self._last[d.id] for d in told.decisions if d.id in self._last and _same(self._last[d.id], d)}
+        return {i: (r["commit"], r["approver"]) for i, r in last.items() if r["approved_how"] == "reviewed"}
 
     def _add(self, made: Decided, place: DecisionPlace, d: Decision, origin: Provenance) -> None:
         # Where nobody knows since when it stands, the lake knows since when it was seen.
@@ -272,7 +277,7 @@ def read_place(place: DecisionPlace, git: Git) -> tuple[bytes, ConfigFile | None
         except OSError as e:
             raise ScanGapError("decisions_unread", e.strerror or "it cannot be read", advice="Make it.") from None
         return data, None, read_decisions(data, place.file)
-    file = ConfigFile(git, place.file)
+    file = ConfigFile(git, place.file, most_bytes=MAX_BYTES)
     data = file.read()
     return data, file, read_decisions(data, place.file)
 
@@ -284,35 +289,25 @@ def approvals_of(
     told: DecisionFile,
     at: datetime,
     forges: Iterable[Forge] = (),
-    known: Mapping[str, str] | None = None,
+    known: Mapping[str, tuple[str, str]] | None = None,
 ) -> Mapping[str, Provenance]:
-    """Who approved each entry of what ``read_place`` gave; ``known`` are approvers of commits that need not be asked
-    about. Raises ScanGapError, ForgeError."""
+    """Who approved each entry of what ``read_place`` gave; ``known`` as in ``provenances``.
+
+    Raises ScanGapError, ForgeError.
+    """
     entries = {d.id: d.line for d in told.decisions}
     if file is None:
         return {i: Provenance(how="none") for i in entries}
-    lines = [*entries.values(), *(b.line for b in told.broken)]
     return provenances(
         file,
-        text.decode("utf-8-sig"),
+        text,
         entries,
-        lines,
         approval=place.approval,
         signers=place.signers,
         now=at,
-        reviews=_reviews(file, forges, known or {}) if place.approval == "reviewed" else None,
+        reviews=reviews_of(file, forges) if place.approval == "reviewed" else None,
+        known=known,
     )
-
-
-def _reviews(file: ConfigFile, forges: Iterable[Forge], known: Mapping[str, str]) -> Reviews | None:
-    """What tells the reviews of a configuration repository: the forge that its remote is at."""
-    address = file.remote()
-    for forge in forges:
-        slug = forge.holds(address) if isinstance(forge, ReviewingForge) else None
-        if isinstance(forge, ReviewingForge) and slug is not None:
-            review = partial(forge.review, slug)
-            return lambda commit: Review(approver=known[commit]) if commit in known else review(commit)
-    return None
 
 
 def decision_of(row: Mapping[str, Any]) -> Decision:

@@ -43,6 +43,10 @@ def with_decision(text: str, decision: Decision) -> str:
         what = wrong.what if wrong is not None else "it would not be read back as it is (a line break?)"
         remedy = wrong.remedy if wrong is not None else "Write it in one line."
         raise UsageError(f"the entry {decision.id}: {what}", advice=f"{remedy} With --id an entry is changed.")
+    again = next((d.id for d in told.decisions if d.matchers == decision.matchers and d.id != decision.id), None)
+    if again is not None:
+        what = f"the entry {decision.id}: {again} decides about the same"
+        raise UsageError(what, advice="Keep one of the two, or narrow this one down. With --id an entry is changed.")
     before = {d.id: replace(d, line=0) for d in read_decisions(text.encode(), Path("decisions.yaml")).decisions}
     if any(now.get(i) != d for i, d in before.items() if i != decision.id):
         raise UsageError("the list is written in a way that cannot be edited", advice="Edit it by hand.")

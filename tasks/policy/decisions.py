@@ -6,7 +6,7 @@ A broken entry disables no other one. A file that cannot be read to its end deci
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -17,8 +17,9 @@ from tasks.core.mistakes import ConfigurationError, Key, Mistake, nearest
 from tasks.core.reasons import REASONS
 from tasks.core.strict_yaml import Document, decoded, parse
 
-#: Ten thousand entries take some 3 MB.
-MAX_BYTES = 16 * 1024 * 1024
+#: Ten thousand entries take some 3 MB: more are no list that anybody has looked at.
+MAX_ENTRIES = 10_000
+MAX_BYTES = 6 * 1024 * 1024
 HELP = "nightwarden decide --help"
 
 
@@ -53,6 +54,9 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _UID = re.compile(r"[0-9a-f]{64}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MAX_TEXT = 2000
+#: Unknown settings of one entry that are told each, and how many of a file with what may be meant.
+_UNKNOWN_TOLD = 10
+_HINTS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +131,7 @@ def read_decisions(data: bytes, path: Path) -> DecisionFile:
     """
     text = decoded(data, path, MAX_BYTES)
     conflict = next((n for n, line in enumerate(text.splitlines(), 1) if line.startswith(("<<<<<<< ", ">>>>>>> "))), 0)
-    document = parse(text, path, HELP)
+    document = parse(text, path, HELP, most_items=MAX_ENTRIES)
     if conflict:
         what = "a conflict of a merge stands here"
         raise _unreadable(path, document, conflict, what, "Settle it, commit, and look at `nightwarden decide check`.")
@@ -140,6 +144,20 @@ def read_decisions(data: bytes, path: Path) -> DecisionFile:
         what, remedy = "a list of decisions is expected", "Write `decisions:` and its entries below; see " + HELP + "."
         raise _unreadable(path, document, line, what, remedy)
     return _Reader(document, entries).read()
+
+
+def repeats(decisions: Iterable[Decision]) -> dict[str, str]:
+    """Of each decision that is about the same as one before it: by its id what is wrong with it, and the remedy.
+
+    Asked of those that are approved: what nobody approved takes no other's place.
+    """
+    first: dict[tuple[tuple[str, str], ...], str] = {}
+    found = {}
+    for d in decisions:
+        known = first.setdefault(d.matchers, d.id)
+        if known != d.id:
+            found[d.id] = f"{known} decides about the same. Keep one of the two, or narrow this one down."
+    return found
 
 
 def _unreadable(path: Path, document: Document, line: int, what: str, remedy: str) -> ConfigurationError:
@@ -156,8 +174,12 @@ class _Reader:
         self._document, self._entries = document, entries
         self._mistakes: dict[int, list[Mistake]] = {}
         self._notes: list[Mistake] = []
-        self._ids: dict[str, int] = {}
-        self._about: dict[tuple[Any, ...], str] = {}
+        told = [e.get("id") if isinstance(e, dict) else None for e in entries]
+        self._unknown = 0
+        self._ids: dict[str, list[int]] = {}
+        for n, ident in enumerate(told):
+            if isinstance(ident, str):
+                self._ids.setdefault(ident, []).append(n)
 
     def read(self) -> DecisionFile:
         for m in self._document.mistakes:
@@ -195,11 +217,13 @@ class _Reader:
         if not isinstance(entry, dict):
             self._tell(key, "a decision is expected", f"Write its settings, `name: value`; see `{HELP}`.")
             return None
-        for name in entry:
-            if name not in FIELDS and (*key, name) not in self._document.spoilt:
-                self._tell(
-                    (*key, name), "there is no such setting", f"{nearest(name, FIELDS)}Known: {', '.join(FIELDS)}."
-                )
+        unknown = [name for name in entry if name not in FIELDS and (*key, name) not in self._document.spoilt]
+        for name in unknown[:_UNKNOWN_TOLD]:
+            self._unknown += 1
+            hint = nearest(name, FIELDS) if self._unknown <= _HINTS else ""
+            self._tell((*key, name), "there is no such setting", f"{hint}Known: {', '.join(FIELDS)}.")
+        if len(unknown) > _UNKNOWN_TOLD:
+            self._tell(key, f"{len(unknown)} settings are unknown", f"Known: {', '.join(FIELDS)}.")
         fields = _Fields(self, self._document, key, entry)
         ident = fields.ident()
         kind = fields.kind()
@@ -208,17 +232,14 @@ class _Reader:
         matches = fields.matches(matchers)
         reason, note = fields.text("reason", needed=True), fields.text("decided_by")
         justification = fields.justification(kind)
-        if ident is not None:
-            first = self._ids.setdefault(ident, n)
-            if first != n:
-                line = self._document.place(("decisions", first)).line
-                self._tell((*key, "id"), f"the decision in line {line} has the same id", "Give each an id of its own.")
+        # Which of several is meant nobody can tell, so none is: else one written above would take an approval over.
+        other = next((i for i in self._ids.get(ident or "", [])[:2] if i != n), None)
+        if other is not None:
+            line = self._document.place(("decisions", other)).line
+            self._tell((*key, "id"), f"the decision in line {line} has the same id", "Give each an id of its own.")
         if n in self._mistakes or None in (ident, kind, expires, matches, reason) or not matchers:
             return None
         assert ident is not None and kind is not None and expires is not None and matches is not None
-        known = self._about.setdefault(matchers, ident)
-        if known != ident:
-            self._tell(key, f"{known} decides about the same", "Keep one of the two, or narrow this one down.")
         return Decision(
             id=ident, kind=kind, matchers=matchers, matches=matches, reason=reason or "", expires=expires,
             justification=justification, decided_by=note, line=self._document.place(key).line,

@@ -1,6 +1,6 @@
-"""Who approved an entry: whoever signed its commit, or the merge that brought it, and is not its author.
+"""Who approved an entry: whoever signed its commit, or a merge that names it, and is not its author; or a review.
 
-A trailer (`Reviewed-by`) is a sentence of the author's and counts for nothing. What cannot be verified is not approved.
+A trailer of the author's (`Reviewed-by`) is a sentence and counts for nothing. What cannot be verified is not approved.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import base64
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -18,10 +19,13 @@ from pathlib import Path
 from tasks.core.errors import ScanGapError
 from tasks.core.origins import Review
 from tasks.core.types import Mount
-from tasks.repos.config_file import ConfigFile, Origin
+from tasks.repos.config_entries import entries as entries_of
+from tasks.repos.config_file import APPROVES, ConfigFile
+from tasks.repos.entry_origins import Origin, origins
 
 _SIGNERS = "/etc/nightwarden.signers"
 _FORMAT = "%x00".join(("%H", "%G?", "%GS", "%GK", "%ae", "%ct"))
+_FIELDS = 6
 #: What a signature is worth, by git's letter.
 _WORTH = {
     "B": "its signature is bad",
@@ -36,8 +40,12 @@ _WORTH = {
 _AHEAD_S = 300.0
 
 
-#: What a forge says of a commit. Raises ForgeError.
-Reviews = Callable[[str], Review]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviews:
+    """What a forge says: ``ask`` of a commit, ``content`` what the file is at a commit. Both raise ForgeError."""
+
+    ask: Callable[[str], Review]
+    content: Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,79 +66,118 @@ class _Commit:
     signer: str
     key: str
     author: str
-    at: datetime
+    #: None of a date that is none.
+    at: datetime | None
 
 
 def provenances(
     file: ConfigFile,
-    text: str,
+    data: bytes,
     entries: Mapping[str, int],
-    lines: Collection[int],
     *,
     approval: str,
     signers: Path | None,
     now: datetime,
     reviews: Reviews | None = None,
+    known: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, Provenance]:
-    """By id, where the entries of the file at HEAD are from and who approved them.
+    """By id, where the entries of the file at HEAD (``data``) are from and who approved them.
 
-    ``entries`` are the ids with their first lines, ``lines`` those of all entries of the file, broken ones too;
-    ``approval`` is ``signed``, ``reviewed`` or ``none``. Raises ScanGapError: git could not be asked; ForgeError.
+    ``entries`` are the ids with their first lines; ``approval`` is ``signed``, ``reviewed`` or ``none``; ``known`` are
+    commits and approvers of entries that say what they said when the forge was asked. Raises ScanGapError: git could
+    not be asked; ForgeError.
     """
-    origins = file.origins(text, lines)
-    told = {c for i in entries if i in origins for c in (origins[i].commit, *origins[i].merges)}
-    commits = _commits(file, told, signers if approval == "signed" else None)
-    known: dict[str, Provenance] = {}
-    found = {}
-    for ident in entries:
-        if ident not in origins:
-            problem = "nobody can tell which commit it is from: begin each entry with `- id:` on a line of its own"
-            found[ident] = Provenance(problem=problem)
-            continue
-        origin = origins[ident]
-        name = " ".join((origin.commit, *origin.merges))
-        if name not in known:
-            known[name] = _judged(origin, commits, approval, signers, reviews, now)
-        found[ident] = known[name]
-    return found
+    found = origins(file, data, entries)
+    told = {c for o in found.values() for c in (o.commit, *o.merges)}
+    judge = _Judge(file, _commits(file, told, signers if approval == "signed" else None), approval, signers, now)
+    judge.reviews, judge.known = reviews, known or {}
+    missing = Provenance(problem="nobody can tell which commit it is from: give it an id and lines of its own")
+    return {i: judge.provenance(i, found[i]) if i in found else missing for i in entries}
 
 
-def _judged(
-    origin: Origin,
-    commits: Mapping[str, _Commit],
-    approval: str,
-    signers: Path | None,
-    reviews: Reviews | None,
-    now: datetime,
-) -> Provenance:
-    own = commits[origin.commit]
-    made = Provenance(author=own.author, commit=origin.commit, decided_at=own.at)
-    if (own.at - now).total_seconds() > _AHEAD_S:
-        return replace(made, problem="its commit is dated in the future")
-    if approval == "none":
-        return replace(made, how="none")
-    unproven = f"commit {origin.commit[:12]} is not approved: "
-    if approval == "reviewed":
-        if reviews is None:
-            why = "a review cannot be verified: no source is at the forge (GitHub, GitLab) of its remote `origin`"
-            return replace(made, problem=why)
-        told = reviews(origin.commit)
-        if told.approver is None:
-            return replace(made, problem=unproven + told.problem)
-        return replace(made, how="reviewed", approver=told.approver)
-    assert signers is not None
-    by_key = _principals(signers)
-    why = ""
-    for c in (origin.commit, *origin.merges):
-        signed = commits[c]
+class _Judge:
+    """Says of one entry after the other whether it is approved."""
+
+    def __init__(
+        self, file: ConfigFile, commits: Mapping[str, _Commit], approval: str, signers: Path | None, now: datetime
+    ) -> None:
+        self._file, self._commits, self._approval, self._now = file, commits, approval, now
+        self._by_key = _principals(signers) if commits and approval == "signed" and signers else {}
+        self._asked: dict[str, Review] = {}
+        self._at_head: dict[str, frozenset[tuple[str, str]]] = {}
+        self._people: dict[str, set[str]] = {}
+        self.reviews: Reviews | None = None
+        self.known: Mapping[str, tuple[str, str]] = {}
+
+    def provenance(self, ident: str, origin: Origin) -> Provenance:
+        """Of one entry. Raises ScanGapError, ForgeError."""
+        own = self._commits[origin.commit]
+        made = Provenance(author=own.author, commit=origin.commit, decided_at=own.at)
+        if own.at is None:
+            return replace(made, problem="its commit has no date that can be read")
+        if (own.at - self._now).total_seconds() > _AHEAD_S:
+            return replace(made, problem="its commit is dated in the future")
+        if self._approval == "none":
+            return replace(made, how="none")
+        approver, why = self._reviewed(ident, origin) if self._approval == "reviewed" else self._signed(ident, origin)
+        if approver is None:
+            return replace(made, problem=f"commit {origin.commit[:12]} is not approved: {why}")
+        return replace(made, how=self._approval, approver=approver)
+
+    def _signed(self, ident: str, origin: Origin) -> tuple[str | None, str]:
+        """Who signed, and else why nobody did."""
+        own = self._commits[origin.commit]
+        approver, why = self._signer(own, {own.author.lower()}, "its author signed it, and nobody else")
+        for merge in origin.merges if approver is None else ():
+            if merge not in self._people:
+                self._people[merge] = self._file.people(merge)
+            name = f"the merge {merge[:12]} that names it: "
+            people = {own.author.lower(), *self._people[merge]}
+            approver, later = self._signer(self._commits[merge], people, "who signed it wrote what it brings")
+            if approver is not None:
+                return approver, ""
+            why = f"{why}; {name}{later}"
+        if approver is None and not origin.merges:
+            why += f". Somebody else signs the commit, or a merge that says `{APPROVES}: {ident}`"
+        return approver, why
+
+    def _signer(self, signed: _Commit, people: Collection[str], own: str) -> tuple[str | None, str]:
+        """Who signed a commit, if none of his names is one of these people."""
         if signed.signature != "G":
-            why = why or _WORTH.get(signed.signature, "its signature is unknown")
-            continue
-        names = by_key.get(signed.key, ()) or (signed.signer,)
-        if not any(fnmatchcase(own.author.lower(), n.lower()) for n in names):
-            return replace(made, how="signed", approver=signed.signer)
-        why = "its author signed it, and nobody else"
-    return replace(made, problem=unproven + why)
+            return None, _WORTH.get(signed.signature, "its signature is unknown")
+        names = self._by_key.get(signed.key, ()) or (signed.signer,)
+        if not signed.signer or _any_named(people, names):
+            return None, own
+        return signed.signer, ""
+
+    def _reviewed(self, ident: str, origin: Origin) -> tuple[str | None, str]:
+        """Who reviewed the commit when the entry said what it says now, and else why nobody did."""
+        commit, approver = self.known.get(ident, ("", ""))
+        if commit == origin.commit and approver:
+            return approver, ""
+        if self.reviews is None:
+            return None, "a review cannot be verified: no source is at the GitHub or GitLab of its remote `origin`"
+        if origin.commit not in self._asked:
+            self._asked[origin.commit] = self.reviews.ask(origin.commit)
+        told = self._asked[origin.commit]
+        if told.approver is None or told.head is None:
+            return None, told.problem
+        if (ident, origin.text) not in self._entries_at(told.head, self.reviews):
+            return None, "what was reviewed did not hold the entry as it is"
+        return told.approver, ""
+
+    def _entries_at(self, head: str, reviews: Reviews) -> frozenset[tuple[str, str]]:
+        """The entries of the state that was reviewed; of a squash only the forge has it."""
+        if head not in self._at_head:
+            data = self._file.at(head) if self._file.has(head) else reviews.content(head)
+            found = entries_of(data) if data is not None else []
+            times = Counter(e.id for e in found)
+            self._at_head[head] = frozenset((e.id, e.text) for e in found if times[e.id] == 1)
+        return self._at_head[head]
+
+
+def _any_named(people: Iterable[str], names: Collection[str]) -> bool:
+    return any(fnmatchcase(p.lower(), n.lower()) for p in people for n in names)
 
 
 def _commits(file: ConfigFile, asked: Collection[str], signers: Path | None) -> dict[str, _Commit]:
@@ -157,15 +204,23 @@ def _commits(file: ConfigFile, asked: Collection[str], signers: Path | None) -> 
             mounts = (Mount(source=copy, inside=_SIGNERS), Mount(source=people, inside="/etc/passwd"))
             settings.append(f"gpg.ssh.allowedSignersFile={file.git.seen_at(copy, _SIGNERS)}")
         args = [word for s in settings for word in ("-c", s)]
-        args += ["log", "--no-walk=unsorted", "--no-color", f"--format={_FORMAT}", "--stdin"]
+        args += ["log", "-z", "--no-walk=unsorted", "--no-color", f"--format={_FORMAT}", "--stdin"]
         out = file.run(*args, mounts=mounts, stdin="".join(f"{c}\n" for c in sorted(asked)).encode())
+    # An e-mail may hold anything but NUL and a line feed: no other end of a line is one.
+    words = out.decode("utf-8", "replace").split("\0")
     found = {}
-    for line in out.decode("utf-8", "replace").splitlines():
-        commit, signature, signer, key, author, at = line.split("\0")
-        found[commit] = _Commit(
-            signature=signature, signer=signer, key=key, author=author, at=datetime.fromtimestamp(int(at), UTC)
-        )
+    for n in range(0, len(words) - _FIELDS + 1, _FIELDS):
+        commit, signature, signer, key, author, at = words[n : n + _FIELDS]
+        found[commit] = _Commit(signature=signature, signer=signer, key=key, author=author, at=_moment(at))
     return found
+
+
+def _moment(seconds: str) -> datetime | None:
+    """A commit's date, which anybody may write: None where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _principals(signers: Path) -> dict[str, tuple[str, ...]]:

@@ -1,80 +1,47 @@
-"""A file of the organisation's configuration repository: its text as committed, and which commit each entry is from.
+"""A file of the organisation's configuration repository: its text as committed, and what git tells of its history.
 
-``git blame`` cannot tell it: a line that was taken out leaves no trace in the lines that stand, so an entry without its
-``repository:`` would still look as it was approved. An entry is from the commit since which its whole text stands
-unchanged, and a merge that chose between two versions of it is such a commit itself.
+Where each of its entries is from is found by ``entry_origins``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tasks.core.errors import ScanGapError
-from tasks.core.types import Mount, digest
-from tasks.repos.git import Git
+from tasks.core.types import Mount
+from tasks.repos.config_entries import Entry, entries
+from tasks.repos.git import Git, failure
 
-#: Versions of the file read at a time.
-_VERSIONS = 50
-_ITEM = re.compile(r"( *)- ")
-_ID = re.compile(r" *(?:- +)? *id: *(['\"]?)([A-Za-z0-9._-]+)\1 *(?:#.*)?$")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """An item of the list: its id, and a digest of its whole text (without what follows it)."""
-
-    id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """The commit since which an entry stands as it does, and the merges that brought that to the branch."""
-
-    commit: str
-    merges: tuple[str, ...]
-
-
-def items(text: str, key: str = "decisions") -> dict[int, Entry]:
-    """The items of a top list by their first line, from 1, as far as each begins with ``- `` on a line of its own."""
-    lines = text.splitlines()
-    top = next((n for n, line in enumerate(lines) if re.fullmatch(rf"{key}: *(#.*)?", line)), None)
-    if top is None:
-        return {}
-    starts: list[int] = []
-    indent, end = None, len(lines)
-    for n in range(top + 1, len(lines)):
-        line = lines[n]
-        item = _ITEM.match(line)
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        if item is not None and indent in (None, len(item[1])):
-            indent = len(item[1])
-            starts.append(n)
-        elif len(line) - len(line.lstrip()) <= (indent or 0):
-            end = n
-            break
-    found = {}
-    for start, after in zip(starts, [*starts, end][1:], strict=True):
-        body = [line.rstrip() for line in lines[start:after]]
-        while not body[-1] or body[-1].lstrip().startswith("#"):
-            body.pop()
-        ident = next((m[2] for line in body if (m := _ID.match(line))), "")
-        found[start + 1] = Entry(id=ident, text=digest("\n".join(body)))
-    return found
+#: Bytes of versions that are read at a time, and of all that one run takes apart: once only, then what is known is
+#: remembered (``entry_origins``).
+_AT_A_TIME_BYTES = 32 * 1024**2
+_MOST_READ_BYTES = 512 * 1024**2
+_BLOB = re.compile(r"([0-9a-f]{40,64}) blob (\d+)")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_LOG = ("-c", "log.showSignature=false", "log", "-z", "--no-color")
+#: What a merge says of the entries that its signer has looked at.
+APPROVES = "Approves"
 
 
 class ConfigFile:
-    """One file at HEAD of the repository it lies in. Reads by the sandboxed git; obeys nothing of a working tree."""
+    """One file at HEAD of the repository it lies in. Reads by the sandboxed git; obeys nothing of a working tree.
 
-    def __init__(self, git: Git, path: Path) -> None:
-        """``path`` is the file. Raises ScanGapError: it lies in no repository, or in one without its whole history."""
-        self._git, self.path = git, path
+    HEAD is asked for once: what is read and what is said of it are of one commit.
+    """
+
+    def __init__(self, git: Git, path: Path, *, most_bytes: int = 6 * 1024**2) -> None:
+        """``path`` is the file; versions larger than ``most_bytes`` hold no entries.
+
+        Raises ScanGapError: it lies in no repository, or in one without its whole history.
+        """
+        self._git, self.path, self._most_bytes = git, path, most_bytes
         self.git_dir, self._mounts, top = _located(path)
         self.name = path.resolve().relative_to(top.resolve()).as_posix()
+        self._read_bytes = 0
+        self._by_blob: dict[str, Mapping[str, frozenset[str]]] = {"": {}}
         for cut in ("shallow", "info/grafts"):
             if any((place / cut).exists() for place in (self.git_dir, *(m.source for m in self._mounts))):
                 raise ScanGapError(
@@ -83,16 +50,45 @@ class ConfigFile:
                     advice="Clone it whole (`git fetch --unshallow`).",
                 )
 
+    @property
+    def git(self) -> Git:
+        """The git it is read by."""
+        return self._git
+
+    @cached_property
+    def head(self) -> str:
+        """The commit that is in force. Raises ScanGapError: there is none."""
+        done = self._run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        if done is None:
+            raise self._not_committed()
+        return done.decode().strip()
+
+    def branch(self) -> str | None:
+        """The branch that is in force, as its upstream calls it; None of a checkout without one."""
+        name = (self._run("symbolic-ref", "--quiet", "--short", "HEAD") or b"").decode("utf-8", "replace").strip()
+        upstream = self._run("config", "--get", f"branch.{name}.merge") if name else None
+        return (upstream or name.encode()).decode("utf-8", "replace").strip().removeprefix("refs/heads/") or None
+
     def read(self) -> bytes:
         """What HEAD holds. Raises ScanGapError."""
-        done = self._run("cat-file", "blob", f"HEAD:{self.name}")
-        if done is None:
-            raise ScanGapError(
-                "decisions_unread",
-                f"{self.path.name} is not in the newest commit of its repository",
-                advice="Commit it: what is not committed is not in force.",
-            )
-        return done
+        found = self.at(self.head)
+        if found is None:
+            raise self._not_committed()
+        return found
+
+    def at(self, commit: str) -> bytes | None:
+        """What a commit holds; None if it does not have the file. Raises ScanGapError: it is too large."""
+        blob, size = self._blobs([commit])[0]
+        if not blob:
+            return None
+        if size > self._most_bytes:
+            what = f"{self.path.name} is larger than {self._most_bytes // 1024} KiB"
+            raise ScanGapError("decisions_unread", what, advice="Remove what has expired.")
+        return self._contents([(blob, size)])[0]
+
+    def has(self, commit: str) -> bool:
+        """Whether the repository holds a commit, on a branch or not."""
+        return bool(_COMMIT.fullmatch(commit)) and self._run("cat-file", "-e", f"{commit}^{{commit}}") is not None
 
     def remote(self) -> str:
         """The address of its remote ``origin``; empty without one."""
@@ -105,117 +101,94 @@ class ConfigFile:
         except OSError:
             return True
 
-    def origins(self, text: str, lines: Collection[int]) -> Mapping[str, Origin]:
-        """By id, where the entries of HEAD's ``text`` are from; ``lines`` are the first lines of all entries there are.
+    def history(self) -> dict[str, list[str]]:
+        """Commits that touch the file and all merges, newest first, each with its parents among them."""
+        # Without --full-history git follows the side of a merge that agrees with it, and hides what the other said.
+        out = self.run("rev-list", "--topo-order", "--full-history", "--parents", self.head, "--", self.name)
+        return {c: parents for c, *parents in (line.split() for line in out.decode().splitlines())}
 
-        One is left out where it cannot be told. Raises ScanGapError.
+    def versions(self, commits: Sequence[str]) -> dict[str, Mapping[str, frozenset[str]]]:
+        """Of each commit its entries: by id the digests of all that have it. What cannot be read has none.
+
+        Raises ScanGapError: all that was asked for is more than a run may read.
         """
-        now = items(text)
-        if set(now) != set(lines):
-            return {}  # entries in brackets, or two in a line
-        wanted = {e.id: e.text for e in now.values() if e.id}
-        history = self._history()
-        if not history:
+        blobs = self._blobs(commits)
+        todo = {b: n for b, n in blobs if b not in self._by_blob}
+        for blob, size in todo.items():
+            if size > self._most_bytes:
+                self._by_blob[blob] = {}
+        some: list[tuple[str, int]] = []
+        for blob, size in [(b, n) for b, n in todo.items() if n <= self._most_bytes] + [("", _AT_A_TIME_BYTES + 1)]:
+            if some and sum(n for _, n in some) + size > _AT_A_TIME_BYTES:
+                for (known, _), data in zip(some, self._contents(some), strict=True):
+                    self._by_blob[known] = _by_id(entries(data))
+                some = []
+            some.append((blob, size))
+        return {c: self._by_blob[b] for c, (b, _) in zip(commits, blobs, strict=True)}
+
+    def naming(self, merges: Collection[str]) -> dict[str, frozenset[str]]:
+        """Of each merge the ids that its message names as approved (``Approves: ID``, in the trailers of git)."""
+        if not merges:
             return {}
-        versions = self._versions(list(history), wanted)
-        return {ident: _Walk(self, history, versions, ident, text).origin() for ident, text in wanted.items()}
+        args = (*_LOG, "--no-walk=unsorted", "--stdin")
+        form = f"--format=%H%x00%(trailers:key={APPROVES},valueonly,separator=%x20)"
+        out = self.run(*args, form, stdin="".join(f"{c}\n" for c in sorted(merges)).encode())
+        words = out.decode("utf-8", "replace").split("\0")
+        return {c: frozenset(re.split(r"[,\s]+", ids)) for c, ids in zip(words[::2], words[1::2], strict=False)}
 
-    def base(self, one: str, other: str) -> str | None:
-        """The commit that two commits have grown from; None if it is not one."""
-        said = self._run("merge-base", "--all", one, other)
-        bases = said.decode().split() if said is not None else []
-        return bases[0] if len(bases) == 1 else None
-
-    def versions(self, commits: Collection[str], wanted: Collection[str]) -> dict[str, dict[str, frozenset[str]]]:
-        """Of each commit, the texts of the entries of these ids."""
-        return self._versions(list(commits), dict.fromkeys(wanted, ""))
+    def people(self, merge: str) -> set[str]:
+        """The e-mails of all authors and committers of what a merge brought of the file, in lower case."""
+        out = self.run(
+            *_LOG, "--full-history", "--format=%ae%x00%ce", f"{merge}^@", f"^{merge}^1", "--", self.name,
+        )  # fmt: skip
+        return {e.lower() for e in out.decode("utf-8", "replace").split("\0") if e}
 
     def run(self, *args: str, mounts: tuple[Mount, ...] = (), stdin: bytes | None = None) -> bytes:
         """Git on the repository, read only. Raises ScanGapError."""
         return self._git.check([*args], mirror=self.git_dir, mounts=(*self._mounts, *mounts), stdin=stdin)
 
-    @property
-    def git(self) -> Git:
-        """The git it is read by."""
-        return self._git
-
     def _run(self, *args: str) -> bytes | None:
+        """What git says; None where it says no. Raises ScanGapError: it could not be asked."""
         done = self._git.run([*args], mirror=self.git_dir, mounts=self._mounts)
+        if done.cancelled or done.timed_out or done.out_of_memory or done.disk_full:
+            raise failure(done)
         return done.stdout if done.exit_code == 0 else None
 
-    def _history(self) -> dict[str, list[str]]:
-        """Commits that touch the file and all merges, newest first, each with its parents among them."""
-        # Without --full-history git follows the side of a merge that agrees with it, and hides what the other said.
-        out = self.run("rev-list", "--topo-order", "--full-history", "--parents", "HEAD", "--", self.name)
-        return {c: parents for c, *parents in (line.split() for line in out.decode().splitlines())}
-
-    def _versions(self, commits: list[str], wanted: Mapping[str, str]) -> dict[str, dict[str, frozenset[str]]]:
+    def _blobs(self, commits: Sequence[str]) -> list[tuple[str, int]]:
+        """Of each commit the object that the file is there, with its size in bytes; "" if it is none."""
         asked = "".join(f"{c}:{self.name}\n" for c in commits).encode()
-        said = self.run("cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).decode("utf-8", "replace")
-        told = [line.split(" ") for line in said.splitlines()]
-        blobs = [line[0] if line[1:] == ["blob"] else "" for line in told]
-        by_blob: dict[str, dict[str, frozenset[str]]] = {"": {}}
-        todo = sorted(set(blobs) - {""})
-        for k in range(0, len(todo), _VERSIONS):
-            some = todo[k : k + _VERSIONS]
-            for blob, data in zip(some, self._contents(some), strict=True):
-                texts: dict[str, set[str]] = {}
-                for e in items(data.decode("utf-8-sig", "replace")).values():
-                    if e.id in wanted:
-                        texts.setdefault(e.id, set()).add(e.text)
-                by_blob[blob] = {i: frozenset(t) for i, t in texts.items()}
-        return {c: by_blob[b] for c, b in zip(commits, blobs, strict=True)}
+        form = "--batch-check=%(objectname) %(objecttype) %(objectsize)"
+        told = self.run("cat-file", form, stdin=asked).decode("utf-8", "replace").split("\n")
+        found = [_BLOB.fullmatch(line) for line in told[: len(commits)]]
+        return [(m[1], int(m[2])) if m is not None else ("", 0) for m in found]
 
-    def _contents(self, blobs: list[str]) -> list[bytes]:
-        out = self.run("cat-file", "--batch", stdin="".join(f"{b}\n" for b in blobs).encode())
-        found = []
+    def _contents(self, blobs: Sequence[tuple[str, int]]) -> list[bytes]:
+        self._read_bytes += sum(size for _, size in blobs)
+        if self._read_bytes > _MOST_READ_BYTES:
+            what = f"the versions of {self.path.name} are more than {_MOST_READ_BYTES // 1024**2} MiB"
+            raise ScanGapError("decisions_unread", what, advice="Begin a new file; its entries need approval anew.")
+        out = self.run("cat-file", "--batch", stdin="".join(f"{b}\n" for b, _ in blobs).encode())
+        found, at = [], 0
         for _ in blobs:
-            head, _, out = out.partition(b"\n")
-            size = int(head.split()[2])
-            found.append(out[:size])
-            out = out[size + 1 :]
+            start = out.index(b"\n", at) + 1
+            size = int(out[at:start].split()[2])
+            found.append(out[start : start + size])
+            at = start + size + 1
         return found
 
+    def _not_committed(self) -> ScanGapError:
+        return ScanGapError(
+            "decisions_unread",
+            f"{self.path.name} is not in the newest commit of its repository",
+            advice="Commit it: what is not committed is not in force.",
+        )
 
-class _Walk:
-    """The way back from HEAD to the commit that an entry is from."""
 
-    def __init__(
-        self,
-        file: ConfigFile,
-        history: Mapping[str, list[str]],
-        versions: Mapping[str, Mapping[str, frozenset[str]]],
-        ident: str,
-        text: str,
-    ) -> None:
-        self._file, self._history, self._versions = file, history, versions
-        self._ident, self._text = ident, frozenset({text})
-
-    def origin(self) -> Origin:
-        commit = next(iter(self._history))
-        merges: list[str] = []
-        while True:
-            parents = self._history[commit]
-            same = [p for p in parents if self._at(p) == self._text]
-            if not same:
-                return Origin(commit=commit, merges=tuple(merges))
-            others = [p for p in parents if p not in same]
-            # A side that says otherwise gave way by itself only if it never touched the entry.
-            if any(not self._untouched(p, same[0]) for p in others):
-                return Origin(commit=commit, merges=tuple(merges))
-            if parents[0] in others:
-                merges.append(commit)
-            commit = same[0]
-
-    def _at(self, commit: str) -> frozenset[str]:
-        return self._versions.get(commit, {}).get(self._ident, frozenset())
-
-    def _untouched(self, side: str, other: str) -> bool:
-        base = self._file.base(side, other)
-        if base is None:
-            return False
-        at_base = self._file.versions([base], [self._ident])[base].get(self._ident, frozenset())
-        return self._at(side) == at_base
+def _by_id(found: Collection[Entry]) -> dict[str, frozenset[str]]:
+    texts: dict[str, set[str]] = {}
+    for entry in found:
+        texts.setdefault(entry.id, set()).add(entry.text)
+    return {i: frozenset(t) for i, t in texts.items()}
 
 
 def _located(path: Path) -> tuple[Path, tuple[Mount, ...], Path]:

@@ -129,6 +129,11 @@ class Git:
         """Refuse to write where the disk is all but full. Raises ScanGapError(disk_full)."""
         self._runner.require_room(place)
 
+    @property
+    def folder(self) -> Path:
+        """Where our configuration of git lies, and beside it what is remembered of repositories."""
+        return self._config.parent
+
     def seen_at(self, source: Path, inside: str) -> str:
         """Where git sees what is mounted at ``inside``."""
         return self._runner.sandbox.seen_at(source, inside)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,9 @@ from tasks.core.origins import Review
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.repos.approvals import Provenance, Reviews, provenances
-from tasks.repos.config_file import ConfigFile, items
+from tasks.repos.config_entries import MOST_ENTRIES, entries
+from tasks.repos.config_file import ConfigFile
+from tasks.repos.entry_origins import Origin, origins
 from tasks.repos.git import Git
 from tests.builders import Repository
 
@@ -52,9 +56,10 @@ class Config:
         self.repo.git(*self._signing(by), "commit", "--quiet", "--allow-empty", "--message", "work", *more)
         return self.repo.git("rev-parse", "HEAD")
 
-    def merge(self, branch: str, by: str = "", *more: str) -> None:
+    def merge(self, branch: str, by: str = "", *more: str, says: str = "merge") -> None:
         self.repo._clock += 60
-        self.repo.git(*self._signing(by), "merge", "--quiet", "--no-ff", "--message", "merge", *more, branch)
+        who = ["-c", f"user.name={by}", "-c", f"user.email={by}@example.invalid"] if by else []
+        self.repo.git(*who, *self._signing(by), "merge", "--quiet", "--no-ff", "--message", says, *more, branch)
 
     def _signing(self, by: str) -> list[str]:
         if not by:
@@ -63,11 +68,10 @@ class Config:
 
     def told(self, ident: str = "x", approval: str = "signed", reviews: Reviews | None = None) -> Provenance:
         file = ConfigFile(self.git, self.repo.path / "decisions.yaml")
-        text = file.read().decode()
-        lines = {e.id: n for n, e in items(text).items()}
-        return provenances(
-            file, text, lines, lines.values(), approval=approval, signers=self.signers, now=NOW, reviews=reviews
-        )[ident]  # fmt: skip
+        data = file.read()
+        lines = {e.id: e.line for e in entries(data)}
+        told = provenances(file, data, lines, approval=approval, signers=self.signers, now=NOW, reviews=reviews)
+        return told[ident]
 
 
 @pytest.fixture(scope="module")
@@ -137,15 +141,42 @@ def test_an_old_version_put_back_is_not_approved_again(config: Config) -> None:
     assert "not signed" in config.told().problem
 
 
-def test_a_signed_merge_approves_what_it_brings(config: Config) -> None:
-    config.commit("", by="bob")
+def test_a_signed_merge_approves_what_its_message_names(config: Config) -> None:
+    config.commit(entry("z", "rule: Z"), by="bob")
     config.repo.git("checkout", "-q", "-b", "change")
-    commit = config.commit(WIDE)
+    commit = config.commit(entry("z", "rule: Z"), WIDE, entry("y", "rule: R2"))
     config.repo.git("checkout", "-q", "main")
     config.repo.commit({"org.yaml": b"home: x"})
-    config.merge("change", "bob")
+    config.merge("change", "bob", says="merge\n\nApproves: x, w")
     told = config.told()
     assert (told.approver, told.commit) == ("bob@example.invalid", commit)
+    assert "or a merge that says `Approves: y`" in config.told("y").problem, "what it does not name"
+    config.commit(entry("z", "rule: Z"), NARROW)
+    assert "not signed" in config.told().problem, "nor what has changed since"
+
+
+def test_a_signer_who_pulls_approves_nothing(config: Config) -> None:
+    """A merge of the branch in force into one of his own looks like any other, and comes back by a fast-forward."""
+    config.commit(entry("z", "rule: Z"))
+    config.repo.git("checkout", "-q", "-b", "own")
+    config.repo.commit({"f": b"x"})
+    config.repo.git("checkout", "-q", "main")
+    config.commit(entry("z", "rule: Z"), WIDE)
+    config.repo.git("checkout", "-q", "own")
+    config.merge("main", "bob", says="Merge branch 'main' of example.invalid:conf into own")
+    assert "not signed" in config.told().problem
+
+
+@pytest.mark.parametrize(("by", "why"), [("ada", "wrote what it brings"), ("eve", "not in allowed_signers")])
+def test_a_merge_approves_nothing_of_who_wrote_a_commit_of_it(config: Config, by: str, why: str) -> None:
+    """The last touch is another's: the one who signs wrote the rest."""
+    config.commit(entry("z", "rule: Z"), by="bob")
+    config.repo.git("checkout", "-q", "-b", "change")
+    config.commit(entry("z", "rule: Z"), WIDE)
+    config.commit(entry("z", "rule: Z"), NARROW, more=("--author", "Carol <carol@example.invalid>"))
+    config.repo.git("checkout", "-q", "main")
+    config.merge("change", by, says="merge\n\nApproves: x")
+    assert why in config.told().problem
 
 
 def test_a_merge_that_brings_an_older_version_back_decides_itself(config: Config) -> None:
@@ -162,13 +193,15 @@ def test_a_merge_that_brings_an_older_version_back_decides_itself(config: Config
 
 
 def test_what_git_cannot_tell_is_not_approved(config: Config, tmp_path: Path) -> None:
-    config.commit("  - {id: x, rule: R1}\n", by="bob")
+    config.commit(WIDE, WIDE.replace("R1", "R2"), by="bob")
     file = ConfigFile(config.git, config.repo.path / "decisions.yaml")
-    text = file.read().decode()
-    told = provenances(file, text, {"x": 2}, [2, 2, 3], approval="signed", signers=config.signers, now=NOW)
+    told = provenances(file, file.read(), {"x": 2}, approval="signed", signers=config.signers, now=NOW)
     assert "nobody can tell which commit" in told["x"].problem
-    config.repo._clock = int(NOW.timestamp()) + 86_400
     config.commit(WIDE, by="bob")
+    file = ConfigFile(config.git, config.repo.path / "decisions.yaml")
+    assert (origins(file, file.read(), {"x": 3}), len(origins(file, file.read(), {"x": 2}))) == ({}, 1)
+    config.repo._clock = int(NOW.timestamp()) + 86_400
+    config.commit(NARROW, by="bob")
     assert config.told().problem == "its commit is dated in the future"
     (config.repo.git_dir / "shallow").write_text("")
     with pytest.raises(ScanGapError, match="shallow"):
@@ -178,14 +211,142 @@ def test_what_git_cannot_tell_is_not_approved(config: Config, tmp_path: Path) ->
         ConfigFile(config.git, tmp_path / "loose.yaml")
 
 
-def test_a_review_that_nobody_can_verify_is_none_and_a_trial_asks_for_none(config: Config) -> None:
+@pytest.mark.parametrize(
+    ("email", "date", "problem"),
+    [
+        ("a\x0cb@example.invalid", "1700000000 +0000", "it is not signed"),
+        ("ada@example.invalid", "999999999999999 +0000", "its commit has no date that can be read"),
+    ],
+)
+def test_an_odd_commit_costs_its_entry_and_no_night(config: Config, email: str, date: str, problem: str) -> None:
+    tree = config.repo.tree(("100644", "blob", config.repo.blob(("decisions:\n" + WIDE).encode()), b"decisions.yaml"))
+    raw = f"tree {tree}\nauthor A <{email}> 1700000000 +0000\ncommitter A <{email}> {date}\n\nwork\n".encode()
+    commit = config.repo.git("hash-object", "-t", "commit", "-w", "--literally", "--stdin", stdin=raw)
+    config.repo.git("update-ref", "refs/heads/main", commit)
+    told = config.told()
+    assert (told.author, problem in told.problem) == (email, True)
+
+
+def test_a_digest_is_of_the_whole_entry_wherever_its_text_goes_on(config: Config) -> None:
+    """YAML lets a quoted text go on in the first column; what follows it is of the entry still."""
+    text = 'decisions:\n- id: x\n  reason: "because\nof this"\n  repository: %s\n'
+    for repository, by in (("team/app", "bob"), ("'*'", "")):
+        (config.repo.path / "decisions.yaml").write_text(text % repository)
+        config.repo._clock += 60
+        config.repo.git("add", "--all")
+        config.repo.git(*config._signing(by), "commit", "-q", "-m", "work")
+        assert bool(config.told().approver) == bool(by)
+
+
+def test_what_stood_in_a_text_was_no_entry_and_layout_says_nothing(config: Config) -> None:
+    config.commit("  - id: q\n    reason: |\n      decisions:\n" + WIDE.replace("  ", "        "), by="bob")
     config.commit(WIDE)
+    assert "not signed" in config.told().problem, "bob signed a text"
+    config.commit("  - {id: 'x', rule: R1, matches: 1}\n", by="bob")
+    config.commit(WIDE)
+    assert "not signed" in config.told().problem, "in quotes is another value"
+    config.commit(NARROW)
+    commit = config.commit("  # about x\n  - {id: x, rule: R1, matches: 1}  # so\n", by="bob")
+    config.commit(WIDE)
+    assert (config.told().approver, config.told().commit) == ("bob@example.invalid", commit)
+
+
+def test_entries_are_as_yaml_means_them() -> None:
+    def said(text: str) -> list[tuple[str, int]]:
+        return [(e.id, e.line) for e in entries(text.encode())]
+
+    told = said("a: [1, {b: c}]\ndecisions: [{id: x}, {k: {id: y}, id: z}]\ndecisions: [{id: w}]\n")
+    assert told == [("x", 2), ("z", 2)]
+    assert said("decisions:\n- 1\n- [id, x]\n-\n  id: x\n") == [("", 2), ("", 3), ("x", 5)]
+    many = "decisions:\n" + "- 1\n" * (MOST_ENTRIES + 1)
+    for text in ("", "- id: x\n", "decisions: x\n", "decisions:\n- id: x\n  y: [\n", many):
+        assert said(text) == []
+    assert entries(b"decisions: [\xff]") == []
+
+
+def test_a_hostile_version_takes_no_time_and_is_one_without_entries(config: Config) -> None:
+    """Text that a pattern could choke on, and a version that is too large; each once, then removed."""
+    config.commit(WIDE, by="bob")
+    config.commit(WIDE, "  # " + " " * 200_000 + "x\n  - k: " + " " * 200_000 + "x\n")
+    config.commit(WIDE)
+    started = time.monotonic()
+    assert config.told().approver
+    assert time.monotonic() - started < 5
+    (config.repo.path / "decisions.yaml").write_text("decisions:\n" + WIDE + "#" * 7 * 1024**2)
+    config.repo.commit()
+    with pytest.raises(ScanGapError, match="larger than"):
+        config.told()
+    config.commit(WIDE)
+    assert "not signed" in config.told().problem, "nobody knows what it said meanwhile"
+
+
+def test_a_night_reads_what_is_new(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merges of branches that have nothing to do with it cost no call of git each, and none at all the next time."""
+    config.commit(entry("e0", "rule: R"))
+    config.repo.git("branch", "old")
+    ids = [f"e{n}" for n in range(6)]
+    for n in range(2, 7):
+        config.commit(*[entry(i, "rule: R") for i in ids[:n]], by="bob")
+    for n in range(4):
+        config.repo.git("checkout", "-q", "-B", f"side{n}", "old")
+        config.repo.commit({f"f{n}": b"x"})
+        config.repo.git("checkout", "-q", "main")
+        config.merge(f"side{n}")
+    calls: list[str] = []
+    real = Git.run
+
+    def counted(self: Git, args: list[str], **more: Any) -> Any:
+        calls.append(next(a for a in args if a in ("cat-file", "rev-list", "rev-parse", "log")))
+        return real(self, args, **more)
+
+    def found() -> dict[str, Origin]:
+        file = ConfigFile(config.git, config.repo.path / "decisions.yaml")
+        data = file.read()
+        calls.clear()
+        return origins(file, data, {e.id: e.line for e in entries(data)})
+
+    monkeypatch.setattr(Git, "run", counted)
+    first = found()
+    assert (len(first), calls) == (6, ["rev-list", "cat-file", "cat-file", "log"])
+    assert (found(), calls) == (first, []), "HEAD is the same"
+    config.commit(*[entry(i, "rule: R") for i in [*ids, "new"]])
+    monkeypatch.setattr("tasks.repos.entry_origins._AT_A_TIME", 1)
+    told = found()
+    assert {i: o for i, o in told.items() if i != "new"} == first
+    assert calls.count("cat-file") <= 4, "versions before are not read again"
+    next((config.git.folder / "origins").iterdir()).write_text("{")
+    assert found() == told, "what is kept is no more than a help"
+
+
+def test_a_review_that_nobody_can_verify_is_none_and_a_trial_asks_for_none(config: Config) -> None:
+    commit = config.commit(WIDE)
     assert "a review cannot be verified" in config.told(approval="reviewed").problem
-    for told, problem in ((Review(approver="bob"), ""), (Review(problem="nobody did"), "nobody did")):
-        made = config.told(approval="reviewed", reviews=lambda _commit, told=told: told)
+    for told, problem in ((Review(approver="bob", head=commit), ""), (Review(problem="nobody did"), "nobody did")):
+        asked = Reviews(ask=lambda _commit, told=told: told, content=lambda _commit: None)
+        made = config.told(approval="reviewed", reviews=asked)
         assert (made.approver, made.how is None, problem in made.problem) == (told.approver, bool(problem), True)
     trial = config.told(approval="none")
     assert (trial.how, trial.approver, trial.problem) == ("none", None, "")
+
+
+def test_a_review_is_of_the_entry_as_it_was_looked_at(config: Config) -> None:
+    """A squash: its head is at the forge alone. What was gone from it before it was merged was not approved."""
+    early = config.commit(entry("z", "rule: Z"), WIDE)
+    for content, is_approved in (
+        (b"decisions:\n" + WIDE.encode(), True),
+        (b"decisions:\n" + NARROW.encode(), False),
+        (b"decisions:\n" + WIDE.encode() + WIDE.encode(), False),
+        (b"decisions: []\n", False),
+        (None, False),
+    ):
+        review = Review(approver="bob", head="d" * 40)
+        asked = Reviews(ask=lambda _commit, review=review: review, content=lambda _head, content=content: content)
+        told = config.told(approval="reviewed", reviews=asked)
+        assert (told.approver == "bob", "did not hold the entry" in told.problem) == (is_approved, not is_approved)
+    config.commit(entry("z", "rule: Z"), WIDE, entry("y", "rule: R2"))
+    asked = Reviews(ask=lambda _commit: Review(approver="bob", head=early), content=lambda _head: None)
+    assert config.told("x", "reviewed", asked).approver == "bob", "the head is here"
+    assert config.told("y", "reviewed", asked).approver is None, "it came later"
 
 
 def test_what_is_not_committed_is_not_there(config: Config) -> None:
@@ -201,4 +362,5 @@ def test_a_work_tree_beside_others_is_read_as_any(config: Config, tmp_path: Path
     config.repo.git("worktree", "add", "-q", str(tmp_path / "beside"), "HEAD")
     file = ConfigFile(config.git, tmp_path / "beside" / "decisions.yaml")
     assert file.read().decode().endswith(WIDE)
-    assert set(file.origins(file.read().decode(), [2])) == {"x"}
+    assert set(origins(file, file.read(), {"x": 2})) == {"x"}
+    assert (file.branch(), ConfigFile(config.git, config.repo.path / "decisions.yaml").branch()) == (None, "main")

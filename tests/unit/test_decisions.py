@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from tasks.core.mistakes import ConfigurationError
-from tasks.policy.decisions import DecisionFile, Kind, longest_days, read_decisions
+from tasks.core.strict_yaml import parse
+from tasks.policy.decisions import MAX_ENTRIES, DecisionFile, Kind, longest_days, read_decisions, repeats
 
 FILE = Path("decisions.yaml")
 GOOD = """\
@@ -51,11 +53,9 @@ def test_an_entry_is_read_with_its_line() -> None:
     [
         ({"id": None}, "it has no id"),
         ({"id": "a b"}, "it is no id"),
-        ({"id": "weak-hash"}, "the decision in line 2 has the same id"),
         ({"kind": "acepted"}, "Did you mean accepted?"),
         ({"cve": None}, "it does not say what it is about"),
         ({"finding": "abc"}, "it is no id of a finding"),
-        ({"cve": None, "rule": "B303", "path": "legacy/*"}, "weak-hash decides about the same"),
         ({"gap": "too_large"}, "only accepted_gap is about gaps"),
         ({"kind": "accepted_gap"}, "a gap has no such thing"),
         ({"kind": "accepted_gap", "cve": None, "gap": "to_large"}, "Did you mean too_large?"),
@@ -98,6 +98,51 @@ def test_what_cannot_be_read_decides_nothing(data: bytes, what: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         read_decisions(data, FILE)
     assert what in str(error.value)
+
+
+def test_of_several_with_one_id_none_is_meant() -> None:
+    """The first would else decide by what git says of the second. Nor does one that is broken for another reason
+    lend its id."""
+    told = read(entry(id="weak-hash"), GOOD, entry(id="third", cve="CVE-2"))
+    assert [d.id for d in told.decisions] == ["third"]
+    assert [(b.id, b.line) for b in told.broken] == [("weak-hash", 2), ("weak-hash", 8)]
+    text = "\n".join(m.told("decisions.yaml") for m in told.mistakes())
+    assert "the decision in line 8 has the same id" in text
+    assert "the decision in line 2 has the same id" in text
+    for other in (entry(id="weak-hash", kind="odd"), "  - &a\n    id: weak-hash\n"):
+        assert read(other, GOOD).decisions == ()
+
+
+def test_what_is_about_the_same_is_told_of_the_later_one() -> None:
+    again = entry(id="again", cve=None, rule="B303", path="legacy/*")
+    told = read(GOOD, again, entry(id="other"))
+    assert [d.id for d in told.decisions] == ["weak-hash", "again", "other"]
+    assert "weak-hash decides about the same" in repeats(told.decisions).pop("again")
+    assert repeats(told.decisions[1:]) == {}, "the first is not approved: it takes no place"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- 1\n" * (MAX_ENTRIES + 1),
+        "- {" + "".join(f"k{n}: 1, " for n in range(MAX_ENTRIES + 1)) + "}\n",
+    ],
+)
+def test_more_than_anybody_looked_at_is_no_list(text: str) -> None:
+    started = time.process_time()
+    with pytest.raises(ConfigurationError) as error:
+        read_decisions(b"decisions:\n" + text.encode(), FILE)
+    assert "stand here" in str(error.value)
+    assert time.process_time() - started < 10
+    assert parse("decisions:\n" + ("- [" + "1," * 40 + "]\n") * 9, FILE, most_items=40).whole
+    assert not parse("decisions:\n" + ("- [" + "1," * 40 + "]\n") * 31, FILE, most_items=40).whole, "all in all"
+
+
+def test_settings_without_number_are_not_guessed_at_one_by_one() -> None:
+    told = read("  - {id: x, " + "".join(f"reasonn{n}: 1, " for n in range(500)) + "}\n")
+    (broken,) = told.broken
+    assert len(broken.mistakes) < 20
+    assert "500 settings are unknown" in str(broken.mistakes)
 
 
 def test_an_empty_list_is_no_mistake_and_an_unknown_top_disables_nothing() -> None:

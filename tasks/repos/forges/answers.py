@@ -30,6 +30,10 @@ _DIGITS = re.compile(r"[0-9]{1,15}")
 _MOST_USELESS = 1_000
 
 
+class MissingError(ForgeError):
+    """The forge has no such thing, or shows it to nobody like us."""
+
+
 def unexpected(what: str) -> ForgeError:
     """The forge answered, but not as its API promises."""
     return ForgeError(

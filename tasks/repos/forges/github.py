@@ -11,9 +11,10 @@ The API is described at https://docs.github.com/en/rest: organisations (``/orgs`
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -35,7 +36,7 @@ from tasks.repos.forges.github_access import (
     asked,
     requester_on,
 )
-from tasks.repos.forges.github_reviews import review_of
+from tasks.repos.forges.github_reviews import content_of, review_of
 from tasks.repos.forges.pacing import Patience, Timing, session_to
 from tasks.repos.web_origins import host_of, origin_of, place_of, slug_at
 
@@ -89,13 +90,29 @@ class GithubForge:
         slug = slug_at(self._web, address)
         return slug if slug is not None and slug.count("/") == 1 else None
 
-    def review(self, slug: str, commit: str) -> Review:
+    def owns(self, slug: str) -> bool:
         """See the port ``ReviewingForge``."""
+        return slug.partition("/")[0].lower() == self._access.owner.lower()
+
+    def review(self, slug: str, commit: str, branch: str | None) -> Review:
+        """See the port ``ReviewingForge``."""
+        with self._asking() as ask:
+            return review_of(ask, lambda p: self._pages(p, {})[0], slug, commit, branch)
+
+    def content(self, slug: str, path: str, commit: str) -> bytes | None:
+        """See the port ``ReviewingForge``."""
+        with self._asking() as ask, contextlib.suppress(ValueError):
+            return content_of(ask, slug, path, commit)
+        raise answers.unexpected("a file has no content")
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[Callable[[str], Mapping[str, Any]]]:
+        """What gets an object, by the token as it is now."""
         with self._lock:
             if self._tokens is not None:
                 self._tokens.anew()
             whole = partial(asked, self._requester, "GET")
-            return review_of(lambda p: self._renewing(lambda: whole(p)), lambda p: self._pages(p, {})[0], slug, commit)
+            yield lambda p: self._renewing(lambda: whole(p))
 
     def _listing(self) -> Listing:
         kind = "users" if self._access.owner_kind == "user" else "orgs"
@@ -256,7 +273,7 @@ class GithubForge:
                 "token or an app read access to Metadata and Contents of the repositories.",
             )
         if answer.status_code == 404:
-            return ForgeError(
+            return answers.MissingError(
                 "forge_denied",
                 f"{host_of(self._api)} shows no {self._access.owner_kind} {self._access.owner} to {who}"
                 + (", or the app is not installed there" if self._access.app is not None else ""),

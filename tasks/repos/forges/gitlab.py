@@ -17,6 +17,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from gitlab import Gitlab
@@ -28,7 +29,7 @@ from tasks.core.ports import Secrets
 from tasks.core.text import one_line
 from tasks.repos.classification import filtered
 from tasks.repos.forges import answers
-from tasks.repos.forges.gitlab_reviews import review_of
+from tasks.repos.forges.gitlab_reviews import Asking, content_of, review_of
 from tasks.repos.forges.pacing import USER_AGENT, Patience, Timing, session_to
 from tasks.repos.web_origins import host_of, place_of, slug_at
 
@@ -69,15 +70,36 @@ class GitlabForge:
         """See the port ``ReviewingForge``."""
         return slug_at(self._url, address)
 
-    def review(self, slug: str, commit: str) -> Review:
+    def owns(self, slug: str) -> bool:
+        """See the port ``ReviewingForge``."""
+        return slug.lower().startswith(f"{self._access.owner.lower()}/")
+
+    def review(self, slug: str, commit: str, branch: str | None) -> Review:
+        """See the port ``ReviewingForge``."""
+        fault = ""
+        with self._lock:
+            client = self._client()
+            asking = Asking(
+                client.http_get,
+                lambda path: client.http_list(path, get_all=True),
+                lambda word: client.http_list("/users", query_data={"search": word}, get_all=False),
+                urlsplit(self._url).hostname or "",
+            )
+            try:
+                return review_of(asking, slug, commit, branch)
+            except (GitlabError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                fault = "what it says of a merge request cannot be read"
+        raise answers.unexpected(fault)
+
+    def content(self, slug: str, path: str, commit: str) -> bytes | None:
         """See the port ``ReviewingForge``."""
         fault = ""
         with self._lock:
             client = self._client()
             try:
-                return review_of(client.http_get, lambda path: client.http_list(path, get_all=True), slug, commit)
+                return content_of(client.http_get, slug, path, commit)
             except (GitlabError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-                fault = "what it says of a merge request cannot be read"
+                fault = "what it says of a file cannot be read"
         raise answers.unexpected(fault)
 
     def _client(self) -> Gitlab:
@@ -167,7 +189,7 @@ class GitlabForge:
                 advice="Its scopes must be `read_api` and `read_repository`, its role at least Reporter.",
             )
         if answer.status_code == 404:
-            return ForgeError(
+            return answers.MissingError(
                 "forge_denied",
                 f"{host_of(self._url)} shows no {self._access.owner_kind} {self._access.owner} to {who}",
                 advice="Check the full path, and that the token's user is a member or the group is public.",

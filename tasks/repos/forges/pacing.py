@@ -26,6 +26,7 @@ from requests.adapters import HTTPAdapter
 from tasks.core.addresses import stays_here
 from tasks.core.errors import ForgeError
 from tasks.core.origins import ForgeAccess
+from tasks.repos.forges.answers import MissingError
 from tasks.repos.web_origins import DEFAULT_PORTS, host_of, origin_of
 
 USER_AGENT = "nightwarden"
@@ -243,6 +244,9 @@ class Transport(HTTPAdapter):
         error = self._judge(answer)
         if error is not None:
             raise error
+        if answer.status_code == 422:
+            # GitHub says so of a commit that it does not have.
+            raise MissingError("forge_unreachable", f"{self._host} answered with status 422", advice="Check the name.")
         if answer.status_code not in (200, 201):
             # A 202 too: PyGithub would sleep and ask again.
             raise _unreachable(self._host, f"answered with status {answer.status_code}")
