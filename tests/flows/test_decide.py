@@ -65,6 +65,18 @@ def test_a_decision_is_shown_then_written_with_its_count(place: Path, capsys: py
     assert capsys.readouterr().out == "", "no run has seen it"
 
 
+def test_the_id_of_a_broken_entry_is_taken(place: Path) -> None:
+    """What stands there is somebody's decision, to be mended."""
+    broken = "decisions:\n  - id: accepted-R1\n    kind: acepted\n    rule: R7\n"
+    (place / "decisions.yaml").write_text(broken)
+    decide(place, *GOOD)
+    text = (place / "decisions.yaml").read_text()
+    assert text.startswith(broken)
+    assert "  - id: accepted-R1-2\n" in text
+    with pytest.raises(UsageError, match="accepted-R1-2 decides about the same"):
+        decide(place, *GOOD, "--id", "again")
+
+
 def test_what_is_wrong_is_told_and_not_written(place: Path) -> None:
     for args, what in (
         (GOOD[2:], "a decision needs --kind"),

@@ -5,6 +5,7 @@ Shapes are those of https://docs.github.com/en/rest, with the fields that a clie
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -30,10 +31,13 @@ class FakeGithub(FakeForge):
         self.renamed: dict[str, str] = {}
         self.users: set[str] = set()
         self.installations: dict[int, dict[str, Any]] = {}
-        #: Pull requests of commits, reviews by the request's number, and the number of the author of each commit.
+        #: Pull requests of commits; reviews and commits by the request's number; of each commit the numbers of author
+        #: and committer (None: an e-mail without an account); files by commit and path.
         self.pulls: dict[str, list[dict[str, Any]]] = {}
         self.reviews: dict[int, list[dict[str, Any]]] = {}
-        self.authors: dict[str, int] = {}
+        self.inside: dict[int, list[str]] = {}
+        self.people: dict[str, tuple[int | None, int | None]] = {}
+        self.files: dict[tuple[str, str], bytes] = {}
         self.minted = 0
         #: How long a token of an installation lives.
         self.lifetime_s = 3600.0
@@ -78,8 +82,10 @@ class FakeGithub(FakeForge):
             return self._list(call, mine)
         if path == "/installation/repositories" and grant is not None and grant.installation is not None:
             return self._installed(call, grant.installation)
-        if (found := re.match(r"^/repos/[^/]+/[^/]+/(commits|pulls)/(\w+)(/pulls|/reviews)?$", path)) is not None:
-            return self._reviewed(call, *found.groups())
+        if (found := re.match(r"^/repos/([^/]+/[^/]+)(/.*)?$", path)) is not None:
+            repo = self.repos.get(found[1])
+            if repo is not None and self.shown(repo, grant):
+                return self._inside(call, found[2]) if found[2] else Answer(body=self.row(repo))
         if (found := re.match(r"^/(orgs|users)/([^/]+)(/repos)?$", path)) is not None:
             kind, login, repos = found.groups()
             owned = self._of(login)
@@ -91,13 +97,34 @@ class FakeGithub(FakeForge):
             return self._list(call, shown)
         return Answer(status=404, body={"message": "Not Found", "status": "404"})
 
-    def _reviewed(self, call: Call, kind: str, name: str, what: str | None) -> Answer:
-        if what is None:
-            author = self.authors.get(name)
-            return Answer(body={"sha": name, "author": {"login": "x", "id": author} if author else None})
-        rows = self.pulls.get(name, []) if kind == "commits" else self.reviews.get(int(name), [])
-        page, headers, _ = paged(rows, call, self.web_url, size=1, size_name="per_page")
-        return Answer(body=page, headers=headers)
+    def _inside(self, call: Call, path: str) -> Answer:
+        """Commits, pull requests and files of a repository."""
+        if (found := re.match(r"^/(commits|pulls)/(\w+)(/pulls|/reviews|/commits)?$", path)) is not None:
+            kind, name, what = found.groups()
+            if kind == "commits" and name not in self.people:
+                return Answer(status=422, body={"message": f"No commit found for SHA: {name}", "status": "422"})
+            if what is None:
+                return Answer(body=self._commit(name))
+            rows: list[dict[str, Any]] = self.pulls.get(name, [])
+            if kind == "pulls":
+                made = [self._commit(c) for c in self.inside.get(int(name), [])]
+                rows = made if what == "/commits" else self.reviews.get(int(name), [])
+            page, headers, _ = paged(rows, call, self.web_url, size=10, size_name="per_page")
+            return Answer(body=page, headers=headers)
+        blobs = {str(n): data for n, data in enumerate(self.files.values())}
+        if (found := re.match(r"^/git/blobs/(\w+)$", path)) is not None and found[1] in blobs:
+            return Answer(body={"encoding": "base64", "content": base64.encodebytes(blobs[found[1]]).decode()})
+        place = (call.query.get("ref", ""), path.removeprefix("/contents/"))
+        if (data := self.files.get(place)) is not None:
+            is_small = len(data) <= 1024**2
+            content = base64.encodebytes(data).decode() if is_small else ""
+            number = str([*self.files].index(place))
+            return Answer(body={"sha": number, "encoding": "base64" if is_small else "none", "content": content})
+        return Answer(status=404, body={"message": "Not Found", "status": "404"})
+
+    def _commit(self, name: str) -> dict[str, Any]:
+        accounts = [{"login": f"user{n}", "id": n} if n is not None else None for n in self.people[name]]
+        return {"sha": name, "author": accounts[0], "committer": accounts[1]}
 
     def _moved(self, url: str) -> Answer:
         body = {"message": "Moved Permanently", "url": url}

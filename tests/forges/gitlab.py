@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 from urllib.parse import unquote
@@ -25,10 +26,15 @@ class FakeGitlab(FakeForge):
         self.renamed: dict[str, str] = {}
         self.shared: set[str] = set()
         self.counted = 10_000
-        #: Merge requests of commits, and by their number the approvals and the times of pushes.
+        #: Merge requests of commits, and by their number the approvals, the times of pushes and the commits; of each
+        #: commit the e-mails of author and committer; users by their number; files by commit and path.
         self.requests: dict[str, list[dict[str, Any]]] = {}
         self.approvals: dict[int, list[dict[str, Any]]] = {}
         self.pushed: dict[int, list[str]] = {}
+        self.inside: dict[int, list[str]] = {}
+        self.emails: dict[str, tuple[str, str]] = {}
+        self.people: dict[int, dict[str, Any]] = {}
+        self.files: dict[tuple[str, str], bytes] = {}
 
     @property
     def api_url(self) -> str:
@@ -45,12 +51,18 @@ class FakeGitlab(FakeForge):
             project = next((r for r in self.repos.values() if r.number == int(found[1]) and self.shown(r, grant)), None)
             told = grant is not None and call.query.get("statistics", "").lower() in ("true", "1")
             return Answer(body=self.row(project, statistics=told)) if project is not None else self._not_found()
-        if (found := re.match(r"^/projects/[^/]+/repository/commits/(\w+)/merge_requests$", path)) is not None:
-            return Answer(body=self.requests.get(found[1], []))
-        if (found := re.match(r"^/projects/[^/]+/merge_requests/(\d+)/(approvals|versions)$", path)) is not None:
-            number = int(found[1])
-            versions = [{"id": n, "created_at": at} for n, at in enumerate(self.pushed.get(number, []))]
-            return Answer(body={"approved_by": self.approvals.get(number)} if found[2] == "approvals" else versions)
+        if (found := re.match(r"^/projects/([^/]+)(/.*)?$", path)) is not None:
+            repo = self.repos.get(unquote(found[1]))
+            if repo is None or not self.shown(repo, grant):
+                return self._not_found()
+            return self._inside(call, found[2]) if found[2] else Answer(body=self.row(repo))
+        if (found := re.match(r"^/users(?:/(\d+))?$", path)) is not None:
+            users = [{"id": n, **u} for n, u in self.people.items()]
+            if found[1]:
+                return Answer(body=next(u for u in users if u["id"] == int(found[1])))
+            word = unquote(call.query.get("search", ""))
+            hits = [{"id": u["id"]} for u in users if word.lower() in str([*u.values()]).lower()]
+            return Answer(body=hits)
         if (found := re.match(r"^/groups/([^/]+)(/projects)?$", path)) is None:
             return self._not_found()
         group = unquote(found[1])
@@ -71,6 +83,31 @@ class FakeGitlab(FakeForge):
             or (r.slug in self.shared and call.query.get("with_shared", "true").lower() in ("true", "1"))
         ]
         return self._list(call, inside, grant)
+
+    def _inside(self, call: Call, path: str) -> Answer:
+        """Commits, merge requests and files of a project."""
+        if (found := re.match(r"^/repository/commits/(\w+)(/merge_requests)?$", path)) is not None:
+            if found[1] not in self.emails:
+                return Answer(status=404, body={"message": "404 Commit Not Found"})
+            return Answer(body=self.requests.get(found[1], []) if found[2] else self._commit(found[1]))
+        if (found := re.match(r"^/merge_requests/(\d+)/(approvals|versions|commits)$", path)) is not None:
+            number = int(found[1])
+            return Answer(
+                body={
+                    "approvals": {"approved_by": self.approvals.get(number)},
+                    "versions": [{"id": n, "created_at": at} for n, at in enumerate(self.pushed.get(number, []))],
+                    "commits": [self._commit(c) for c in self.inside.get(number, [])],
+                }[found[2]]
+            )
+        place = (call.query.get("ref", ""), unquote(path.removeprefix("/repository/files/")))
+        if place in self.files:
+            content = base64.b64encode(self.files[place]).decode()
+            return Answer(body={"file_path": place[1], "encoding": "base64", "content": content})
+        return Answer(status=404, body={"message": "404 File Not Found"})
+
+    def _commit(self, name: str) -> dict[str, Any]:
+        author, committer = self.emails[name]
+        return {"id": name, "author_email": author, "committer_email": committer}
 
     def _not_found(self) -> Answer:
         return Answer(status=404, body={"message": "404 Group Not Found"})

@@ -19,6 +19,7 @@ from tasks.lake.publish import publish
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
 from tasks.patrol.deciding import Deciding
+from tasks.patrol.reviewing import reviews_of
 from tasks.repos.git import Git
 from tests.builders import Repository
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result
@@ -200,18 +201,34 @@ def test_what_git_cannot_tell_is_not_in_force(nights: Nights, tmp_path: Path) ->
 class Forge:
     """A forge that holds the configuration repository, and knows who approved its commits."""
 
-    def __init__(self, *told: Review | ForgeError) -> None:
-        self.told, self.asked = list(told), 0
+    def __init__(self, *told: Review | ForgeError, owner: str = "acme") -> None:
+        self.told, self.asked, self.owner = list(told), 0, owner
+        self.commits: list[tuple[str, str | None]] = []
+
+    def credential(self) -> None: ...
+
+    def listing(self) -> None: ...
 
     def holds(self, address: str) -> str | None:
         return "acme/conf" if address == "https://git.example.org/acme/conf.git" else None
 
-    def review(self, slug: str, commit: str) -> Review:
+    def owns(self, slug: str) -> bool:
+        return slug.startswith(f"{self.owner}/")
+
+    def review(self, slug: str, commit: str, branch: str | None) -> Review:
         self.asked += 1
+        self.commits.append((commit, branch))
         told = self.told.pop(0)
         if isinstance(told, ForgeError):
             raise told
-        return told
+        return replace(told, head=commit if told.head == "" else told.head)
+
+    def content(self, slug: str, path: str, commit: str) -> bytes | None:
+        return None
+
+
+#: Of the commit as it was merged.
+BY_BOB = Review(approver="bob", head="")
 
 
 def test_a_review_is_asked_of_the_forge_once_and_its_failure_takes_nothing_away(nights: Nights, tmp_path: Path) -> None:
@@ -219,7 +236,7 @@ def test_a_review_is_asked_of_the_forge_once_and_its_failure_takes_nothing_away(
     conf._clock = int(NIGHT.timestamp())
     conf.git("remote", "add", "origin", "https://git.example.org/acme/conf.git")
     nights.place = DecisionPlace(file=conf.path / "decisions.yaml", approval="reviewed")
-    forge = Forge(Review(approver="bob"), ForgeError("forge_unreachable", "it is away"), Review(problem="nobody did"))
+    forge = Forge(BY_BOB, ForgeError("forge_unreachable", "it is away"), Review(problem="nobody did"))
     nights.forges = [forge]
     nights.decide({"id": "d", "rule": "R1"})
     conf.commit({})
@@ -232,6 +249,68 @@ def test_a_review_is_asked_of_the_forge_once_and_its_failure_takes_nothing_away(
     assert "it is away" in nights.notes
     assert nights.run() == 1
     assert (nights.states(), forge.asked) == ({"d": "over_count", "e": "ignored"}, 3)
+
+
+def test_the_source_of_the_repositorys_account_is_asked_and_another_where_it_cannot_be() -> None:
+    class Config:
+        name = "decisions.yaml"
+
+        def remote(self) -> str:
+            return "https://git.example.org/acme/conf.git"
+
+        def branch(self) -> str:
+            return "main"
+
+    away = ForgeError("forge_denied", "it shows no acme to the token of other")
+    other, own = Forge(away, Review(problem="seen"), owner="other"), Forge(BY_BOB, away, away)
+    file: Any = Config()
+    asked: Any = reviews_of(file, [Gitea(), other, own])  # type: ignore[list-item]
+    assert (asked.ask("c1").approver, own.commits, other.asked) == ("bob", [("c1", "main")], 0)
+    with pytest.raises(ForgeError):
+        asked.ask("c2")
+    assert (asked.ask("c3").problem, asked.content("c3")) == ("seen", None)
+    own.told = [ForgeError("cancelled", "the run was cancelled")]
+    with pytest.raises(ForgeError, match="cancelled"):
+        asked.ask("c4")
+    assert (other.asked, reviews_of(file, [])) == (2, None)
+
+
+class Gitea:
+    """A forge that tells of no reviews."""
+
+    def credential(self) -> None: ...
+
+    def listing(self) -> None: ...
+
+
+def test_what_is_not_approved_takes_nothing_from_what_is(nights: Nights, tmp_path: Path) -> None:
+    """Above an approved entry comes one about the same; in its commit another; then one with its id."""
+    conf = Repository(tmp_path / "conf")
+    conf._clock = int(NIGHT.timestamp())
+    conf.git("remote", "add", "origin", "https://git.example.org/acme/conf.git")
+    nights.place = DecisionPlace(file=conf.path / "decisions.yaml", approval="reviewed")
+    nights.forges = [forge := Forge(BY_BOB)]
+    kept = {"id": "d", "rule": "R1"}
+    nights.decide(kept)
+    first = conf.commit({})
+    nights.run(["a"])
+    forge.told = [Review(problem="nobody did")]
+    nights.decide({"id": "same", "rule": "R1", "kind": "wont_fix"}, kept)
+    conf.commit({})
+    nights.run()
+    assert (nights.states(), nights.statuses()) == ({"same": "ignored", "d": "in_force"}, {"a": ("accepted", "d")})
+    assert [c for c, _ in forge.commits].count(first) == 1
+    forge.told = [BY_BOB]
+    conf.commit({})
+    nights.decide(kept, {"id": "same", "rule": "R1", "kind": "wont_fix", "expires": "2026-01-02"})
+    conf.commit({})
+    nights.run()
+    assert nights.states() == {"same": "ignored", "d": "in_force"}
+    assert "same ignored: d decides about the same" in nights.notes, "both are approved"
+    nights.decide({"id": "d", "repository": "'*'", "matches": 1_000_000}, kept)
+    conf.commit({})
+    assert nights.run() == 1
+    assert nights.states() == {"d": "ignored", "(line 8)": "ignored"}
 
 
 def test_an_accepted_gap_stays_listed_and_changes_the_state_no_more(tmp_path: Path) -> None:

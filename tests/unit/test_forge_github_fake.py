@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tasks.core.errors import ForgeError
 from tasks.core.origins import AppAuth, ForgeKind, Listing
-from tasks.core.ports import ReviewingForge
 from tasks.core.secret_refs import parse_ref
 from tasks.repos.forges.github import web_address
 from tasks.repos.forges.github_access import REFUSED_S
@@ -346,59 +345,3 @@ def test_repositories_of_another_owner_are_left_out(installed: Case, fake: FakeG
 )
 def test_the_web_address_follows_from_the_apis(api: str, web: str) -> None:
     assert web_address(api) == web
-
-
-# -- reviews --------------------------------------------------------------------------------------------------
-
-
-def review(who: int, state: str = "APPROVED", **more: object) -> dict[str, object]:
-    user = {"login": f"user{who}", "id": who, "type": "User"}
-    return {"user": user, "state": state, "commit_id": "head", "author_association": "MEMBER", **more}
-
-
-@pytest.mark.parametrize(
-    ("reviews", "approver"),
-    [
-        ([], None),
-        ([review(2)], "user2"),
-        ([review(1)], None),
-        ([review(3)], None),
-        ([review(2, commit_id="before")], None),
-        ([review(2, author_association="NONE")], None),
-        ([review(2, "COMMENTED")], None),
-        ([review(2), review(2, "COMMENTED")], "user2"),
-        ([review(2), review(2, "CHANGES_REQUESTED")], None),
-        ([review(2), review(2, "DISMISSED"), review(4)], "user4"),
-        ([review(2, user=None), review(2, user={"login": "b", "id": 5, "type": "Bot"})], None),
-    ],
-)
-def test_who_approved_what_was_merged(
-    case: Case, fake: FakeGithub, reviews: list[dict[str, object]], approver: str | None
-) -> None:
-    """1 opened the request, 3 wrote the commit."""
-    forge = case.open()
-    assert isinstance(forge, ReviewingForge)
-    fake.authors["c0"] = 3
-    open_one = {"number": 8, "user": {"id": 9}, "head": {"sha": "head"}, "merged_at": None}
-    fake.pulls["c0"] = [open_one, {**open_one, "number": 7, "user": {"id": 1}, "merged_at": "2026-01-01T00:00:00Z"}]
-    fake.reviews = {7: reviews, 8: [review(2)]}
-    told = forge.review("acme/conf", "c0")
-    assert told.approver == approver
-    assert bool(told.problem) == (approver is None)
-    assert forge.review("acme/conf", "c1").problem == "no merged pull request brought its commit"
-
-
-def test_which_repository_lies_at_an_address(case: Case, fake: FakeGithub) -> None:
-    forge = case.open()
-    assert isinstance(forge, ReviewingForge)
-    for address, slug in (
-        (fake.clone_url("acme/conf"), "acme/conf"),
-        ("git@127.0.0.1:acme/conf.git", "acme/conf"),
-        ("ssh://git@127.0.0.1/acme/conf", "acme/conf"),
-        ("https://elsewhere.example.org/acme/conf.git", None),
-        ("git@elsewhere.example.org:acme/conf.git", None),
-        (fake.clone_url("a/b/c"), None),
-        ("/srv/conf", None),
-        ("", None),
-    ):
-        assert forge.holds(address) == slug

@@ -186,6 +186,9 @@ def test_a_page_that_is_no_list_is_an_error(case: Case, fake: FakeGitlab) -> Non
 # -- reviews --------------------------------------------------------------------------------------------------
 
 
+LATE = "2026-01-03T00:00:00.000Z"
+
+
 def approval(who: int, at: str | None) -> dict[str, object]:
     return {"user": {"id": who, "username": f"user{who}"}, "approved_at": at}
 
@@ -193,29 +196,101 @@ def approval(who: int, at: str | None) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("approvals", "approver", "problem"),
     [
-        ([], None, "nobody but its author"),
-        ([approval(2, "2026-01-03T00:00:00.000Z")], "user2", ""),
-        ([approval(1, "2026-01-03T00:00:00.000Z")], None, "nobody but its author"),
-        ([approval(2, "2026-01-01T12:00:00.000+00:00")], None, "nobody but its author"),
+        ([], None, "nobody but who wrote it"),
+        ([approval(2, LATE)], "user2", ""),
+        ([approval(1, LATE)], None, "nobody but who wrote it"),
+        ([approval(2, "2026-01-01T12:00:00.000+00:00")], None, "nobody but who wrote it"),
         ([approval(2, None)], None, "does not tell when"),
+        ([approval(3, LATE), approval(4, LATE)], None, "no person but who wrote it"),
+        ([approval(5, LATE), approval(6, LATE)], None, "no person but who wrote it"),
+        ([approval(3, LATE), approval(2, LATE)], "user2", ""),
     ],
 )
 def test_who_approved_what_was_merged(
     case: Case, fake: FakeGitlab, approvals: list[dict[str, object]], approver: str | None, problem: str
 ) -> None:
-    """User 1 opened it; the last push was on the second."""
-    forge = case.open()
-    assert isinstance(forge, ReviewingForge)
-    request = {"iid": 7, "state": "merged", "author": {"id": 1}}
+    """User 1 opened it, 3 and 4 committed to it; 5 is a token's; the last push was on the second."""
+    forge = requested(case, fake)
+    fake.approvals[7] = approvals
+    told = forge.review("acme/team/conf", "c0", "main")
+    assert (told.approver, problem in told.problem, bool(told.head)) == (approver, True, bool(approver))
+    fake.emails["c1"] = fake.emails["c0"]
+    assert "no merge request that was merged into main" in forge.review("acme/team/conf", "c1", None).problem
+    fake.requests["c0"] = [{**fake.requests["c0"][1], "author": None}]
+    with pytest.raises(ForgeError):
+        forge.review("acme/team/conf", "c0", "main")
+
+
+def requested(case: Case, fake: FakeGitlab) -> ReviewingForge:
+    """Merge request 7, of user 1, brought c0 to main; user 2 approved it."""
+    project = fake.add("acme/team/conf", git=False)
+    request = {"iid": 7, "state": "merged", "author": {"id": 1}, "sha": "head"}
+    request |= {"target_branch": "main", "target_project_id": project.number}
     fake.requests["c0"] = [{**request, "iid": 8, "state": "opened"}, request]
     fake.pushed[7] = ["2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z"]
-    fake.approvals = {7: approvals, 8: [approval(2, "2026-01-03T00:00:00.000Z")]}
-    told = forge.review("acme/team/conf", "c0")
-    assert (told.approver, problem in told.problem) == (approver, True)
-    assert forge.review("acme/team/conf", "c1").problem == "no merged merge request brought its commit"
-    fake.requests["c0"] = [{**request, "author": None}]
+    fake.approvals = {n: [approval(2, LATE)] for n in (7, 8)}
+    fake.inside[7] = ["before", "head"]
+    private = "3-user3@users.noreply.127.0.0.1"
+    fake.emails = {
+        "c0": ("one@x.invalid", ""),
+        "before": (private, "One@X.invalid"),
+        "head": (private, "four@x.invalid"),
+    }
+    mails = {1: "one@x.invalid", 2: "two@x.invalid", 3: "", 4: "four@x.invalid", 5: "", 6: "", 44: "xfour@x.invalid"}
+    fake.people = {n: {"username": f"user{n}", "public_email": m, "bot": n == 5} for n, m in mails.items()}
+    del fake.people[6]["bot"]
+    forge = case.open()
+    assert isinstance(forge, ReviewingForge)
+    return forge
+
+
+@pytest.mark.parametrize("change", [{"target_branch": "side"}, {"target_project_id": 0}])
+def test_a_request_elsewhere_approves_nothing(case: Case, fake: FakeGitlab, change: dict[str, object]) -> None:
+    forge = requested(case, fake)
+    assert forge.review("acme/team/conf", "c0", None).approver == "user2", "the default branch"
+    fake.requests["c0"][1].update(change)
+    assert "no merge request that was merged into main" in forge.review("acme/team/conf", "c0", "main").problem
+
+
+@pytest.mark.parametrize(
+    ("commit", "emails"),
+    [
+        ("before", ("private@x.invalid", "one@x.invalid")),
+        ("head", ("one@x.invalid", "our@x.invalid")),
+        ("c0", ("2-user2@users.noreply.elsewhere.invalid", "")),
+        ("head", ("user2", "one@x.invalid")),
+    ],
+)
+def test_where_an_author_has_no_known_account_nobody_approves(
+    case: Case, fake: FakeGitlab, commit: str, emails: tuple[str, str]
+) -> None:
+    """It may be the account that approved, under an e-mail that it does not show."""
+    forge = requested(case, fake)
+    fake.emails[commit] = emails
+    told = forge.review("acme/team/conf", "c0", "main")
+    assert told.approver is None
+    assert f"of commit {commit} of its merge request 7" in told.problem
+    fake.emails[commit] = ("one@x.invalid", "one@x.invalid")
+    fake.inside[7] = ["before"]
+    assert "not its newest" in forge.review("acme/team/conf", "c0", "main").problem
+
+
+def test_a_commit_that_gitlab_does_not_have_is_no_outage_and_a_project_is(case: Case, fake: FakeGitlab) -> None:
+    forge = requested(case, fake)
+    assert "does not know it: push it" in forge.review("acme/team/conf", "c9", "main").problem
     with pytest.raises(ForgeError):
-        forge.review("acme/team/conf", "c0")
+        forge.review("acme/hidden", "c0", "main")
+    assert [forge.owns(s) for s in ("acme/team/conf", "Acme/conf", "acmes/conf")] == [True, True, False]
+
+
+def test_a_file_at_a_commit(case: Case, fake: FakeGitlab) -> None:
+    forge = requested(case, fake)
+    fake.files["head", "conf/d.yaml"] = b"decisions: []\n"
+    assert forge.content("acme/team/conf", "conf/d.yaml", "head") == b"decisions: []\n"
+    assert forge.content("acme/team/conf", "conf/d.yaml", "before") is None
+    fake.faults.inject(Answer(body={"content": "?"}), path="/files/")
+    with pytest.raises(ForgeError):
+        forge.content("acme/team/conf", "d.yaml", "head")
 
 
 def test_which_project_lies_at_an_address(case: Case, fake: FakeGitlab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -58,6 +59,11 @@ def text(row: Mapping[str, Any], name: str) -> str | None:
     if not isinstance(value, str):
         raise unexpected(f"{name} is no text")
     return value
+
+
+def base64_of(row: Mapping[str, Any], name: str) -> bytes:
+    """What a field holds in base64, broken into lines or not. Raises ForgeError, ValueError."""
+    return b64decode("".join((text(row, name) or "").split()), validate=True)
 
 
 def count(row: Mapping[str, Any], name: str) -> int | None:

@@ -5,7 +5,6 @@ A commit has an account where GitHub knows its e-mail. Of one without, nobody ca
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -64,7 +63,7 @@ def content_of(ask: Ask, slug: str, path: str, commit: str) -> bytes | None:
             row = ask(f"{place}/git/blobs/{quote(answers.text(row, 'sha') or '')}")
     except MissingError:
         return None
-    return base64.b64decode(answers.text(row, "content") or "")
+    return answers.base64_of(row, "content")
 
 
 def _of_pull(pages: Callable[[str], Sequence[Row]], place: str, pull: Row, written: Row) -> Review:

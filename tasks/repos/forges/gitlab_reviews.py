@@ -8,7 +8,6 @@ whose account is not known, nobody can say that it is not the reviewer's.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -91,7 +90,7 @@ def content_of(ask: Ask, slug: str, path: str, commit: str) -> bytes | None:
         row = ask(f"/projects/{quote(slug, safe='')}/repository/files/{quote(path, safe='')}?ref={commit}")
     except MissingError:
         return None
-    return base64.b64decode(answers.text(answers.mapping(row), "content") or "")
+    return answers.base64_of(answers.mapping(row), "content")
 
 
 def _of_request(asking: Asking, project: str, request: Mapping[str, Any], written: Mapping[str, Any]) -> Review:
