@@ -9,7 +9,6 @@ import base64
 import hashlib
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pathlib import Path
 from tasks.core.errors import ScanGapError
 from tasks.core.origins import Review
 from tasks.core.types import Mount
+from tasks.repos.config_entries import by_id
 from tasks.repos.config_entries import entries as entries_of
 from tasks.repos.config_file import APPROVES, ConfigFile
 from tasks.repos.entry_origins import Origin, origins
@@ -104,7 +104,7 @@ class _Judge:
         self._file, self._commits, self._approval, self._now = file, commits, approval, now
         self._by_key = _principals(signers) if commits and approval == "signed" and signers else {}
         self._asked: dict[str, Review] = {}
-        self._at_head: dict[str, frozenset[tuple[str, str]]] = {}
+        self._at_head: dict[str, Mapping[str, frozenset[str]]] = {}
         self._people: dict[str, set[str]] = {}
         self.reviews: Reviews | None = None
         self.known: Mapping[str, tuple[str, str]] = {}
@@ -162,17 +162,17 @@ class _Judge:
         told = self._asked[origin.commit]
         if told.approver is None or told.head is None:
             return None, told.problem
-        if (ident, origin.text) not in self._entries_at(told.head, self.reviews):
+        if self._entries_at(told.head, self.reviews).get(ident) != {origin.text}:
             return None, "what was reviewed did not hold the entry as it is"
         return told.approver, ""
 
-    def _entries_at(self, head: str, reviews: Reviews) -> frozenset[tuple[str, str]]:
+    def _entries_at(self, head: str, reviews: Reviews) -> Mapping[str, frozenset[str]]:
         """The entries of the state that was reviewed; of a squash only the forge has it."""
         if head not in self._at_head:
-            data = self._file.at(head) if self._file.has(head) else reviews.content(head)
-            found = entries_of(data) if data is not None else []
-            times = Counter(e.id for e in found)
-            self._at_head[head] = frozenset((e.id, e.text) for e in found if times[e.id] == 1)
+            if self._file.has(head):
+                self._at_head[head] = self._file.versions([head])[head]
+            else:
+                self._at_head[head] = by_id(entries_of(reviews.content(head) or b""))
         return self._at_head[head]
 
 

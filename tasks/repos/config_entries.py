@@ -6,7 +6,7 @@ entries with one digest say the same to ``tasks.policy.decisions``; comments and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,15 @@ def entries(data: bytes, key: str = "decisions") -> list[Entry]:
         return list(_entries(_limited(yaml.parse(data.decode("utf-8-sig"), Loader=yaml.CSafeLoader)), key))
     except (yaml.YAMLError, UnicodeDecodeError, _TooMuchError):
         return []
+
+
+def by_id(found: Iterable[Entry]) -> dict[str, frozenset[str]]:
+    """By id the digests of all entries that have it: of one that stands twice with the same words there are two."""
+    texts: dict[str, set[str]] = {}
+    for entry in found:
+        known = texts.setdefault(entry.id, set())
+        known.add(f"{entry.text} again" if entry.text in known else entry.text)
+    return {i: frozenset(t) for i, t in texts.items()}
 
 
 class _TooMuchError(Exception):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tasks.core.errors import ScanGapError
 from tasks.core.types import Mount
-from tasks.repos.config_entries import Entry, entries
+from tasks.repos.config_entries import by_id, entries
 from tasks.repos.git import Git, failure
 
 #: Bytes of versions that are read at a time, and of all that one run takes apart: once only, then what is known is
@@ -121,7 +121,7 @@ class ConfigFile:
         for blob, size in [(b, n) for b, n in todo.items() if n <= self._most_bytes] + [("", _AT_A_TIME_BYTES + 1)]:
             if some and sum(n for _, n in some) + size > _AT_A_TIME_BYTES:
                 for (known, _), data in zip(some, self._contents(some), strict=True):
-                    self._by_blob[known] = _by_id(entries(data))
+                    self._by_blob[known] = by_id(entries(data))
                 some = []
             some.append((blob, size))
         return {c: self._by_blob[b] for c, (b, _) in zip(commits, blobs, strict=True)}
@@ -182,13 +182,6 @@ class ConfigFile:
             f"{self.path.name} is not in the newest commit of its repository",
             advice="Commit it: what is not committed is not in force.",
         )
-
-
-def _by_id(found: Collection[Entry]) -> dict[str, frozenset[str]]:
-    texts: dict[str, set[str]] = {}
-    for entry in found:
-        texts.setdefault(entry.id, set()).add(entry.text)
-    return {i: frozenset(t) for i, t in texts.items()}
 
 
 def _located(path: Path) -> tuple[Path, tuple[Mount, ...], Path]:

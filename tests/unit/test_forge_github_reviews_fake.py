@@ -85,6 +85,7 @@ def requested(case: Case, fake: FakeGithub) -> ReviewingForge:
         ({"base": {"ref": "main", "repo": {"id": 77}}}, "no pull request that was merged into main"),
         ({"base": {"ref": "main", "repo": None}}, "no pull request that was merged into main"),
         ({"head": {"sha": "elsewhere"}}, "does not list all commits"),
+        ({"user": None}, "is gone"),
     ],
 )
 def test_a_request_elsewhere_approves_nothing(

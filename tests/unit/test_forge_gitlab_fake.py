@@ -217,6 +217,8 @@ def test_who_approved_what_was_merged(
     fake.emails["c1"] = fake.emails["c0"]
     assert "no merge request that was merged into main" in forge.review("acme/team/conf", "c1", None).problem
     fake.requests["c0"] = [{**fake.requests["c0"][1], "author": None}]
+    assert "is gone" in forge.review("acme/team/conf", "c0", "main").problem
+    fake.requests["c0"] = [{**fake.requests["c0"][0], "author": {"id": 1}, "sha": None}]
     with pytest.raises(ForgeError):
         forge.review("acme/team/conf", "c0", "main")
 

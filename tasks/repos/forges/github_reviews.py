@@ -74,7 +74,12 @@ def _of_pull(pages: Callable[[str], Sequence[Row]], place: str, pull: Row, writt
     commits = [answers.mapping(c) for c in pages(f"{place}/pulls/{number}/commits")]
     if len(commits) >= _MOST_COMMITS or head not in [c.get("sha") for c in commits]:
         return Review(problem=f"GitHub does not list all commits of its pull request {number}: split it")
-    people = {answers.identity(answers.mapping(pull.get("user")))}
+    if not isinstance(opened_by := pull.get("user"), dict):
+        return Review(
+            problem=f"the account that opened its pull request {number} is gone, so it may be another one now"
+        )
+    people = {answers.identity(opened_by)}
+    # The committer of what was merged is who merged it, and not of what was reviewed.
     for row, role in [(c, role) for c in commits for role in ("author", "committer")] + [(written, "author")]:
         account = row.get(role)
         if not isinstance(account, dict) or not account.get("id"):

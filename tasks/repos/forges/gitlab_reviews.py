@@ -95,9 +95,13 @@ def content_of(ask: Ask, slug: str, path: str, commit: str) -> bytes | None:
 
 def _of_request(asking: Asking, project: str, request: Mapping[str, Any], written: Mapping[str, Any]) -> Review:
     number, head = answers.count(request, "iid"), answers.text(request, "sha")
-    author = answers.identity(answers.mapping(request.get("author")))
     if number is None or head is None:
         raise answers.unexpected("a merge request has no number or no head")
+    if not isinstance(opened_by := request.get("author"), dict):
+        return Review(
+            problem=f"the account that opened its merge request {number} is gone, so it may be another one now"
+        )
+    author = answers.identity(opened_by)
     place = f"{project}/merge_requests/{number}"
     pushed = [_time(answers.mapping(v)["created_at"]) for v in asking.pages(f"{place}/versions")]
     problem = f"nobody but who wrote it approved its merge request {number} as it was merged"
