@@ -347,6 +347,12 @@ def test_a_review_is_of_the_entry_as_it_was_looked_at(config: Config) -> None:
     asked = Reviews(ask=lambda _commit: Review(approver="bob", head=early), content=lambda _head: None)
     assert config.told("x", "reviewed", asked).approver == "bob", "the head is here"
     assert config.told("y", "reviewed", asked).approver is None, "it came later"
+    file = ConfigFile(config.git, config.repo.path / "decisions.yaml")
+    for commit, approver in ((early, "bob"), ("0" * 40, None)):
+        known = provenances(
+            file, file.read(), {"x": 4}, approval="reviewed", signers=None, now=NOW, known={"x": (commit, "bob")}
+        )  # fmt: skip
+        assert known["x"].approver == approver, "what was reviewed in another commit is asked again"
 
 
 def test_what_is_not_committed_is_not_there(config: Config) -> None:
