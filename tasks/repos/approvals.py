@@ -162,7 +162,7 @@ class _Judge:
         told = self._asked[origin.commit]
         if told.approver is None or told.head is None:
             return None, told.problem
-        if self._entries_at(told.head, self.reviews).get(ident) != {origin.text}:
+        if self._entries_at(told.head, self.reviews).get(ident) != frozenset({origin.text}):
             return None, "what was reviewed did not hold the entry as it is"
         return told.approver, ""
 
