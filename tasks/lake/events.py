@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tasks.lake.changes import PRESENT, Judge, Moment, Verdict
+from tasks.lake.shelves import shelf_of
 
 Row = dict[str, Any]
 #: What an event says of its finding as it is then, so that questions about the past need not look at what it is now.
@@ -31,6 +32,7 @@ def settle(old: Mapping[str, Any] | None, row: Row, cause: str, judge: Judge, mo
         "decision_id": verdict.decision_id if verdict is not None else None,
         "decided_until": verdict.until if verdict is not None else None,
     }
+    settled["shelf"] = shelf_of(settled)
     if old is not None and old["status"] == settled["status"] and old["decision_id"] == settled["decision_id"]:
         return settled, None
     return settled, _event(old, settled, cause or _why_decided(old, verdict, moment), moment)

@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 from tasks.core.errors import LakeError
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Gap, Kind, Observation, Outcome, Repo, ScanResult, ScopeState, Unit
-from tasks.lake.changes import PRESENT
 from tasks.lake.later import Later
 from tasks.lake.places import FolderPlace, Held, Place, Teller
 from tasks.lake.raw import RawStore
 from tasks.lake.s3_location import S3Location
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.shelves import THERE, shelves_of
 from tasks.lake.spool import Spool
-from tasks.lake.store import Columns, Store, Where
+from tasks.lake.store import Columns, Pruning, Store, Where
 
 _FORMAT = 1
 _CARD = "lake.json"
@@ -189,15 +189,17 @@ class Snapshot:
             return []  # before the first run, or a table that came later
         return self.lake.store.files(name, self.versions[name])
 
-    def table(self, name: str, where: Where | None = None, columns: Columns = None) -> pa.Table:
-        """Rows of a table; before the first run every table is empty."""
+    def table(
+        self, name: str, where: Where | None = None, columns: Columns = None, pruning: Sequence[Pruning] = ((),)
+    ) -> pa.Table:
+        """Rows of a table (``Store.read``); before the first run every table is empty."""
         if name not in self.versions:
             empty = TABLES[name].schema.empty_table()
             return empty if columns is None else empty.select(list(columns))
         if name == "runs":
             runs = self.lake.store.read(name, self.versions[name], where).filter(pc.field("seq") <= self.seq)
             return runs if columns is None else runs.select(list(columns))
-        return self.lake.store.read(name, self.versions[name], where, columns)
+        return self.lake.store.read(name, self.versions[name], where, columns, pruning)
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
         """All rows of a table, some at a time; of ``runs`` also later ones. Raises LakeError."""
@@ -343,16 +345,24 @@ class Snapshot:
 
     def findings_in(self, repo_ids: Collection[str]) -> list[dict[str, Any]]:
         """The findings of all scopes of some repositories."""
-        return self._rows("findings", {"repo_id": repo_ids}) if repo_ids else []
+        if not repo_ids:
+            return []
+        shelves: list[Pruning] = [[("shelf", "in", sorted(shelves_of(repo_ids)))], [("shelf", "<", THERE)]]
+        rows: list[dict[str, Any]] = self.table("findings", {"repo_id": repo_ids}, pruning=shelves).to_pylist()
+        return rows
+
+    def present(self, columns: Columns = None) -> pa.Table:
+        """The findings that are there, whatever anybody decided about them."""
+        return self.table("findings", None, columns, [_PRESENT])
 
     def present_in(self) -> list[str]:
         """The repositories that hold findings that are there."""
-        rows = self.table("findings", {"scan_status": PRESENT}, ["repo_id"])
+        rows = self.present(["repo_id"])
         return sorted(rows.column("repo_id").unique().to_pylist())
 
     def expired_in(self, at: datetime) -> list[str]:
         """The repositories that hold findings whose decision is in force no more."""
-        rows = self.table("findings", columns=["repo_id", "decided_until"])
+        rows = self.present(["repo_id", "decided_until"])
         return sorted(rows.filter(pc.field("decided_until") <= at).column("repo_id").unique().to_pylist())
 
     def findings_of(self, scopes: Iterable[ScopeKey]) -> list[dict[str, Any]]:
@@ -372,7 +382,7 @@ class Snapshot:
 
     def open_findings(self) -> int:
         """How many findings are open, each once however many refs hold it; those of watched refs alone."""
-        rows = self.table("findings", columns=("repo_id", "ref", "tool", "finding_uid", "is_open"))
+        rows = self.present(("repo_id", "ref", "tool", "finding_uid", "is_open"))
         rows = rows.filter(pc.field("is_open")).drop_columns("is_open")
         if unwatched := self.unwatched():
             told = zip(*rows.to_pydict().values(), strict=True)
@@ -391,6 +401,7 @@ def repo_of(row: dict[str, Any]) -> Repo:
     return Repo(**{n: row[n] for n in names}, scopes=tuple(row["scopes"] or ()))
 
 
+_PRESENT: Pruning = [("shelf", ">=", THERE)]
 _OBSERVED = tuple(f.name for f in fields(Observation))
 _GAP = tuple(f.name for f in fields(Gap))
 _RESULT = tuple(f.name for f in fields(ScanResult) if f.name not in ("observations", "gaps"))

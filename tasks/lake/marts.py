@@ -1,23 +1,22 @@
 """Plain Parquet for people who glob: ``marts/findings/*.parquet``, ``marts/gaps.parquet``, ``marts/freshness.parquet``.
 
-Findings lie in at most 256 files by repository; only files of repositories that changed are written anew. Nothing in
-a mart depends on the time of day, so that a night without change leaves all of them alone.
+The findings that are there lie in at most 256 files by repository; only files of repositories that changed are written
+anew. What is gone is in the table ``findings`` alone: its rows would be written again and
+again. Nothing in a mart depends on the time of day, so that a night without change leaves all of them alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections.abc import Collection, Mapping
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.core.types import digest
 from tasks.lake.lake import Lake
 from tasks.lake.places import Place
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.shelves import THERE, shelves_of
 
 #: What stands, by mart. The age of evidence is for the reader to take: it is another one every night.
 _STANDING = {
@@ -25,17 +24,10 @@ _STANDING = {
     "freshness": "SELECT * EXCLUDE (age_hours) FROM freshness ORDER BY repo_id, ref, tool",
 }
 _ROOT = "marts/"
-#: Buckets that are read at a time: each reading goes through the whole table, and all at once may be more than memory.
-_TOGETHER = 8
 #: A mart's Parquet footer, which holds its schema, is smaller; else the mart is written anew.
 _FOOTER_BYTES = 65_536
 #: Key of a mart's Parquet metadata: digest of what it was made by, so that a newer program writes it anew.
 _FORM = b"nightwarden.form"
-
-
-def bucket(repo_id: str) -> str:
-    """The file a repository's findings lie in: the first two hex digits of its digest."""
-    return hashlib.sha256(repo_id.encode()).hexdigest()[:2]
 
 
 def write_marts(lake: Lake, *, changed: Collection[str], standing: bool) -> None:
@@ -49,24 +41,16 @@ def write_marts(lake: Lake, *, changed: Collection[str], standing: bool) -> None
     # Looked at before the snapshot: what somebody writes after this is at least as new as what we write.
     tags = {e.key: e.tag for e in lake.place.entries(_ROOT)}
     snapshot = lake.snapshot()
-    buckets = {bucket(r) for r in changed}
+    shelves = shelves_of(changed)
     if not any(key.startswith(f"{_ROOT}findings/") for key in tags):
         # It is the first run, or somebody removed it: whatever is known is written.
-        known = snapshot.table("findings", columns=["repo_id"]).column("repo_id").unique().to_pylist()
-        buckets |= {bucket(r) for r in known}
+        shelves |= shelves_of(snapshot.present_in())
         # An empty file first, so that the glob works before anything was found.
         _write(lake.place, "findings/empty", TABLES["findings"].schema.empty_table(), tags)
-    if buckets:
-        ids: dict[str, list[str]] = {name: [] for name in buckets}
-        for r in snapshot.table("findings", columns=["repo_id"]).column("repo_id").unique().to_pylist():
-            ids.get(bucket(r), []).append(r)
-        left = iter(sorted(buckets))
-        while some := list(itertools.islice(left, _TOGETHER)):
-            rows = snapshot.table("findings", {"repo_id": [r for name in some for r in ids[name]]})
-            rows = rows.sort_by([("finding_uid", "ascending"), ("ref", "ascending")])
-            for name in some:
-                mine = rows.filter(pc.is_in(rows["repo_id"], pa.array(ids[name], pa.string())))
-                _write(lake.place, f"findings/{name}", mine, tags)
+    for shelf in sorted(shelves):
+        rows = snapshot.table("findings", {"shelf": [shelf]})
+        rows = rows.sort_by([("finding_uid", "ascending"), ("ref", "ascending")])
+        _write(lake.place, f"findings/{shelf.removeprefix(THERE)}", rows, tags)
     for name, sql in _STANDING.items():
         made_by = digest(SCHEMA_VERSION, form(), sql).encode()
         if standing or _form_of(lake.place, name) != made_by:

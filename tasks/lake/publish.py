@@ -48,11 +48,13 @@ from tasks.lake.pending import (
     unless_finished,
 )
 from tasks.lake.places import Teller
-from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.schema import SCHEMA_VERSION, TABLES, Table
 from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 
 _T = TypeVar("_T")
+#: Of a row of findings that is prepared: where the row lies that it replaces.
+_LAIN = str(TABLES["findings"].before)
 #: Rows made, written and read at a time: one result may hold millions.
 _BATCH = 5_000
 #: Repositories whose findings are compared at a time.
@@ -202,7 +204,10 @@ def _found(
             transitions(touched, some, moment, places, batch.judge),
             itertools.starmap(Transition, judged(rest, batch.judge, moment)),
         )
-        yield from counted(found, known, unwatched, tally)
+        lain = {(row["finding_uid"], row["ref"], row["tool"]): row["shelf"] for row in known}
+        for t in counted(found, known, unwatched, tally):
+            t.row[_LAIN] = lain.get((t.row["finding_uid"], t.row["ref"], t.row["tool"]))
+            yield t
 
 
 def _scope(row: Mapping[str, Any]) -> ScopeKey:
@@ -282,9 +287,9 @@ def _prepared(lake: Lake, folder: str, name: str) -> Iterator[Callable[[list[dic
     """A way to write rows of a table into the folder."""
     with (
         lake.place.writing(f"{folder}/{name}.parquet") as path,
-        pq.ParquetWriter(path, TABLES[name].schema, compression="zstd") as writer,
+        pq.ParquetWriter(path, TABLES[name].merged, compression="zstd") as writer,
     ):
-        yield lambda rows: writer.write_table(to_arrow(TABLES[name], rows)) if rows else None
+        yield lambda rows: writer.write_table(to_arrow(TABLES[name], rows, merged=True)) if rows else None
 
 
 def _chunks(rows: Iterable[_T]) -> Iterator[list[_T]]:
@@ -318,6 +323,14 @@ def _apply(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> 
     lake.place.remove(keys)
 
 
+def _lain(rows: pq.ParquetFile, table: Table) -> set[str]:
+    """The partitions in which rows lie that are replaced."""
+    if table.before is None:
+        return set()
+    column = rows.read(columns=[table.before]).column(table.before)
+    return {v for v in column.unique().to_pylist() if v is not None}
+
+
 def _take(lake: Lake, keys: Sequence[str], told: Mapping[str, Any], watch: Watcher) -> tuple[set[str], bool]:
     """All tables, and last the row of the run. Returns the repositories whose findings changed, and whether a scope
     did: scopes say what stands, with them change the gaps and the evidence."""
@@ -329,8 +342,8 @@ def _take(lake: Lake, keys: Sequence[str], told: Mapping[str, Any], watch: Watch
         watch(name)
         with pq.ParquetFile(written[name]) as rows:
             if rows.metadata.num_rows:
-                reader = pa.RecordBatchReader.from_batches(TABLES[name].schema, rows.iter_batches(batch_size=_BATCH))
-                lake.store.apply(TABLES[name], reader, seq)
+                reader = pa.RecordBatchReader.from_batches(TABLES[name].merged, rows.iter_batches(batch_size=_BATCH))
+                lake.store.apply(TABLES[name], reader, seq, _lain(rows, TABLES[name]))
     watch("runs")
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
     if not lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq):

@@ -22,7 +22,11 @@ _TYPES: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One Delta table. ``append`` tables only grow; rows of ``merge`` tables are replaced by ``key``."""
+    """One Delta table. ``append`` tables only grow; rows of ``merge`` tables are replaced by ``key``.
+
+    Rows of a ``merge`` table with a partition may move to another one: what is merged tells in ``before`` where each
+    row that it replaces lies (null: it is new).
+    """
 
     name: str
     description: str
@@ -30,6 +34,16 @@ class Table:
     key: tuple[str, ...]
     schema: pa.Schema
     partition: tuple[str, ...] = ()
+
+    @property
+    def before(self) -> str | None:
+        """The column that says, of rows to be merged, in which partition the row lies that each replaces."""
+        return f"{self.partition[0]}_before" if self.mode == "merge" and self.partition else None
+
+    @property
+    def merged(self) -> pa.Schema:
+        """The columns of rows to be written."""
+        return self.schema if self.before is None else self.schema.append(pa.field(self.before, pa.string()))
 
 
 def _schema(*columns: str) -> pa.Schema:
@@ -300,6 +314,7 @@ _ALL = (
         description="One row a finding of one scope, as it stands now; changed only where a scope changed.",
         mode="merge",
         key=("finding_uid", "ref", "tool"),
+        partition=("shelf",),
         schema=_schema(
             "finding_uid s! SHA-256 of <repo_id>|<anchor_uid>",
             *_SCOPE,
@@ -338,6 +353,8 @@ _ALL = (
             "commit s commit of the last look that changed it",
             "fp_version i! version of the identity rules",
             "key_id s! id of the HMAC key",
+            "shelf s! the partition: p and two hex digits by its repository while it is there, else the month in which "
+            "it closed",
         ),
     ),
     Table(

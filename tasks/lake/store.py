@@ -37,6 +37,8 @@ _BATCH = 10_000
 #: Column to the values that are asked for.
 Where = Mapping[str, Collection[str]]
 Columns = Sequence[str] | None
+#: Conditions on partitions, as delta-rs takes them: column, operator, value. All must hold.
+Pruning = Sequence[tuple[str, str, Any]]
 
 
 def relation(table: Table, files: Sequence[str]) -> str:
@@ -124,14 +126,22 @@ class Store:
         return self._tips.setdefault(name, log or self._opened(name))
 
     def read(
-        self, name: str, version: int | None = None, where: Where | None = None, columns: Columns = None
+        self,
+        name: str,
+        version: int | None = None,
+        where: Where | None = None,
+        columns: Columns = None,
+        pruning: Sequence[Pruning] = ((),),
     ) -> pa.Table:
         """Rows of a table whose ``where`` columns hold one of the values asked for.
+
+        ``pruning`` names the partitions to look into: each of its entries tells some, as delta-rs filters files.
 
         DuckDB reads the files: over a pyarrow dataset a filter fails, because Parquet that delta-rs (1.6) merged
         is typed as string views, which Arrow 26 cannot compare with strings.
         """
-        return self._rows(TABLES[name], self.files(name, version, where), where, columns)
+        files = [f for some in pruning for f in self.files(name, version, where, some)]
+        return self._rows(TABLES[name], files, where, columns)
 
     def batches(self, name: str, version: int) -> Iterator[pa.RecordBatch]:
         """All rows of a table, some at a time. Raises LakeError."""
@@ -192,9 +202,12 @@ class Store:
             con.close()
             del con  # a traceback that is kept must not keep it: DuckDB complains when Python ends
 
-    def files(self, name: str, version: int | None = None, where: Where | None = None) -> list[str]:
+    def files(
+        self, name: str, version: int | None = None, where: Where | None = None, pruning: Pruning = ()
+    ) -> list[str]:
         """The Parquet files a table consists of at a version; of the partitions that ``where`` asks for, if it does."""
         asked = [(c, "in", sorted(set(where[c]))) for c in TABLES[name].partition if c in where] if where else []
+        asked += pruning
         if any(not values for *_, values in asked):
             return []
         return self._located(name, self.open(name, version), asked or None)
@@ -260,14 +273,15 @@ class Store:
         version: int | None = self._tip(name).transaction_version(_APP)
         return version or 0
 
-    def apply(self, table: Table, rows: pa.Table | pa.RecordBatchReader, seq: int) -> bool:
+    def apply(self, table: Table, rows: pa.Table | pa.RecordBatchReader, seq: int, lain: Collection[str] = ()) -> bool:
         """Append or merge the rows of run ``seq`` unless the table holds them already. Returns whether it wrote.
 
-        A reader is written batch by batch; it must have rows.
+        A reader is written batch by batch; it must have rows. ``lain`` are the partitions that hold rows to replace, of
+        a table of which rows may move.
         """
         if isinstance(rows, pa.Table) and rows.num_rows == 0:
             return False
-        return self._commit(table, seq, lambda log, properties: _put(table, log, rows, properties))
+        return self._commit(table, seq, lambda log, properties: _put(table, log, rows, properties, lain))
 
     def take_out(self, name: str, keys: pa.Table, seq: int) -> bool:
         """Remove the rows whose values in the columns of ``keys`` stand there, unless run ``seq`` has already."""
@@ -328,37 +342,59 @@ def _keep_log(log: DeltaTable) -> None:
     log.alter.set_table_properties(_KEEP_LOG, post_commithook_properties=neither)
 
 
-def _put(table: Table, log: DeltaTable, rows: pa.Table | pa.RecordBatchReader, properties: CommitProperties) -> None:
+def _put(
+    table: Table,
+    log: DeltaTable,
+    rows: pa.Table | pa.RecordBatchReader,
+    properties: CommitProperties,
+    lain: Collection[str],
+) -> None:
     form = WriterProperties(max_row_group_size=_GROUP, compression="ZSTD")
-    if table.mode == "append":
+    if table.before is not None and not lain:  # nothing is replaced
+        rows = _without(rows, table.before)
+    if table.mode == "append" or (table.before is not None and not lain):
         write_deltalake(
             log, rows, mode="append", partition_by=list(table.partition) or None,
             writer_properties=form, commit_properties=properties,
         )  # fmt: skip
         return
-    on = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
+    on = [f"t.{k} = s.{k}" for k in table.key]
+    if table.before is not None:
+        # Told as a list, these partitions alone are opened.
+        (column,), named = table.partition, ", ".join(f"'{p}'" for p in sorted(lain))
+        on = [f"t.{column} IN ({named})", f"t.{column} = s.{table.before}", *on]
+    columns = {c: f"s.{c}" for c in table.schema.names}
     (
         log.merge(
             rows,
-            predicate=on,
+            predicate=" AND ".join(on),
             source_alias="s",
             target_alias="t",
             writer_properties=form,
             commit_properties=properties,
         )
-        .when_matched_update_all()
-        .when_not_matched_insert_all()
+        .when_matched_update(columns)
+        .when_not_matched_insert(columns)
         .execute()
     )
 
 
-def to_arrow(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table of the table's schema; text that is not UTF-8 is made so, loudly marked by U+FFFD."""
+def _without(rows: pa.Table | pa.RecordBatchReader, column: str) -> pa.Table | pa.RecordBatchReader:
+    if isinstance(rows, pa.Table):
+        return rows.drop_columns(column)
+    schema = rows.schema.remove(rows.schema.get_field_index(column))
+    return pa.RecordBatchReader.from_batches(schema, (b.drop_columns([column]) for b in rows))
+
+
+def to_arrow(table: Table, rows: list[dict[str, Any]], *, merged: bool = False) -> pa.Table:
+    """Rows as an Arrow table of the table's schema (or of what is ``merged`` into it); text that is not UTF-8 is made
+    so, loudly marked by U+FFFD."""
+    schema = table.merged if merged else table.schema
     try:
-        return pa.Table.from_pylist(rows, schema=table.schema)
+        return pa.Table.from_pylist(rows, schema=schema)
     except (UnicodeEncodeError, pa.ArrowInvalid):
         clean = [{k: _utf8(v) for k, v in row.items()} for row in rows]
-        return pa.Table.from_pylist(clean, schema=table.schema)
+        return pa.Table.from_pylist(clean, schema=schema)
 
 
 def _utf8(value: Any) -> Any:

@@ -19,6 +19,7 @@ from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.pending import committed, pending
 from tasks.lake.places import DeafStorageError, Teller
 from tasks.lake.schema import TABLES
+from tasks.lake.shelves import THERE
 from tasks.lake.views import connect
 
 
@@ -57,6 +58,8 @@ _CHECKS = (
      "SELECT count(*) FROM ledger l LEFT JOIN (SELECT result_name, count(*) AS n FROM scan_gaps GROUP BY 1) g"
      " USING (result_name) WHERE l.gaps <> coalesce(g.n, 0)"),
     ("scans", "belong to no scope", "SELECT count(*) FROM scans s ANTI JOIN scopes c USING (repo_id, ref, tool)"),
+    ("findings", "lie where another status belongs",
+     f"SELECT count(*) FROM findings WHERE (shelf >= '{THERE}') <> (scan_status IN ('open', 'reopened'))"),
     ("findings", "belong to no scope", "SELECT count(*) FROM findings f ANTI JOIN scopes c USING (repo_id, ref, tool)"),
     ("scopes", "belong to no repository", "SELECT count(*) FROM scopes s ANTI JOIN repositories r USING (repo_id)"),
     ("scopes", "refer to a result the ledger lacks",
@@ -85,7 +88,7 @@ _CHECKS = (
 
 #: Marts: the view that they hold, and the columns that no newer program writes otherwise.
 _MARTS = {
-    "findings": ("findings", ", ".join(TABLES["findings"].schema.names)),
+    "findings": (f"(SELECT * FROM findings WHERE shelf >= '{THERE}')", ", ".join(TABLES["findings"].schema.names)),
     "gaps": ("gaps_now", "repo_id, slug, ref, tool, outcome, reason_code, path, detail, evidence_at"),
     "freshness": ("freshness", "repo_id, slug, ref, tool, outcome, reason_code, evidence_at, commit, attempts"),
 }
