@@ -3,8 +3,9 @@
 1. All rows of all tables are written to ``_pending/<number>-<word>/``, last ``COMMIT``, which says what they are.
 2. The run's number is claimed: ``_commits/<number>`` is created if it is not there and names the folder. Of two runs
    that both believe to be alone (``tasks.lake.lease``) one gets the number; the other has published nothing.
-3. Each table is appended to or merged, with a Delta application transaction of the run's number: a table that
-   holds the number already is passed over, so a repetition changes nothing.
+3. Small files of each table are put together where there are many (``tasks.lake.compaction``). The table is appended to
+   or merged, with a Delta application transaction of the run's number: a table that holds the number already is passed
+   over, so a repetition changes nothing.
 4. The row of ``runs`` goes last and names the version of every table: readers open exactly those.
 5. Marts are written anew where something changed, the spool forgets what is published, the pending folder goes.
 """
@@ -339,11 +340,14 @@ def _take(lake: Lake, keys: Sequence[str], told: Mapping[str, Any], watch: Watch
     changed = set(pq.read_table(written["findings"], columns=["repo_id"])["repo_id"].unique().to_pylist())
     standing = pq.read_metadata(written["scopes"]).num_rows > 0
     for name in _ORDER[:-1]:
+        watch(f"compact {name}")
+        lake.store.compact(name)
         watch(name)
         with pq.ParquetFile(written[name]) as rows:
             if rows.metadata.num_rows:
                 reader = pa.RecordBatchReader.from_batches(TABLES[name].merged, rows.iter_batches(batch_size=_BATCH))
                 lake.store.apply(TABLES[name], reader, seq, _lain(rows, TABLES[name]))
+    lake.store.compact("runs")
     watch("runs")
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
     if not lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq):

@@ -22,8 +22,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tasks.core.errors import LakeError
 from tasks.lake import duck
+from tasks.lake.compaction import File, due
 from tasks.lake.places import Entry, Place
 from tasks.lake.schema import TABLES, Table
+from tasks.lake.shelves import THERE
 
 #: Delta clears its log by the age of commits, but ``runs`` may name a version that was the last for months.
 #: ``tasks.lake.gc`` removes what no kept run needs.
@@ -33,6 +35,7 @@ _APP = "nightwarden"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Rows of a group of a Parquet file. Who writes or reads holds a whole one in memory: of a million by default.
 _GROUP = 16_384
+_FORM = WriterProperties(max_row_group_size=_GROUP, compression="ZSTD")
 _BATCH = 10_000
 #: Column to the values that are asked for.
 Where = Mapping[str, Collection[str]]
@@ -283,6 +286,34 @@ class Store:
             return False
         return self._commit(table, seq, lambda log, properties: _put(table, log, rows, properties, lain))
 
+    def compact(self, name: str) -> int:
+        """Put small files of a table together (``tasks.lake.compaction``). Returns how many times that was needed.
+
+        The next run's row names the version that this makes; what older ones name stays until it is collected. What was
+        cut off is done by the next run. Raises LakeError.
+        """
+        table, log = TABLES[name], self._tip(name)
+        column = table.partition[0] if table.partition else None
+        adds = log.get_add_actions(flatten=True)
+        sizes = adds["size_bytes"].to_pylist()
+        lie_in = adds[f"partition.{column}"].to_pylist() if column else [None] * len(sizes)
+        months = [p for p in lie_in if p is not None and p < THERE]
+        done = 0
+        try:
+            for part, size in due(map(File, lie_in, sizes), current=max(months, default=None)):
+                log.optimize.compact(
+                    partition_filters=[(column, "=", part)] if column else None,
+                    target_size=size, max_concurrent_tasks=1, writer_properties=_FORM,
+                )  # fmt: skip
+                done += 1
+        except (DeltaError, OSError) as e:
+            self._tips.pop(name, None)
+            raise LakeError(
+                f"the table {name} cannot be written: {self._place.plain(e)}",
+                advice="Nothing is lost: run the same command again.",
+            ) from None
+        return done
+
     def take_out(self, name: str, keys: pa.Table, seq: int) -> bool:
         """Remove the rows whose values in the columns of ``keys`` stand there, unless run ``seq`` has already."""
         on = " AND ".join(f"t.{k} = s.{k}" for k in keys.column_names)
@@ -349,13 +380,12 @@ def _put(
     properties: CommitProperties,
     lain: Collection[str],
 ) -> None:
-    form = WriterProperties(max_row_group_size=_GROUP, compression="ZSTD")
     if table.before is not None and not lain:  # nothing is replaced
         rows = _without(rows, table.before)
     if table.mode == "append" or (table.before is not None and not lain):
         write_deltalake(
             log, rows, mode="append", partition_by=list(table.partition) or None,
-            writer_properties=form, commit_properties=properties,
+            writer_properties=_FORM, commit_properties=properties,
         )  # fmt: skip
         return
     on = [f"t.{k} = s.{k}" for k in table.key]
@@ -370,7 +400,7 @@ def _put(
             predicate=" AND ".join(on),
             source_alias="s",
             target_alias="t",
-            writer_properties=form,
+            writer_properties=_FORM,
             commit_properties=properties,
         )
         .when_matched_update(columns)
