@@ -8,6 +8,7 @@ ONLY ?=
 KILLS ?=
 SEED ?=
 SCALE  ?=
+NIGHTS ?=
 TOOLS  := $(CURDIR)/.tools
 export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -52,10 +53,11 @@ format: $(VENV)/.ready ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one, SCALE=1000 many small ones
+bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one, SCALE=1000 many small ones, NIGHTS=365 a year of a million findings
 	$(PY) -m tests.bench.bench $(if $(REPOS),--repos $(REPOS))
 	$(if $(COMMITS),$(PY) -m tests.bench.commits --repo $(COMMITS))
 	$(if $(SCALE),$(PY) -m tests.bench.scale --repos $(SCALE))
+	$(if $(NIGHTS),$(PY) -m tests.bench.year --nights $(NIGHTS))
 
 chaos: tools ## kill the patrol, fill its disk, take its servers away; ONLY=NAME chooses, KILLS=N, SEED=N repeats
 	$(PY) -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))

@@ -16,6 +16,7 @@ import random
 import resource
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -174,8 +175,8 @@ def sizes(place: Path) -> dict[str, int]:
     return {f"{p}:{s.st_ino}:{s.st_mtime_ns}": s.st_size for p in place.rglob("*") if p.is_file() for s in [p.stat()]}
 
 
-def main() -> None:
-    """See the module."""
+def main() -> int:
+    """See the module. Returns 1 where the year is more than it may be."""
     asked = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     asked.add_argument("--findings", type=int, default=1_000_000)
     asked.add_argument("--repositories", type=int, default=1_000)
@@ -221,14 +222,19 @@ def main() -> None:
     early = [costs[n] for n in range(7, 14) if n in costs]
     late = [costs[n] for n in range(given.nights - 6, given.nights + 1)]
     print("\nthe last seven nights beside nights 7 to 13, medians; greatest in brackets")
+    ratios = []
     for what in ("plan", "publish", "files", "bytes"):
         a, b = [c[what] for c in early if what in c], [c[what] for c in late if what in c]
-        print(f"  {what:<8} {statistics.median(b) / statistics.median(a):.2f}  [{max(b) / max(a):.2f}]")
+        ratios.append(statistics.median(b) / statistics.median(a))
+        print(f"  {what:<8} {ratios[-1]:.2f}  [{max(b) / max(a):.2f}]")
     first, last = costs[10], costs[given.nights]
-    print(f"  questions {last['ask'] / first['ask']:.2f}, their files {last['asked files'] / first['asked files']:.2f}")
+    ratios += [last["ask"] / first["ask"], last["asked files"] / first["asked files"]]
+    print(f"  questions {ratios[-2]:.2f}, their files {ratios[-1]:.2f}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if given.place is None:
         shutil.rmtree(place)
+    return int(max(ratios) > 2 or last["worst"] > 1 or peak > 2_000)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
