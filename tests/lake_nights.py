@@ -18,8 +18,8 @@ from tests.lake_rows import KEY_ID, night, observation, result, rule_row, scan_o
 
 #: The steps of a publish, in their order; the first test holds the list to the code.
 STEPS = (
-    "prepare", "commit", "claim", "rules", "observations", "scan_gaps", "ledger", "discoveries", "repositories",
-    "scopes", "findings", "finding_events", "decisions", "scans", "runs", "marts", "spool", "end",
+    "prepare", "commit", "claim", "compact", "rules", "observations", "scan_gaps", "ledger", "discoveries",
+    "repositories", "scopes", "findings", "finding_events", "decisions", "scans", "runs", "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.

@@ -339,15 +339,15 @@ def _take(lake: Lake, keys: Sequence[str], told: Mapping[str, Any], watch: Watch
     written = dict(zip(_ORDER[:-1], lake.place.fetched(keys), strict=True))
     changed = set(pq.read_table(written["findings"], columns=["repo_id"])["repo_id"].unique().to_pylist())
     standing = pq.read_metadata(written["scopes"]).num_rows > 0
-    for name in _ORDER[:-1]:
-        watch(f"compact {name}")
+    watch("compact")
+    for name in _ORDER:
         lake.store.compact(name)
+    for name in _ORDER[:-1]:
         watch(name)
         with pq.ParquetFile(written[name]) as rows:
             if rows.metadata.num_rows:
                 reader = pa.RecordBatchReader.from_batches(TABLES[name].merged, rows.iter_batches(batch_size=_BATCH))
                 lake.store.apply(TABLES[name], reader, seq, _lain(rows, TABLES[name]))
-    lake.store.compact("runs")
     watch("runs")
     run["table_versions"] = json.dumps({name: lake.store.version(name) for name in _ORDER[:-1]})
     if not lake.store.apply(TABLES["runs"], to_arrow(TABLES["runs"], [run]), seq):

@@ -54,7 +54,8 @@ def ask(snapshot: Snapshot, sql: str) -> list[dict[str, Any]]:
 
 def test_every_table_and_view_can_be_asked(snapshot: Snapshot) -> None:
     for name in (*TABLES, *VIEWS, *POLICY_VIEWS):
-        assert ask(snapshot, f"SELECT count(*) AS n FROM {name}")[0]["n"] >= 1, name
+        least = 0 if name == "sla_kept" else 1  # no code was mended
+        assert ask(snapshot, f"SELECT count(*) AS n FROM {name}")[0]["n"] >= least, name
     for name in FUNCTIONS:
         assert ask(snapshot, f"SELECT count(*) AS n FROM {name}")[0]["n"] == 0, "the first run was later"
     for name in TABLES:
