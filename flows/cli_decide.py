@@ -86,8 +86,9 @@ def decide(
     Writes an entry into decisions.yaml beside org.yaml. The next patrol applies it once it is committed and approved.
 
     What it is about: one or more of --finding, --rule, --cve, --path, --repo, --tool, all of which must hold; of gaps
-    --gap, --tool, --repo, --path. How many match today is pinned (`matches`): of more than that the newest stay open
-    until somebody has looked at them.
+    --gap, --tool, --repo, --path. --path is about what stands at such paths alone: a secret in docs/ and src/ is not
+    closed by 'docs/*'. How many match today is pinned (`matches`): of more than that the newest stay open until
+    somebody has looked at them.
 
     It ends: --until, at most 30 days for what is critical, 90 for high, 180 for medium, 365 for all else, 730 for a
     false positive. What has expired is open again.
@@ -136,11 +137,11 @@ def write(
 
     out = Console(highlight=False, markup=False, soft_wrap=True)
     snapshot, today, after = lake_to_read(settings).snapshot(), datetime.now(UTC).date(), before
-    for d in decisions:
-        found = matched(snapshot, d)
+    for d, found in zip(decisions, matched(snapshot, decisions), strict=True):
+        also = f"{found.elsewhere} that stand at other paths too, or at too many to be known, stay open"
         if not found.count:
             raise UsageError(
-                f"nothing in the lake matches {one_line(d.about, 200)}",
+                f"nothing in the lake matches {one_line(d.about, 200)}" + (f"; {also}" if found.elsewhere else ""),
                 advice="Patterns are matched against the whole text, as 'src/*'; `nightwarden query` shows it.",
             )
         latest = found.latest(d.kind, today)
@@ -155,6 +156,8 @@ def write(
             out.print(f"  {line}")
         if found.count > len(found.lines):
             out.print(f"  and {found.count - len(found.lines)} more")
+        if found.elsewhere:
+            out.print(f"  {also}")
     name = place.file.name
     for line in difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm=""):
         out.print(one_line(line, 400))
@@ -222,7 +225,9 @@ def import_vex(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An OpenVEX document (0.2.0).")],
     repo: Annotated[
         list[str] | None,
-        typer.Option("--repo", metavar="PATTERN", help="The repositories it is about, where its products name none."),
+        typer.Option(
+            "--repo", metavar="PATTERN", help="The repositories it is about, where its products name none of ours."
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="YYYY-MM-DD", help="The last day; the latest if absent.")
@@ -233,8 +238,10 @@ def import_vex(
 ) -> None:
     """Make decisions of an OpenVEX document: what is not_affected becomes a false_positive with its justification.
 
-    Statements that are affected, fixed or under_investigation make none, and say so. Decisions from a document count as
-    any other: once somebody else than the author of the commit approved it.
+    Of several statements about a vulnerability of a product the newest counts. Those that are affected, fixed or
+    under_investigation make none, nor do those about a component of a product alone, and say so. --repo is for products
+    that are no repository of the lake; there no statement may say otherwise. Decisions from a document count as any
+    other: once somebody else than the author of the commit approved it.
     """
     from tasks.patrol.vexing import decisions_of
     from tasks.policy.openvex import read_vex

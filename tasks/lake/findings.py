@@ -24,6 +24,8 @@ from tasks.lake.changes import (
 from tasks.lake.events import settle
 
 Row = dict[str, Any]
+#: Of more paths none is kept: nobody reads them, and a secret may stand in each file of a large tree.
+_MAX_PATHS = 100
 #: Causes of opening by origin.
 _CAUSE_OF = {
     Origin.BACKLOG: "first_scan",
@@ -135,6 +137,7 @@ class _Scope:
     def _described(self, uid: str, observations: Sequence[Observation]) -> Row:
         """What a finding's places say of it, told by the first one."""
         first = min(observations, key=lambda o: (o.path or "", o.line_start or 0, o.occurrence_uid))
+        paths = sorted({o.path or "" for o in observations}) if len(observations) > 1 else []
         change = self._change
         return {
             "finding_uid": uid,
@@ -156,6 +159,7 @@ class _Scope:
             "resource": first.resource,
             "advisories": str(first.extra.get("advisories") or "").split() or None,
             "occurrences": len(observations),
+            "paths": paths if 0 < len(paths) <= _MAX_PATHS else None,
             "commit": change.commit,
         }
 

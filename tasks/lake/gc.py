@@ -46,7 +46,15 @@ GC_SOURCE = "(gc)"
 _BATCH = 500
 #: Which rows go, by table: columns that name them. ``runs`` goes with the new row.
 _BY_RUN = ("scans", "discoveries")
-_ORDER = (*_BY_RUN, "ledger", "observations", "scan_gaps")
+_ORDER = (*_BY_RUN, "ledger", "observations", "scan_gaps", "decisions")
+#: Of a decision what no retained run said and a later one says otherwise; of one that was withdrawn the last word too.
+_OLD_DECISIONS = """
+    SELECT run_id, decision_id FROM (
+        SELECT *, max(seq) OVER one = seq AS newest, bool_or(r.run_id IS NOT NULL) OVER one AS is_retained
+        FROM decisions d LEFT JOIN retained r USING (run_id)
+        WINDOW one AS (PARTITION BY decision_id, CASE WHEN decision_id LIKE '(%' THEN kept_in END)
+    )
+    WHERE run_id NOT IN (SELECT run_id FROM retained) AND (NOT newest OR (state = 'withdrawn' AND NOT is_retained))"""
 _RETAINED = f"""
     SELECT run_id FROM runs WHERE finished_at >= $since
     UNION SELECT arg_max(run_id, seq) FROM runs
@@ -136,7 +144,9 @@ def find(snapshot: Snapshot, since: datetime) -> Unneeded:
             other = f"{name} ANTI JOIN retained USING (run_id)"
             keys[name] = con.sql(f"SELECT DISTINCT run_id FROM {other}").to_arrow_table()
             rows[name] = _count(con, other)
-        for name in _ORDER[len(_BY_RUN) :]:
+        keys["decisions"] = con.sql(_OLD_DECISIONS).to_arrow_table()
+        rows["decisions"] = keys["decisions"].num_rows
+        for name in ("ledger", "observations", "scan_gaps"):
             wanted = f"SELECT DISTINCT result_name{', part' if TABLES[name].partition else ''} FROM {name}"
             keys[name] = con.sql(f"{wanted} SEMI JOIN gone USING (result_name)").to_arrow_table()
             rows[name] = _count(con, f"{name} SEMI JOIN gone USING (result_name)")

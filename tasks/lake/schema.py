@@ -332,6 +332,7 @@ _ALL = (
             "resource s address of a resource",
             "advisories l ids of the advisories it is about (kind dependency)",
             "occurrences i! places",
+            "paths l all paths of several places; null of a single one, and where they are too many to be kept",
             "status s! scan_status, or what a decision in force makes of a finding that is there: accepted, "
             "false_positive or wont_fix",
             "is_open b! whether it is there and nobody has decided about it: what counts as open",
@@ -412,7 +413,8 @@ _ALL = (
             "approver s who signed or reviewed it and is not its author",
             "approved_how s signed, reviewed or none (a trial)",
             "commit s the commit it is from",
-            "file s the file",
+            "file s the file's name",
+            "kept_in s which file that is: its repository's address and its path there, else its path on the machine",
             "line i its first line there",
         ),
     ),

@@ -428,4 +428,6 @@ def to_arrow(table: Table, rows: list[dict[str, Any]], *, merged: bool = False) 
 
 
 def _utf8(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_utf8(v) for v in value]
     return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value

@@ -108,7 +108,9 @@ _VIEWS = {
         FROM named GROUP BY flaw, repo_id""",
     "decisions_now": """
         SELECT * EXCLUDE (newest) FROM (
-            SELECT *, seq = max(seq) OVER (PARTITION BY decision_id) AS newest FROM decisions
+            SELECT *, seq = max(seq) OVER (
+                PARTITION BY decision_id, CASE WHEN decision_id LIKE '(%' THEN kept_in END
+            ) AS newest FROM decisions
         ) WHERE newest AND state <> 'withdrawn'""",
     "scan_results": """
         SELECT s.run_id, s.repo_id, s.slug, s.ref, s.commit AS scanned_commit, s.outcome, s.cause,
@@ -153,7 +155,7 @@ VIEWS: dict[str, str] = {
     " is gone from all of them, unwatched when only refs held it that nobody watches any more",
     "flaws": "open findings, those of several tools or rules at the same place and of the same weakness (or the same"
     " secret, or the same dependency and advisory) as one row that names them all",
-    "decisions_now": "what became of each decision of the file: in force, ignored, expired … and its problem",
+    "decisions_now": "what became of each decision of the files: in force, ignored, expired … and its problem",
     "scan_results": "observations joined to every run whose scan refers to them; use it, not observations. Entries of"
     " an inventory (kind package) have no finding_uid",
     "reasons": "every reason code with its meaning and remedy",

@@ -1,11 +1,13 @@
 """Decisions in a run: the file is read, who approved each entry is asked of git, findings and gaps are judged.
 
-Where the file cannot be read, or none is configured, the last decisions that the lake knows stay in force.
+Where the file cannot be read, or none is configured, the last decisions that the lake knows stay in force; so do those
+of another file, for several configurations may share a lake.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -20,11 +22,13 @@ from tasks.core.origins import DecisionPlace
 from tasks.core.ports import Forge
 from tasks.core.text import one_line
 from tasks.core.types import digest
-from tasks.lake.changes import PRESENT, Judge, Status, Verdict
+from tasks.lake.changes import Judge, Status, Verdict
 from tasks.lake.lake import Snapshot
+from tasks.lake.views import arrow_of
+from tasks.patrol.matching import moves
 from tasks.patrol.reviewing import reviews_of
 from tasks.policy.decisions import LONGEST_DAYS, MAX_BYTES, Decision, DecisionFile, Kind, read_decisions, repeats
-from tasks.policy.judging import Bench, Standing, accepted_gaps
+from tasks.policy.judging import JUDGED, Bench, Standing, accepted_gaps
 from tasks.repos.approvals import Provenance, provenances
 from tasks.repos.config_file import ConfigFile
 from tasks.repos.git import Git
@@ -32,15 +36,17 @@ from tasks.repos.git import Git
 #: The row that tells of the file as a whole.
 FILE_ROW = "(file)"
 _ROWS = 10_000
-_JUDGED = (
-    "finding_uid", "slug", "path", "tool", "rule_id", "advisories", "severity_tool", "moved_from", "decision_id",
-    "decided_until", "first_seen_at",
-)  # fmt: skip
 #: States of the last run whose decisions may be in force tonight.
 _LIVE = frozenset({"in_force", "matches_nothing", "over_count"})
+_NOW = "SELECT * FROM decisions_now"
 _UNLIKE = ("run_id", "seq")
 #: A line that moved is no change.
 _COMPARED_NOT = (*_UNLIKE, "line")
+#: What an entry says.
+_TOLD = ("kind", "matchers", "matches", "reason", "justification", "decided_by", "expires")
+#: The addresses of one repository, by whatever way it is reached: https://HOST/PATH, ssh://USER@HOST:PORT/PATH,
+#: USER@HOST:PATH.
+_BARE = re.compile(r"(?:\w+://)?(?:[^@/]*@)?(?P<host>[^@:/]+)(?::\d+/|[:/])/*(?P<path>[^/@?#][^@?#]*?)/*")
 _NOTES_SHOWN = 20
 
 
@@ -69,15 +75,21 @@ class Deciding:
         """Read the file of ``place``, which needs ``git``; without one, take what the lake knows."""
         self._snapshot, self._at = snapshot, at
         self._last = _last_rows(snapshot)
+        #: How the file that is read is called in the lake; empty if none is.
+        self._own: frozenset[str | None] = frozenset()
         self._decided = self._of_lake("")
         if place is not None:
             assert git is not None
+            name = kept_in(place, git)
+            self._own = frozenset({name, str(place.file.resolve()), None})
             self._decided = self._of_file(place, git, forges)
+            self._share(self._decided, name)
+        self._decided.standing.sort(key=lambda s: _order(self._decided.rows[s.decision.id]))
         self._bench = Bench(self._decided.standing, at)
         self._gaps: dict[str, int] = {}
         if not self._bench.is_empty:
-            present = snapshot.table("findings", {"scan_status": PRESENT}, _JUDGED)
-            self._bench.seat(_listed(present), _moves(snapshot))
+            present = snapshot.present(JUDGED)
+            self._bench.seat(_listed(present), moves(snapshot))
 
     @property
     def unread(self) -> str:
@@ -110,14 +122,15 @@ class Deciding:
         last = (self._snapshot.run or {}).get("decisions_digest")
         if last is not None and last != self.digest:
             return True
-        held = {uid for count in self._bench.counts.values() for uid in count.held}
-        rows = self._snapshot.table("findings", {"scan_status": PRESENT}, _JUDGED)
+        # A collection or an import has no digest, and decisions may have changed before it: each verdict is compared.
+        held = set(self._bench.held())
+        rows = self._snapshot.present((*JUDGED, "status", "scan_status", "decided_until"))
         decided = pc.or_(rows["decision_id"].is_valid(), pc.is_in(rows["finding_uid"], pa.array(held, pa.string())))
         judge = self.judge()
         for row in _listed(rows.filter(decided)):
-            verdict = judge(row)
-            told = (verdict.decision_id, verdict.until) if verdict is not None else (None, None)
-            if told != (row["decision_id"], row["decided_until"]):
+            v = judge(row)
+            told = (v.decision_id, str(v.status), v.until) if v is not None else (None, row["scan_status"], None)
+            if told != (row["decision_id"], row["status"], row["decided_until"]):
                 return True
         return False
 
@@ -133,21 +146,28 @@ class Deciding:
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of ``decisions`` that differ from what the lake has, without the run. Ask when all was judged."""
-        now = self._settled()
-        for ident, last in self._last.items():
-            if ident not in now and last["state"] != "withdrawn" and (ident != FILE_ROW or not self.unread):
-                now[ident] = {**last, "state": "withdrawn", "problem": "it is no longer in the file", "line": None}
-        found = []
-        for ident, row in now.items():
-            before = self._last.get(ident)
+        now = {_key(row): row for row in self._settled().values()}
+        found, lines = [], {}
+        for key, row in now.items():
+            before = self._last.get(key)
             if before is None or any(row[k] != before.get(k) for k in row if k not in _COMPARED_NOT):
                 found.append(row)
+            elif row["line"] != before["line"]:
+                lines[key] = before
+        # Lines that moved are no change, until their order is not that of the file any more: the first one speaks.
+        stored = [_order(lines.get(key, row)) for key, row in sorted(now.items(), key=lambda i: _order(i[1]))]
+        if stored != sorted(stored):
+            found += [now[key] for key in lines]
+        for key, last in self._last.items():
+            if key not in now and last["kept_in"] in self._own:
+                gone = {"state": "withdrawn", "problem": "it is no longer in the file", "line": None}
+                found.append({k: v for k, v in last.items() if k not in _UNLIKE} | gone)
         return found
 
     def notes(self) -> tuple[str, ...]:
         """What people should know, a line each: first what concerns the file, then each decision with a problem."""
         told = list(self._decided.notes)
-        for row in sorted(self._settled().values(), key=lambda r: (r["line"] or 0, r["decision_id"])):
+        for row in sorted(self._settled().values(), key=lambda r: (r["kept_in"] not in self._own, *_order(r))):
             if row["problem"] and row["decision_id"] != FILE_ROW:
                 place = f"{row['file']}:{row['line']}: " if row["line"] else ""
                 told.append(one_line(f"{place}{row['decision_id']} {row['state']}: {row['problem']}", 400))
@@ -160,13 +180,44 @@ class Deciding:
     def _of_lake(self, unread: str) -> Decided:
         """The last decisions that the lake knows, and the row that says that the file could not be read."""
         made = Decided(unread=unread)
-        for ident, row in self._last.items():
-            if row["state"] == "withdrawn" or ident == FILE_ROW:
-                continue
-            made.rows[ident] = {k: v for k, v in row.items() if k not in _UNLIKE}
-            if row["state"] in _LIVE or (row["state"] == "expired" and row["decided_at"] is not None):
-                made.standing.append(Standing(decision=decision_of(row), decided_at=row["decided_at"]))
+        for row in self._last.values():
+            if row["decision_id"] != FILE_ROW:
+                self._keep(made, row)
         return made
+
+    @staticmethod
+    def _keep(made: Decided, row: Mapping[str, Any]) -> None:
+        made.rows[_key(row)] = {k: v for k, v in row.items() if k not in _UNLIKE}
+        if row["state"] in _LIVE or (row["state"] == "expired" and row["decided_at"] is not None):
+            made.standing.append(Standing(decision=decision_of(row), decided_at=row["decided_at"]))
+
+    def _mine(self, ident: str) -> dict[str, Any] | None:
+        """What the lake knows of an entry of this file."""
+        last = self._last.get(ident)
+        return last if last is not None and last["kept_in"] in self._own else None
+
+    def _share(self, made: Decided, name: str) -> None:
+        """Beside what the file decides the decisions of other files stand as the lake knows them, each under its id."""
+        for row in made.rows.values():
+            row.setdefault("kept_in", name)
+        if made.unread:
+            self._own = frozenset()
+            return
+        for ident, row in list(made.rows.items()):
+            last = self._last.get(ident)
+            if last is None or last["kept_in"] in self._own or last["state"] == "ignored":
+                continue
+            # Of a file that moved the same words count elsewhere now; other words are another decision.
+            if row["state"] != "ignored" and _is_same(last, row):
+                continue
+            del made.rows[ident]
+            made.standing = [s for s in made.standing if s.decision.id != ident]
+            problem = row["problem"] or f"{ident} is in force by {last['kept_in']}: give this one another id"
+            label = f"(line {row['line']})"
+            made.rows[label] = {**row, "decision_id": label, "state": "ignored", "problem": problem}
+        for key, row in self._last.items():
+            if row["kept_in"] not in self._own and not key.startswith("(") and key not in made.rows:
+                self._keep(made, row)
 
     def _of_file(self, place: DecisionPlace, git: Git, forges: Iterable[Forge]) -> Decided:
         try:
@@ -197,13 +248,13 @@ class Deciding:
 
     def _reviewed(self, told: DecisionFile) -> dict[str, tuple[str, str]]:
         """Commit and approver of entries that say what they said when they were reviewed: not to be asked again."""
-        last = {d.id: self._last[d.id] for d in told.decisions if d.id in self._last and _same(self._last[d.id], d)}
+        last = {d.id: row for d in told.decisions if (row := self._mine(d.id)) is not None and _same(row, d)}
         return {i: (r["commit"], r["approver"]) for i, r in last.items() if r["approved_how"] == "reviewed"}
 
     def _add(self, made: Decided, place: DecisionPlace, d: Decision, origin: Provenance) -> None:
         # Where nobody knows since when it stands, the lake knows since when it was seen.
-        last = self._last.get(d.id)
-        since = last["decided_at"] if last is not None and last["state"] != "withdrawn" and _same(last, d) else None
+        last = self._mine(d.id)
+        since = last["decided_at"] if last is not None and _same(last, d) else None
         decided_at = origin.decided_at or since or self._at
         made.rows[d.id] = {
             **_row(d.id, place, "ignored" if origin.problem else "in_force", line=d.line, problem=origin.problem),
@@ -240,16 +291,19 @@ class Deciding:
         if s.until("unknown") <= self._at:
             return _state("expired", None, "it is older than its kind allows: decide anew, or remove it")
         matched = self._gaps.get(d.id, 0) if d.kind is Kind.ACCEPTED_GAP else count.matches if count else 0
+        elsewhere = _elsewhere(len(count.elsewhere)) if count is not None and count.elsewhere else None
         if count is not None and count.cut_short:
             days = ", ".join(f"{word} {n}" for word, n in list(LONGEST_DAYS.items())[:4])
             problem = f"it is older than the severity of what it is about allows ({days} days): decide anew"
-            return _state("expired" if not matched else "over_count" if count.over else "in_force", matched, problem)
+            state = "expired" if not matched else "over_count" if count.over else "in_force"
+            return _state(state, matched, _both(problem, elsewhere))
         if matched > d.matches:
             kept = "none is accepted" if d.kind is Kind.ACCEPTED_GAP else "the newest stay open"
-            return _state("over_count", matched, f"it matches {matched}, {d.matches} are pinned: {kept}. Look at them")
+            problem = f"it matches {matched}, {d.matches} are pinned: {kept}. Look at them"
+            return _state("over_count", matched, _both(problem, elsewhere))
         if not matched:
-            return _state("matches_nothing", 0, self._why_nothing(d))
-        return _state("in_force", matched, None)
+            return _state("matches_nothing", 0, elsewhere or self._why_nothing(d))
+        return _state("in_force", matched, elsewhere)
 
     def _why_nothing(self, d: Decision) -> str:
         uid = d.by("finding")
@@ -319,21 +373,34 @@ def decision_of(row: Mapping[str, Any]) -> Decision:
     )  # fmt: skip
 
 
+def kept_in(place: DecisionPlace, git: Git) -> str:
+    """How the lake calls a file of decisions, from wherever it is read: the address of its repository, without
+    whoever logs in there, and its path in it; its path on this machine where it has none."""
+    if place.approval != "none":
+        try:
+            file = ConfigFile(git, place.file)
+            if (address := _BARE.fullmatch(file.remote())) is not None:
+                return f"{address['host'].lower()}/{address['path'].removesuffix('.git')}:{file.name}"
+        except ScanGapError as e:
+            if e.reason_code == "cancelled":
+                raise
+    return str(place.file.resolve())
+
+
 def _last_rows(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
-    """The newest row of each decision."""
-    found: dict[str, dict[str, Any]] = {}
-    for row in snapshot.table("decisions").to_pylist():
-        old = found.get(row["decision_id"])
-        if old is None or row["seq"] > old["seq"]:
-            found[row["decision_id"]] = row
-    return dict(sorted(found.items(), key=lambda item: (item[1]["line"] or 0, item[0])))
+    """The newest row of each decision that was not withdrawn, in the order in which they speak."""
+    rows = arrow_of(snapshot, _NOW).to_pylist() if snapshot.run is not None else []
+    return {_key(row): row for row in sorted(rows, key=_order)}
 
 
-def _moves(snapshot: Snapshot) -> dict[str, str]:
-    """Of each finding that was renamed, the one it goes on for."""
-    rows = snapshot.table("findings", None, ["finding_uid", "moved_from"])
-    told = zip(*rows.filter(rows["moved_from"].is_valid()).to_pydict().values(), strict=True)
-    return dict(told)
+def _key(row: Mapping[str, Any]) -> str:
+    """What is one decision for the lake: an id is there once, rows of other things once in a file."""
+    ident = str(row["decision_id"])
+    return f"{ident} {row['kept_in']}" if ident.startswith("(") else ident
+
+
+def _order(row: Mapping[str, Any]) -> tuple[str, int, str]:
+    return row["kept_in"] or "", row["line"] or 0, row["decision_id"]
 
 
 def _told_of(d: Decision) -> dict[str, Any]:
@@ -344,7 +411,11 @@ def _told_of(d: Decision) -> dict[str, Any]:
 
 
 def _same(row: Mapping[str, Any], d: Decision) -> bool:
-    return all(row[k] == v for k, v in _told_of(d).items())
+    return _is_same(row, _told_of(d))
+
+
+def _is_same(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(row[k] == other[k] for k in _TOLD)
 
 
 def _row(ident: str, place: DecisionPlace, state: str, *, line: int | None, problem: str) -> dict[str, Any]:
@@ -354,6 +425,18 @@ def _row(ident: str, place: DecisionPlace, state: str, *, line: int | None, prob
     )  # fmt: skip
     return {**nothing, "decision_id": ident, "state": state, "problem": problem or None, "file": place.file.name,
             "line": line}  # fmt: skip
+
+
+def _elsewhere(n: int) -> str:
+    what = "finding stays" if n == 1 else "findings stay"
+    return (
+        f"{n} {what} open: beside the paths it names there are others, or too many to be known "
+        "(column paths). Decide by finding, rule or repository"
+    )
+
+
+def _both(problem: str, other: str | None) -> str:
+    return f"{problem}; {other}" if other else problem
 
 
 def _state(state: str, matched: int | None, problem: str | None) -> dict[str, Any]:

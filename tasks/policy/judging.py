@@ -8,7 +8,7 @@ ten thousand of them over a million findings are no 10^10 comparisons. Patterns 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import translate
@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from tasks.policy.decisions import Decision, Kind, longest_days
+from tasks.policy.lineage import Lineage
 from tasks.policy.severity import severity_of
 
 #: Texts of which an index keeps the answer: repositories come again and again, paths a few times.
@@ -26,6 +27,13 @@ _WILD = re.compile(r"[*?\[]")
 def severity_of_row(row: Mapping[str, Any]) -> str:
     """The severity of a row of ``findings``."""
     return str(severity_of(row["tool"], row.get("severity_tool"), row.get("severity_score")))
+
+
+#: The columns of ``findings`` that a verdict rests on.
+JUDGED = (
+    "finding_uid", "repo_id", "ref", "slug", "path", "paths", "unread_paths", "occurrences", "tool", "rule_id",
+    "advisories", "severity_tool", "severity_score", "moved_from", "opened_run", "decision_id", "first_seen_at",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +115,9 @@ class _Bucket:
         else:
             self.rest.append(n)
 
-    def of(self, path: str, slug: str) -> Iterator[int]:
-        yield from self.paths.of(path)
+    def of(self, paths: Collection[str], slug: str) -> Iterator[int]:
+        for path in paths:
+            yield from self.paths.of(path)
         yield from self.repositories.of(slug)
         yield from self.rest
 
@@ -125,10 +134,15 @@ class Index:
             self._buckets.setdefault((name, d.by(name) or ""), _Bucket()).add(d, n)
 
     def of(self, thing: Mapping[str, Any], uids: Iterable[str] = ()) -> list[int]:
-        """The numbers of the decisions about something: ``rule_id``, ``advisories``, ``path``, ``slug``, ``tool`` and,
-        of a gap, ``reason_code``; ``uids`` are the ids it has, and had before its file was renamed."""
-        path, slug = thing.get("path") or "", thing["slug"]
-        uids = tuple(uids)
+        """The numbers of the decisions about something: ``rule_id``, ``advisories``, ``slug``, ``tool``, its places
+        (``path`` and, of findings, ``paths``, ``unread_paths``, ``occurrences``) and, of a gap, ``reason_code``;
+        ``uids`` are the ids it has, and had before its file was renamed."""
+        return self.look(thing, uids)[0]
+
+    def look(self, thing: Mapping[str, Any], uids: Iterable[str] = ()) -> tuple[list[int], list[int]]:
+        """Beside those of ``of`` the decisions that name some of its places, and not all, or nobody knows all."""
+        slug, uids = thing["slug"], tuple(uids)
+        paths, is_all = _places(thing)
         cves = {str(i).upper() for i in (thing.get("rule_id"), *(thing.get("advisories") or ())) if i}
         keys = [
             *(("finding", uid) for uid in uids),
@@ -138,12 +152,18 @@ class Index:
             ("tool", thing["tool"]),
             ("", ""),
         ]
-        found = {n for key in keys if (b := self._buckets.get(key)) is not None for n in b.of(path, slug)}
-        return sorted(n for n in found if self._holds(n, thing, uids, cves, path, slug))
+        found = {n for key in keys if (b := self._buckets.get(key)) is not None for n in b.of(paths, slug)}
+        about: list[int] = []
+        in_part: list[int] = []
+        for n in sorted(found):
+            if self._holds(n, thing, uids, cves):
+                pattern = self._patterns[n].get("path")
+                holds = pattern is None or (is_all and all(_matcher(pattern)(p) for p in paths))
+                (about if holds else in_part).append(n)
+        return about, in_part
 
-    def _holds(
-        self, n: int, thing: Mapping[str, Any], uids: tuple[str, ...], cves: set[str], path: str, slug: str
-    ) -> bool:
+    def _holds(self, n: int, thing: Mapping[str, Any], uids: tuple[str, ...], cves: set[str]) -> bool:
+        """Whether all matchers hold, but for the path."""
         for name, value in self._matchers[n].items():
             if name == "finding":
                 holds = value in uids
@@ -154,16 +174,27 @@ class Index:
                 holds = thing.get(column) == value
             if not holds:
                 return False
-        texts = {"path": path, "repository": slug}
-        return all(_matcher(pattern)(texts[name]) for name, pattern in self._patterns[n].items())
+        repository = self._patterns[n].get("repository")
+        return repository is None or bool(_matcher(repository)(thing["slug"]))
+
+
+def _places(thing: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """The paths at which something stands or may stand, and whether these are all."""
+    found = {thing.get("path") or "", *(thing.get("paths") or ()), *(thing.get("unread_paths") or ())}
+    return sorted(found), (thing.get("occurrences") or 1) == 1 or thing.get("paths") is not None
 
 
 @dataclass(slots=True)
 class Count:
-    """What a decision matches: findings it holds, and those beyond its pinned count, which stay open."""
+    """What a decision matches: places of findings it holds, and those beyond its pinned count, which stay open.
+
+    A finding and those for which it goes on take one place (``tasks.policy.lineage``).
+    """
 
     held: set[str] = field(default_factory=set)
     over: set[str] = field(default_factory=set)
+    #: Those that stand at other paths too than it names, or at some that nobody knows: they stay open.
+    elsewhere: set[str] = field(default_factory=set)
     #: Whether something is of a severity for which it is in force no more, though it has not expired.
     cut_short: bool = False
 
@@ -176,11 +207,11 @@ class Count:
 class Bench:
     """Decisions in force at a moment, over all findings that are there.
 
-    ``seat`` it with the findings the lake knows (those that are there, with ``decision_id``, ``first_seen_at`` and
-    ``moved_from``), then ask ``verdict``. Of more matches than pinned the newest by first sighting stay open; of one
-    moment those that the decision held already are kept, then those of the smaller id. Findings that came since are
-    held in the order in which they are asked about, while there is room. One decision speaks of a finding: the first
-    in the file whose count has room for it.
+    ``seat`` it with the findings the lake knows (those that are there, with the columns of ``JUDGED``), then ask
+    ``verdict``. Of more matches than pinned the newest by first sighting stay open; of one moment those that the
+    decision held already are kept, then those of the smaller id. Findings that came since are held in the order in
+    which they are asked about, while there is room. One decision speaks of a finding: the first given whose count has
+    room for it.
     """
 
     def __init__(
@@ -192,7 +223,7 @@ class Bench:
         self._standing = [s for s in standing if s.decision.kind is not Kind.ACCEPTED_GAP and s.decision.ends_at > at]
         self._index = Index([s.decision for s in self._standing])
         self._at, self._severity_of = at, severity_of
-        self._before: dict[str, str] = {}
+        self._lineage = Lineage({})
         self.counts = {s.decision.id: Count() for s in self._standing}
 
     @property
@@ -202,68 +233,88 @@ class Bench:
 
     def seat(self, rows: Iterable[Mapping[str, Any]], moved: Mapping[str, str]) -> None:
         """Count what the lake knows; ``moved`` names, of each finding that was renamed, the one it goes on for."""
-        self._before.update(moved)
         first: dict[str, tuple[datetime, bool, str]] = {}
         wanted: dict[str, set[tuple[int, ...]]] = {}
-        for row in rows:
-            uid, speaking = row["finding_uid"], tuple(self._speaking(row))
-            if not speaking:
-                continue
-            wanted.setdefault(uid, set()).add(speaking)
+        for row, place, speaking in self.hear(rows, moved):
+            wanted.setdefault(place, set()).add(tuple(speaking))
             holds = row["decision_id"] in {self._standing[n].decision.id for n in speaking}
-            key = (row["first_seen_at"], not holds, uid)
-            first[uid] = min(first.get(uid, key), key)
-        for uid in sorted(wanted, key=first.__getitem__):
-            for speaking in sorted(wanted[uid]):
-                self._sit(uid, speaking)
+            key = (row["first_seen_at"], not holds, row["finding_uid"])
+            first[place] = min(first.get(place, key), key)
+        for place in sorted(wanted, key=first.__getitem__):
+            for some in sorted(wanted[place]):
+                self._sit(place, some)
+
+    def hear(
+        self, rows: Iterable[Mapping[str, Any]], moved: Mapping[str, str]
+    ) -> Iterator[tuple[Mapping[str, Any], str, list[int]]]:
+        """Of each row of which decisions speak its place and their numbers; nobody is held by that."""
+        self._lineage = Lineage(moved)
+        later = []
+        for row in rows:
+            if self._lineage.concerns(row):
+                later.append(row)
+            elif speaking := self._speaking(row):
+                yield row, row["finding_uid"], speaking
+        self._lineage.see(later)
+        for row in later:
+            if speaking := self._speaking(row):
+                yield row, self._lineage.place(row), speaking
 
     def verdict(self, row: Mapping[str, Any]) -> tuple[Decision, datetime] | None:
         """The decision about a finding that is there and until when, None without one."""
-        speaking = self._speaking(row)
-        former = self._lineage(row)[1:]
-        # The same flaw under another name: its place is not taken twice.
-        n = next((n for n in speaking if any(uid in self._count(n).held for uid in former)), None)
+        speaking, place = self._speaking(row), self._lineage.place(row)
+        # The same flaw under another name, or on another ref: its place is not taken twice.
+        n = next((n for n in speaking if place in self._count(n).held), None)
         if n is None:
-            n = self._sit(row["finding_uid"], speaking)
+            n = self._sit(place, speaking)
         if n is None:
             return None
         standing = self._standing[n]
         return standing.decision, standing.until(self._severity_of(row))
 
+    def held(self) -> Iterator[str]:
+        """The ids of all findings that decisions hold, and of those for which these go on."""
+        return self._lineage.sharing(place for count in self.counts.values() for place in count.held)
+
     def _count(self, n: int) -> Count:
         return self.counts[self._standing[n].decision.id]
 
-    def _sit(self, uid: str, speaking: Sequence[int]) -> int | None:
-        """Give a finding to the first decision that has room; all that have none count it as beyond their pin."""
+    def _sit(self, place: str, speaking: Sequence[int]) -> int | None:
+        """Give a place to the first decision that has room; all that have none count it as beyond their pin."""
         for n in speaking:
             count = self._count(n)
-            if uid in count.held:
+            if place in count.held:
                 return n
             if len(count.held) < self._standing[n].decision.matches:
-                count.held.add(uid)
-                count.over.discard(uid)
+                count.held.add(place)
+                count.over.discard(place)
                 return n
-            count.over.add(uid)
+            count.over.add(place)
         return None
 
     def _speaking(self, row: Mapping[str, Any]) -> list[int]:
         """The decisions in force about a row."""
+        about, in_part = self._index.look(row, self._lineage.names(row))
+        for n in in_part:
+            self._count(n).elsewhere.add(row["finding_uid"])
         found = []
-        for n in self._index.of(row, self._lineage(row)):
+        for n in about:
+            if self._is_anothers(n, row):
+                continue
             if self._standing[n].until(self._severity_of(row)) > self._at:
                 found.append(n)
             else:
                 self._count(n).cut_short = True
         return found
 
-    def _lineage(self, row: Mapping[str, Any]) -> list[str]:
-        """The ids of a finding: its own, and those it had before its file was renamed."""
-        uids = [row["finding_uid"]]
-        before = row.get("moved_from") or self._before.get(uids[0])
-        while before is not None and before not in uids:
-            uids.append(before)
-            before = self._before.get(before)
-        return uids
+    def _is_anothers(self, n: int, row: Mapping[str, Any]) -> bool:
+        """Whether a decision names the finding for which a row once went on, and which is there beside it again: the
+        row keeps what it has, and gets nothing new."""
+        decision = self._standing[n].decision
+        uid = decision.by("finding")
+        if uid is None or uid == row["finding_uid"] or row.get("decision_id") == decision.id:
+            return False
+        return self._lineage.is_beside(row, uid)
 
 
 def accepted_gaps(

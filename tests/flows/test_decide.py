@@ -98,7 +98,10 @@ def test_gaps_and_what_others_say_of_advisories_are_decided_about_too(
     decide(place, "--kind", "accepted_gap", "--gap", "unparsable", "--reason", "generated", "--until", SOON)
     assert "team/app bandit unparsable c.py" in capsys.readouterr().out
     statement = {"vulnerability": {"name": "CVE-2024-1"}, "status": "not_affected", "impact_statement": "not called"}
-    said = {"@context": CONTEXT, "statements": [statement, {**statement, "status": "under_investigation"}]}
+    said = {
+        "@context": CONTEXT,
+        "statements": [statement, {"vulnerability": {"name": "CVE-0"}, "status": "under_investigation"}],
+    }
     (place / "vex.json").write_text(json.dumps(said))
     decide(place, "import-vex", str(place / "vex.json"))
     assert "name no repository" in capsys.readouterr().out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
-from tasks.patrol.deciding import Deciding
+from tasks.patrol.deciding import Deciding, kept_in
+from tasks.patrol.matching import matched
 from tasks.patrol.reviewing import reviews_of
+from tasks.policy.decisions import Decision, Kind
 from tasks.repos.git import Git
 from tests.builders import Repository
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result
@@ -52,12 +54,14 @@ class Nights:
         assert self.place is not None
         write(self.place.file, *entries)
 
-    def run(self, paths: Sequence[str] | None = None, *, days: int = 1) -> int:
-        """A night; of the scope, that saw flaws at these paths, if it changed. How many findings are open."""
+    def run(self, paths: Sequence[str | tuple[str, ...]] | None = None, *, days: int = 1) -> int:
+        """A night; of the scope, that saw flaws at these paths, if it changed, one at each (of a tuple one at all of
+        them). How many findings are open."""
         self.number += days
         batch = night(self.number)
         if paths is not None:
-            seen = [observation(p, p) for p in paths]
+            places = [(p,) if isinstance(p, str) else p for p in paths]
+            seen = [observation(some[0], p) for some in places for p in some]
             batch = night(self.number, result(f"{self.number}", *seen))
         snapshot, at = self.lake.snapshot(), batch.run["finished_at"]
         told = Deciding(snapshot, at, self.place, self.git, self.forges)
@@ -127,6 +131,34 @@ def test_an_expired_decision_resurfaces_and_says_so(nights: Nights) -> None:
     assert nights.states()["d"] == "expired"
 
 
+def test_another_kind_is_applied_though_the_last_run_said_nothing_of_decisions(nights: Nights) -> None:
+    """``lake gc`` and an import leave rows of runs without a digest."""
+    nights.decide({"id": "d", "rule": "R1"})
+    nights.run(["a"])
+    until = nights.rows("findings")[0]["decided_until"]
+    nights.decide({"id": "d", "rule": "R1", "kind": "wont_fix"})
+    publish(nights.lake, nights.lake.snapshot(), night(2))
+    assert nights.run(days=2) == 0
+    assert nights.statuses() == {"a": ("wont_fix", "d")}
+    assert nights.rows("findings")[0]["decided_until"] == until
+
+
+def test_a_path_decides_only_about_what_stands_nowhere_else(nights: Nights) -> None:
+    nights.decide({"id": "d", "path": "docs/*", "matches": 9})
+    nights.run(["docs/a", ("docs/b", "docs/c")])
+    assert {s for s, _ in nights.statuses().values()} == {"accepted"}
+    assert nights.run(["docs/a", ("docs/b", "src/c")]) == 1
+    assert nights.statuses()["docs/b"] == ("open", None)
+    assert nights.states() == {"d": "in_force"}
+    asked = Decision(id="x", kind=Kind.ACCEPTED, matchers=(("path", "docs/*"),), matches=1, reason="so",
+                     expires=date(2026, 3, 20))  # fmt: skip
+    told = matched(nights.lake.snapshot(), [asked])
+    assert [(m.count, m.elsewhere, len(m.lines)) for m in told] == [(1, 1, 1)], "decide pins what a run counts"
+    assert "1 finding stays open: beside the paths it names" in nights.notes
+    assert nights.run([tuple(f"docs/{n}" for n in range(101))]) == 1
+    assert "too many to be known" in nights.notes
+
+
 def test_one_that_is_longer_than_its_severity_allows_ends_before(nights: Nights) -> None:
     gap = {"id": "g", "kind": "accepted_gap", "gap": "too_large", "expires": "2027-12-31"}
     nights.decide({"id": "d", "rule": "R1", "expires": "2027-12-31"}, gap)
@@ -180,6 +212,71 @@ def test_a_run_without_the_setting_keeps_what_was_decided(nights: Nights) -> Non
     nights.place = None
     nights.run(["b", "a"])
     assert nights.statuses() == {"a": ("accepted", "d"), "b": ("open", None)}
+
+
+def test_configurations_that_share_a_lake_take_nothing_from_each_other(nights: Nights, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    one, other = nights.place, DecisionPlace(file=tmp_path / "other" / "decisions.yaml", approval="none")
+    write(other.file, {"id": "e", "path": "b"}, {"id": "d", "path": "c"})
+    nights.decide({"id": "d", "path": "a"})
+    nights.run(["a", "b", "c"])
+    nights.place = other
+    for _ in range(2):
+        assert nights.run() == 1, "each keeps its own; an id is there once"
+        assert nights.statuses() == {"a": ("accepted", "d"), "b": ("accepted", "e"), "c": ("open", None)}
+        assert nights.states() == {"d": "in_force", "e": "in_force", "(line 8)": "ignored"}
+    assert "(line 8) ignored: d is in force by" in nights.notes
+    write(other.file, {"id": "e", "path": "b"}, {"id": "d", "path": "a", "kind": "wrong"})
+    assert nights.run() == 1, "nor does a broken entry take an id"
+    write(other.file, {"id": "e", "path": "b"}, {"id": "d", "path": "c"})
+    nights.run()
+    said = len(nights.rows("decisions"))
+    nights.place = one
+    assert nights.run() == 1
+    assert len(nights.rows("decisions")) == said, "nothing has changed"
+    nights.decide()
+    assert nights.run() == 2
+    nights.place = other
+    assert nights.run() == 1, "the id is free now"
+    assert nights.states() == {"d": "in_force", "e": "in_force"}
+
+
+def test_a_file_that_moved_takes_its_entries_along(nights: Nights, tmp_path: Path) -> None:
+    nights.decide({"id": "d", "path": "a"})
+    nights.run(["a"])
+    (tmp_path / "new").mkdir()
+    nights.place = DecisionPlace(file=tmp_path / "new" / "decisions.yaml", approval="none")
+    nights.decide({"id": "d", "path": "a"})
+    assert nights.run() == 0
+    nights.decide()
+    assert nights.run() == 1
+
+
+def test_the_lake_knows_the_order_of_the_file(nights: Nights) -> None:
+    one, two = {"id": "one", "path": "a"}, {"id": "two", "path": "a*"}
+    nights.decide(one, two)
+    nights.run(["b"])
+    nights.decide(two, one)
+    nights.run()
+    nights.place = None
+    nights.run(["a"])
+    assert nights.statuses()["a"] == ("accepted", "two"), "nothing but their order had changed"
+
+
+def test_a_file_has_one_name_from_wherever_it_is_read(tmp_path: Path) -> None:
+    conf, git = Repository(tmp_path / "conf"), Git(ProcessRunner(detect()), timeout_s=60, config_dir=tmp_path / "git")
+    place = DecisionPlace(file=conf.path / "decisions.yaml", approval="signed")
+    conf.commit({"decisions.yaml": b"decisions: []"})
+    conf.git("remote", "add", "origin", "/srv/conf.git")
+    for address in (
+        "https://git.example.org/acme/conf.git", "https://u:p@Git.example.org/acme/conf",
+        "git@git.example.org:acme/conf", "ssh://git@git.example.org:2222/acme/conf.git/",
+    ):  # fmt: skip
+        conf.git("remote", "set-url", "origin", address)
+        assert kept_in(place, git) == "git.example.org/acme/conf:decisions.yaml"
+    for address in ("/srv/conf.git", "https://u:p/w@git.example.org/acme/conf", "https://git.example.org/a?token=b"):
+        conf.git("remote", "set-url", "origin", address)
+        assert kept_in(place, git) == str(place.file), "a secret is no name"
 
 
 def test_what_git_cannot_tell_is_not_in_force(nights: Nights, tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_a_new_finding_opens() -> None:
         "resource": None,
         "advisories": None,
         "occurrences": 1,
+        "paths": None,
         "carry_uid": None,
         "flaw_uid": None,
         "status": "open",

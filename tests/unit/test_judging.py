@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.core.types import digest
 from tasks.policy.decisions import Decision, Kind
-from tasks.policy.judging import Bench, Index, Standing, accepted_gaps
+from tasks.policy.judging import JUDGED, Bench, Index, Standing, accepted_gaps
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -24,9 +24,9 @@ def decision(ident: str, matches: int = 1, kind: Kind = Kind.ACCEPTED, expires: 
 
 def finding(name: str, day: int = 0, **more: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "finding_uid": name, "slug": "team/app", "path": "a.py", "tool": "bandit", "rule_id": "R1", "ref": "main",
-        "advisories": None, "severity_tool": "LOW", "moved_from": None, "decision_id": None,
-        "first_seen_at": NOW - timedelta(days=100 - day),
+        "finding_uid": name, "repo_id": "r", "slug": "team/app", "path": "a.py", "tool": "bandit", "rule_id": "R1",
+        "ref": "main", "advisories": None, "severity_tool": "LOW", "moved_from": None, "decision_id": None,
+        "opened_run": f"run-{name}", "first_seen_at": NOW - timedelta(days=100 - day),
     }  # fmt: skip
     return {**values, **more}
 
@@ -80,6 +80,66 @@ def test_a_decision_goes_along_a_rename_and_takes_no_second_place() -> None:
     assert made.counts["d"].matches == 1
     later = finding("three", path="c.py", moved_from="two")
     assert told(bench(decision("d", finding="one"), rows=[later], moved={"two": "one"}), later) == "d"
+
+
+def test_a_file_that_comes_back_beside_the_renamed_one_is_another_flaw() -> None:
+    x, y = finding("x", path="a"), finding("y", path="b", moved_from="x", decision_id="d")
+    z = finding("z", path="c", moved_from="y", decision_id="d")
+    for d in (decision("d", rule="R1"), decision("d", finding="x")):
+        made = bench(d, rows=[x, y], moved={"y": "x"})
+        assert [told(made, r) for r in (x, y)] == [None, "d"], "what was looked at keeps its place"
+        assert (len(made.counts["d"].held), made.counts["d"].over) == (1, {"x"})
+    made = bench(decision("d", rule="R1"), rows=[x, y, z], moved={"y": "x", "z": "y"})
+    assert sum(told(made, r) == "d" for r in (x, y, z)) == 1
+    assert made.counts["d"].matches == 3
+    # In the night in which it comes back it is another one already.
+    made = bench(decision("d", rule="R1"), rows=[y], moved={"y": "x"})
+    assert [told(made, r) for r in (y, {**x, "opened_run": "tonight"})] == ["d", None]
+    # One that is named anew is it alone.
+    made = bench(decision("d", 2, finding="x"), rows=[x, {**y, "decision_id": None}], moved={"y": "x"})
+    assert [told(made, r) for r in (x, {**y, "decision_id": None})] == ["d", None]
+
+
+def test_on_a_branch_that_has_not_renamed_yet_it_is_the_same_flaw() -> None:
+    rows = [finding("x", path="a", ref="dev"), finding("y", path="b", moved_from="x")]
+    for some in (rows, rows[::-1]):
+        made = bench(decision("d", rule="R1"), rows=some, moved={"y": "x"})
+        assert [told(made, r) for r in rows] == ["d", "d"]
+        assert (made.counts["d"].matches, set(made.held())) == (1, {"x", "y"})
+    # There the rename comes, from a finding that was renamed before, then the old file.
+    here = finding("y", path="b", ref="dev", moved_from="x", opened_run="run-x")
+    assert told(made, here) == "d"
+    assert told(made, finding("y", path="b", ref="dev", opened_run="tonight")) is None
+    # Renamed back and again.
+    both = {"y": "x", "x": "y"}
+    back = finding("x", path="a", moved_from="y", opened_run="run-y")
+    made = bench(decision("d", rule="R1"), rows=[rows[1]], moved=both)
+    assert (told(made, back), made.counts["d"].matches) == ("d", 1)
+
+
+def test_a_path_must_name_each_place_of_a_finding() -> None:
+    one = decision("d", 9, path="docs/*")
+    for more, says, elsewhere in (
+        ({"occurrences": 2, "paths": ["docs/a", "docs/b"]}, "d", 0),
+        ({"occurrences": 2, "paths": ["docs/a", "src/b"]}, None, 1),
+        ({"occurrences": 2, "paths": ["app/a", "docs/a"], "path": "app/a"}, None, 1),
+        ({"occurrences": 500, "paths": None}, None, 1),
+        ({"unread_paths": ["src/b"]}, None, 1),
+        ({"unread_paths": ["docs/b"]}, "d", 0),
+        ({"path": "src/a"}, None, 0),
+    ):
+        row = finding("f", **{"path": "docs/a", "occurrences": 1, **more})
+        made = bench(one, rows=[row])
+        assert (told(made, row), len(made.counts["d"].elsewhere)) == (says, elsewhere), more
+
+
+def test_what_the_lake_is_asked_for_is_all_that_a_verdict_rests_on() -> None:
+    row = finding("s", tool="import/x", severity_tool="warning", severity_score="9.8", paths=None, unread_paths=None)
+    row |= {"occurrences": 1}
+    cut = {k: row[k] for k in JUDGED}
+    made = bench(decision("d", rule="R1", expires=date(2027, 1, 1)), rows=[cut], ago=40)
+    assert told(made, row) is None and made.counts["d"].matches == 0, "critical: 30 days"
+    assert {k for k in row if k not in JUDGED} == set()
 
 
 def test_the_longest_counts_from_the_day_it_was_decided() -> None:

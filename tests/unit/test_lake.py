@@ -281,9 +281,10 @@ def test_bases_of_a_history_share_most_first(lake: Lake, monkeypatch: pytest.Mon
 
 
 def test_text_that_is_not_utf8_is_kept_and_marked(lake: Lake) -> None:
-    put(lake, night(1, result("one", observation("x", "caf\udce9.py"))))
-    (row,) = rows(lake, "SELECT path FROM observations")
+    put(lake, night(1, result("one", *(observation("x", p) for p in ("caf\udce9.py", "z\udce9.py")))))
+    (row,) = rows(lake, "SELECT path, paths FROM findings")
     assert row["path"].startswith("caf\ufffd")
+    assert row["paths"] == ["caf\ufffd.py", "z\ufffd.py"]
 
 
 # -- snapshots ----------------------------------------------------------------------------------------------

@@ -254,6 +254,9 @@ bases = st.dictionaries(st.sampled_from(RESULTS), st.sampled_from(RESULTS))
 live = st.dictionaries(st.sampled_from(SCOPES), st.sampled_from([None, *RESULTS]))
 
 
+_DECIDED = [(i, f, s) for i, f in (("d", "x"), ("(file)", "x"), ("(file)", "y")) for s in ("in_force", "withdrawn")]
+
+
 def lake_of(nights: Any, extends: dict[str, str], scopes: dict[Any, str | None]) -> dict[str, list[dict[str, Any]]]:
     ages = sorted((age for age, _, _ in nights), reverse=True)
     now = datetime(2026, 6, 1, tzinfo=UTC)
@@ -274,6 +277,11 @@ def lake_of(nights: Any, extends: dict[str, str], scopes: dict[Any, str | None])
             for key, result in scans.items()
         ],
         "discoveries": [{"run_id": f"run-{n}", "source": "s"} for n in range(1, len(nights) + 1)],
+        "decisions": [
+            {"run_id": f"run-{n}", "seq": n, "decision_id": ident, "kept_in": file, "state": state}
+            for n, (age, _, _) in enumerate(nights, 1)
+            for ident, file, state in [_DECIDED[(age + n) % len(_DECIDED)]]
+        ],
         "scopes": [scope(key, result) for key, result in scopes.items()],
         "ledger": [{"result_name": r, "part": "2026-05", "base_result_name": extends.get(r)} for r in RESULTS],
         "observations": [{"result_name": r, "part": "2026-05", "anchor_uid": f"a{r}", "kind": "code"} for r in RESULTS],
@@ -325,6 +333,27 @@ def test_what_is_gone_keeps_no_run_for_ever(monkeypatch: pytest.MonkeyPatch) -> 
     assert latest() == {("run-1", "repo-1 main"), ("run-3", "repo-2 dev")}, "nor does an older row tell of it again"
 
 
+def test_of_a_decision_the_last_word_stays_while_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ages: list[Any] = [(20 - n, ["org"], {SCOPES[0]: "r1"} if n == 0 else {}) for n in range(4)]
+    rows = lake_of([*ages, (0, ["org"], {})], {}, {SCOPES[0]: "r1"})
+    said = [
+        (2, "d", "x", "in_force"), (3, "d", "x", "over_count"), (2, "gone", "x", "in_force"),
+        (3, "gone", "x", "withdrawn"), (2, "going", "x", "in_force"), (5, "going", "x", "withdrawn"),
+        (2, "(file)", "x", "unreadable"), (3, "(file)", "y", "unreadable"),
+        # The first run is kept: without the last word its own would be the last.
+        (1, "kept", "x", "in_force"), (3, "kept", "x", "withdrawn"),
+    ]  # fmt: skip
+    rows["decisions"] = [
+        {"run_id": f"run-{n}", "seq": n, "decision_id": ident, "kept_in": file, "state": state}
+        for n, ident, file, state in said
+    ]
+    monkeypatch.setattr(gc_module, "connect", lambda _snapshot: connected(rows))
+    gone = find(None, datetime(2026, 5, 30, tzinfo=UTC)).keys["decisions"].to_pylist()  # type: ignore[arg-type]
+    assert sorted((g["run_id"], g["decision_id"]) for g in gone) == [
+        ("run-2", "d"), ("run-2", "going"), ("run-2", "gone"), ("run-3", "gone"),
+    ]  # fmt: skip
+
+
 @given(runs, bases, live, st.integers(0, 20))
 @settings(max_examples=8)
 def test_all_views_of_retained_runs_are_as_before(nights: Any, extends: Any, scopes: Any, keep_days: int) -> None:
@@ -347,6 +376,11 @@ def test_all_views_of_retained_runs_are_as_before(nights: Any, extends: Any, sco
     assert f"run-{len(nights)}" in run_ids, "the newest stays"
     assert {r["run_id"] for r in left["scans"]} <= set(run_ids)
     assert dict(seen(left, run_ids)) == dict(seen(rows, run_ids))
+    standing = [connected(r).sql("FROM decisions_now ORDER BY ALL").fetchall() for r in (left, rows)]
+    assert standing[0] == standing[1]
+    said = [(r["decision_id"], r["kept_in"] if r["decision_id"] == "(file)" else "") for r in left["decisions"]
+            if r["run_id"] not in run_ids]  # fmt: skip
+    assert len(said) == len(set(said)), "of what no kept run said one row stays, where it still stands or is needed"
     named = {r["result_name"] for r in left["scans"] + left["scopes"]} - {None}
     held = {r["result_name"]: r for r in left["ledger"]}
     assert all(name in held and (held[name]["base_result_name"] or name) in held for name in named)
