@@ -175,7 +175,8 @@ class Mirror:
 
     ``refs`` maps heads and tags (full names) to commits (tags peeled), ``odd`` the tags that name a blob or a tree;
     every head and tag is in one of the two. ``head_ref`` is the default branch if it exists. ``forced`` are the refs
-    that ever moved to what does not follow from what they were; None if that is not known.
+    that moved to what does not follow from what they were and that a run may not have looked at since; None if that is
+    not known.
     """
 
     path: Path

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from tasks.core.types import Observation, ScanResult
+from tasks.core.types import ScanResult
 
 ScopeKey = tuple[str, str, str]
 #: Paths at which a result saw each anchor: result name → anchor → paths.
@@ -48,6 +48,7 @@ CAUSES = {
     "rules_changed": "a tool or a rule is new that sees it; the code is older (origin rules)",
     "advisory": "an advisory is new; the manifest is older (origin advisory)",
     "import": "an imported report names it, or names it no more",
+    "branched": "another branch of its repository holds it, or held it until it was deleted: it is as old here",
     "moved": "its file was renamed: the same flaw goes on under another finding, which names this one in moved_from",
     "file_gone": "its file left the tree",
     "rule_gone": "its rule is no longer in force",
@@ -83,8 +84,9 @@ class Change:
     origin: Origin | None = None
     #: Whether tool, rules, options or parser are others than those of the result before.
     other_tool: bool = False
-    #: Of those cases, paths whose file is the same as then (None: it could not be found out).
-    same_paths: frozenset[str] | None = frozenset()
+    #: Of those cases, paths whose file is the same as then; asked only where something came or is gone, for it may be
+    #: all of a tree.
+    same_paths: Paths = field(default=frozenset, repr=False, compare=False)
     #: Paths that the result before had not read.
     unread_before: frozenset[str] = frozenset()
     #: The rules in force (None: the tool does not list them), and a way to know those of the result before.
@@ -136,13 +138,12 @@ def undecided(_row: Mapping[str, Any]) -> Verdict | None:
     return None
 
 
-def places_of(results: Mapping[str, Iterable[Observation]]) -> Places:
-    """Result name → anchor → paths."""
+def places_of(seen: Iterable[tuple[str, str, str | None]]) -> Places:
+    """The places of (result name, anchor, path)."""
     found: dict[str, dict[str, frozenset[str]]] = {}
-    for name, observations in results.items():
+    for name, anchor, path in seen:
         by_anchor = found.setdefault(name, {})
-        for o in observations:
-            by_anchor[o.anchor_uid] = by_anchor.get(o.anchor_uid, frozenset()) | {o.path or ""}
+        by_anchor[anchor] = by_anchor.get(anchor, frozenset()) | {path or ""}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from tasks.core.identity import FP_VERSION, finding_uid
@@ -52,26 +53,40 @@ def transitions(
 ) -> Iterator[Transition]:
     """The rows to merge, made one by one: a result may hold millions.
 
-    ``known`` are all rows of ``findings`` of the changed scopes, ``places`` the paths at which the results before saw
+    ``known`` are all rows of ``findings`` of these repositories, ``places`` the paths at which the results before saw
     them. A finding closes only when its scope's new result lacks its anchor and did read every one of its paths (a
     gap without a path may be any) by a tool whose rules all ran; it opens again when it is seen again. Where a file
     was renamed, what closes under its old path and opens under the new one is carried over, if there is exactly one
-    such pair. Rows that would not change are left out.
+    such pair. What another ref holds, or held until it was archived, is as old here as it is there. Rows that would
+    not change are left out.
     """
     by_scope: dict[ScopeKey, dict[str, Mapping[str, Any]]] = {}
     for row in known:
         by_scope.setdefault((row["repo_id"], row["ref"], row["tool"]), {})[row["finding_uid"]] = row
+    refs: dict[tuple[str, str], list[dict[str, Mapping[str, Any]]]] = {}
+    for (repo_id, _ref, tool), rows in by_scope.items():
+        refs.setdefault((repo_id, tool), []).append(rows)
     for change in changes:
-        yield from _Scope(change, by_scope.pop(change.key, {}), moment, places or {}, judge).transitions()
+        everywhere = refs.get((change.repo_id, change.tool), ())
+        scope = _Scope(change, by_scope.get(change.key, {}), everywhere, moment, places or {}, judge)
+        yield from scope.transitions()
 
 
 class _Scope:
     """One changed scope."""
 
     def __init__(
-        self, change: Change, before: dict[str, Mapping[str, Any]], moment: Moment, places: Places, judge: Judge
+        self,
+        change: Change,
+        before: dict[str, Mapping[str, Any]],
+        everywhere: Sequence[Mapping[str, Mapping[str, Any]]],
+        moment: Moment,
+        places: Places,
+        judge: Judge,
     ) -> None:
+        """``before`` are the rows of the scope, ``everywhere`` those of each ref of its repository and tool."""
         self._change, self._before, self._moment, self._judge = change, before, moment, judge
+        self._everywhere = everywhere
         self._stood = places.get(change.before or "", {})
         self._unread = {g.path for g in change.result.gaps} if change.result is not None else set()
 
@@ -101,6 +116,10 @@ class _Scope:
             cause = "moved" if uid in moved else self._why_gone(old["rule_id"], where)
             yield self._settled(old, self._closed(old, cause), cause)
 
+    @cached_property
+    def _same_paths(self) -> frozenset[str] | None:
+        return self._change.same_paths()
+
     def _settled(self, old: Mapping[str, Any] | None, row: Row, cause: str) -> Transition:
         return Transition(*settle(old, row, cause, self._judge, self._moment))
 
@@ -124,15 +143,36 @@ class _Scope:
             goes_on = self._before[source]
             yield self._settled(old, {**self._opened(row, goes_on), "moved_from": source}, "moved")
             return
+        going_on = self._unmended(uid)
+        if old is None and going_on is not None:
+            status = going_on["scan_status"] if going_on["scan_status"] in PRESENT else Status.OPEN
+            life = {**self._opened(row, going_on), "scan_status": status, "moved_from": going_on["moved_from"]}
+            yield self._settled(None, life, "branched")
+            return
         origin = self._origin(row)
         life = self._opened(row, old, origin)
         if old is not None:
+            since = going_on or {"opened_run": self._moment.run_id, "opened_at": self._moment.at}
             life |= {
-                "scan_status": Status.REOPENED, "opened_run": self._moment.run_id, "opened_at": self._moment.at,
+                "scan_status": Status.REOPENED, "opened_run": since["opened_run"], "opened_at": since["opened_at"],
                 "moved_from": old["moved_from"],
             }  # fmt: skip
         is_back = old is not None and old["scan_status"] == Status.ARCHIVED
         yield self._settled(old, life, "restored" if is_back else _CAUSE_OF[origin])
+
+    def _unmended(self, uid: str) -> Mapping[str, Any] | None:
+        """The longest open life of a finding that goes on: in a ref that holds it, or in one that held it until it was
+        archived and since when no ref mended it. None if there is none, so that its clock starts now."""
+        rows = [row for ref in self._everywhere if (row := ref.get(uid)) is not None]
+        mended = [r["fixed_at"] for r in rows if r["scan_status"] == Status.FIXED and r["fixed_reason"] != "moved"]
+        last = max(mended, default=None)
+        going_on = [
+            r
+            for r in rows
+            if r["scan_status"] in PRESENT
+            or (r["scan_status"] == Status.ARCHIVED and (last is None or r["fixed_at"] >= last))
+        ]
+        return min(going_on, key=lambda r: (r["opened_at"], r["first_seen_at"], r["ref"]), default=None)
 
     def _described(self, uid: str, observations: Sequence[Observation]) -> Row:
         """What a finding's places say of it, told by the first one."""
@@ -193,7 +233,7 @@ class _Scope:
             return Origin.BACKLOG
         if not change.other_tool:
             return Origin.CODE
-        if change.same_paths is not None and path in change.same_paths:
+        if self._same_paths is not None and path in self._same_paths:
             return Origin.ADVISORY if row["kind"] == Kind.DEPENDENCY else Origin.RULES
         known = change.rules_before()
         return Origin.CODE if known is None or row["rule_id"] in known else Origin.RULES
@@ -242,7 +282,7 @@ class _Scope:
             return self._how_mended(where) if did_not_run(rule_id, change.not_run, change.rules) else "rule_gone"
         if not change.other_tool:
             return self._how_mended(where)
-        if change.same_paths is not None and where <= change.same_paths:
+        if self._same_paths is not None and where <= self._same_paths:
             return "tool_changed"
         return "code_or_tool"
 
@@ -307,11 +347,12 @@ def counted(
     mended = set[str]()
     for t in found:
         uid, key = t.row["finding_uid"], _key(t.row)
-        if (t.row["repo_id"], *key[1:]) not in unwatched:
+        is_watched = (t.row["repo_id"], *key[1:]) not in unwatched
+        if is_watched:
             holding[uid] += t.row["is_open"] - (key in was_open)
         if t.event is not None:
             t.event["open_scopes"] = holding[uid]
-        if t.event is None or t.event["cause"] != "moved":
+        if is_watched and (t.event is None or t.event["cause"] != "moved"):
             moves[uid] += (t.row["scan_status"] in PRESENT) - (key in standing)
             if t.row["scan_status"] == Status.FIXED:
                 mended.add(uid)

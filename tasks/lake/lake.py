@@ -271,20 +271,30 @@ class Snapshot:
     # -- results ----------------------------------------------------------------------------------------
 
     def _by_result(self, name: str, result_names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-        """Rows of a table that is kept once a result, from the months in which the results were published.
+        """Rows of a table that is kept once a result."""
+        found: dict[str, list[dict[str, Any]]] = {n: [] for n in sorted(set(result_names))}
+        if found:
+            for row in self._rows(name, self._lying(found)):
+                found[row["result_name"]].append(row)
+        return found
+
+    def _lying(self, names: Collection[str]) -> dict[str, Collection[str]]:
+        """Where rows of results lie: in the months in which those were published.
 
         Scopes tell the months of their results; the ledger, which grows with every night, is asked for others only.
         """
-        names = sorted(set(result_names))
-        found: dict[str, list[dict[str, Any]]] = {n: [] for n in names}
-        if not names:
-            return found
         parts = self.parts_of(n for n in names if n not in self._parts)
         parts |= {n: self._parts[n] for n in names if n in self._parts}
-        where = {"part": set(parts.values()), "result_name": names}
-        for row in self._rows(name, where):
-            found[row["result_name"]].append(row)
-        return found
+        return {"part": set(parts.values()), "result_name": names}
+
+    def places_of(self, result_names: Iterable[str], anchors: Collection[str]) -> Iterator[tuple[str, str, str | None]]:
+        """(result, anchor, path) of what some results saw of these anchors, read a part at a time."""
+        names = sorted(set(result_names))
+        if names and anchors:
+            columns = ("result_name", "anchor_uid", "path")
+            rows = self.table("observations", {**self._lying(names), "anchor_uid": anchors}, columns)
+            for batch in rows.to_batches(max_chunksize=10_000):
+                yield from zip(*(batch.column(c).to_pylist() for c in columns), strict=True)
 
     def observations_of(self, result_names: Iterable[str]) -> dict[str, tuple[Observation, ...]]:
         """The observations of some results."""

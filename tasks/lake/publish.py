@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
-from tasks.lake.changes import Change, Judge, Moment, ScopeKey, places_of, undecided
+from tasks.lake.changes import PRESENT, Change, Judge, Moment, ScopeKey, places_of, undecided
 from tasks.lake.events import judged
 from tasks.lake.findings import Transition, counted, transitions
 from tasks.lake.gc import take_out
@@ -179,9 +179,9 @@ def _found(
     tally: Counter[str],
     unwatched: Collection[ScopeKey],
 ) -> Iterator[Transition]:
-    """The findings that change, with their events: those of changed scopes, and those of which decisions now say
-    something else (all where decisions were changed, else those whose decision has expired). Counted in ``tally`` when
-    all are out, refs that nobody watches left out.
+    """The findings that change, with their events: those of changed scopes, those of which decisions now say something
+    else (all where decisions were changed, else those whose decision has expired), and those of repositories that are
+    called otherwise now. Counted in ``tally`` when all are out, refs that nobody watches left out.
 
     What is known is read a few repositories at a time: of a whole organisation it may be more than memory holds.
     """
@@ -189,26 +189,56 @@ def _found(
     for c in batch.changes:
         by_repo.setdefault(c.repo_id, []).append(c)
     reconsidered = set(snapshot.present_in() if batch.reconsider else snapshot.expired_in(moment.at))
+    renamed = _renamed(snapshot, batch)
+    reconsidered |= renamed.keys()
     left = iter([*by_repo, *sorted(reconsidered - by_repo.keys())])
     while repos := list(itertools.islice(left, _REPOSITORIES)):
         # In an order of their own: events say how many scopes hold a finding, and two equal runs say the same.
         some = sorted((c for repo in repos for c in by_repo.get(repo, ())), key=lambda c: c.key)
         known = sorted(snapshot.findings_in(repos), key=_scope)
+        misnamed = _named_anew(known, renamed)
         # At which places a finding stood matters where something was not read, or not looked for, and where the tool
-        # may be why it is gone.
-        partial = [c.before for c in some if c.before and (c.not_run or c.other_tool or (c.result and c.result.gaps))]
-        places = places_of(snapshot.observations_of(partial))
+        # may be why it is gone: of what is there alone, for an inventory may be far more than memory should hold.
+        doubtful = {c.key for c in some if c.not_run or c.other_tool or (c.result and c.result.gaps)}
+        anchors = {r["anchor_uid"] for r in known if r["scan_status"] in PRESENT and _scope(r) in doubtful}
+        befores = [c.before for c in some if c.before and c.key in doubtful]
+        places = places_of(snapshot.places_of(befores, anchors))
         changed = {c.key for c in some}
-        touched = [row for row in known if _scope(row) in changed]
         rest = [row for row in known if row["repo_id"] in reconsidered and _scope(row) not in changed]
         found = itertools.chain(
-            transitions(touched, some, moment, places, batch.judge),
+            transitions(known, some, moment, places, batch.judge),
             itertools.starmap(Transition, judged(rest, batch.judge, moment)),
         )
-        lain = {(row["finding_uid"], row["ref"], row["tool"]): row["shelf"] for row in known}
+        lain = {_key(row): row["shelf"] for row in known}
         for t in counted(found, known, unwatched, tally):
-            t.row[_LAIN] = lain.get((t.row["finding_uid"], t.row["ref"], t.row["tool"]))
+            misnamed.pop(_key(t.row), None)
+            t.row[_LAIN] = lain.get(_key(t.row))
             yield t
+        # Nothing has happened to these: they have no event.
+        yield from (Transition({**row, _LAIN: row["shelf"]}, None) for row in misnamed.values())
+
+
+def _renamed(snapshot: Snapshot, batch: PublishBatch) -> dict[str, str]:
+    """Repositories that the lake knows by another name, with today's."""
+    names = {row["repo_id"]: row["slug"] for row in batch.repositories}
+    if not names:
+        return {}
+    known = snapshot.table("repositories", {"repo_id": names}, ["repo_id", "slug"])
+    return {row["repo_id"]: names[row["repo_id"]] for row in known.to_pylist() if row["slug"] != names[row["repo_id"]]}
+
+
+def _named_anew(known: Iterable[dict[str, Any]], renamed: Mapping[str, str]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Give rows today's name of their repository; returns those that had another one."""
+    misnamed = {}
+    for row in known:
+        if row["slug"] != (slug := renamed.get(row["repo_id"], row["slug"])):
+            row["slug"] = slug
+            misnamed[_key(row)] = row
+    return misnamed
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (row["finding_uid"], row["ref"], row["tool"])
 
 
 def _scope(row: Mapping[str, Any]) -> ScopeKey:

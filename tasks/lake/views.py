@@ -95,14 +95,27 @@ _VIEWS = {
         FROM ordered GROUP BY finding_uid, repo_id""",
     "flaws": """
         WITH cwes AS (SELECT tool, rule_id, any_value(cwe) AS cwe FROM rules WHERE cwe IS NOT NULL GROUP BY ALL),
-        named AS (
+        placed AS (
             SELECT f.*, c.cwe, coalesce(f.flaw_uid, CASE WHEN f.kind = 'code' AND c.cwe IS NOT NULL
                 AND f.path IS NOT NULL AND f.line_start IS NOT NULL
-                THEN sha256(concat_ws('|', f.repo_id, f.path, f.line_start, c.cwe)) END, f.finding_uid) AS flaw
-            FROM findings f LEFT JOIN cwes c USING (tool, rule_id) WHERE f.is_open
-        )
-        SELECT flaw AS flaw_uid, repo_id, any_value(slug) AS slug, any_value(kind) AS kind, min(path) AS path,
-               min(line_start) AS line_start, any_value(cwe) AS cwe, min(first_seen_at) AS first_seen_at,
+                THEN sha256(concat_ws('|', f.repo_id, f.path, f.line_start, c.cwe)) END, f.finding_uid) AS place
+            FROM findings_counted f LEFT JOIN cwes c USING (tool, rule_id) WHERE f.counts
+        ),
+        -- One that stands at several lines (on several refs) counts at the place that it shares with most others.
+        several AS (SELECT finding_uid FROM placed GROUP BY ALL HAVING min(place) <> max(place)),
+        mine AS (SELECT finding_uid, place, path, line_start FROM placed SEMI JOIN several USING (finding_uid)),
+        shared AS (
+            SELECT place, count(DISTINCT finding_uid) AS findings FROM placed SEMI JOIN mine USING (place) GROUP BY ALL
+        ),
+        chosen AS (
+            SELECT finding_uid, place AS flaw FROM mine JOIN shared USING (place)
+            QUALIFY row_number() OVER (
+                PARTITION BY finding_uid ORDER BY findings DESC, path, line_start, place) = 1
+        ),
+        named AS (SELECT p.*, coalesce(c.flaw, p.place) AS flaw FROM placed p LEFT JOIN chosen c USING (finding_uid))
+        SELECT flaw AS flaw_uid, repo_id, any_value(slug) AS slug, any_value(kind) AS kind,
+               min(path) FILTER (place = flaw) AS path, min(line_start) FILTER (place = flaw) AS line_start,
+               any_value(cwe) AS cwe, min(first_seen_at) AS first_seen_at,
                list(DISTINCT tool ORDER BY tool) AS tools, list(DISTINCT rule_id ORDER BY rule_id) AS rule_ids,
                list(DISTINCT ref ORDER BY ref) AS refs, list(DISTINCT finding_uid ORDER BY finding_uid) AS finding_uids
         FROM named GROUP BY flaw, repo_id""",
@@ -121,14 +134,19 @@ _VIEWS = {
 
 
 #: A table function. What came after the date is undone, so a date costs what happened since; the date's run is the
-#: last one whose clock was not past it, for the order of events is the number of the run.
+#: last one whose clock was not past it, for the order of events is the number of the run. Events tell of runs, too: the
+#: row of a run may have been collected.
 _MACROS = {
     "findings_at": """
     CREATE TEMP MACRO findings_at(date) AS TABLE
-    WITH told AS (SELECT coalesce(max(seq), 0) AS seq FROM runs WHERE finished_at <= date::TIMESTAMPTZ),
+    WITH kept AS (SELECT coalesce(max(seq), 0) AS seq FROM runs WHERE finished_at <= date::TIMESTAMPTZ),
+    told AS (
+        SELECT greatest(any_value(kept.seq), coalesce(max(e.seq), 0)) AS seq FROM kept
+        LEFT JOIN finding_events e ON e.seq > kept.seq AND e.event_at <= date::TIMESTAMPTZ
+    ),
     since AS (
         SELECT finding_uid, ref, tool, arg_min(e.status_before, e.seq) AS status_then,
-               arg_min(CASE WHEN e.status_before IN ('fixed', 'archived') THEN NULL ELSE e.opened_at END, e.seq)
+               arg_min_null(CASE WHEN e.status_before IN ('fixed', 'archived') THEN NULL ELSE e.opened_at END, e.seq)
                    AS opened_then, bool_or(e.status_before IS NULL) AS is_younger
         FROM finding_events e, told WHERE e.seq > told.seq GROUP BY ALL
     )

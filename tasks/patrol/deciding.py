@@ -71,9 +71,12 @@ class Deciding:
         place: DecisionPlace | None = None,
         git: Git | None = None,
         forges: Iterable[Forge] = (),
+        slugs: Mapping[str, str] | None = None,
     ) -> None:
-        """Read the file of ``place``, which needs ``git``; without one, take what the lake knows."""
-        self._snapshot, self._at = snapshot, at
+        """Read the file of ``place``, which needs ``git``; without one, take what the lake knows.
+
+        ``slugs`` are today's names of repositories, by id: the lake may know another one."""
+        self._snapshot, self._at, self._slugs = snapshot, at, slugs or {}
         self._last = _last_rows(snapshot)
         #: How the file that is read is called in the lake; empty if none is.
         self._own: frozenset[str | None] = frozenset()
@@ -89,7 +92,7 @@ class Deciding:
         self._gaps: dict[str, int] = {}
         if not self._bench.is_empty:
             present = snapshot.present(JUDGED)
-            self._bench.seat(_listed(present), moves(snapshot))
+            self._bench.seat(_listed(present, self._slugs), moves(snapshot))
 
     @property
     def unread(self) -> str:
@@ -127,7 +130,7 @@ class Deciding:
         rows = self._snapshot.present((*JUDGED, "status", "scan_status", "decided_until"))
         decided = pc.or_(rows["decision_id"].is_valid(), pc.is_in(rows["finding_uid"], pa.array(held, pa.string())))
         judge = self.judge()
-        for row in _listed(rows.filter(decided)):
+        for row in _listed(rows.filter(decided), self._slugs):
             v = judge(row)
             told = (v.decision_id, str(v.status), v.until) if v is not None else (None, row["scan_status"], None)
             if told != (row["decision_id"], row["status"], row["decided_until"]):
@@ -313,10 +316,11 @@ class Deciding:
         return "its finding is gone: remove it" if known else "no finding of the lake has this id: mend it"
 
 
-def _listed(rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows of a table, some made at a time: of a whole organisation they are more than memory should hold."""
+def _listed(rows: pa.Table, slugs: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Rows of findings under today's names, some made at a time: all are more than memory should hold."""
     for batch in rows.to_batches(max_chunksize=_ROWS):
-        yield from batch.to_pylist()
+        for row in batch.to_pylist():
+            yield row | {"slug": slugs.get(row["repo_id"], row["slug"])}
 
 
 def read_place(place: DecisionPlace, git: Git) -> tuple[bytes, ConfigFile | None, DecisionFile]:

@@ -2,7 +2,8 @@
 
 What one import reads of a tool is all that this tool says of the repository and ref: several files or runs of one tool
 add up, a record that several files hold counts once, and what an earlier import had and this one lacks is fixed. A
-scanner's own scope is never touched. No patrol expects an imported scope; its age is in the view ``freshness``.
+scanner's own scope is never touched. No patrol expects an imported scope, until its repository or branch is gone; its
+age is in the view ``freshness``.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from tasks.lake.changes import Change, Origin
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.deciding import Deciding
+from tasks.patrol.plan import SCOPE_PREFIX
 
 #: The source of repositories that only imports know; no configured source can be called so.
 IMPORT_SOURCE = "(import)"
-SCOPE_PREFIX = "import/"
 _HEAD_BYTES = 4096
 
 #: Called with (bytes read, bytes in all) while files are read; each is read twice.
@@ -318,7 +319,7 @@ def _batch(
                 before=before.result_name if before else None,
                 origin=Origin.IMPORT,
                 other_tool=before is not None and _differs(before, result),
-                same_paths=None,  # a report does not say which files it read
+                same_paths=lambda: None,  # a report does not say which files it read
             )
             for before, result in work
             if before is None or before.result_name != result.result_name

@@ -54,6 +54,30 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
     return [_name_scan(patrol, s, scanner, ref) for ref in refs]
 
 
+def name_imports(patrol: Patrol, s: RepoState) -> list[Planned]:
+    """What is expected of imported reports: nothing, until their repository or branch is gone. Then, once, that there
+    is nothing to read any more, for no import would say so."""
+    found = []
+    for state in patrol.imported.get(s.repo.repo_id, ()):
+        gone = (s.reason_code or "", s.detail) if s.reason_code == "repository_gone" else None
+        if s.reason_code is None and s.mirror is not None and state.ref.startswith(("refs/heads/", "refs/tags/")):
+            there = state.ref in s.mirror.refs or state.ref in s.mirror.odd
+            gone = None if there else ("ref_gone", f"{state.ref} is gone")
+        if gone is None or state.result_name is None:
+            continue
+        base = Planned(
+            repo_id=s.repo.repo_id,
+            slug=s.repo.slug,
+            ref=state.ref,
+            tool=state.tool,
+            unit=Unit.TREE,
+            action=Action.EMPTY,
+            cause=Cause.NONE,
+        )
+        found.append(replace(_give_up(base, Outcome.NOTHING_TO_READ, *gone), action=Action.EMPTY))
+    return found
+
+
 def _is_asked_for(patrol: Patrol, s: RepoState, ref: str) -> bool:
     """Whether a pattern of a source that patrols the repository asks for a ref."""
     return _matches(patrol, ref, (s.repo.source, *s.also))

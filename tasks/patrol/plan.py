@@ -21,6 +21,8 @@ ScopeKey = tuple[str, str, str]
 ALL_REFS = "refs/*"
 #: The ref of a scan that was expected before any branch was known.
 UNKNOWN_REF = "HEAD"
+#: What the tools of imported reports are called by: ``import/<tool>``.
+SCOPE_PREFIX = "import/"
 #: Wait before the n-th retry of the same scan name; the last one repeats. The first comes with the next run.
 BACK_OFF = (timedelta(0), timedelta(hours=12), timedelta(days=1), timedelta(days=2), timedelta(days=4))
 
@@ -133,14 +135,23 @@ def result_name(scan_name: str, parse_revision: int) -> str:
 
 def next_attempt_at(attempts: int, now: datetime) -> datetime:
     """When a scan that has failed ``attempts`` times may be tried again."""
-    return now + BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
+    return now + _back_off(attempts)
+
+
+def _back_off(attempts: int) -> timedelta:
+    return BACK_OFF[min(max(attempts, 1), len(BACK_OFF)) - 1]
 
 
 def waits(state: ScopeState | None, name: str | None, options: Options, now: datetime) -> bool:
-    """Whether a name failed before in this scope and is not to be tried yet."""
+    """Whether a name failed before in this scope and is not to be tried yet.
+
+    By a clock that was ahead in that night it would wait for years: a try that is still to come counts as none.
+    """
     if state is None or state.failed_name != name or options.retry_failed or options.force:
         return False
-    return state.next_attempt_at is not None and state.next_attempt_at > now
+    if state.next_attempt_at is None:
+        return False
+    return state.next_attempt_at - _back_off(state.attempts) <= now < state.next_attempt_at
 
 
 def cause_of(state: ScopeState | None, tool: ToolHome, config: str, name: str) -> Cause:

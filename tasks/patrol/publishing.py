@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks.core.disk import told_when_full
 from tasks.core.errors import ScanGapError
+from tasks.core.reasons import GAP_OUTCOMES
 from tasks.core.types import Outcome, Scan, ScanResult, ScopeState, ToolHome, Unit, digest, display_path
 from tasks.lake.changes import Change, Origin
 from tasks.lake.publish import PublishBatch, publish
@@ -29,8 +30,11 @@ def publish_run(patrol: Patrol) -> RunSummary:
     means = patrol.means
     closing = close_run(patrol)
     gap_rows = [s for s in closing.scans if is_gap(s)]
-    deciding = Deciding(patrol.snapshot, datetime.now(UTC), means.decisions, means.git, means.forges.values())
-    accepted = _accepted(patrol, deciding, gap_rows)
+    slugs = {repo_id: s.repo.slug for repo_id, s in patrol.repos.items()}
+    deciding = Deciding(
+        patrol.snapshot, datetime.now(UTC), means.decisions, means.git, means.forges.values(), slugs=slugs
+    )
+    accepted = _accepted(patrol, deciding, closing.scans, gap_rows)
     has_gaps = accepted < len(gap_rows) or bool(deciding.unread)
     ran = [r for r in closing.scans if r.sandbox]
     finished = datetime.now(UTC)
@@ -82,6 +86,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
                 decisions=deciding.rows,
             ),
         )
+    _settle_mirrors(patrol, closing)
     means.mirrors.collect(patrol.repos, means.unused_mirror_days)
     return RunSummary(
         run_id=patrol.run_id,
@@ -105,15 +110,52 @@ def publish_run(patrol: Patrol) -> RunSummary:
     )
 
 
-def _accepted(patrol: Patrol, deciding: Deciding, gap_rows: list[Scan]) -> int:
+def _settle_mirrors(patrol: Patrol, closing: Closing) -> None:
+    """Tell mirrors which of the refs that may have been forced are not what their scopes cover yet."""
+    states = {**patrol.states, **{(s.repo_id, s.ref, s.tool): s for s in closing.scopes}}
+    behind: dict[str, set[str]] = {}
+    for scan in closing.scans:
+        mirror, state = patrol.repos[scan.repo_id].mirror, states.get((scan.repo_id, scan.ref, scan.tool))
+        if mirror is None or state is None or state.commit is None or scan.unit is Unit.BLOB:
+            continue
+        if state.commit != mirror.refs.get(scan.ref) and (mirror.forced is None or scan.ref in mirror.forced):
+            behind.setdefault(scan.repo_id, set()).add(scan.ref)
+    for repo_id, s in patrol.repos.items():
+        left = frozenset(behind.get(repo_id, ()))
+        if s.mirror is not None and s.mirror.forced != left:
+            patrol.means.mirrors.settle(repo_id, s.mirror, left)
+
+
+def _accepted(patrol: Patrol, deciding: Deciding, scans: Iterable[Scan], gap_rows: list[Scan]) -> int:
     """How many scans with gaps there are of which decisions accept each gap."""
     if not deciding.knows_gaps:
         return 0
-    found = list(_gap_entries(patrol, gap_rows))
+    found = [*_gap_entries(patrol, gap_rows)]
     words = ("number", "reason_code", "tool", "outcome", "slug", "path")
-    by = deciding.accept([dict(zip(words, entry, strict=True)) for entry in found])
-    open_still = {entry[0] for entry, decision in zip(found, by, strict=True) if decision is None}
+    told = [dict(zip(words, entry, strict=True)) for entry in itertools.chain(found, _gaps_beside(patrol, scans))]
+    by = deciding.accept(told)
+    open_still = {entry[0] for entry, decision in zip(found, by, strict=False) if decision is None}
     return len({entry[0] for entry in found} - open_still)
+
+
+def _gaps_beside(patrol: Patrol, scans: Iterable[Scan]) -> Iterator[tuple[int, str, str, str, str, str]]:
+    """As ``_gap_entries``: the gaps that stand in scopes that a narrowed run leaves alone. A decision counts them, too,
+    else it would seem to match nothing, or less than there is."""
+    if patrol.options.all_sources and not patrol.options.only and not patrol.options.tools:
+        return
+    idle = patrol.means.switched_off
+    looked = {(s.repo_id, s.ref, s.tool) for s in scans if s.reason_code != "switched_off" or s.tool in idle}
+    tools = {s.name for s in patrol.means.scanners} - set(idle)
+    states = patrol.snapshot.scope_states(None)
+    beside = [s for key, s in states.items() if key not in looked and s.tool in tools]
+    partial = [s for s in beside if s.outcome not in GAP_OUTCOMES - {Outcome.PARTIAL} and s.result_name and s.gaps]
+    unread = patrol.snapshot.gaps_of(s.result_name for s in partial if s.result_name)
+    for s in beside:
+        if s.outcome in GAP_OUTCOMES - {Outcome.PARTIAL}:
+            yield (-1, s.reason_code or str(s.outcome), s.tool, str(s.outcome), s.slug, "")
+        elif s.reason_code != "ref_unwatched":
+            for gap in unread.get(s.result_name or "", ()):
+                yield (-1, gap.reason_code, s.tool, "partial", s.slug, gap.path)
 
 
 def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
@@ -145,9 +187,9 @@ def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
                 origin=looks.origin(key),
                 other_tool=other,
                 same_paths=(
-                    _same_paths(patrol, before, result, commits[key].commit)
+                    partial(_same_paths, patrol, before, result, commits[key].commit)
                     if other and before and result
-                    else frozenset()
+                    else frozenset
                 ),
                 unread_before=frozenset(g.path for g in (unread.get(before.result_name or "", ()) if before else ())),
                 rules=rules.get(key[2]),
@@ -291,13 +333,15 @@ def _repository(state: RepoState, old: dict[str, Any] | None, now: datetime) -> 
 
 def _gap_entries(patrol: Patrol, gap_rows: list[Scan]) -> Iterator[tuple[int, str, str, str, str, str]]:
     """(number of the row, reason, tool, outcome, slug, path) of each unscanned scan and unread path that counts now."""
-    inherited = [s for s in gap_rows if s.outcome is Outcome.UNCHANGED and s.result_name not in patrol.results]
+    # By their own names: that of a forced look that saw something else is not the planned one.
+    results = {r.result_name: r for r in patrol.results.values()}
+    inherited = [s for s in gap_rows if s.outcome is Outcome.UNCHANGED and s.result_name not in results]
     unread = patrol.snapshot.gaps_of(s.result_name for s in inherited if s.result_name)
     for n, s in enumerate(gap_rows):
         if s.outcome not in (Outcome.PARTIAL, Outcome.UNCHANGED):
             yield (n, s.reason_code or str(s.outcome), s.tool, str(s.outcome), s.slug, "")
             continue
-        own = patrol.results.get(s.result_name or "")
+        own = results.get(s.result_name or "")
         for gap in own.gaps if own is not None else unread.get(s.result_name or "", ()):
             yield (n, gap.reason_code, s.tool, "partial", s.slug, gap.path)
 

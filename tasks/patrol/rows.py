@@ -40,7 +40,8 @@ def close_run(patrol: Patrol) -> Closing:
         row, result = _row(patrol, p, before, reused)
         if before is not None and (result is not None or p.action is Action.EMPTY) and is_older(p, before):
             scans.append(replace(row, reason_code="older_commit", detail=f"an ancestor of {before.commit}"))
-            scopes.append(replace(before, slug=p.slug, reason_code="older_commit", detail=p.commit or ""))
+            held = replace(_held(before), slug=p.slug, reason_code="older_commit", detail=p.commit or "")
+            scopes.append(held)
             continue
         after = _scope(patrol, p, row, result, before, details)
         scans.append(replace(row, attempts=after.attempts))
@@ -50,6 +51,7 @@ def close_run(patrol: Patrol) -> Closing:
             changed[p.scope] = result
         elif row.outcome is Outcome.NOTHING_TO_READ and p.action is Action.EMPTY and _had_result(before):
             changed[p.scope] = None
+    scopes += _named_anew(patrol, {p.scope for p in plans})
     return Closing(
         scans=tuple(scans),
         scopes=tuple(scopes),
@@ -57,6 +59,14 @@ def close_run(patrol: Patrol) -> Closing:
         results=tuple(patrol.results.values()),
         failures=tuple(_failures(patrol, plans)),
     )
+
+
+def _named_anew(patrol: Patrol, planned: set[ScopeKey]) -> Iterator[ScopeState]:
+    """Scopes that nothing is expected of tonight, of repositories that are called otherwise now."""
+    for key, state in patrol.states.items():
+        s = patrol.repos.get(state.repo_id)
+        if s is not None and key not in planned and state.slug != s.repo.slug:
+            yield replace(state, slug=s.repo.slug)
 
 
 class _Ancestry:
@@ -104,7 +114,8 @@ def _reused(patrol: Patrol, plans: Iterable[Planned]) -> dict[str, ScanResult]:
 def _details(patrol: Patrol, plans: Iterable[Planned]) -> dict[str, str]:
     """What scopes whose last completed look holds again say of its gaps: a failure since may have overwritten it."""
     states = [patrol.states.get(p.scope) for p in plans if p.action in (Action.KEEP, Action.AWAIT)]
-    lost = [s.result_name for s in states if s and s.result_name and s.gaps and s.outcome is not Outcome.PARTIAL]
+    told = [s for s in states if s is not None and s.result_name and s.gaps]
+    lost = [s.result_name or "" for s in told if s.outcome is not Outcome.PARTIAL or s.reason_code is not None]
     return {name: result_detail(gaps) for name, gaps in patrol.snapshot.gaps_of(lost).items()}
 
 
@@ -278,8 +289,14 @@ def _standing(state: ScopeState, details: Mapping[str, str]) -> ScopeState:
         state,
         outcome=Outcome.PARTIAL if state.gaps else Outcome.OK,
         reason_code=None,
-        detail=state.detail if state.outcome is Outcome.PARTIAL else said,
+        detail=state.detail if state.outcome is Outcome.PARTIAL and state.reason_code is None else said,
     )
+
+
+def _held(state: ScopeState) -> ScopeState:
+    """A scope that goes on as it is: whatever it covered last, nothing of it failed tonight."""
+    last = _standing(state, {}) if state.result_name else replace(state, outcome=Outcome.NOTHING_TO_READ)
+    return replace(last, failed_name=None, attempts=0, next_attempt_at=None)
 
 
 def _failed(state: ScopeState, p: Planned, row: Scan, now: datetime) -> ScopeState:

@@ -21,8 +21,9 @@ from tasks.core.text import one_line
 from tasks.core.types import Cause, FailedScan, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
 from tasks.lake.lake import Lake, Snapshot
 from tasks.patrol.discovering import Discovery
-from tasks.patrol.naming import PACK, PACK_SOURCE, name_scans
+from tasks.patrol.naming import PACK, PACK_SOURCE, name_imports, name_scans
 from tasks.patrol.plan import (
+    SCOPE_PREFIX,
     Action,
     Estimates,
     Options,
@@ -133,6 +134,8 @@ class Patrol:
         #: The scopes of the repositories that are expected, or may be; and by repository and tool.
         self.states: dict[ScopeKey, ScopeState] = {}
         self.known: dict[tuple[str, str], list[ScopeState]] = {}
+        #: Scopes of imported reports, by repository.
+        self.imported: dict[str, list[ScopeState]] = {}
         #: The scanners that this run expects something of.
         self.scanners: tuple[Scanner, ...] = ()
         mine = (i for i, row in self.known_repositories.items() if row["source"] in self.known_sources)
@@ -157,6 +160,8 @@ class Patrol:
         self.states |= states
         for state in states.values():
             self.known.setdefault((state.repo_id, state.tool), []).append(state)
+            if state.tool.startswith(SCOPE_PREFIX):
+                self.imported.setdefault(state.repo_id, []).append(state)
         known = {tool for _, _, tool in self.states} | set(self.options.tools)
         self.scanners = tuple(s for s in self.means.scanners if s.name not in self.means.unused or s.name in known)
 
@@ -316,14 +321,18 @@ class Patrol:
 
     def _name_one(self, s: RepoState) -> None:
         try:
-            s.plans = [p for scanner in self._expected(s) for p in name_scans(self, s, scanner)]
+            s.plans = self._named(s)
         except ScanGapError:
             raise
         except Exception as e:  # a fault of ours on one repository: its scans fail, the others go on
             s.reason_code, s.detail = reason_of(e), type(e).__name__
-            s.plans = [p for scanner in self._expected(s) for p in name_scans(self, s, scanner)]
+            s.plans = self._named(s)
         finally:
             self.progress.end(s.repo.slug, failed=s.reason_code is not None)
+
+    def _named(self, s: RepoState) -> list[Planned]:
+        plans = [p for scanner in self._expected(s) for p in name_scans(self, s, scanner)]
+        return plans + name_imports(self, s)
 
     def _expected(self, s: RepoState) -> list[Scanner]:
         """The tools that are to look at a repository; a pack concerns the one whose rules it holds."""

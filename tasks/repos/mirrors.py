@@ -97,6 +97,16 @@ class Mirrors:
                 write_state(place, state)
             return _mirror(place, head, state, fetched=fetched)
 
+    def settle(self, repo_id: str, mirror: Mirror, behind: Iterable[str]) -> None:
+        """A run was published from this mirror: of its refs only ``behind`` may still follow from something else than
+        what was looked at. From now on a fetch tells which are forced. What cannot be noted is asked of git again."""
+        place, forced = self.path_of(repo_id), sorted(set(behind))
+        with suppress(OSError), locked(place.with_suffix(".lock")):
+            state = read_state(place)
+            # Who has fetched meanwhile may know better.
+            if state is not None and state["refs"] == mirror.refs and state.get("forced") != forced:
+                write_state(place, {**state, "forced": forced})
+
     def doubt(self, repo_id: str) -> None:
         """Have the next refresh make this mirror anew; until then it stays as it is."""
         (self.path_of(repo_id) / "state.json").unlink(missing_ok=True)

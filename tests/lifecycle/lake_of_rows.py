@@ -89,7 +89,7 @@ class Changes:
             empty_reason=look.empty or "nothing_to_read",
             origin=self._origin(look, looked) if last is None else None,
             other_tool=before is not None and last is not None and not look.empty and last.config != look.config,
-            same_paths=frozenset(p for p, f in trees[1].items() if trees[0].get(p) == f),
+            same_paths=lambda: frozenset(p for p, f in trees[1].items() if trees[0].get(p) == f),
             unread_before=last.unread if last is not None else frozenset(),
             rules=look.rules if listed else None,
             rules_before=lambda: last.rules if last is not None and listed else None,
@@ -119,10 +119,9 @@ class LakeOfRows:
         changes, now, judge = self._changes_and_places(night), moment(night.number), judge_of(night)
         keys = {c.key for c in changes[0]}
         known = sorted(self.rows.values(), key=lambda r: (r["repo_id"], r["ref"], r["tool"]))
-        touched = [r for r in known if (r["repo_id"], r["ref"], r["tool"]) in keys]
         rest = [r for r in known if (r["repo_id"], r["ref"], r["tool"]) not in keys]
         made = sorted(changes[0], key=lambda c: c.key)
-        transits = [*transitions(touched, made, now, changes[1], judge), *starmap(Transition, judged(rest, judge, now))]
+        transits = [*transitions(known, made, now, changes[1], judge), *starmap(Transition, judged(rest, judge, now))]
         found = list(counted(transits, list(self.rows.values()), frozenset(), Counter()))
         for row, event in found:
             self.rows[row["finding_uid"], row["ref"], row["tool"]] = row
@@ -131,5 +130,10 @@ class LakeOfRows:
         return len(found)
 
     def _changes_and_places(self, night: Night) -> tuple[list[Change], Any]:
-        before = {r.result_name: r.observations for _, r in self._changes.last.values() if r is not None}
+        before = [
+            (r.result_name, o.anchor_uid, o.path)
+            for _, r in self._changes.last.values()
+            if r is not None
+            for o in r.observations
+        ]
         return self._changes.of(night), places_of(before)

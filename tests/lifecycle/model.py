@@ -42,7 +42,7 @@ def tell(nights: list[Night]) -> tuple[dict[Key, Life], list[Event]]:
         before = dict(lives)
         looked = {scope for scope, some in looks.items() if some}
         for look in night.looks:
-            _look(lives, looks.setdefault(look.scope, []), look, causes, looked)
+            _look(lives, before, looks.setdefault(look.scope, []), look, causes, looked)
             looks[look.scope].append(look)
         for key, life in list(lives.items()):
             lives[key] = now = _decided(life, key, night)
@@ -55,7 +55,14 @@ def tell(nights: list[Night]) -> tuple[dict[Key, Life], list[Event]]:
     return lives, events
 
 
-def _look(lives: dict[Key, Life], past: list[Look], look: Look, causes: dict[Key, str], looked: set[Scope]) -> None:
+def _look(
+    lives: dict[Key, Life],
+    last_night: dict[Key, Life],
+    past: list[Look],
+    look: Look,
+    causes: dict[Key, str],
+    looked: set[Scope],
+) -> None:
     """What one look changes in its scope."""
     ref, tool = look.scope[1:]
     mine = {key: life for key, life in lives.items() if key[0][0] == look.scope[0] and key[1:] == (ref, tool)}
@@ -79,13 +86,22 @@ def _look(lives: dict[Key, Life], past: list[Look], look: Look, causes: dict[Key
                 continue
             origin = _origin(name, path, look, past, looked)
             back = old is not None
+            elsewhere = _elsewhere(name, tool, last_night)
+            if not back and elsewhere is not None:
+                status = elsewhere.scan_status if elsewhere.present else "open"
+                lives[key] = Life(
+                    present=True, scan_status=status, status="", origin=elsewhere.origin, path=path,
+                    first_seen=elsewhere.first_seen, opened=elsewhere.opened, moved_from=elsewhere.moved_from,
+                )  # fmt: skip
+                causes[key] = "branched"
+                continue
             lives[key] = Life(
                 present=True,
                 scan_status="reopened" if back else "open",
                 status="",
                 origin=old.origin if old is not None else origin,
                 first_seen=old.first_seen if old is not None else look.night,
-                opened=look.night,
+                opened=elsewhere.opened if elsewhere is not None else look.night,
                 path=path,
                 moved_from=old.moved_from if old is not None else None,
             )
@@ -103,6 +119,22 @@ def _look(lives: dict[Key, Life], past: list[Look], look: Look, causes: dict[Key
                 closed=look.night,
                 reason=causes[key],
             )
+
+
+def _elsewhere(name: Name, tool: str, last_night: dict[Key, Life]) -> Life | None:
+    """The life that a flaw which comes to a branch goes on with: nobody has mended it on any branch of its repository
+    since it was seen there. Of several the one that has been open for longest."""
+    there = sorted(
+        (life.opened, life.first_seen, ref, life)
+        for (known, ref, by), life in last_night.items()
+        if (known, by) == (name, tool) and (life.present or life.scan_status == "archived")
+    )
+    mended = [
+        life.closed or 0
+        for (known, _ref, by), life in last_night.items()
+        if (known, by) == (name, tool) and life.scan_status == "fixed" and life.reason != "moved"
+    ]
+    return next((x[3] for x in there if x[3].present or all(n <= (x[3].closed or 0) for n in mended)), None)
 
 
 def _places(name: Name, looks: list[Look]) -> set[str]:

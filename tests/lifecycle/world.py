@@ -108,6 +108,7 @@ _DECIDE = st.tuples(
 )  # fmt: skip
 _SELDOM = st.one_of(
     st.tuples(st.just("branch"), st.sampled_from(REPOS), st.sampled_from(REFS), st.sampled_from(REFS)),
+    st.tuples(st.just("rename_branch"), st.sampled_from(REPOS), st.sampled_from(REFS), st.sampled_from(REFS)),
     st.tuples(st.just("fork"), st.sampled_from(REFS)),
     st.tuples(st.just("drop"), PLACE),
     st.tuples(st.just("archive"), st.sampled_from(REPOS)),
@@ -156,8 +157,9 @@ def _do(state: _State, op: tuple[object, ...], number: int) -> None:
             tree = dict(state.trees[place])  # type: ignore[index]
             tree[new] = tree.pop(old)  # type: ignore[index, arg-type]
             state.trees[place] = tree  # type: ignore[index]
-        case ("branch", repo, old, new) if (repo, old) in state.trees:
-            state.trees[repo, new] = state.trees[repo, old]  # type: ignore[index]
+        case ("branch" | "rename_branch" as how, repo, old, new) if (repo, old) in state.trees:
+            taken = state.trees.pop if how == "rename_branch" else state.trees.__getitem__
+            state.trees[repo, new] = taken((repo, old))  # type: ignore[index, arg-type]
         case ("fork", ref) if ("app", ref) in state.trees:
             state.trees["fork", ref] = state.trees["app", ref]  # type: ignore[index]
         case ("drop", place):

@@ -25,7 +25,7 @@ from tasks.policy.decisions import Decision, Kind
 from tasks.repos.git import Git
 from tests.builders import Repository
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result
-from tests.patrols import House
+from tests.patrols import FakeTool, House
 
 SOON = (NIGHT + timedelta(days=25)).date().isoformat()
 
@@ -432,3 +432,43 @@ def test_an_accepted_gap_stays_listed_and_changes_the_state_no_more(tmp_path: Pa
     told = house.run()
     assert told is not None and told.decisions_unread
     assert ("decisions_unread", ("decisions.yaml",)) in [(g.reason_code, g.repositories) for g in told.gaps]
+
+
+@pytest.mark.parametrize("narrowed", [{"only": ("b",)}, {"tools": ("other",)}])
+def test_a_narrowed_run_counts_the_gaps_that_it_leaves_alone(tmp_path: Path, narrowed: dict[str, Any]) -> None:
+    house = House(tmp_path, scanners=(FakeTool(), FakeTool(name="other")))
+    house.decisions = DecisionPlace(file=tmp_path / "d.yaml", approval="none")
+    gap = {"kind": "accepted_gap", "gap": "unparsable", "path": "t.txt", "expires": "2099-01-01"}
+    write(
+        house.decisions.file,
+        *({"id": tool, "tool": tool, "matches": n, **gap} for tool, n in (("fake", 1), ("other", 2))),
+    )
+    house.commit("a", t="unread")
+    house.commit("b", u="words")
+
+    def night(**options: Any) -> tuple[int, int, list[tuple[str, int]]]:
+        told = house.run(all_sources=True, **options)
+        assert told is not None
+        sql = "SELECT state, matched FROM decisions_now ORDER BY decision_id"
+        return told.gap_rows, told.accepted_gaps, [tuple(r) for r in run_query(house.lake().snapshot(), sql)[1]]
+
+    assert night() == (2, 2, [("in_force", 1), ("in_force", 1)])
+    gaps = 0 if "only" in narrowed else 1
+    assert night(**narrowed) == (gaps, gaps, [("in_force", 1), ("in_force", 1)])
+    house.commit("b", t="unread")
+    assert night(**narrowed)[2][1] == ("in_force", 2)
+    assert night()[:2] == (4, 2), "of one tool they are more than pinned"
+    assert night(**narrowed)[:2] == (2, 1 if "only" in narrowed else 2)
+
+
+def test_gaps_of_a_forced_look_that_saw_something_else_are_listed_and_accepted(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.decisions = DecisionPlace(file=tmp_path / "d.yaml", approval="none")
+    write(house.decisions.file, {"id": "g", "kind": "accepted_gap", "gap": "unparsable", "expires": "2099-01-01"})
+    house.commit("a", t="unread", u="flaw")
+    house.run()
+    house.harmless = frozenset({"flaw"})
+    told = house.run(force=True)
+    assert told is not None
+    assert "+" in house.rows("scopes")[0]["result_name"], "it is a result of its own"
+    assert ([g.count for g in told.gaps], told.gap_rows, told.accepted_gaps) == ([1], 1, 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from tasks.core.identity import FP_VERSION, finding_uid
 from tasks.core.types import Gap, Kind, ScanResult
-from tasks.lake.changes import Change, Moment, Places, places_of
-from tasks.lake.findings import counted, transitions
+from tasks.lake.changes import Change, Moment, Origin, Places, Status, Verdict, places_of
+from tasks.lake.events import judged
+from tasks.lake.findings import Transition, counted, transitions
 from tasks.lake.schema import TABLES
 from tests.lake_rows import KEY_ID, NIGHT, change_of, observation, result
 
@@ -27,15 +29,14 @@ def moment(number: int) -> Moment:
 
 
 def written(
-    known: Iterable[Mapping[str, Any]],
+    known: Sequence[Mapping[str, Any]],
     changes: Iterable[Change],
     now: Moment,
     places: Places | None = None,
-    everywhere: Iterable[Mapping[str, Any]] = (),
 ) -> tuple[list[dict[str, Any]], int, int]:
-    """(rows written, opened, fixed); ``everywhere`` are the rows of scopes that did not change as well."""
+    """(rows written, opened, fixed)"""
     tally = Counter[str]()
-    found = list(counted(transitions(known, changes, now, places), list(everywhere or known), frozenset(), tally))
+    found = list(counted(transitions(known, changes, now, places), known, frozenset(), tally))
     return [t.row for t in found], tally["opened"], tally["fixed"]
 
 
@@ -49,9 +50,7 @@ class Table:
     def see(self, *changes: Change, places: Places | None = None) -> tuple[list[dict[str, Any]], int, int]:
         """One night; returns what was written and the two counts."""
         self.night += 1
-        keys = {c.key for c in changes}
-        known = [r for r in self.rows.values() if (r["repo_id"], r["ref"], r["tool"]) in keys]
-        rows, opened, fixed = written(known, changes, moment(self.night), places, list(self.rows.values()))
+        rows, opened, fixed = written(list(self.rows.values()), changes, moment(self.night), places)
         for row in rows:
             self.rows[row["finding_uid"], row["ref"], row["tool"]] = row
         return rows, opened, fixed
@@ -271,6 +270,40 @@ def test_scopes_never_close_each_other() -> None:
     }
 
 
+RELEASE = "refs/heads/release"
+
+
+def test_a_finding_is_as_old_as_on_the_branch_that_held_it_longest() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW), origin=Origin.BACKLOG))
+    table.see(change_of(None, empty_reason="ref_gone", commit=None))
+    table.see(change_of(result("2", FLAW, ref=RELEASE)))
+    lives = {r["ref"]: (r["status"], r["origin"], r["opened_run"], r["first_seen_run"]) for r in table.rows.values()}
+    assert lives["refs/heads/release"] == ("open", "backlog", "run-1", "run-1")
+
+
+def test_its_clock_starts_anew_when_no_branch_holds_it_since_one_mended_it() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)), change_of(result("1", FLAW, ref=RELEASE)))
+    table.see(change_of(result("2")))
+    table.see(change_of(result("3", FLAW)))
+    assert table.rows[next(iter(table.rows))]["opened_run"] == "run-1", "the other branch held it all the time"
+    table.see(change_of(None, ref=RELEASE, empty_reason="ref_gone", commit=None))
+    table.see(change_of(result("4")))
+    table.see(change_of(result("5", FLAW)), change_of(result("5", FLAW, ref=RELEASE)))
+    assert {r["opened_run"] for r in table.rows.values()} == {"run-6"}
+
+
+def test_a_decision_about_what_nobody_watches_opens_nothing() -> None:
+    table = Table()
+    table.see(change_of(result("1", FLAW)))
+    old, tally = table.only(), Counter[str]()
+    verdict = Verdict(decision_id="d", status=Status.ACCEPTED, until=moment(9).at)
+    found = itertools.starmap(Transition, judged([old], lambda _row: verdict, moment(2)))
+    (told,) = counted(found, [old], {(old["repo_id"], old["ref"], old["tool"])}, tally)
+    assert (told.row["status"], tally["opened"], tally["fixed"]) == ("accepted", 0, 0)
+
+
 def test_a_gap_of_one_scope_keeps_nothing_open_in_another() -> None:
     table = Table()
     table.see(change_of(result("1", FLAW)), change_of(result("1", FLAW, ref="refs/heads/release")))
@@ -341,7 +374,8 @@ def nights(*results: ScanResult) -> list[tuple[str, list[str] | None]]:
     for n, now in enumerate(results):
         before = results[n - 1] if n else None
         change = replace(change_of(now), before=before.result_name if before else None)
-        table.see(change, places=places_of({before.result_name: before.observations} if before else {}))
+        seen = [(before.result_name, o.anchor_uid, o.path) for o in before.observations] if before else []
+        table.see(change, places=places_of(seen))
         told.append((table.only()["status"], table.only()["unread_paths"]))
     return told
 
@@ -366,6 +400,21 @@ def test_a_gap_without_a_path_may_be_any_of_the_places() -> None:
     assert nights(result("1", *TWO_PLACES), anywhere, result("3", gaps=BROKEN), result("4")) == [
         ("open", None), ("open", ["a.py", "b.py"]), ("open", ["b.py"]), ("fixed", None),
     ]  # fmt: skip
+
+
+def test_trees_are_compared_only_where_something_came_or_is_gone() -> None:
+    """Of an upgrade in all repositories, the paths of all trees are more than memory should hold."""
+    table, asked = Table(), list[str]()
+    same = lambda: asked.append("paths") or frozenset({"app.py"})  # noqa: E731
+    table.see(change_of(result("1", FLAW)))
+    table.see(change_of(result("2", FLAW), other_tool=True, same_paths=same))
+    assert asked == []
+    second, third = observation("second"), observation("third")
+    table.see(change_of(result("3", second, third), other_tool=True, same_paths=same))
+    assert asked == ["paths"], "once a scope"
+    assert {(r["status"], r["origin"], r["fixed_reason"]) for r in table.rows.values()} == {
+        ("fixed", "code", "tool_changed"), ("open", "rules", None),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("nothing", [True, False], ids=["nothing to read", "read without it"])

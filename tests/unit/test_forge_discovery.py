@@ -26,6 +26,7 @@ from tasks.core.origins import (
 from tasks.patrol.summary import RunSummary
 from tests import patrols
 from tests.patrols import House
+from tests.unit.test_importing import bring, report
 
 ACCESS = ForgeAccess(kind=ForgeKind.GITEA, api_url="http://forge.test", owner="acme", owner_kind="organization")
 
@@ -231,16 +232,20 @@ def test_what_is_no_longer_listed_is_missing_until_the_forge_confirms_it_twice(
         forge.total = forge.error = None
         assert told(house, night(house))["acme/shop"] == "missing gone_unconfirmed"
     assert {r["status"] for r in house.rows("findings")} == {"open"}
+    bring(house, report("R1"), repo="acme/shop")
     summary = night(house)
     assert told(house, summary)["acme/shop"] == "nothing_to_read repository_gone"
+    assert {f["status"] for f in house.rows("findings", tool=["import/lint"])} == {"archived"}
     assert discovered(house, summary)["gone"] == 1
     closed = {r["slug"]: (r["status"], r["fixed_reason"]) for r in house.rows("findings")}
+    assert set(told(house, summary)) == {"acme/app", "acme/shop"}
     assert closed == {"acme/app": ("open", None), "acme/shop": ("archived", "archived")}
     assert set(told(house, night(house))) == {"acme/app"}
     forge.repos["shop"] = gone
     assert told(house, night(house))["acme/shop"] == "unchanged"
-    assert {r["slug"]: r["status"] for r in house.rows("findings")} == {"acme/app": "open", "acme/shop": "reopened"}
-    events = sorted((e["seq"], e["cause"]) for e in house.rows("finding_events", slug=["acme/shop"]))
+    mine = house.rows("findings", tool=["fake"])
+    assert {r["slug"]: r["status"] for r in mine} == {"acme/app": "open", "acme/shop": "reopened"}
+    events = sorted((e["seq"], e["cause"]) for e in house.rows("finding_events", slug=["acme/shop"], tool=["fake"]))
     assert [cause for _, cause in events] == ["first_scan", "archived", "restored"]
 
 

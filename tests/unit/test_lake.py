@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import LakeError
-from tasks.core.types import Cause, Gap, Outcome, ScanResult, Unit
+from tasks.core.types import Cause, Gap, Kind, Outcome, ScanResult, Unit
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import PublishBatch, Published, adopt, publish
 from tasks.lake.schema import TABLES, table_schema_markdown
@@ -259,9 +259,24 @@ def test_why_a_finding_is_gone_is_judged_by_all_places_where_it_stood(lake: Lake
     """A newer tool does not see it: at one place the file is the same, at the other it is not."""
     one, two = result("one", observation("x"), observation("x", "b.py")), result("two")
     put(lake, night(1, one))
-    change = change_of(two, before=one.result_name, other_tool=True, same_paths=frozenset({"app.py"}))
+    change = change_of(two, before=one.result_name, other_tool=True, same_paths=lambda: frozenset({"app.py"}))
     put(lake, night(2, two, changes=[change]))
     assert lake.snapshot().table("findings")["fixed_reason"].to_pylist() == ["code_or_tool"]
+
+
+def test_an_upgrade_does_not_read_what_opens_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inventory of packages may be far more than memory holds."""
+    listed = [observation(f"p{n}", kind=Kind.PACKAGE, purl=f"pkg:pypi/p{n}") for n in range(3)]
+    one, two = result("one", observation("x"), *listed), result("two", observation("x"), *listed)
+    bare = result("bare", *listed, repo_id="team/web")
+    put(lake, night(1, one, bare))
+    read = list[Any]()
+    places = Snapshot.places_of
+    monkeypatch.setattr(Snapshot, "places_of", lambda *given: read.append(list(places(*given))) or iter(read[-1]))
+    other = result("other", repo_id="team/web")
+    changes = [change_of(r, before=b.result_name, other_tool=True) for r, b in ((two, one), (other, bare))]
+    put(lake, night(2, two, other, changes=changes))
+    assert read == [[(one.result_name, observation("x").anchor_uid, "app.py")]]
 
 
 def test_bases_of_a_history_share_most_first(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

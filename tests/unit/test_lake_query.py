@@ -12,13 +12,14 @@ import pytest
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import Cause, Gap, Kind, Outcome
+from tasks.lake.gc import collect
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import publish
 from tasks.lake.saved import SAVED
 from tasks.lake.schema import TABLES
 from tasks.lake.views import FUNCTIONS, VIEWS, run_query
 from tasks.policy import POLICY
-from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, scan_of, scope_of
+from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row, scan_of, scope_of
 
 POLICY_VIEWS = tuple(v.name for v in POLICY.views)
 ALL_SAVED = {**SAVED, **POLICY.saved}
@@ -156,6 +157,52 @@ def test_scan_results_of_a_failed_night_are_none(snapshot: Snapshot) -> None:
 def test_reasons_and_outcomes_are_the_closed_lists(snapshot: Snapshot) -> None:
     assert {r["code"] for r in ask(snapshot, "SELECT code FROM reasons")} == set(REASONS)
     assert {r["outcome"] for r in ask(snapshot, "SELECT outcome FROM outcomes")} == set(OUTCOMES) == set(Outcome)
+
+
+def test_a_flaw_is_counted_once_whatever_refs_and_lines_it_stands_at(lake: Lake) -> None:
+    """Two tools see it on a release, one of them on the main branch as well, further up; there it is watched alone."""
+    release = "refs/heads/release"
+    rules = [rule_row(cwe="CWE-89"), rule_row(tool="semgrep", cwe="CWE-89")]
+    main = result("main", observation("x", line=10))
+    side = result("side", observation("x", line=12), ref=release)
+    other = result("other", observation("y", line=12), ref=release, tool="semgrep")
+    flaws = "SELECT path, line_start, refs, len(finding_uids) AS findings FROM flaws"
+    unwatched = {"outcome": Outcome.SKIPPED, "reason_code": "ref_unwatched"}
+    with lake.lock():
+        publish(lake, lake.snapshot(), night(1, main, side, other, rules=rules))
+    assert [tuple(r.values()) for r in ask(lake.snapshot(), flaws)] == [
+        ("app.py", 12, ["refs/heads/main", release], 2),
+    ]  # fmt: skip
+    with lake.lock():
+        scopes = [scope_of(r, **unwatched) for r in (side, other)]
+        publish(lake, lake.snapshot(), night(2, scans=[], scopes=scopes))
+    assert [tuple(r.values()) for r in ask(lake.snapshot(), flaws)] == [("app.py", 10, ["refs/heads/main"], 1)]
+
+
+def test_a_past_date_is_told_after_its_runs_were_collected(lake: Lake) -> None:
+    seen = observation("x")
+    for n, found in enumerate(([seen], [], [seen], [], []), start=1):
+        other = result(f"other {n}", repo_id="team/web")
+        with lake.lock():
+            publish(lake, lake.snapshot(), night(n, result(f"{n}", *found), other))
+
+    def past() -> list[list[tuple[Any, ...]]]:
+        at = "SELECT status, is_open, opened_at FROM findings_at('{}')"
+        days = [(NIGHT + timedelta(days=n, hours=h)).isoformat() for n in range(5) for h in (1, 12)]
+        return [[tuple(r.values()) for r in ask(lake.snapshot(), at.format(day))] for day in days]
+
+    told = past()
+    first, third = NIGHT + timedelta(days=1, minutes=5), NIGHT + timedelta(days=3, minutes=5)
+    assert told == [
+        [], [],
+        [("open", True, first)], [("open", True, first)],
+        [("fixed", False, None)], [("fixed", False, None)],
+        [("reopened", True, third)], [("reopened", True, third)],
+        [("fixed", False, third)], [("fixed", False, third)],
+    ]  # fmt: skip
+    with lake.lock():
+        assert collect(lake, keep_days=1).rows["runs"] == 4
+    assert past() == told
 
 
 # -- refusals -----------------------------------------------------------------------------------------------

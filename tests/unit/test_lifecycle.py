@@ -75,7 +75,9 @@ def test_the_lake_holds_the_same_life_and_any_past_date_of_it(history: Any) -> N
         for night, rows_then in zip(told, then, strict=True):
             at = moment(night.number).at.isoformat()
             sql = f"SELECT {', '.join(_PAST)} FROM findings_at('{at}')"
-            assert past(dict(zip(_PAST, r, strict=True)) for r in run_query(snapshot, sql)[1]) == rows_then
+            answer = [dict(zip(_PAST, r, strict=True)) for r in run_query(snapshot, sql)[1]]
+            assert past(answer) == rows_then
+            assert all(r["opened_at"] is None or r["opened_at"] <= moment(night.number).at for r in answer)
 
 
 _PAST = ("finding_uid", "ref", "tool", "status", "is_open", "opened_at")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.core.origins import DecisionPlace
+from tasks.lake.saved import SAVED
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
+from tasks.patrol import rows
+from tasks.repos.history import is_ancestor
 from tests.patrols import FakeTool, House
+from tests.unit.test_deciding import write
+from tests.unit.test_importing import bring, report
 from tests.unit.test_upgrades import said
 
 
@@ -147,6 +154,100 @@ def test_what_may_be_another_flaw_is_not_carried_over(
     assert "moved" not in {e[3] for e in events(house)}
 
 
+# -- branches and repositories that are renamed, and that are gone ---------------------------------------------------
+
+
+def test_a_renamed_branch_takes_its_findings_along(house: House) -> None:
+    house.commit("a", t="flaw")
+    house.run()
+    (first,) = house.rows("findings")
+    house.commit("a", u="flaw")
+    house.repo("a").git("branch", "-m", "trunk")
+    house.run()
+    rows = {(f["ref"], f["path"]): f for f in house.rows("findings")}
+    assert rows["refs/heads/main", "t.txt"]["status"] == "archived"
+    kept = ("status", "origin", "first_seen_at", "first_seen_run", "opened_at", "opened_run")
+    trunk = rows["refs/heads/trunk", "t.txt"]
+    assert {n: trunk[n] for n in kept} == {n: first[n] for n in kept}, "nobody mended it: its deadline stays"
+    assert rows["refs/heads/trunk", "u.txt"]["origin"] == "code"
+    assert events(house)[-2:] == [("t.txt", None, "open", "branched"), ("u.txt", None, "open", "code_changed")]
+    assert [row[4] for row in ask(house, SAVED["new"].sql)] == ["u.txt"]
+    house.repo("a").git("branch", "-m", "main")
+    house.run()
+    back = next(f for f in house.rows("findings") if (f["ref"], f["path"]) == ("refs/heads/main", "t.txt"))
+    assert (back["status"], back["opened_at"]) == ("reopened", first["opened_at"])
+
+
+def names(house: House, *tables: str) -> set[str]:
+    return {row["slug"] for table in tables for row in house.rows(table)}
+
+
+@pytest.fixture
+def renamed(house: House) -> House:
+    """A repository that stands under another name now; a flaw of it is mended, and a report was imported."""
+    house.commit("a", t="flaw", u="flaw")
+    house.repo("a").git("remote", "add", "origin", "https://git.test/a.git")
+    house.run()
+    house.commit("b", t="flaw")
+    house.commit("a", u="mended")
+    house.run()
+    bring(house, report("R1"), repo="a")
+    (house.place / "org" / "a").rename(house.place / "org" / "c")
+    return house
+
+
+def test_a_renamed_repository_is_called_so_in_every_row_of_today(renamed: House) -> None:
+    before, told = renamed.rows("findings"), renamed.rows("finding_events")
+    renamed.run()
+    assert names(renamed, "repositories", "findings", "scopes") == {"b", "c"}
+    after = {(f["finding_uid"], f["tool"]): f for f in renamed.rows("findings")}
+    assert after == {(f["finding_uid"], f["tool"]): {**f, "slug": "c" if f["slug"] == "a" else "b"} for f in before}
+    assert {f["status"] for f in before} == {"open", "fixed"}
+    assert renamed.rows("finding_events") == told, "nothing has happened to them"
+    assert verify(renamed.lake()) == []
+
+
+def decided(house: House) -> dict[str, str | None]:
+    """The decision about the flaw of each repository."""
+    return {f["slug"]: f["decision_id"] for f in house.rows("findings", tool=["fake"]) if f["path"] == "t.txt"}
+
+
+def test_decisions_go_by_the_name_of_today(renamed: House) -> None:
+    """Who takes the name over does not take the decisions along, and a new name counts at once."""
+    renamed.decisions = DecisionPlace(file=renamed.place / "d.yaml", approval="none")
+    ends = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+    old, new = ({"id": n, "repository": n, "rule": "F1", "expires": ends} for n in ("a", "c"))
+    write(renamed.decisions.file, old, new)
+    summary = renamed.run()
+    assert summary is not None
+    assert [n.split()[1:3] for n in summary.decision_notes[1:]] == [["a", "matches_nothing:"]]
+    assert decided(renamed) == {"b": None, "c": "c"}
+    renamed.commit("a", t="flaw")
+    renamed.run()
+    assert decided(renamed) == {"a": "a", "b": None, "c": "c"}
+
+
+def test_what_reports_said_of_a_branch_goes_with_it(house: House) -> None:
+    house.commit("a", t="flaw")
+    house.repo("a").git("branch", "side")
+    house.run()
+    for ref in ("side", "main", "refs/pull/7/head"):
+        bring(house, report("R1"), repo="a", ref=ref)
+    house.repo("a").git("branch", "-D", "side")
+    for expected in (2, 1):
+        summary = house.run()
+        assert summary is not None and summary.expected == expected, "it is said once"
+    assert {f["ref"]: (f["status"], f["fixed_reason"]) for f in house.rows("findings", tool=["import/lint"])} == {
+        "refs/heads/side": ("archived", "ref_gone"),
+        "refs/heads/main": ("open", None),
+        "refs/pull/7/head": ("open", None),
+    }
+    assert verify(house.lake()) == []
+    bring(house, report("R1"), repo="a", ref="side")
+    rows = house.rows("findings", tool=["import/lint"], ref=["refs/heads/side"])
+    assert [f["status"] for f in rows] == ["reopened"]
+
+
 # -- commits that are older ------------------------------------------------------------------------------------------
 
 
@@ -186,6 +287,44 @@ def test_a_branch_that_comes_forward_again_leaves_no_trace(rewound: House) -> No
     rewound.run()
     assert lives(rewound) == FORWARD
     assert [s["reason_code"] for s in rewound.rows("scopes")] == [None]
+
+
+def test_an_ancestor_after_a_night_that_failed_is_no_failure(house: House) -> None:
+    house.commit("a", t="flaw", v="unread")
+    house.commit("a", t="mended")
+    house.run()
+    house.commit("a", t="crash")
+    house.run()
+    house.repo("a").git("reset", "--quiet", "--hard", "HEAD~2")
+    house.run()
+    (scope,) = house.rows("scopes")
+    assert (scope["outcome"], scope["reason_code"]) == ("partial", "older_commit")
+    assert (scope["failed_name"], scope["attempts"], scope["next_attempt_at"]) == (None, 0, None)
+    assert ask(house, "SELECT reason_code, path FROM gaps_now") == [("unparsable", "v.txt")]
+    house.repo("a").git("reset", "--quiet", "--hard", "HEAD@{1}")
+    house.commit("a", t="mended")
+    house.run()
+    assert [(s["outcome"], s["reason_code"], s["detail"]) for s in house.rows("scopes")] == [
+        ("partial", None, "1 unparsable")
+    ]
+
+
+def test_git_is_asked_only_of_what_was_forced(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question costs a start of git, one after another."""
+    asked: list[str] = []
+    monkeypatch.setattr(rows, "is_ancestor", lambda *given: asked.append(given[2]) or is_ancestor(*given))
+    for text in ("flaw", "flaw flaw", "crash"):
+        house.commit("a", t=text)
+        house.run()
+    assert asked == []
+    house.repo("a").git("reset", "--quiet", "--hard", "HEAD~2")
+    house.run()
+    assert len(asked) == 1
+    house.run()
+    house.commit("a", t="mended")
+    house.run()
+    assert len(asked) == 1, "what was forced is settled when it was looked at"
+    assert lives(house) == {"t.txt": ("fixed", "backlog", "code_changed")}
 
 
 def test_an_ancestor_is_known_though_the_mirror_was_lost(rewound: House) -> None:

@@ -208,6 +208,19 @@ def test_a_failure_waits_until_its_time_unless_told() -> None:
     assert decided(failed, base=planned(scan_name="changed meanwhile")).action is Action.RUN
 
 
+@pytest.mark.parametrize(
+    ("attempts", "tried", "waits"),
+    [(2, -1, True), (2, 0, True), (2, 1, False), (2, 90_000, False), (9, -95, True), (9, 1, False)],
+)
+def test_a_clock_that_was_ahead_delays_nothing_for_years(attempts: int, tried: int, waits: bool) -> None:
+    """``tried`` in hours from now: who failed in a time that is still to come did not fail yet."""
+    failed = scope(
+        failed_name=NAME, scan_name=None, result_name=None, attempts=attempts, outcome=Outcome.FAILED,
+        reason_code="signal", next_attempt_at=next_attempt_at(attempts, NOW + timedelta(hours=tried)),
+    )  # fmt: skip
+    assert (decided(failed).action is Action.WAIT) == waits
+
+
 # -- estimates ----------------------------------------------------------------------------------------------------
 
 WHOLE = (Cause.NEW, Cause.TOOL, Cause.RULES, Cause.FORCED)
