@@ -19,6 +19,7 @@ from tasks.lake.changes import Change, Moment, Origin, Places, Status, Verdict, 
 from tasks.lake.events import judged
 from tasks.lake.findings import Transition, counted, transitions
 from tasks.lake.schema import TABLES
+from tasks.lake.shelves import bucket
 from tests.lake_rows import KEY_ID, NIGHT, change_of, observation, result
 
 Rows = dict[tuple[str, str, str], dict[str, Any]]
@@ -82,6 +83,7 @@ def test_a_new_finding_opens() -> None:
     assert row == {
         "finding_uid": finding_uid(repo_id="team/app", anchor_uid=FLAW.anchor_uid),
         "repo_id": "team/app",
+        "shelf": f"p{bucket('team/app')}",
         "ref": "refs/heads/main",
         "tool": "bandit",
         "slug": "team/app",
