@@ -99,6 +99,9 @@ def _plan(settings: Settings, named: Path | None) -> Iterator[str]:
     yield f"workers        {settings.workers}"
     yield f"rules          {len(settings.classification)} that classify repositories"
     yield f"SLA            {len(settings.sla)} rules of your own" if settings.sla else "SLA            the built-in one"
+    if settings.teams is not None:
+        lone = [name for name, t in settings.teams.items() if not t.champions]
+        yield f"teams          {len(settings.teams)}, without a champion: {', '.join(lone) or 'none'}"
     if (decided := settings.decisions) is not None:
         there = "" if decided.file.exists() else ", which is not there now"
         yield f"decisions      {decided.file}{there}; approval: {decided.approval}"

@@ -355,6 +355,8 @@ def _print_summary(summary: RunSummary, settings: Settings) -> None:
         out.print(f"{summary.accepted_gaps} of {summary.gap_rows} scans with gaps are accepted by decisions")
     for note in summary.decision_notes:
         out.print(f"decisions: {note}", soft_wrap=True)
+    for note in summary.owner_notes:
+        out.print(f"owners: {note}", soft_wrap=True)
     if note := summary.sandbox_note():
         out.print(note, soft_wrap=True)
     out.print(f"lake: {lake_location(settings)}", soft_wrap=True, markup=False)

@@ -51,7 +51,7 @@ def import_(
     All FILEs of one call are together what a tool says of the branch: findings of an earlier import that are gone are
     fixed. Exit 3 when something in them could not be read, 2 when a file is no report.
     """
-    from flows.means import opened_lake
+    from flows.means import opened_lake, owner_files
     from tasks.patrol.importing import Request, import_reports, read_files
 
     settings = load(config, lake=lake, wait_minutes=wait)
@@ -59,7 +59,7 @@ def import_(
     with opened_lake(settings, write=not dry_run) as (opened, key):
         with _progress() as watch:
             reports = read_files(request.files, key, watch)
-        summary = import_reports(opened, request, reports, dry_run=dry_run)
+        summary = import_reports(opened, request, reports, dry_run=dry_run, owners_in=lambda: owner_files(settings))
     _tell(summary, dry_run=dry_run)
     raise typer.Exit(EXIT_GAPS if summary.has_gaps else 0)
 

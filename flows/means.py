@@ -26,6 +26,7 @@ from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.core.types import Limits, ToolHome
 from tasks.lake.lake import Lake
+from tasks.patrol.owning import Files
 from tasks.patrol.rule_sources import fetch_packs, load_packs
 from tasks.patrol.session import Means
 from tasks.repos.forges import open_forge
@@ -108,6 +109,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             classification=settings.rules(),
             sla=settings.sla_text(),
             decisions=settings.decisions.place() if settings.decisions is not None else None,
+            teams=settings.team_list(),
         )
 
 
@@ -122,6 +124,12 @@ def open_forges(
         for s in sources
         if s.forge is not None
     }
+
+
+def owner_files(settings: Settings) -> tuple[Files, Mirrors]:
+    """What reads CODEOWNERS from the mirrors of this home; nothing is fetched."""
+    git = Git(ProcessRunner(detect()), timeout_s=settings.fetch_timeout_s, config_dir=settings.home / "git")
+    return Files(git), Mirrors(settings.home / "mirrors", git)
 
 
 def key_if_there(settings: Settings) -> HmacKey | None:

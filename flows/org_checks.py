@@ -40,6 +40,8 @@ def faults(values: Mapping[str, Any], tools: Collection[str]) -> Iterator[Fault]
     names = [s["name"] for _, s in sources if isinstance(s.get("name"), str)]
     for key, rule in _sections(values, "classification"):
         yield from _classification(key, rule, names)
+    for name, team in _mapping(values.get("teams")).items():
+        yield from _team(("teams", name), team)
     yield from _decisions(values.get("decisions"))
     yield from _sla(list(_sections(values, "sla")))
     yield from _s3(_mapping(values.get("s3")))
@@ -161,6 +163,18 @@ def _sla(rules: list[tuple[Key, Mapping[str, Any]]]) -> Iterator[Fault]:
                     "Move this rule before it, or remove it.",
                 )
                 break
+
+
+def _team(key: Key, team: Any) -> Iterator[Fault]:
+    if not re.match(NAME_PATTERN, str(key[-1])):
+        yield key, "a team cannot be called so", "Use letters, digits and . _ - alone, 63 at most."
+    if team is None or (isinstance(team, dict) and not any(team.values())):
+        yield key, "nothing is said of the team", "Give members, champions or repositories, or remove it."
+    members = _mapping(team).get("members")
+    told = [str(m).lower() for m in (members if isinstance(members, list) else ())]
+    for n, member in enumerate(told):
+        if member in told[:n]:
+            yield (*key, "members", n), "it stands there twice", "Remove one."
 
 
 def _decisions(section: Any) -> Iterator[Fault]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from flows.org_types import (
     Account,
     Folder,
+    Handle,
     Name,
     Pattern,
     PlainReference,
@@ -31,6 +32,7 @@ from tasks.core.origins import (
     ForgeKind,
     PackSource,
     Source,
+    Team,
 )
 from tasks.credentials.aws import AwsAccess
 from tasks.credentials.vault import VaultAccess
@@ -261,6 +263,22 @@ class SlaSettings(Section):
         """The rule as the policy knows it."""
         severity = Severity(self.severity) if self.severity is not None else None
         return SlaRule(kind=self.kind, severity=severity, exposure=self.exposure, origin=self.origin, days=self.days)
+
+
+class TeamSettings(Section):
+    """One team. A finding is a team's when the first of its owners is a member, or has the team's name."""
+
+    members: tuple[Handle, ...] = Field(
+        (), description="Names and addresses as CODEOWNERS has them: @org/payments, @jane, jane@example.org."
+    )
+    champions: tuple[Handle, ...] = Field((), description="Whom of it to ask about security.")
+    repositories: tuple[Pattern, ...] = Field(
+        (), description="Patterns of repositories that it answers for where nobody else is declared."
+    )
+
+    def team(self, name: str) -> Team:
+        """The team as the rooms know it."""
+        return Team(name=name, members=self.members, champions=self.champions, repositories=self.repositories)
 
 
 class ToolSettings(Section):

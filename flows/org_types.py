@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
@@ -16,6 +17,11 @@ from tasks.core.secret_refs import SecretRef, parse_ref
 
 #: pydantic's word for a fault of ours: its context holds ``what`` and ``remedy``.
 TOLD = "told"
+#: @user, @org/team, @group/sub/team, @@role of GitLab, an address.
+_HANDLE = (
+    r"^(@{1,2}[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*|[^@\s<>():/]+@[A-Za-z0-9][A-Za-z0-9.-]*)$"
+)
+_LONGEST_HANDLE = 255
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
 
@@ -98,6 +104,12 @@ def _ref_pattern(value: str) -> str:
     return value
 
 
+def _handle(value: str) -> str:
+    if not re.fullmatch(_HANDLE, value) or len(value) > _LONGEST_HANDLE:
+        tell("it is nobody whom CODEOWNERS can name", "Write @user, @org/team or an address, as jane@example.org.")
+    return value
+
+
 def _web_address(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -146,3 +158,5 @@ Account = Annotated[
 ]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/@:-]{0,98}$")]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+#: Whom CODEOWNERS may name.
+Handle = Annotated[str, AfterValidator(_handle), WithJsonSchema({"type": "string", "pattern": _HANDLE})]

@@ -33,6 +33,7 @@ from flows.org_models import (
     Section,
     SlaSettings,
     SourceSettings,
+    TeamSettings,
     ToolSettings,
     VaultSettings,
 )
@@ -41,7 +42,7 @@ from flows.org_types import Folder, Lake
 from tasks.core.errors import UsageError
 from tasks.core.literal_secrets import literal_secret
 from tasks.core.mistakes import PREFIX, ConfigurationError, Key, Mistake, Place, nearest_variable
-from tasks.core.origins import Classification, Source
+from tasks.core.origins import Classification, Source, Team
 from tasks.core.ports import Secrets
 from tasks.core.secret_refs import SecretRef, parse_ref
 from tasks.core.strict_yaml import Document, read_yaml
@@ -94,6 +95,9 @@ class Settings(Section):
         default_factory=dict, description="How scanners are used, by their name.", json_schema_extra=_or_nothing
     )
     decisions: DecisionSettings | None = Field(None, description="Where people decide about findings.")
+    teams: dict[str, TeamSettings] | None = Field(
+        None, description="Who belongs together, and whom to ask about security, by the team's name."
+    )
     s3: S3Settings | None = Field(None, description="The object storage of a lake on s3://.")
     vault: VaultSettings | None = Field(None, description="HashiCorp Vault or OpenBao, for vault: references.")
     aws: AwsSettings | None = Field(None, description="AWS Secrets Manager, for aws-sm: references.")
@@ -146,6 +150,10 @@ class Settings(Section):
     def sla_text(self) -> str | None:
         """The rules of the SLA as the lake keeps them; None: the built-in ones."""
         return text_of(rule.rule() for rule in self.sla) if self.sla else None
+
+    def team_list(self) -> tuple[Team, ...] | None:
+        """The teams in their order; None where the section is not there, so that what the lake knows stays."""
+        return tuple(t.team(name) for name, t in self.teams.items()) if self.teams is not None else None
 
     def secrets(self) -> Secrets:
         """What reads the secrets that the settings refer to. Nothing is connected before one is asked for."""

@@ -19,7 +19,8 @@ from tests.lake_rows import KEY_ID, night, observation, result, rule_row, scan_o
 #: The steps of a publish, in their order; the first test holds the list to the code.
 STEPS = (
     "prepare", "commit", "claim", "compact", "rules", "observations", "scan_gaps", "ledger", "discoveries",
-    "repositories", "scopes", "findings", "finding_events", "decisions", "scans", "runs", "marts", "spool", "end",
+    "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "scans", "runs", "marts",
+    "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.
@@ -38,7 +39,9 @@ def second_night() -> PublishBatch:
     failures = [(FAILED.repo_id, FAILED.ref, FAILED.tool)]
     fresh = [rule_row(tool_version="1.9.1")]
     scans, decided = [scan_of(app), scan_of(new), web], [{"decision_id": "d", "state": "in_force"}]
-    return night(2, app, new, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided)
+    lists: dict[str, list[str]] = {"members": ["@a"], "champions": [], "repositories": []}
+    teams = [{"team": "t", "place": 0, "is_present": True, **lists}]
+    return night(2, app, new, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided, teams=teams)
 
 
 def third_night() -> PublishBatch:

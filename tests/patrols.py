@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.keys import HmacKey
-from tasks.core.origins import Classification, DecisionPlace, Source
+from tasks.core.origins import Classification, DecisionPlace, Source, Team
 from tasks.core.ports import Forge
 from tasks.core.process import ProcessRunner, Sink
 from tasks.core.sandbox import detect
@@ -192,6 +192,7 @@ class House:
     classification: tuple[Classification, ...] = ()
     #: Where people decide about findings.
     decisions: DecisionPlace | None = None
+    teams: tuple[Team, ...] | None = None
     #: How long a run waits for another one, and what was told of it.
     wait_s: float = 0
     waited: list[str] = field(default_factory=list)
@@ -235,7 +236,7 @@ class House:
                 scanners=self.scanners, tools=homes, key=KEY, work=self.place / "work", workers=2,
                 packs=self.packs, not_run=dict.fromkeys([s.name for s in self.scanners], self.not_run),
                 upgrade_s=self.upgrade_s, forges=self.forges, classification=self.classification,
-                decisions=self.decisions,
+                decisions=self.decisions, teams=self.teams,
                 without_rules={s.name: self.without_rules for s in self.scanners if self.without_rules},
             )  # fmt: skip
             org = Source(name="org", location=str(self.place / "org"))

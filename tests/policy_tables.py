@@ -16,7 +16,7 @@ from tasks.policy import POLICY
 
 #: When the newest run ended.
 NOW = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)
-_READ = ("runs", "repositories", "scopes", "findings", "finding_events", "decisions")
+_READ = ("runs", "repositories", "scopes", "findings", "finding_events", "decisions", "teams")
 
 
 @contextmanager

@@ -103,6 +103,18 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """One team of the organisation. ``members`` are names and addresses as CODEOWNERS has them, ``champions`` those to
+    ask about security; it answers for ``repositories`` (``fnmatch`` over the whole slug) where nobody else is declared.
+    """
+
+    name: str
+    members: tuple[str, ...] = ()
+    champions: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedRepo:
     """One repository as its forge lists it. ``forge_id`` is immutable; ``slug`` is the full path, which is not.
 

@@ -215,6 +215,8 @@ class _Scope:
             "opened_run": life["opened_run"] if life is not None else now.run_id,
             "opened_at": life["opened_at"] if life is not None else now.at,
             "moved_from": None,
+            "owners": None,  # said when it is written (tasks.lake.ownership)
+            "owner_from": None,
             "fixed_run": None,
             "fixed_at": None,
             "fixed_reason": None,

@@ -32,6 +32,7 @@ from tasks.lake.findings import Transition, counted, transitions
 from tasks.lake.gc import take_out
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
+from tasks.lake.ownership import Assign, owned, unassigned
 from tasks.lake.pending import (
     Watcher,
     claim,
@@ -72,6 +73,7 @@ _ORDER = (
     "findings",
     "finding_events",
     "decisions",
+    "teams",
     "scans",
     "runs",
 )
@@ -97,6 +99,11 @@ class PublishBatch:
     reconsider: bool = False
     #: Rows of ``decisions`` without the run, asked for when all findings were judged.
     decisions: Callable[[], Sequence[dict[str, Any]]] = tuple
+    #: Who answers for paths, and the repositories in which others do than before.
+    assign: Assign = unassigned
+    reowned: Collection[str] = ()
+    #: Rows of ``teams`` that differ from what the lake has.
+    teams: Sequence[dict[str, Any]] = ()
     #: Scopes whose spooled failure is in these rows, or has lost its meaning.
     failures: Sequence[ScopeKey] = ()
 
@@ -119,7 +126,8 @@ def publish(lake: Lake, snapshot: Snapshot, batch: PublishBatch, *, watch: Watch
     tally = Counter[str]()
     moved = {(s.repo_id, s.ref, s.tool): s.reason_code == "ref_unwatched" for s in batch.scopes}
     unwatched = (snapshot.unwatched() - moved.keys()) | {key for key, is_so in moved.items() if is_so}
-    found = _found(snapshot, batch, moment, tally, unwatched)
+    lives = _found(snapshot, batch, moment, tally, unwatched)
+    found = owned(lives, batch.assign, batch.reowned, snapshot.findings_in)
     tables = _tables(lake, snapshot, batch, f"{at:%Y-%m}")
     watch("prepare")
     folder = new_folder(seq)
@@ -271,6 +279,7 @@ def _tables(lake: Lake, snapshot: Snapshot, batch: PublishBatch, part: str) -> d
         ),
         "discoveries": ({**row, "run_id": batch.run["run_id"]} for row in batch.discoveries),
         "repositories": batch.repositories,
+        "teams": batch.teams,
         "scopes": (_row(s, TABLES["scopes"].schema) for s in scopes),
         "scans": ({**_row(s, TABLES["scans"].schema), "run_id": batch.run["run_id"]} for s in batch.scans),
     }
@@ -307,7 +316,8 @@ def _prepare(
                 put(chunk)
     with _prepared(lake, folder, "findings") as put, _prepared(lake, folder, "finding_events") as put_events:
         for some in _chunks(found):
-            put([t.row for t in some])
+            # A row that changed in nothing but its owners lies where it lay.
+            put([{_LAIN: t.row["shelf"], **t.row} for t in some])
             put_events([t.event for t in some if t.event is not None])
     with _prepared(lake, folder, "decisions") as put:
         put(decisions())

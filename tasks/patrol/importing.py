@@ -34,6 +34,7 @@ from tasks.lake.changes import Change, Origin
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.deciding import Deciding
+from tasks.patrol.owning import COLUMNS, OwnersIn, import_owners
 from tasks.patrol.plan import SCOPE_PREFIX
 
 #: The source of repositories that only imports know; no configured source can be called so.
@@ -160,9 +161,18 @@ def importer_of(raw: BinaryIO, path: Path) -> Importer:
     return found
 
 
-def import_reports(lake: Lake, request: Request, reports: dict[str, ToolReport], *, dry_run: bool) -> ImportSummary:
+def import_reports(
+    lake: Lake,
+    request: Request,
+    reports: dict[str, ToolReport],
+    *,
+    dry_run: bool,
+    owners_in: OwnersIn | None = None,
+) -> ImportSummary:
     """Write what was read as one run; nothing if every scope holds it already. The lake's lock is held by the caller
-    unless ``dry_run``. Raises UsageError: the repository is not known, or the tool cannot be called so.
+    unless ``dry_run``. ``owners_in`` opens what CODEOWNERS is read with, where mirrors are on this machine; else the
+    next patrol says whose the findings are. Raises UsageError: the repository is not known, or the tool cannot be
+    called so.
     """
     began = datetime.now(UTC)
     snapshot = lake.snapshot()
@@ -188,7 +198,9 @@ def import_reports(lake: Lake, request: Request, reports: dict[str, ToolReport],
     batch = _batch(run_id, request, row, is_new, work, began)
     # What was decided about its findings holds on.
     judge = Deciding(snapshot, batch.run["finished_at"]).judge()
-    published = publish(lake, snapshot, replace(batch, judge=judge))
+    assign, open_row = import_owners(row, owners_in)
+    rows = batch.repositories if open_row is None else [open_row]
+    published = publish(lake, snapshot, replace(batch, judge=judge, assign=assign, repositories=rows))
     return replace(summary, run_id=run_id, opened=published.opened, fixed=published.fixed)
 
 
@@ -232,7 +244,7 @@ def _repository(snapshot: Snapshot, request: Request, now: datetime) -> tuple[di
     return {
         "repo_id": f"import:{slug}", "slug": slug, "source": IMPORT_SOURCE, "url": f"import:{slug}",
         "default_branch": None, "head": None, "owner": None, "criticality": None, "exposure": None, "scopes": [],
-        "present": True, "reason_code": None, "first_seen_at": now, "changed_at": now,
+        "present": True, "reason_code": None, "first_seen_at": now, "changed_at": now, **dict.fromkeys(COLUMNS),
     }, True  # fmt: skip
 
 

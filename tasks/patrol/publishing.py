@@ -18,6 +18,7 @@ from tasks.core.types import Outcome, Scan, ScanResult, ScopeState, ToolHome, Un
 from tasks.lake.changes import Change, Origin
 from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.deciding import Deciding
+from tasks.patrol.owning import answering, team_rows, teams_of
 from tasks.patrol.plan import config_digest, revision_of
 from tasks.patrol.rows import Closing, close_run, is_gap
 from tasks.patrol.session import Patrol, RepoState, ScopeKey
@@ -67,13 +68,17 @@ def publish_run(patrol: Patrol) -> RunSummary:
     if deciding.unread and means.decisions is not None:
         unread = [("decisions_unread", "decisions", "failed", means.decisions.file.name)]
     gaps = group_gaps(itertools.chain(unread, entries), _known_gaps(patrol))
+    rows = _repositories(patrol, finished)
+    reowned = patrol.owning.settle(rows)
     with told_when_full("the run could not be published"):
         published = publish(
             means.lake,
             patrol.snapshot,
             PublishBatch(
                 run=run,
-                repositories=list(_repositories(patrol, finished)),
+                repositories=[
+                    row for repo_id, row in rows.items() if _differs(row, patrol.known_repositories.get(repo_id))
+                ],
                 discoveries=patrol.tallies,
                 scans=closing.scans,
                 results=closing.results,
@@ -84,6 +89,9 @@ def publish_run(patrol: Patrol) -> RunSummary:
                 judge=deciding.judge(),
                 reconsider=deciding.reconsider(),
                 decisions=deciding.rows,
+                assign=patrol.owning.assign,
+                reowned=reowned,
+                teams=team_rows(patrol.snapshot, means.teams),
             ),
         )
     _settle_mirrors(patrol, closing)
@@ -107,6 +115,7 @@ def publish_run(patrol: Patrol) -> RunSummary:
         accepted_gaps=accepted,
         decisions_unread=bool(deciding.unread),
         decision_notes=deciding.notes(),
+        owner_notes=patrol.owning.notes(),
     )
 
 
@@ -302,13 +311,20 @@ def _rules(patrol: Patrol, closing: Closing, homes: Mapping[str, ToolHome]) -> I
             yield {"tool": tool, "tool_version": home.version, "rules_digest": home.rules_digest, **asdict(rule)}
 
 
-def _repositories(patrol: Patrol, now: datetime) -> Iterator[dict[str, Any]]:
-    """Rows of ``repositories`` that differ from what the lake has."""
+def _repositories(patrol: Patrol, now: datetime) -> dict[str, dict[str, Any]]:
+    """The rows of ``repositories`` of this run."""
+    teams = patrol.means.teams if patrol.means.teams is not None else teams_of(patrol.snapshot)
+    rows = {}
     for repo_id, state in patrol.repos.items():
-        old = patrol.known_repositories.get(repo_id)
-        row = _repository(state, old, now)
-        if old is None or any(row[k] != old[k] for k in row if k != "changed_at"):
-            yield row
+        row = _repository(state, patrol.known_repositories.get(repo_id), now)
+        if row["owner"] is None and state.found and not row["source"].startswith("("):
+            row["owner"] = answering(teams, row["slug"])
+        rows[repo_id] = row | patrol.owning.columns(repo_id)
+    return rows
+
+
+def _differs(row: Mapping[str, Any], old: Mapping[str, Any] | None) -> bool:
+    return old is None or any(row[k] != old[k] for k in row if k != "changed_at")
 
 
 def _repository(state: RepoState, old: dict[str, Any] | None, now: datetime) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from tasks.core.disk import reason_of
 from tasks.core.errors import ScanGapError
 from tasks.core.keys import HmacKey
-from tasks.core.origins import Classification, DecisionPlace, Mirror, Source
+from tasks.core.origins import Classification, DecisionPlace, Mirror, Source, Team
 from tasks.core.ports import Forge, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.text import one_line
@@ -22,6 +22,7 @@ from tasks.core.types import Cause, FailedScan, Repo, Scan, ScanResult, ScopeSta
 from tasks.lake.lake import Lake, Snapshot
 from tasks.patrol.discovering import Discovery
 from tasks.patrol.naming import PACK, PACK_SOURCE, name_imports, name_scans
+from tasks.patrol.owning import Owning
 from tasks.patrol.plan import (
     SCOPE_PREFIX,
     Action,
@@ -101,6 +102,8 @@ class Means:
     sla: str | None = None
     #: Where people decide about findings; None: what the lake knows of decisions stays.
     decisions: DecisionPlace | None = None
+    #: The teams of the organisation; None: those that the lake knows stay.
+    teams: tuple[Team, ...] | None = None
 
 
 class Patrol:
@@ -129,6 +132,10 @@ class Patrol:
         self._failed_names = {f.row.scan_name: f for f in self.failed.values()}
         #: What the lake knows of all repositories, by id.
         self.known_repositories = self.snapshot.repository_rows(None)
+        #: Who answers for paths.
+        self.owning = Owning(
+            means.git, {s.name: s.forge.kind for s in self.sources if s.forge is not None}, self.known_repositories
+        )
         #: Sources of the run, as the lake knows them.
         self.known_sources = self._known_sources()
         #: The scopes of the repositories that are expected, or may be; and by repository and tool.
@@ -321,6 +328,7 @@ class Patrol:
 
     def _name_one(self, s: RepoState) -> None:
         try:
+            self.owning.look(s)
             s.plans = self._named(s)
         except ScanGapError:
             raise

@@ -62,6 +62,8 @@ class RunSummary:
     decisions_unread: bool = False
     #: What people should know of decisions, a line each.
     decision_notes: tuple[str, ...] = ()
+    #: What people should know of CODEOWNERS files, a line each.
+    owner_notes: tuple[str, ...] = ()
 
     @property
     def has_gaps(self) -> bool:
@@ -85,6 +87,7 @@ class RunSummary:
             f"findings {self.open_findings} open, {self.opened} new, {self.fixed} fixed"
             + self.awaiting_note()
             + self.decisions_note()
+            + self.owners_note()
             + (f"; {note}" if note else "")
         )
 
@@ -96,6 +99,11 @@ class RunSummary:
         """That something is to be known of decisions, to be added to a line; empty when nothing is."""
         n = len(self.decision_notes)
         return f"; {n} note{'s' if n > 1 else ''} about decisions (nightwarden decide list)" if n else ""
+
+    def owners_note(self) -> str:
+        """That CODEOWNERS files could not be read whole, to be added to a line; empty when all could."""
+        n = len(self.owner_notes)
+        return f"; {n} note{'s' if n > 1 else ''} about CODEOWNERS (query --saved without-owner)" if n else ""
 
     def awaiting_note(self) -> str:
         """How many scans await an upgrade, to be added to a line; empty when none does."""

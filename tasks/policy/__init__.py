@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tasks.core.view_sets import ViewSet
-from tasks.policy.priority import PRIORITIES_BY_OWNER, RANKED, RANKED_FIRST
+from tasks.policy.owners import WITHOUT_OWNER
+from tasks.policy.priority import BY_TEAM, PRIORITIES_BY_OWNER, RANKED, RANKED_FIRST
 from tasks.policy.questions import QUESTIONS
 from tasks.policy.severity import SEVERITIES, UNMAPPED
 from tasks.policy.sla import SLA_RULES
@@ -15,6 +16,8 @@ POLICY = ViewSet(
     saved={
         "ranked": RANKED_FIRST,
         "priorities": PRIORITIES_BY_OWNER,
+        "by-team": BY_TEAM,
+        "without-owner": WITHOUT_OWNER,
         "unknown-severities": UNMAPPED,
         "sla-breaches": BREACHES,
         "due-soon": DUE_SOON,

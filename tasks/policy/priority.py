@@ -24,6 +24,7 @@ from collections.abc import Mapping
 
 from tasks.core.view_sets import Saved, View
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
+from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import RANKS, Severity, case_of, quoted, rated
 from tasks.policy.sla import days_of
 
@@ -58,7 +59,8 @@ _PRIORITY = " ".join(f"WHEN score >= {least} THEN {quoted(name)}" for name, leas
 RANKED = View(
     name="ranked",
     meaning="one open finding, whatever refs hold it: severity (highest known of its tools), what its repository"
-    " is declared to be, days since it opened (until the newest run), score, priority (P1 is first), and why",
+    " is declared to be, days since it opened (until the newest run), score, priority (P1 is first), and why; whose it"
+    " is: owner (the first of owners), owner_from (what says so), team (never null), champions (whom of it to ask)",
     sql=f"""
         WITH ended AS (SELECT max(finished_at) AS at FROM runs),
         there AS (SELECT * FROM findings_over_refs WHERE is_open),
@@ -89,7 +91,8 @@ RANKED = View(
             FROM there t JOIN worst USING (finding_uid) JOIN rated r USING (place), ended
         ),
         scored AS (
-            SELECT c.*, p.owner, p.criticality, p.exposure, p.exposure_word, p.phrase,
+            SELECT c.* REPLACE (coalesce(c.owner, p.owner) AS owner), p.criticality, p.exposure, p.exposure_word,
+                   p.phrase,
                    {case_of("c.counted", SEVERITY_POINTS)} + p.points
                        + least(c.age_days // {DAYS_A_POINT}, {MOST_AGE_POINTS}) AS score
             FROM counted c JOIN placed p USING (repo_id)
@@ -98,7 +101,8 @@ RANKED = View(
             SELECT s.*, d.sla_days, s.opened_at + to_days(d.sla_days::INTEGER) AS due_at
             FROM scored s LEFT JOIN ({days_of("scored", "counted")}) d ON d.kind = s.kind AND d.severity = s.counted
             AND d.exposure_word IS NOT DISTINCT FROM s.exposure_word AND d.origin IS NOT DISTINCT FROM s.origin
-        )
+        ),
+        teamed AS ({TEAMS_BY_NAME})
         SELECT CASE {_PRIORITY} END AS priority, score, severity, kind, slug, rule_id, title, path, line_start,
                owner, criticality, exposure, age_days,
                CASE WHEN severity <> {quoted(Severity.UNKNOWN)} THEN severity || ' severity'
@@ -108,8 +112,9 @@ RANKED = View(
                sla_days, due_at, coalesce(due_at <= ended.at, false) AS is_overdue,
                CASE WHEN is_overdue THEN (epoch_us(ended.at) - epoch_us(due_at)) // {_DAY_US} END AS overdue_days,
                origin, counted AS counted_as, tools, severity_tool, severity_score, open_refs, opened_at,
-               first_seen_at, finding_uid, repo_id
-        FROM due, ended""",
+               first_seen_at, finding_uid, repo_id, coalesce(owners, []) AS owners, owner_from,
+               {team_of("teamed", "owner")} AS team, coalesce(champions, []) AS champions
+        FROM ended, due LEFT JOIN teamed ON {in_team("teamed", "owner")}""",
 )
 
 RANKED_FIRST = Saved(
@@ -124,4 +129,13 @@ PRIORITIES_BY_OWNER = Saved(
     + ", max(age_days) AS oldest_days FROM ranked GROUP BY owner ORDER BY "
     + ", ".join(f"{p} DESC" for p in PRIORITIES)
     + ", owner",
+)
+BY_TEAM = Saved(
+    description="open findings by team and priority, and whom of it to ask",
+    sql="SELECT b.*, coalesce(t.champions, []) AS champions FROM (SELECT team, "
+    + ", ".join(f"count(*) FILTER (priority = {quoted(p)}) AS {p}" for p in PRIORITIES)
+    + ", count(*) AS open, max(age_days) AS oldest_days, count(DISTINCT repo_id) AS repositories"
+    " FROM ranked GROUP BY team) b LEFT JOIN teams t USING (team) ORDER BY "
+    + ", ".join(f"{p} DESC" for p in PRIORITIES)
+    + ", team",
 )

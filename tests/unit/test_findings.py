@@ -113,6 +113,8 @@ def test_a_new_finding_opens() -> None:
         "opened_run": "run-1",
         "opened_at": moment(1).at,
         "moved_from": None,
+        "owners": None,
+        "owner_from": None,
         "fixed_run": None,
         "fixed_at": None,
         "fixed_reason": None,

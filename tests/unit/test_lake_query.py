@@ -28,6 +28,7 @@ BLIND = Gap(path="broken.py", reason_code="unparsable")
 
 #: Nobody has decided; it is only that each table holds something.
 DECIDED = {"decision_id": "none", "state": "matches_nothing"}
+TEAM = {"team": "t", "members": [], "champions": [], "repositories": [], "place": 0, "is_present": True}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def snapshot(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
     missing = scan_of(web, outcome=Outcome.MISSING, reason_code="not_found", result_name=None)
     stale = scope_of(web, outcome=Outcome.FAILED, reason_code="fetch", attempts=1)
     with lake.lock():
-        publish(lake, lake.snapshot(), night(1, app, web))
+        publish(lake, lake.snapshot(), night(1, app, web, teams=[TEAM]))
         publish(lake, lake.snapshot(), night(2, scans=[unchanged, failed], scopes=[stale]))
         publish(lake, lake.snapshot(), night(3, scans=[unchanged, missing], decisions=lambda: [DECIDED]))
     return lake.snapshot()

@@ -222,3 +222,38 @@ def test_the_readme_tells_the_formula_in_force() -> None:
     told += [f"another word, {NOT_DECLARED_POINTS}", f"each {priority.DAYS_A_POINT} days since it opened"]
     told += [f"{priority.MOST_AGE_POINTS} at most", f"unknown counts as {priority.COUNTS_AS['secret']} for a leaked"]
     assert [t for t in told if t not in part] == []
+
+
+# -- owners -----------------------------------------------------------------------------------------------------
+
+
+def test_a_finding_is_a_teams_by_its_first_owner_or_by_the_name(con: duckdb.DuckDBPyConnection) -> None:
+    owners = {
+        "member": ["@JANE", "@org/b"], "group": ["@org/b"], "address": ["Joe@example.org"], "named": ["b"],
+        "nobody's": ["@stranger"], "role": ["@@jane"], "repository": None, "none": None,
+    }  # fmt: skip
+    lists = [
+        ("a", ["@jane"], ["@lead"]),
+        ("b", ["@org/b", "joe@example.org", "@jane"], []),
+        ("gone", ["@stranger"], []),
+    ]
+    teams = [
+        {"team": t, "members": m, "champions": c, "repositories": [], "place": n, "is_present": t != "gone"}
+        for n, (t, m, c) in enumerate(lists)
+    ]
+    fill(
+        con,
+        findings=[finding(uid, owners=o, repo_id=uid if o is None else "app") for uid, o in owners.items()],
+        repositories=[{"repo_id": "repository", "owner": "a"}],
+        teams=teams,
+    )
+    assert {uid: (r["owner"], r["team"], r["champions"]) for uid, r in ranked(con).items()} == {
+        "member": ("@JANE", "a", ["@lead"]),
+        "group": ("@org/b", "b", []),
+        "address": ("Joe@example.org", "b", []),
+        "named": ("b", "b", []),
+        "nobody's": ("@stranger", "@stranger", []),
+        "role": ("@@jane", "@@jane", []),
+        "repository": ("a", "a", ["@lead"]),
+        "none": (None, "none declared", []),
+    }

@@ -101,7 +101,7 @@ def test_every_setting_of_one_value_has_a_variable() -> None:
     """Those that were there first, and all others by their name."""
     names = {"HOME", "LAKE", "TOOLS", "KEY_FILE", "WORKERS", "S3_SECRET_KEY", "VAULT_TOKEN", "AWS_REGION"}
     assert {f"NIGHTWARDEN_{n}" for n in names} <= variables().keys()
-    many = {"packs", "sources", "classification", "sla", "tools", "decisions", "s3", "vault", "aws"}
+    many = {"packs", "sources", "classification", "sla", "tools", "decisions", "teams", "s3", "vault", "aws"}
     assert {k[0] for k in variables().values() if len(k) == 1} == set(Settings.model_fields) - many
 
 
