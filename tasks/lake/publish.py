@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
 from tasks.lake.changes import PRESENT, Change, Judge, Moment, ScopeKey, places_of, undecided
+from tasks.lake.columns import Table
 from tasks.lake.events import judged
 from tasks.lake.findings import Transition, counted, transitions
 from tasks.lake.gc import take_out
@@ -50,7 +51,7 @@ from tasks.lake.pending import (
     unless_finished,
 )
 from tasks.lake.places import Teller
-from tasks.lake.schema import SCHEMA_VERSION, TABLES, Table
+from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
 from tasks.lake.store import to_arrow
 

@@ -2,68 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-import pyarrow as pa
+from tasks.lake.columns import RUN, SCOPE, TYPES, Table, columns
+from tasks.lake.finding_tables import FINDING_TABLES
 
 #: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
 SCHEMA_VERSION = 8
 
-_TYPES: dict[str, pa.DataType] = {
-    "s": pa.string(),
-    "i": pa.int64(),
-    "f": pa.float64(),
-    "b": pa.bool_(),
-    "t": pa.timestamp("us", tz="UTC"),
-    "l": pa.list_(pa.string()),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """One Delta table. ``append`` tables only grow; rows of ``merge`` tables are replaced by ``key``.
-
-    Rows of a ``merge`` table with a partition may move to another one: what is merged tells in ``before`` where each
-    row that it replaces lies (null: it is new).
-    """
-
-    name: str
-    description: str
-    mode: Literal["append", "merge"]
-    key: tuple[str, ...]
-    schema: pa.Schema
-    partition: tuple[str, ...] = ()
-
-    @property
-    def before(self) -> str | None:
-        """The column that says, of rows to be merged, in which partition the row lies that each replaces."""
-        return f"{self.partition[0]}_before" if self.mode == "merge" and self.partition else None
-
-    @property
-    def merged(self) -> pa.Schema:
-        """The columns of rows to be written."""
-        return self.schema if self.before is None else self.schema.append(pa.field(self.before, pa.string()))
-
-
-def _schema(*columns: str) -> pa.Schema:
-    """Columns written as ``name type meaning``; a trailing ``!`` of the type means never null."""
-    fields = []
-    for column in columns:
-        name, kind, meaning = column.split(" ", 2)
-        fields.append(
-            pa.field(name, _TYPES[kind.rstrip("!")], nullable=not kind.endswith("!"), metadata={"comment": meaning})
-        )
-    return pa.schema(fields)
-
-
-_RUN = "run_id s! the run this row belongs to"
-_SCOPE = (
-    "repo_id s! forge host and immutable id, else the origin's address, else the relative path",
-    "ref s! the branch that was read, or refs/* for the history of all heads and tags",
-    "tool s! the scanner",
-    "slug s! the repository's name for people",
-)
 _RESULT = (
     "result_name s! the completed result: <scan_name>.<parse revision>",
     "scan_name s! digest of everything that can change the result of the scan",
@@ -76,7 +20,7 @@ _ALL = (
         description="One flow run. Written last: a run without a row here is not there for any view.",
         mode="append",
         key=("run_id",),
-        schema=_schema(
+        schema=columns(
             "run_id s! the run",
             "seq i! number of the run in this lake: the order of events, not a clock",
             "started_at t! start, UTC",
@@ -110,8 +54,8 @@ _ALL = (
         description="What one source of one run holds: by the forge's own account, as listed, and what became of it.",
         mode="append",
         key=("run_id", "source"),
-        schema=_schema(
-            _RUN,
+        schema=columns(
+            RUN,
             "source s! name of the source",
             "kind s! folder, address, manifest, github, gitlab or gitea",
             "location s! the folder, address or account",
@@ -133,9 +77,9 @@ _ALL = (
         description="What exists, as seen by the last run that looked.",
         mode="merge",
         key=("repo_id",),
-        schema=_schema(
-            _SCOPE[0],
-            _SCOPE[3],
+        schema=columns(
+            SCOPE[0],
+            SCOPE[3],
             "source s! the source it was discovered in",
             "url s! path or address without credentials",
             "default_branch s the branch that HEAD names",
@@ -159,7 +103,7 @@ _ALL = (
         description="One completed result: never computed twice, whatever repository, ref or night asks for it.",
         mode="append",
         key=("result_name",),
-        schema=_schema(
+        schema=columns(
             *_RESULT,
             "tool s! the scanner",
             "tool_version s! its version",
@@ -192,8 +136,8 @@ _ALL = (
         description="One (repository, ref, tool): its current result, its failures since, when a tool really looked.",
         mode="merge",
         key=("repo_id", "ref", "tool"),
-        schema=_schema(
-            *_SCOPE,
+        schema=columns(
+            *SCOPE,
             "source s! the source of the repository",
             "scan_name s the scan name last completed",
             "result_name s the result last completed",
@@ -222,9 +166,9 @@ _ALL = (
         description="The coverage record: one expected (repository, ref, tool) of one run.",
         mode="append",
         key=("run_id", "repo_id", "ref", "tool"),
-        schema=_schema(
-            _RUN,
-            *_SCOPE,
+        schema=columns(
+            RUN,
+            *SCOPE,
             "scan_name s digest of everything that can change the result",
             "result_name s the result this row refers to",
             "commit s the commit looked at",
@@ -255,7 +199,7 @@ _ALL = (
         mode="append",
         key=("result_name", "path", "reason_code", "blob"),
         partition=("part",),
-        schema=_schema(
+        schema=columns(
             *_RESULT,
             "tool s! the scanner",
             "path s! the path that was not read",
@@ -271,7 +215,7 @@ _ALL = (
         mode="append",
         key=("result_name", "occurrence_uid"),
         partition=("part",),
-        schema=_schema(
+        schema=columns(
             *_RESULT,
             "anchor_uid s! identity without the repository; survives edits elsewhere",
             "occurrence_uid s! this place of it",
@@ -299,7 +243,7 @@ _ALL = (
         description="One rule of one tool as it was in force; written when a tool's version or rules are first used.",
         mode="append",
         key=("tool", "tool_version", "rules_digest", "rule_id"),
-        schema=_schema(
+        schema=columns(
             "tool s! the scanner",
             "tool_version s! its version",
             "rules_digest s! digest of the rules in force",
@@ -313,131 +257,7 @@ _ALL = (
             "first_run s! the run that used it first",
         ),
     ),
-    Table(
-        name="findings",
-        description="One row a finding of one scope, as it stands now; changed only where a scope changed.",
-        mode="merge",
-        key=("finding_uid", "ref", "tool"),
-        partition=("shelf",),
-        schema=_schema(
-            "finding_uid s! SHA-256 of <repo_id>|<anchor_uid>",
-            *_SCOPE,
-            "anchor_uid s! identity without the repository",
-            "carry_uid s the anchor without the path: by it a flaw is known again when its file is renamed",
-            "flaw_uid s what other tools that see the same flaw name alike",
-            "kind s! code, secret, iac, dependency, web or host",
-            "rule_id s! the tool's rule",
-            "title s! what the rule says, masked",
-            "severity_tool s severity as the tool gives it",
-            "severity_score s a number that the tool gives beside it, as it stands there: security-severity of SARIF",
-            "path s first place, by path and line",
-            "line_start i first line of that place",
-            "line_end i last line of that place",
-            "resource s address of a resource",
-            "advisories l ids of the advisories it is about (kind dependency)",
-            "occurrences i! places",
-            "paths l all paths of several places; null of a single one, and where they are too many to be kept",
-            "status s! scan_status, or what a decision in force makes of a finding that is there: accepted, "
-            "false_positive or wont_fix",
-            "is_open b! whether it is there and nobody has decided about it: what counts as open",
-            "scan_status s! what scans say: open, reopened (it was gone and came back), fixed or archived (its branch "
-            "or repository is gone)",
-            "origin s why it came: code, rules (a tool or rule is new), advisory, import or backlog (it was there when "
-            "its repository, or its file, was first looked at)",
-            "decision_id s the decision in force",
-            "decided_until t when that expires, UTC",
-            "owners l who answers for its path: as CODEOWNERS of the default branch says, else the repository's owner",
-            "owner_from s what says so: CODEOWNERS:<lines>, repository, or null where nobody is declared",
-            "first_seen_run s! run that opened it first",
-            "first_seen_at t! when, UTC",
-            "opened_run s! run that opened it last: branches that come and go while nobody mends it open nothing",
-            "opened_at t! when, UTC: its deadline counts from here",
-            "moved_from s the finding whose life it goes on: the same flaw before its file was renamed",
-            "fixed_run s run that saw it gone",
-            "fixed_at t when, UTC",
-            "fixed_reason s why it is gone: a cause of finding_events",
-            "unread_paths l where it was seen and not looked for since (null: if anywhere, at path)",
-            "commit s commit of the last look that changed it",
-            "fp_version i! version of the identity rules",
-            "key_id s! id of the HMAC key",
-            "shelf s! the partition: p and two hex digits by its repository while it is there, else the month in which "
-            "it closed",
-        ),
-    ),
-    Table(
-        name="finding_events",
-        description="One transition of one finding of one scope; any past date follows from them (findings_at).",
-        mode="append",
-        key=("finding_uid", "ref", "tool", "seq"),
-        partition=("part",),
-        schema=_schema(
-            _RUN,
-            "seq i! number of that run: the order of events",
-            "event_at t! when, by the run's clock, UTC",
-            "part s! month (YYYY-MM) of it; the partition",
-            "finding_uid s! the finding",
-            *_SCOPE,
-            "path s where it was, or is",
-            "commit s commit of the look that told",
-            "origin s why it came",
-            "kind s! code, secret, iac, dependency, web or host",
-            "rule_id s! the tool's rule",
-            "severity_tool s severity as the tool gives it",
-            "severity_score s a number that the tool gives beside it",
-            "status_before s status until then; null when it is new",
-            "status s! status since",
-            "cause s! why: a closed list (view causes)",
-            "decision_id s the decision made, or the one that ended",
-            "opened_at t! when it opened last, UTC; of one that opens, now, unless it goes on (branched, restored)",
-            "open_s f! seconds since then, never negative",
-            "open_scopes i! watched scopes (branch and tool) that hold it open from then on: with 0, none does",
-        ),
-    ),
-    Table(
-        name="teams",
-        description="One team of org.yaml: whom to ask, and about what.",
-        mode="merge",
-        key=("team",),
-        schema=_schema(
-            "team s! its name",
-            "members l! who belongs to it: names and addresses, as CODEOWNERS has them",
-            "champions l! whom of it to ask about security",
-            "repositories l! patterns of repositories that it answers for where nobody else is declared",
-            "place i! its place in org.yaml: the first one counts where somebody is in several",
-            "is_present b! whether org.yaml still names it; else it has no members",
-        ),
-    ),
-    Table(
-        name="decisions",
-        description="One decision of a run in which it, or what became of it, changed; the view decisions_now shows "
-        "what stands.",
-        mode="append",
-        key=("run_id", "decision_id"),
-        schema=_schema(
-            _RUN,
-            "seq i! number of that run",
-            "decision_id s! its id; '(file)' tells of the file as a whole, '(line N)' of an entry without an id",
-            "state s! in_force, ignored (broken or not approved), expired, matches_nothing, over_count (what is beyond "
-            "the pinned count stays open), withdrawn (no longer in the file) or unreadable (the file)",
-            "problem s what is wrong with it, with its remedy",
-            "kind s accepted, false_positive, wont_fix or accepted_gap",
-            "matchers s what it is about, as JSON",
-            "matches i how many it is about: the pinned count",
-            "matched i how many findings or gaps it matches",
-            "reason s why it was decided",
-            "justification s of a false positive, in the words of OpenVEX",
-            "decided_by s who decided it, as the file says; believed by nobody",
-            "expires s the last day it is in force, YYYY-MM-DD, UTC",
-            "decided_at t when it was committed, UTC: the longest expiry counts from here",
-            "author s who wrote it, by git",
-            "approver s who signed or reviewed it and is not its author",
-            "approved_how s signed, reviewed or none (a trial)",
-            "commit s the commit it is from",
-            "file s the file's name",
-            "kept_in s which file that is: its repository's address and its path there, else its path on the machine",
-            "line i its first line there",
-        ),
-    ),
+    *FINDING_TABLES,
 )
 
 TABLES: dict[str, Table] = {t.name: t for t in _ALL}
@@ -445,7 +265,7 @@ TABLES: dict[str, Table] = {t.name: t for t in _ALL}
 
 def table_schema_markdown() -> str:
     """The tables for people."""
-    names = {v: k for k, v in _TYPES.items()}
+    names = {v: k for k, v in TYPES.items()}
     words = {"s": "string", "i": "int64", "f": "float64", "b": "bool", "t": "timestamp UTC", "l": "list of string"}
     parts = []
     for t in _ALL:

@@ -22,9 +22,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tasks.core.errors import LakeError
 from tasks.lake import duck
+from tasks.lake.columns import Table
 from tasks.lake.compaction import File, due
 from tasks.lake.places import Entry, Place
-from tasks.lake.schema import TABLES, Table
+from tasks.lake.schema import TABLES
 from tasks.lake.shelves import THERE
 
 #: Delta clears its log by the age of commits, but ``runs`` may name a version that was the last for months.
