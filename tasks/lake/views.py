@@ -13,7 +13,7 @@ import pyarrow as pa
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import digest
-from tasks.core.view_sets import NO_VIEWS, ViewSet
+from tasks.core.view_sets import NO_VIEWS, ViewSet, set_of
 from tasks.lake import duck
 from tasks.lake.changes import CAUSES
 from tasks.lake.lake import Snapshot
@@ -25,11 +25,6 @@ _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 
 #: Reasons of scopes that are not expected again: `lake gc` need not keep the run that said so for ever.
 GONE = "'ref_gone', 'repository_gone', 'gap_gone'"
-
-
-def _set_of(what: str) -> str:
-    """The values of a group in order, each once; most groups have one, and sorting is what takes long."""
-    return f"CASE WHEN len({what}) < 2 THEN {what} ELSE list_sort(list_distinct({what})) END"
 
 
 #: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it; of what is gone,
@@ -82,16 +77,16 @@ _VIEWS = {
                                      'archived'], status) AS rank
             FROM findings_counted
         )
-        SELECT finding_uid, repo_id, any_value(slug) AS slug, {_set_of("list(tool)")} AS tools,
+        SELECT finding_uid, repo_id, any_value(slug) AS slug, {set_of("list(tool)")} AS tools,
                any_value(kind) AS kind, any_value(rule_id) AS rule_id, any_value(title) AS title,
                any_value(severity_tool) AS severity_tool, arg_min(path, rank) AS path,
                arg_min(line_start, rank) AS line_start, arg_min_null(owners[1], rank) AS owner,
                arg_min_null(owners, rank) AS owners,
                arg_min_null(owner_from, rank) AS owner_from, arg_min(status, rank) AS status,
                bool_or(counts) AS is_open,
-               coalesce({_set_of("list(ref) FILTER (counts)")}, []) AS open_refs,
-               coalesce({_set_of("list(ref) FILTER (status = 'fixed')")}, []) AS fixed_refs,
-               coalesce({_set_of("list(ref) FILTER (status = 'unwatched')")}, []) AS unwatched_refs,
+               coalesce({set_of("list(ref) FILTER (counts)")}, []) AS open_refs,
+               coalesce({set_of("list(ref) FILTER (status = 'fixed')")}, []) AS fixed_refs,
+               coalesce({set_of("list(ref) FILTER (status = 'unwatched')")}, []) AS unwatched_refs,
                arg_min(origin, first_seen_at) AS origin, min(first_seen_at) AS first_seen_at,
                min(opened_at) FILTER (counts) AS opened_at,
                CASE WHEN NOT bool_or(counts) THEN max(fixed_at) END AS fixed_at

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks.core.view_sets import Saved, View
+from tasks.core.view_sets import Saved, View, set_of
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import RANKS, Severity, case_of, quoted, rated
@@ -48,6 +48,7 @@ _DAY_US = 86_400_000_000
 
 
 _BY_KIND = " ".join(f"WHEN kind = {quoted(kind)} THEN {quoted(severity)}" for kind, severity in COUNTS_AS.items())
+_COUNTED = ", ".join(map(quoted, SEVERITY_POINTS))
 _UNKNOWN_PHRASE = "'unknown severity (counted as ' || counted || ')'"
 _AGE_PHRASE = (
     "CASE age_days WHEN 0 THEN 'open for less than a day' WHEN 1 THEN 'open for 1 day'"
@@ -63,43 +64,53 @@ RANKED = View(
     " is: owner (the first of owners), owner_from (what says so), team (never null), champions (whom of it to ask)",
     sql=f"""
         WITH ended AS (SELECT max(finished_at) AS at FROM runs),
-        there AS (SELECT * FROM findings_over_refs WHERE is_open),
-        told AS (SELECT finding_uid, tool, severity_tool, severity_score FROM findings_counted WHERE counts),
+        base AS NOT MATERIALIZED (SELECT * FROM findings_counted WHERE counts),
         rated AS (
             SELECT *, row_number() OVER (ORDER BY rank, tool, severity_tool, severity_score) AS place
-            FROM ({rated("(SELECT DISTINCT tool, severity_tool, severity_score FROM told)")})
+            FROM ({rated("(SELECT DISTINCT tool, severity_tool, severity_score FROM base)")})
         ),
-        worst AS (
-            SELECT finding_uid, max(place) AS place
-            FROM told t JOIN rated r ON r.tool = t.tool AND r.severity_tool IS NOT DISTINCT FROM t.severity_tool
-            AND r.severity_score IS NOT DISTINCT FROM t.severity_score GROUP BY ALL
+        there AS NOT MATERIALIZED (
+            SELECT f.finding_uid, f.repo_id, any_value(f.slug) AS slug, any_value(f.kind) AS kind,
+                   any_value(f.rule_id) AS rule_id, any_value(f.title) AS title, arg_min(f.path, f.ref) AS path,
+                   arg_min(f.line_start, f.ref) AS line_start, {set_of("list(f.tool)")} AS tools,
+                   {set_of("list(f.ref)")} AS open_refs, arg_min(f.origin, f.first_seen_at) AS origin,
+                   min(f.first_seen_at) AS first_seen_at, min(f.opened_at) AS opened_at,
+                   arg_min_null(f.owners, f.ref) AS owners, arg_min_null(f.owner_from, f.ref) AS owner_from,
+                   max(r.place) AS place
+            FROM base f JOIN rated r ON r.tool = f.tool AND r.severity_tool IS NOT DISTINCT FROM f.severity_tool
+            AND r.severity_score IS NOT DISTINCT FROM f.severity_score GROUP BY f.finding_uid, f.repo_id
         ),
         placed AS (
-            SELECT n.repo_id, r.owner, r.criticality, r.exposure,
+            SELECT r.repo_id, r.owner, r.criticality, r.exposure,
                    coalesce(e.points, {NOT_DECLARED_POINTS}) + coalesce(c.points, {NOT_DECLARED_POINTS}) AS points,
                    {word_of("exposure")} AS exposure_word,
                    {phrase_of("exposure")} || ', ' || {phrase_of("criticality")} AS phrase
-            FROM (SELECT DISTINCT repo_id FROM there) n LEFT JOIN repositories r USING (repo_id)
+            FROM (SELECT repo_id, owner, criticality, exposure FROM repositories UNION ALL
+                  SELECT DISTINCT repo_id, NULL, NULL, NULL FROM base ANTI JOIN repositories USING (repo_id)) r
             LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
             LEFT JOIN {relation_of(CRITICALITY)} c ON c.word = lower(trim(r.criticality))
         ),
-        counted AS (
-            SELECT t.* EXCLUDE (severity_tool), r.severity_tool, r.severity_score,
+        counted AS NOT MATERIALIZED (
+            SELECT t.*, t.owners[1] AS owner, r.severity_tool, r.severity_score,
                    {case_of("rank", {n: s for s, n in RANKS.items()})} AS severity,
                    CASE WHEN rank > 0 THEN severity {_BY_KIND} ELSE {quoted(COUNTS_AS_ELSE)} END AS counted,
                    greatest(epoch_us(ended.at) - epoch_us(t.opened_at), 0) // {_DAY_US} AS age_days
-            FROM there t JOIN worst USING (finding_uid) JOIN rated r USING (place), ended
+            FROM there t JOIN rated r USING (place), ended
         ),
-        scored AS (
+        scored AS NOT MATERIALIZED (
             SELECT c.* REPLACE (coalesce(c.owner, p.owner) AS owner), p.criticality, p.exposure, p.exposure_word,
                    p.phrase,
                    {case_of("c.counted", SEVERITY_POINTS)} + p.points
                        + least(c.age_days // {DAYS_A_POINT}, {MOST_AGE_POINTS}) AS score
             FROM counted c JOIN placed p USING (repo_id)
         ),
-        due AS (
+        asked AS (
+            SELECT * FROM (SELECT DISTINCT kind, origin FROM base), (SELECT DISTINCT exposure_word FROM placed),
+                          (SELECT unnest([{_COUNTED}]) AS severity)
+        ),
+        due AS NOT MATERIALIZED (
             SELECT s.*, d.sla_days, s.opened_at + to_days(d.sla_days::INTEGER) AS due_at
-            FROM scored s LEFT JOIN ({days_of("scored", "counted")}) d ON d.kind = s.kind AND d.severity = s.counted
+            FROM scored s LEFT JOIN ({days_of("asked", "severity")}) d ON d.kind = s.kind AND d.severity = s.counted
             AND d.exposure_word IS NOT DISTINCT FROM s.exposure_word AND d.origin IS NOT DISTINCT FROM s.origin
         ),
         teamed AS ({TEAMS_BY_NAME})
