@@ -22,3 +22,13 @@ def one_line(text: str, limit: int = 200) -> str:
 def for_artifact(text: str, limit: int = 200) -> str:
     """One printable line without any character that Markdown or HTML gives a meaning to."""
     return one_line(text, limit).translate(_NEUTRAL)
+
+
+def escaped(text: str, limit: int = 2000) -> str:
+    """One line in which every character can be seen: control, format and bidi characters, odd spaces and what Unicode
+    does not assign become ``⟨U+202E⟩``; cut at ``limit`` characters.
+
+    Unlike ``one_line`` it keeps two names apart that differ in nothing else, for a page on which paths are evidence.
+    """
+    clean = text if text.isprintable() else "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
