@@ -64,5 +64,13 @@ def report(
     else:
         place = output if output is not None else Path("nightwarden.html")
         size = write_file(place, pieces(whole))
-        gaps = f"{counts['gaps']} places not looked at{accepted}"
+        print(f"{place}: {size / 1e6:.1f} MB")
+    _tell(whole)
+    raise typer.Exit(EXIT_GAPS if whole.counts["gaps"] > whole.counts["gaps_accepted"] else 0)
+
+
+def _tell(report: ReportData) -> None:
+    counts = report.counts
+    accepted = f" ({counts['gaps_accepted']} accepted)" if counts["gaps_accepted"] else ""
+    gaps = f"{counts['gaps']} places not looked at{accepted}"
     print(f"{gaps}; {counts['open']} findings open, {counts['new']} new, {report.overdue_count} overdue")

@@ -189,7 +189,7 @@ def _tell(verdict: Verdict, out: Console) -> None:
 
 
 def _night(scans: Sequence[Row], seen: Sequence[Row]) -> Table:
-    """A row a repository, a column a tool: what was read and found. Seven tools fit 120 columns."""
+    """A row a repository, a column a tool: what was read and found. Eight tools fit 120 columns."""
     tools = sorted({row["tool"] for row in scans})
     by_scope = {(row["slug"], row["tool"]): row for row in scans}
     found: dict[tuple[str, str], set[str]] = {}

@@ -105,6 +105,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             not_run={SEMGREP.name: prepared.not_run} if prepared is not None else {},
             without_rules={SEMGREP.name: why} if (why := without_rules(settings, prepared)) else {},
             upgrade_s=settings.upgrade_minutes * 60,
+            settings_days=settings.forge_settings_days,
             forges=forges,
             classification=settings.rules(),
             sla=settings.sla_text(),

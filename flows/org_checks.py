@@ -112,6 +112,8 @@ def _source(key: Key, source: Mapping[str, Any]) -> Iterator[Fault]:
         yield (*key, "token"), f"a {given[0]} source has no token of its own", where
     if "expected" in source and not set(given) & set(_FORGES):
         yield (*key, "expected"), "it is for the account of a forge", "Remove it, or name the file as `manifest`."
+    if "posture" in source and not set(given) & set(_FORGES):
+        yield (*key, "posture"), "it is for the account of a forge", "Remove it: files are judged of every source."
     if given == ["path"] and "ca_file" in source:
         yield (*key, "ca_file"), "a folder is not asked over TLS", "Remove it."
 

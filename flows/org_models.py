@@ -196,6 +196,9 @@ class SourceSettings(Section):
     refs: tuple[RefPattern, ...] = Field(
         (), description="Patterns of branches and tags that are watched beside the default branch."
     )
+    posture: bool | None = Field(
+        None, description="For a forge: whether it is asked for settings; where there is a credential when absent."
+    )
 
     def source(self) -> Source:
         """The source as the rooms know it. Raises UsageError unless exactly one kind is given."""
@@ -213,6 +216,7 @@ class SourceSettings(Section):
                 access = replace(access, ca_file=self.ca_file)
             if self.filters.max_size_mb is not None:
                 access = replace(access, sized=self.filters.filters())
+            more["posture"] = bool(access.token or access.app) if self.posture is None else self.posture
             return Source(name=self.name, location=account.web_url(), forge=access, manifest=self.expected, **more)
         place = self.path or self.manifest
         return Source(
@@ -247,14 +251,14 @@ class ClassificationSettings(Section):
 class SlaSettings(Section):
     """One rule of the SLA. All conditions given must hold; the first rule that fits a finding says its days."""
 
-    kind: Literal["code", "secret", "iac", "dependency", "web", "host"] | None = Field(
+    kind: Literal["code", "secret", "iac", "dependency", "web", "host", "posture"] | None = Field(
         None, description="Findings of this kind."
     )
     severity: Literal["critical", "high", "medium", "low", "info"] | None = Field(
         None, description="Findings of this severity; an unknown one counts as `explain priority` says."
     )
     exposure: Word | None = Field(None, description="Findings of repositories with this exposure, as in internet.")
-    origin: Literal["code", "rules", "advisory", "import", "backlog"] | None = Field(
+    origin: Literal["code", "rules", "advisory", "import", "time", "settings", "backlog"] | None = Field(
         None, description="Findings that came so; backlog: they were there when their repository was first looked at."
     )
     days: int | None = Field(ge=1, le=3650, description="Days to mend it from when it opened; null: no deadline.")

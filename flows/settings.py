@@ -80,6 +80,9 @@ class Settings(Section):
     upgrade_minutes: float = Field(
         120, ge=0, description="Minutes of tools a night for unchanged files whose tool or rules are newer; 0: none."
     )
+    forge_settings_days: float = Field(
+        7, gt=0, description="Days after which a forge is asked anew for settings of a repository (kind posture)."
+    )
     own_pack: bool = Field(True, description="Whether semgrep runs the rule pack of this project.")
     packs: tuple[PackSettings, ...] = Field((), json_schema_extra=_or_nothing)
     sources: tuple[SourceSettings, ...] = Field((), description="Where repositories come from.")

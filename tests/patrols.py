@@ -16,7 +16,7 @@ from typing import Any
 
 from tasks.core.keys import HmacKey
 from tasks.core.origins import Classification, DecisionPlace, Source, Team
-from tasks.core.ports import Forge
+from tasks.core.ports import Forge, Scanner
 from tasks.core.process import ProcessRunner, Sink
 from tasks.core.sandbox import detect
 from tasks.core.types import (
@@ -172,7 +172,7 @@ class House:
     place: Path
     #: Where the lake lies; below ``place`` if it is not said.
     lake_at: S3Location | None = None
-    scanners: tuple[FakeTool, ...] = (FakeTool(),)
+    scanners: tuple[Scanner, ...] = (FakeTool(),)
     version: str = "1"
     #: Digest of the tool's rules, and their ids (None: it does not list them).
     rules_digest: str = "r"
@@ -193,6 +193,10 @@ class House:
     #: Where people decide about findings.
     decisions: DecisionPlace | None = None
     teams: tuple[Team, ...] | None = None
+    #: Real tools by name; what is not named here is the fake one.
+    homes: dict[str, ToolHome] = field(default_factory=dict)
+    #: Whether the runs are more than plans.
+    writes: bool = True
     #: How long a run waits for another one, and what was told of it.
     wait_s: float = 0
     waited: list[str] = field(default_factory=list)
@@ -230,13 +234,13 @@ class House:
                     rules_digest=self.rules_digest, origin="test", rules=_listed(self.rules),
                 )
                 for s in self.scanners
-            }  # fmt: skip
+            } | self.homes  # fmt: skip
             means = Means(
                 lake=lake, runner=runner, git=git, mirrors=Mirrors(self.place / "mirrors", git),
                 scanners=self.scanners, tools=homes, key=KEY, work=self.place / "work", workers=2,
                 packs=self.packs, not_run=dict.fromkeys([s.name for s in self.scanners], self.not_run),
                 upgrade_s=self.upgrade_s, forges=self.forges, classification=self.classification,
-                decisions=self.decisions, teams=self.teams,
+                decisions=self.decisions, teams=self.teams, writes=self.writes,
                 without_rules={s.name: self.without_rules for s in self.scanners if self.without_rules},
             )  # fmt: skip
             org = Source(name="org", location=str(self.place / "org"))

@@ -116,6 +116,19 @@ def secret_flaw(*, value_hmac: str) -> str:
     return digest("flaw", Kind.SECRET, value_hmac)
 
 
+def posture_anchor(*, tool: str, rule_id: str, place: str, named: tuple[str, ...] = (), ordinal: int = 0) -> str:
+    """Anchor of a posture observation: rule + path, or what of the repository it is about (``place``).
+
+    ``named`` says what in the file, without its version.
+    """
+    return digest(FP_VERSION, Kind.POSTURE, tool, rule_id, place, *named, ordinal)
+
+
+def unpinned_flaw(*, path: str, line: int) -> str:
+    """What all tools name alike that see the same action unpinned. Both read the same commit, so a line tells it."""
+    return digest("flaw", Kind.POSTURE, "action-unpinned", path, line)
+
+
 def occurrence_uid(*, anchor_uid: str, path: str, line: int | None, blob: str | None, nth: int = 0) -> str:
     """One place where an anchor was seen."""
     return digest(anchor_uid, path, line, blob, nth)

@@ -73,7 +73,7 @@ class Source:
     read. ``token`` and ``ca_file`` (certificates, PEM) are for git, of an address or a manifest; a forge has its own.
     Over http it goes to another machine only with ``allow_http``.
     ``refs`` are patterns (``fnmatch``) of branches and tags, as in ``release/*`` or ``refs/tags/v*``, that are watched
-    beside the default branch.
+    beside the default branch. ``posture``: whether a forge is asked for settings of its repositories.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Source:
     ca_file: Path | None = None
     filters: Filters = field(default_factory=Filters)
     refs: tuple[str, ...] = ()
+    posture: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from tasks.core.forge_settings import ForgeSettings
 from tasks.core.keys import HmacKey
 from tasks.core.origins import GitCredential, Listing, Review
 from tasks.core.reports import RecordNames, Reported
@@ -19,6 +21,8 @@ from tasks.core.types import (
     Parsed,
     PathFilter,
     RawReport,
+    Repo,
+    Rule,
     Target,
     ToolHome,
     Unit,
@@ -161,6 +165,45 @@ class UsesDatabase(Protocol):
         ...
 
 
+@runtime_checkable
+class BuiltIn(Protocol):
+    """A scanner whose program is ours: nothing is installed, our own Python runs it in the sandbox."""
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All its rules."""
+        ...
+
+
+@runtime_checkable
+class LooksAround(Protocol):
+    """A scanner that judges by more than what stands in files: by what is not there, and by how old files are.
+
+    It looks at every commit, also one that holds nothing it reads. Unit tree, and not divisible.
+    """
+
+    @property
+    def dated(self) -> PathFilter:
+        """The files whose age it judges by."""
+        ...
+
+    def turns_at(self, changed_at: Mapping[bytes, datetime | None]) -> datetime | None:
+        """When the same files and dates (``Around.changed_at``) begin to be judged otherwise; None: never. Pure."""
+        ...
+
+
+@runtime_checkable
+class JudgesSettings(Protocol):
+    """A scanner that also judges what forges tell of a repository's settings."""
+
+    def judge_settings(self, document: bytes) -> Parsed:
+        """Judge ``ForgeSettings.document``: what is unread is a gap of its topic. Pure.
+
+        Raises ScanGapError(report_invalid).
+        """
+        ...
+
+
 class Importer(Protocol):
     """A reader of a report file made elsewhere: lossless, one observation a record.
 
@@ -210,6 +253,19 @@ class Forge(Protocol):
         """What git shows to the forge, fresh for at least some minutes; None without authentication.
 
         Raises ForgeError or SecretError.
+        """
+        ...
+
+
+@runtime_checkable
+class SettledForge(Protocol):
+    """A forge that tells settings of its repositories. Thread-safe."""
+
+    def settings(self, repo: Repo, branch: str, *, account: bool) -> ForgeSettings:
+        """The settings of a repository and its default branch; with ``account`` those of the account too.
+
+        What the forge refuses is unread in the answer. Raises ForgeError where it cannot be asked, or where so many
+        requests are used up that the rest is left to listing.
         """
         ...
 

@@ -327,6 +327,21 @@ _ALL = (
         remedy="Wait, or raise `upgrade_minutes` in the configuration; `--force` looks at once.",
     ),
     Reason(
+        code="settings_unread",
+        meaning="The forge did not tell some of a repository's settings; what was found of them before stays open.",
+        remedy="Give the credential the permission that the detail names, or accept the gap by a decision.",
+    ),
+    Reason(
+        code="settings_off",
+        meaning="Settings of the forge were asked for once and are not any more; what was found then stays open.",
+        remedy="Set `posture: true` for the source (and a credential), or decide about what is open.",
+    ),
+    Reason(
+        code="date_unknown",
+        meaning="When the file was last changed cannot be told: git failed at it, or the commit's date is to come.",
+        remedy="Look at the dates of the newest commits of the file; one with a wrong clock is mended by a new commit.",
+    ),
+    Reason(
         code="unparsable",
         meaning="The tool could not parse this file, so nothing in it was judged.",
         remedy="Correct the file, or accept the gap.",

@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from tasks.core.around import Around
+
 
 class Outcome(StrEnum):
     """What became of one expected scan: a closed list (`nightwarden explain OUTCOME` tells each)."""
@@ -25,11 +27,12 @@ class Outcome(StrEnum):
 
 
 class Unit(StrEnum):
-    """How much a tool looks at before it decides: the whole tree, one file, or one blob of the history."""
+    """How much a tool looks at before it decides: the whole tree, one file, one blob of the history; or settings."""
 
     TREE = "tree"
     FILE = "file"
     BLOB = "blob"
+    SETTINGS = "settings"
 
 
 class Kind(StrEnum):
@@ -42,6 +45,7 @@ class Kind(StrEnum):
     WEB = "web"
     HOST = "host"
     PACKAGE = "package"  # an entry of an inventory: known to be there, never a finding
+    POSTURE = "posture"  # how a repository is kept: what it lacks, who may do what
 
 
 class Cause(StrEnum):
@@ -94,10 +98,8 @@ class TreeEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """One place where a blob stands in the history: the oldest commit that put it at ``path``.
-
-    What only a tag of a tree or a blob holds has that tree or blob as its ``commit``.
-    """
+    """One place where a blob stands in the history: the oldest commit that put it at ``path`` (where only a tag of a
+    tree or a blob holds it, that tree or blob)."""
 
     path: str
     commit: str
@@ -108,8 +110,8 @@ class Target:
     """What one scan looks at. ``root`` is the folder on this machine that holds the written files (a safe checkout
     for units tree and file; files named by blob id for unit blob); ``inside`` is where the tool sees that folder in
     its sandbox. ``files`` maps the path as written below ``root`` to its entry. ``read(path)`` returns a file's bytes,
-    or None if it was not part of the target. ``occurrences`` maps a blob id to its places (unit blob only); None means
-    that the places are not known yet: every hit is then reported once, with its blob and without a path.
+    or None if it was not part of the target. ``occurrences`` maps a blob id to its places (unit blob only), None: not
+    known yet, so each hit is reported once, with its blob alone. ``around`` is for ``ports.LooksAround``.
     """
 
     repo_id: str
@@ -120,6 +122,7 @@ class Target:
     files: Mapping[str, TreeEntry] = field(default_factory=dict)
     read: Callable[[str], bytes | None] = field(default=lambda _path: None, repr=False)
     occurrences: Mapping[str, Sequence[Occurrence]] | None = field(default=None, repr=False)
+    around: Around | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,8 +275,8 @@ class ToolHome:
     """An installed tool: where it lies, what version it says it has, and the digest of its rules.
 
     ``rules`` are its rules where it can list them (None: unknown); ``rules_file`` those it is started with, if it is.
-    ``database`` is the folder of its vulnerability data base (see ``ports.UsesDatabase``), ``database_at`` when that
-    was fetched; both None when it has none. The folder is among ``mounts``, its digest in ``rules_digest``.
+    ``database`` is the folder of its data base (``ports.UsesDatabase``), fetched ``database_at``; None: it has none.
+    The folder is among ``mounts``, its digest in ``rules_digest``.
     """
 
     name: str
@@ -331,10 +334,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedScan:
-    """A scan that ended failed or timeout and that no run has published yet.
-
-    ``tried_at`` is the start of the run that tried it: back-off counts from there.
-    """
+    """A scan that ended badly and that no run has published; back-off counts from ``tried_at``, its run's start."""
 
     row: Scan
     tried_at: datetime
@@ -342,10 +342,10 @@ class FailedScan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathFilter:
-    """Which files a tool reads, by name only, so that it can be asked of a git tree without a checkout.
-    ``suffixes`` are matched on the lower-cased name, ``names`` on the whole lower-cased base name, and ``prefixes`` on
-    its beginning (``dockerfile.`` matches ``Dockerfile.web``). With ``folder`` (lower case) suffixes count only for
-    files directly in a folder that ends so, at any depth. Bytes, because git's names are.
+    """Which files a tool reads, by name only, so that a git tree is asked without a checkout. ``suffixes`` are matched
+    on the lower-cased name, ``names`` on the whole lower-cased base name, and ``prefixes`` on its beginning
+    (``dockerfile.`` matches ``Dockerfile.web``). With ``folder`` (lower case) suffixes count only for files directly in
+    a folder that ends so, at any depth. Bytes, because git's names are.
     """
 
     suffixes: tuple[bytes, ...] = ()
@@ -378,11 +378,10 @@ def display_path(path: bytes) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanResult:
-    """A completed scan name: what the ledger, the observations and the scan gaps keep once, for all nights.
-
-    ``result_name`` is ``<scan_name>.<parse_revision>``: a later reading of the same report is another result.
-    ``raw_parts`` are the digests of the kept reports it is made of, oldest first (one for unit tree; for units file
-    and blob, one for each extension). ``commit`` and ``tips`` (see ``Mirror.tips``) say which history it covers.
+    """A completed scan name: what ledger, observations and scan gaps keep once, for all nights. ``result_name`` is
+    ``<scan_name>.<parse_revision>``: a later reading of the same report is another result. ``raw_parts`` are digests
+    of the kept reports it is made of, oldest first (units file and blob: one for each extension, else one).
+    ``commit`` and ``tips`` (see ``Mirror.tips``) say which history it covers.
     What it saw may lie in the spool and be read each time it is gone through: ask for ``len`` where that will do.
     """
 
@@ -416,11 +415,11 @@ class ScanResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeState:
     """What is known of one scope (repo_id, ref, tool) between nights: one row of ``scopes``.
-
     ``scan_name`` … ``evidence_at`` describe the last *completed* look (None before the first one);
     ``failed_name`` … ``next_attempt_at`` the failures since, if any. ``result_part`` is the month in which the result
     was published; None while it is not, or when only the ledger knows: publishing fills it in. ``duration_s`` is the
-    time of the last look for which a tool was started, ``whole_duration_s`` that of the last one that extended nothing.
+    time of the last look that started a tool, ``whole_duration_s`` of the last one that extended nothing. From
+    ``again_at`` on the same files may be judged otherwise (None: never).
     """
 
     repo_id: str
@@ -448,3 +447,4 @@ class ScopeState:
     attempts: int = 0
     last_attempt_at: datetime | None = None
     next_attempt_at: datetime | None = None
+    again_at: datetime | None = None

@@ -37,6 +37,8 @@ class Origin(StrEnum):
     ADVISORY = "advisory"
     IMPORT = "import"
     BACKLOG = "backlog"
+    TIME = "time"
+    SETTINGS = "settings"
 
 
 #: What scans say of a finding that is there.
@@ -49,6 +51,8 @@ CAUSES = {
     "advisory": "an advisory is new; the manifest is older (origin advisory)",
     "import": "an imported report names it, or names it no more",
     "branched": "another branch of its repository holds it, or held it until it was deleted: it is as old here",
+    "time_passed": "it goes by a date, and its day has come: commit and tool are the same (origin time)",
+    "settings_changed": "settings of the forge are others than they were (origin settings)",
     "moved": "its file was renamed: the same flaw goes on under another finding, which names this one in moved_from",
     "file_gone": "its file left the tree",
     "rule_gone": "its rule is no longer in force",
@@ -89,6 +93,9 @@ class Change:
     same_paths: Paths = field(default=frozenset, repr=False, compare=False)
     #: Paths that the result before had not read.
     unread_before: frozenset[str] = frozenset()
+    #: Whether the commit is that of the result before, and whether it is about settings of a forge, not about files.
+    same_commit: bool = False
+    of_settings: bool = False
     #: The rules in force (None: the tool does not list them), and a way to know those of the result before.
     rules: frozenset[str] | None = None
     rules_before: Paths = field(default=lambda: None, repr=False, compare=False)

@@ -57,7 +57,7 @@ def columns(*columns: str) -> pa.Schema:
 RUN = "run_id s! the run this row belongs to"
 SCOPE = (
     "repo_id s! forge host and immutable id, else the origin's address, else the relative path",
-    "ref s! the branch that was read, or refs/* for the history of all heads and tags",
+    "ref s! the branch that was read, refs/* for the history of all heads and tags, (settings) for those of the forge",
     "tool s! the scanner",
     "slug s! the repository's name for people",
 )

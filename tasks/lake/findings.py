@@ -34,6 +34,8 @@ _CAUSE_OF = {
     Origin.RULES: "rules_changed",
     Origin.ADVISORY: "advisory",
     Origin.IMPORT: "import",
+    Origin.TIME: "time_passed",
+    Origin.SETTINGS: "settings_changed",
 }
 
 
@@ -233,12 +235,14 @@ class _Scope:
         path = row["path"] or ""
         if path in change.unread_before:
             return Origin.BACKLOG
+        came = Origin.SETTINGS if change.of_settings else Origin.CODE
         if not change.other_tool:
-            return Origin.CODE
+            aged = change.same_commit and row["kind"] == Kind.POSTURE
+            return Origin.TIME if aged and not change.of_settings else came
         if self._same_paths is not None and path in self._same_paths:
             return Origin.ADVISORY if row["kind"] == Kind.DEPENDENCY else Origin.RULES
         known = change.rules_before()
-        return Origin.CODE if known is None or row["rule_id"] in known else Origin.RULES
+        return came if known is None or row["rule_id"] in known else Origin.RULES
 
     # -- what is gone -----------------------------------------------------------------------------------
 
@@ -289,6 +293,8 @@ class _Scope:
         return "code_or_tool"
 
     def _how_mended(self, where: set[str]) -> str:
+        if self._change.of_settings:
+            return "settings_changed"
         there = self._change.paths()
         return "file_gone" if there is not None and where.isdisjoint(there | {""}) else "code_changed"
 

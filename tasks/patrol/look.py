@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from tasks.core.around import Around
 from tasks.core.errors import LakeError, ScanGapError
 from tasks.core.origins import OddTag
 from tasks.core.ports import Scanner
@@ -67,6 +68,8 @@ class Job:
     observations: tuple[Observation, ...] = ()
     gaps: tuple[Gap, ...] = ()
     odd: Mapping[str, OddTag] = field(default_factory=dict)
+    #: What a scanner that looks around is told; None for the others.
+    around: Around | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import ScanGapError
-from tasks.core.ports import Scanner, UsesDatabase
-from tasks.core.types import Cause, Outcome, ToolHome, Unit, display_path
+from tasks.core.forge_settings import ForgeSettings
+from tasks.core.ports import JudgesSettings, LooksAround, Scanner, UsesDatabase
+from tasks.core.types import Cause, Outcome, ScopeState, ToolHome, Unit, display_path
 from tasks.lake.changes import PRESENT, did_not_run
 from tasks.patrol.plan import (
     ALL_REFS,
+    SETTINGS_REF,
     UNKNOWN_REF,
     Action,
     Planned,
     config_digest,
     history_scan_name,
+    settings_scan_name,
     tree_scan_name,
 )
+from tasks.patrol.surroundings import around_of, named_with
 from tasks.repos.trees import Tree, read_tree, unwritten
 
 if TYPE_CHECKING:
@@ -40,10 +45,12 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
     """The expected scans of one repository by one tool, named where the tree can be read."""
     repo, known = s.repo, patrol.known.get((s.repo.repo_id, scanner.name), [])
     head = s.mirror.head_ref if s.mirror else None
+    settings = [_name_settings(patrol, s, scanner)] if isinstance(scanner, JudgesSettings) else []
     if scanner.unit is Unit.BLOB:
         refs = [ALL_REFS]
     else:
         watched = {ref for ref in (s.mirror.refs if s.mirror else ()) if _is_asked_for(patrol, s, ref)}
+        known = [k for k in known if k.ref != SETTINGS_REF]
         refs = sorted({k.ref for k in known if k.reason_code != "ref_gone"} | watched)
         if head is not None:
             refs = sorted({head, *refs})
@@ -51,7 +58,45 @@ def name_scans(patrol: Patrol, s: RepoState, scanner: Scanner) -> list[Planned]:
             # There are refs, but no default branch: that is a gap, whatever becomes of those known before.
             refs = sorted({UNKNOWN_REF, *refs})
         refs = refs or [repo.default_branch or UNKNOWN_REF]
-    return [_name_scan(patrol, s, scanner, ref) for ref in refs]
+    return [_name_scan(patrol, s, scanner, ref) for ref in refs] + [p for p in settings if p is not None]
+
+
+def _name_settings(patrol: Patrol, s: RepoState, scanner: Scanner) -> Planned | None:
+    """The expected look at what the forge tells of a repository; None where nobody asked for it, then or now.
+
+    What was not asked tonight stands as it was told. Where the forge could not be asked it is ``stale``, or was never
+    told at all; that only requests were short is no matter for what was told before.
+    """
+    state = patrol.states.get((s.repo.repo_id, SETTINGS_REF, scanner.name))
+    if state is None and not patrol.settings.wanted(s):
+        return None
+    base = Planned(
+        repo_id=s.repo.repo_id, slug=s.repo.slug, ref=SETTINGS_REF, tool=scanner.name, unit=Unit.SETTINGS,
+        action=Action.RUN, cause=Cause.NONE,
+    )  # fmt: skip
+    if s.reason_code is not None:
+        return _given_up_for(patrol, s, base)
+    if (idle := _idle(patrol, scanner, base)) is not None:
+        return idle
+    if not patrol.settings.wanted(s):
+        return _give_up(base, Outcome.SKIPPED, "settings_off", "the source does not ask for settings")
+    assert s.mirror is not None
+    head = s.mirror.refs.get(s.mirror.head_ref or "")
+    if head is None:
+        return _give_up(base, Outcome.FAILED, "no_default_branch", "HEAD names no existing branch")
+    config = config_digest(scanner, patrol.tool(scanner.name))
+    told = patrol.settings.told.get(s.repo.repo_id)
+    if isinstance(told, ForgeSettings):
+        name = settings_scan_name(config, told.document())
+        return replace(base, commit=head, config_digest=config, scan_name=name, told_at=patrol.started_at)
+    if state is not None and state.result_name is not None and (told is None or told.reason_code == "forge_limited"):
+        return replace(base, action=Action.KEEP, commit=head, scan_name=state.scan_name, result_name=state.result_name,
+                       config_digest=state.config_digest)  # fmt: skip
+    if told is None:
+        # A plan asks no forge, and of a night in which one was asked nobody is left out without a reason.
+        return _give_up(base, Outcome.FAILED, "forge_limited", "not asked yet") if patrol.means.writes else None
+    outcome = Outcome.STALE if state is not None and state.result_name is not None else Outcome.FAILED
+    return _give_up(base, outcome, told.reason_code, told.message)
 
 
 def name_imports(patrol: Patrol, s: RepoState) -> list[Planned]:
@@ -120,14 +165,7 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
     if s.reason_code not in _FORGOTTEN and _is_unwatched(patrol, s, base):
         return _give_up(base, Outcome.SKIPPED, "ref_unwatched", "no pattern of `refs` asks for it any more")
     if s.reason_code is not None:
-        outcome = _outcome_of(s.reason_code)
-        before = patrol.states.get(base.scope)
-        if s.reason_code == "empty_repository" and before is not None and before.result_name is not None:
-            # It held commits when it was last read: an accident until somebody says otherwise.
-            outcome = Outcome.FAILED
-        given_up = _give_up(base, outcome, s.reason_code, s.detail)
-        # Of what is gone for good the findings are closed, as of a tree that holds nothing any more.
-        return replace(given_up, action=Action.EMPTY) if s.reason_code == "repository_gone" else given_up
+        return _given_up_for(patrol, s, base)
     if (idle := _idle(patrol, scanner, base)) is not None:
         return idle
     if (why := patrol.means.without_rules.get(scanner.name)) is not None:
@@ -150,13 +188,34 @@ def _name_scan(patrol: Patrol, s: RepoState, scanner: Scanner, ref: str) -> Plan
             return _give_up(base, Outcome.FAILED, "no_default_branch", "HEAD names no existing branch")
         return replace(_give_up(base, Outcome.NOTHING_TO_READ, "ref_gone", f"{ref} is gone"), action=Action.EMPTY)
     base = replace(base, commit=commit, config_digest=config)
-    if state is not None and state.commit == commit and state.config_digest == config and not state.failed_name:
+    if _still_names(state, commit, config, patrol.started_at):
+        assert state is not None
         # Same commit, same configuration: the tree need not be read to know the name.
         if state.scan_name is None and state.outcome is Outcome.NOTHING_TO_READ:
             return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ, detail=state.detail)
         if state.scan_name is not None:
             return replace(base, scan_name=state.scan_name)
     return _name_tree(patrol, s, scanner, base, config)
+
+
+def _given_up_for(patrol: Patrol, s: RepoState, base: Planned) -> Planned:
+    """What is said of every scan of a repository that could not be refreshed."""
+    assert s.reason_code is not None
+    outcome = _outcome_of(s.reason_code)
+    before = patrol.states.get(base.scope)
+    if s.reason_code == "empty_repository" and before is not None and before.result_name is not None:
+        # It held commits when it was last read: an accident until somebody says otherwise.
+        outcome = Outcome.FAILED
+    given_up = _give_up(base, outcome, s.reason_code, s.detail)
+    # Of what is gone for good the findings are closed, as of a tree that holds nothing any more.
+    return replace(given_up, action=Action.EMPTY) if s.reason_code == "repository_gone" else given_up
+
+
+def _still_names(state: ScopeState | None, commit: str, config: str, now: datetime) -> bool:
+    """Whether a commit is named as in the scope's last look: same configuration, and its answer has not aged."""
+    if state is None or state.commit != commit or state.config_digest != config or state.failed_name:
+        return False
+    return state.again_at is None or state.again_at > now
 
 
 def _idle(patrol: Patrol, scanner: Scanner, base: Planned) -> Planned | None:
@@ -181,7 +240,7 @@ def _name_tree(patrol: Patrol, s: RepoState, scanner: Scanner, base: Planned, co
         return _give_up(base, Outcome.FAILED, e.reason_code, e.detail)
     # Links it would read and submodules are gaps of the result, so they are part of its name.
     entries = [e for e in tree.entries if scanner.reads(e.path)] + unwritten(tree, scanner.reads)
-    if not entries:
+    if not entries and not isinstance(scanner, LooksAround):
         if count := _withheld(patrol, base, tree):
             detail = f"{count} findings stand in files that only rules which do not run would read"
             return _give_up(base, Outcome.FAILED, "rule_broken", detail)
@@ -189,15 +248,21 @@ def _name_tree(patrol: Patrol, s: RepoState, scanner: Scanner, base: Planned, co
         unknown = any(rule.endswith("*") for rule in patrol.means.not_run.get(base.tool, ()))
         detail = "rules that did not run may read files of it" if unknown else ""
         return replace(base, action=Action.EMPTY, outcome=Outcome.NOTHING_TO_READ, detail=detail)
+    around = around_of(patrol.means.git, s.mirror.path, tree, scanner, patrol.started_at)
+
+    def name(config: str) -> tuple[str, datetime | None]:
+        return named_with(tree_scan_name(config, entries), around, scanner)
+
     before = patrol.states.get(base.scope)
     # Rules of another language read other files; of the commit that was looked at they are the same all the same.
     same = (
         before is not None
         and before.scan_name is not None
         and before.config_digest not in (None, config)
-        and (before.commit == base.commit or before.scan_name == tree_scan_name(before.config_digest or "", entries))
+        and (before.commit == base.commit or before.scan_name == name(before.config_digest or "")[0])
     )
-    return replace(base, scan_name=tree_scan_name(config, entries), files=len(entries), same_files=same)
+    scan_name, again_at = name(config)
+    return replace(base, scan_name=scan_name, files=len(entries), same_files=same, again_at=again_at)
 
 
 def _withheld(patrol: Patrol, base: Planned, tree: Tree) -> int:

@@ -19,6 +19,8 @@ from tasks.core.types import Cause, Outcome, Scan, ScopeState, ToolHome, TreeEnt
 ScopeKey = tuple[str, str, str]
 #: The ref of a scan that reads the history of all heads and tags.
 ALL_REFS = "refs/*"
+#: The ref of what a forge tells of a repository's settings; no ref has brackets at its ends.
+SETTINGS_REF = "(settings)"
 #: The ref of a scan that was expected before any branch was known.
 UNKNOWN_REF = "HEAD"
 #: What the tools of imported reports are called by: ``import/<tool>``.
@@ -68,6 +70,10 @@ class Planned:
     leader: bool = True
     #: Whether the files are those of the scope's last completed look, by a tool or rules that have changed since.
     same_files: bool = False
+    #: From then on the same files may be judged otherwise; None: never, or the tree was not read.
+    again_at: datetime | None = None
+    #: When the forge told the settings that it names (unit settings).
+    told_at: datetime | None = None
 
     @property
     def scope(self) -> ScopeKey:
@@ -111,6 +117,11 @@ def config_digest(scanner: Scanner, tool: ToolHome) -> str:
 def tree_scan_name(config: str, entries: Iterable[TreeEntry]) -> str:
     """Name of a scan of unit tree or file: the configuration and (path, mode, blob) of what it reads."""
     return digest("tree", config, tree_digest(entries))
+
+
+def settings_scan_name(config: str, document: bytes) -> str:
+    """Name of a judgement of settings: the configuration and what the forge told."""
+    return digest("settings", config, document)
 
 
 def history_scan_name(config: str, tips: Sequence[str], odd: Mapping[str, OddTag] | None = None) -> str:

@@ -19,7 +19,7 @@ from tasks.lake.changes import Change, Origin
 from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.owning import answering, team_rows, teams_of
-from tasks.patrol.plan import config_digest, revision_of
+from tasks.patrol.plan import SETTINGS_REF, config_digest, revision_of
 from tasks.patrol.rows import Closing, close_run, is_gap
 from tasks.patrol.session import Patrol, RepoState, ScopeKey
 from tasks.patrol.summary import RunSummary, coverage_of, group_gaps
@@ -200,6 +200,8 @@ def _changes(patrol: Patrol, closing: Closing) -> list[Change]:
                     if other and before and result
                     else frozenset
                 ),
+                of_settings=commits[key].unit is Unit.SETTINGS,
+                same_commit=before is not None and before.commit == commits[key].commit,
                 unread_before=frozenset(g.path for g in (unread.get(before.result_name or "", ()) if before else ())),
                 rules=rules.get(key[2]),
                 rules_before=partial(looks.rules, before),
@@ -224,6 +226,8 @@ class _Looks:
     def origin(self, scope: ScopeKey) -> Origin | None:
         """Why all that a scope holds now is new, if it is for one reason: it was not looked at before."""
         before = self._states.get(scope)
+        if before is None and scope[1] == SETTINGS_REF:
+            return Origin.BACKLOG  # nobody asked until now
         if before is not None:  # expected before; that it failed until now makes nothing in it younger
             return None if before.evidence_at is not None else Origin.BACKLOG
         repo_id, _ref, tool = scope
@@ -243,8 +247,8 @@ class _Looks:
 
 def _paths(patrol: Patrol, repo_id: str, unit: Unit, commit: str | None) -> frozenset[str] | None:
     """The paths of a commit, none where there is no commit. None if they cannot be told."""
-    if unit is Unit.BLOB:
-        return None  # a history forgets no path
+    if unit in (Unit.BLOB, Unit.SETTINGS):
+        return None  # a history forgets no path, and settings have none
     if commit is None:
         return frozenset()
     mirror = patrol.repos[repo_id].mirror
@@ -276,7 +280,7 @@ def _same_paths(patrol: Patrol, before: ScopeState, result: ScanResult, commit: 
         seen = patrol.snapshot.observations_of([before.result_name or ""]).get(before.result_name or "", ())
         return frozenset(o.path or "" for o in seen)
     mirror = patrol.repos[before.repo_id].mirror
-    if mirror is None or before.commit is None or commit is None:
+    if mirror is None or before.commit is None or commit is None or result.unit is Unit.SETTINGS:
         return None
     try:
         old, new = (read_tree(patrol.means.git, mirror.path, c) for c in (before.commit, commit))

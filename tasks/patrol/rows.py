@@ -78,7 +78,9 @@ class _Ancestry:
 
     def __call__(self, p: Planned, before: ScopeState) -> bool:
         mirror = self._patrol.repos[p.repo_id].mirror
-        if p.unit is Unit.BLOB or mirror is None or p.commit in (None, before.commit) or before.commit is None:
+        if p.unit in (Unit.BLOB, Unit.SETTINGS) or mirror is None:
+            return False
+        if p.commit in (None, before.commit) or before.commit is None:
             return False
         if mirror.forced is not None and p.ref not in mirror.forced:
             return False
@@ -213,7 +215,14 @@ def _scope(
     if p.action is Action.KEEP:
         # The same files under a newer commit: the next extension may start from it.
         return replace(
-            _standing(state, details), commit=p.commit, tips=p.tips, failed_name=None, attempts=0, next_attempt_at=None
+            _standing(state, details),
+            commit=p.commit,
+            tips=p.tips,
+            failed_name=None,
+            attempts=0,
+            next_attempt_at=None,
+            again_at=p.again_at or state.again_at,
+            evidence_at=p.told_at or state.evidence_at,
         )
     if p.action is Action.AWAIT:
         return _standing(state, details)
@@ -237,7 +246,7 @@ def _scope(
             rules_digest=home.rules_digest,
             commit=p.commit,
             tips=p.tips,
-            evidence_at=result.started_at,
+            evidence_at=p.told_at or result.started_at,
             duration_s=row.duration_s if timed else state.duration_s,
             whole_duration_s=(row.duration_s if timed and result.base_result_name is None else state.whole_duration_s),
             observations=len(result.observations),
@@ -249,6 +258,7 @@ def _scope(
             attempts=0,
             last_attempt_at=row.started_at if ran else state.last_attempt_at,
             next_attempt_at=None,
+            again_at=p.again_at,
         )
     if row.outcome is Outcome.NOTHING_TO_READ and p.action is Action.EMPTY:
         told = (row.outcome, p.commit, p.detail, p.config_digest)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tasks.core.around import Around
 from tasks.core.disk import is_full, reason_of
 from tasks.core.errors import LakeError, NightwardenError, ScanGapError
 from tasks.core.ports import Scanner
@@ -29,7 +30,7 @@ from tasks.core.types import (
     TreeEntry,
     Unit,
 )
-from tasks.patrol import history_scan, tree_scan
+from tasks.patrol import history_scan, settings_round, tree_scan
 from tasks.patrol.look import Job, Look, reader, result_of, row_of
 from tasks.patrol.naming import DAMAGED
 from tasks.patrol.plan import Action, Planned, needs_work
@@ -170,6 +171,8 @@ class Scanning:
         """The kept report read again, or a new look: shared with others, or alone."""
         assert state.mirror is not None
         scanner, mirror = self._scanner(p.tool), state.mirror
+        if p.unit is Unit.SETTINGS:
+            return settings_round.look(self, p, scanner)
         again: Look | None = None
         if p.action is Action.REREAD and scanner.unit is Unit.BLOB:
             again = history_scan.reread(self, p, scanner, mirror)
@@ -285,7 +288,7 @@ class Scanning:
                 )
             return self._services[scanner.name]
 
-    def target(self, p: Planned, folder: Path, checkout: Checkout) -> Target:
+    def target(self, p: Planned, folder: Path, checkout: Checkout, around: Around | None = None) -> Target:
         """The target over a written checkout."""
         return Target(
             repo_id=p.repo_id,
@@ -294,6 +297,7 @@ class Scanning:
             root=folder,
             files=checkout.files,
             read=reader(folder, checkout.files),
+            around=around,
         )
 
     def execute(self, scanner: Scanner, tool: ToolHome, target: Target) -> Execution:

@@ -38,6 +38,7 @@ from tasks.patrol.plan import (
     within_budget,
 )
 from tasks.patrol.progress import Progress
+from tasks.patrol.settings_round import SettingsRound
 from tasks.repos.discovery import normalised
 from tasks.repos.git import Git
 from tasks.repos.history import is_reached
@@ -96,6 +97,8 @@ class Means:
     unused: frozenset[str] = frozenset()
     #: The forge of each source that is one.
     forges: Mapping[str, Forge] = field(default_factory=dict)
+    #: After so many days a forge is asked anew for settings of a repository.
+    settings_days: float = 7.0
     #: What repositories are worth, by rules.
     classification: tuple[Classification, ...] = ()
     #: The rules of the SLA as the lake keeps them; None: the built-in ones.
@@ -151,6 +154,8 @@ class Patrol:
         #: Results of this run and of a killed one before it, by the name that plans know them by.
         self.results = {result_name(r.scan_name, r.parse_revision): r for r in self.spooled.values()}
         self.unpublished = frozenset(r.scan_name for r in self.spooled.values())
+        #: What forges tell of settings tonight.
+        self.settings = SettingsRound(self)
         self.lock = threading.Lock()
 
     def _known_sources(self) -> tuple[str, ...]:
@@ -258,8 +263,9 @@ class Patrol:
     # -- plan -------------------------------------------------------------------------------------------
 
     def plan(self) -> list[Planned]:
-        """Decide every expected scan. Starts no tool."""
+        """Decide every expected scan; forges are asked for settings that are due. Starts no tool."""
         todo = list(self.repos.values())
+        self.settings.ask()
         self.progress.start("plan", {s.repo.slug: 1.0 for s in todo})
         self.each(todo, self._name_one)
         estimates = Estimates(self.states.values())

@@ -12,6 +12,7 @@ from tasks.core.ports import Accountable, Scanner
 from tasks.core.types import Gap, Observation, Outcome, Parsed, ToolHome, TreeEntry, Unit, display_path
 from tasks.patrol.look import MAX_PARTS, Base, Job, Look, judged, kept_reports, look_of, whole
 from tasks.patrol.plan import Planned, revision_of
+from tasks.patrol.surroundings import around_of
 from tasks.repos.checkout import Checkout, write_checkout
 from tasks.repos.trees import Tree, gaps_for, links_of, read_tree
 from tasks.scanners.execute import Execution
@@ -42,6 +43,7 @@ def prepare(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror:
         read=tuple(e for path, e in entries.items() if before.get(path) != e),
         observations=observations,
         gaps=gaps + unread,
+        around=around_of(ctx.means.git, mirror, tree, scanner, ctx.patrol.started_at),
     )
 
 
@@ -54,8 +56,10 @@ def scan(ctx: Scanning, job: Job) -> Look:
     ctx.control(job.scanner, job.tool)
     with ctx.folder(job.scanner, job.tool, job.size_bytes) as folder:
         checkout = whole(write_checkout(ctx.means.git, job.mirror, job.read, folder, job.scanner.limits))
-        target = ctx.target(job.planned, folder, checkout)
-        execution = ctx.execute(job.scanner, job.tool, target) if checkout.files else None
+        target = ctx.target(job.planned, folder, checkout, job.around)
+        # What looks around is asked of an empty folder, too.
+        wanted = checkout.files or job.around is not None
+        execution = ctx.execute(job.scanner, job.tool, target) if wanted else None
     return finish(ctx, job, execution, checkout)
 
 
@@ -100,7 +104,8 @@ def reread(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror: 
     passed_over = {g.path: g for g in old if g.reason_code in _PASSED_OVER}
     with ctx.folder(scanner, tool, sum(e.size_bytes for e in entries)) as folder:
         checkout = whole(write_checkout(ctx.means.git, mirror, entries, folder, scanner.limits))
-        target = ctx.target(p, folder, checkout)
+        around = around_of(ctx.means.git, mirror, tree, scanner, ctx.patrol.started_at)
+        target = ctx.target(p, folder, checkout, around)
         left = {f: e for f, e in target.files.items() if display_path(e.path) not in passed_over}
         for n, raw in reversed(list(enumerate(raws))):
             mine, part = left, raw

@@ -135,6 +135,10 @@ TABLES: Mapping[str, Table] = {
         scores=True,
         levels=False,
     ),
+    "posture": Table(
+        words={"high": _H, "medium": _M, "low": _L, "info": _I},
+        source="tasks/scanners/posture_rules.py: ours, with what each word means",
+    ),
     "semgrep": Table(
         words={
             "CRITICAL": _C, "HIGH": _H, "MEDIUM": _M, "LOW": _L, "ERROR": _H, "WARNING": _M, "INFO": _L,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.core.ports import PlatformTool, Scanner
+from tasks.core.ports import BuiltIn, PlatformTool, Scanner
 from tasks.scanners.bandit import BANDIT
 from tasks.scanners.brakeman import BRAKEMAN
 from tasks.scanners.cfn_lint import CFN_LINT
@@ -14,12 +14,14 @@ from tasks.scanners.grype import GRYPE
 from tasks.scanners.hadolint import HADOLINT
 from tasks.scanners.kingfisher import KINGFISHER
 from tasks.scanners.osv_scanner import OSV_SCANNER
+from tasks.scanners.posture import POSTURE
 from tasks.scanners.semgrep import SEMGREP
 from tasks.scanners.syft import SYFT
 from tasks.scanners.trivy import TRIVY
 from tasks.scanners.zizmor import ZIZMOR
 
-#: Every scanner, in the order in which a repository is scanned: first those with a lock, then those of the platform.
+#: Every scanner, in the order in which a repository is scanned: first those with a lock, then our own, then those of
+#: the platform.
 SCANNERS: tuple[Scanner, ...] = (
     KINGFISHER,
     BANDIT,
@@ -28,6 +30,7 @@ SCANNERS: tuple[Scanner, ...] = (
     ZIZMOR,
     HADOLINT,
     CFN_LINT,
+    POSTURE,
     GITLEAKS,
     TRIVY,
     OSV_SCANNER,
@@ -38,4 +41,6 @@ SCANNERS: tuple[Scanner, ...] = (
     DEPENDENCY_CHECK,
 )
 #: Those with a lock: installed by us.
-LOCKED: tuple[Scanner, ...] = tuple(s for s in SCANNERS if not isinstance(s, PlatformTool))
+LOCKED: tuple[Scanner, ...] = tuple(s for s in SCANNERS if not isinstance(s, PlatformTool | BuiltIn))
+#: Those that every run expects something of: with a lock, or a part of this project.
+EXPECTED: tuple[Scanner, ...] = tuple(s for s in SCANNERS if not isinstance(s, PlatformTool))

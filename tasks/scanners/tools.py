@@ -15,13 +15,13 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.core.errors import NightwardenError, ToolMissingError
-from tasks.core.ports import PlatformTool, Scanner
+from tasks.core.ports import BuiltIn, PlatformTool, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.types import Command, Mount, ToolHome, digest
 from tasks.scanners.databases import with_database
@@ -74,6 +74,8 @@ def install(scanner: Scanner, home: Path, runner: ProcessRunner, *, force: bool,
 
     Raises NightwardenError with pip's last words when it cannot be made.
     """
+    if isinstance(scanner, BuiltIn):
+        return _built_in(scanner)
     name = scanner.name
     place = environment_dir(home, name)
     if (place / _MANIFEST).is_file() and not force:
@@ -133,6 +135,10 @@ def resolve(scanner: Scanner, home: Path, overrides: Mapping[str, Path], runner:
     Raises ToolMissingError saying what to do.
     """
     own = overrides.get(scanner.name)
+    if isinstance(scanner, BuiltIn):
+        if own is not None:
+            raise ToolMissingError(f"{scanner.name} is a part of this project", advice="Remove its `binary`.")
+        return _built_in(scanner)
     if own is None and isinstance(scanner, PlatformTool):
         own = on_path(scanner)
         if own is None:
@@ -168,6 +174,21 @@ def _read(scanner: Scanner, place: Path) -> ToolHome:
         rules_digest=rules,
         origin="installed from its lock",
         rules=kept(place),
+    )
+
+
+def _built_in(scanner: Scanner) -> ToolHome:
+    """What comes with us: this Python and its libraries, the version of the adapter, rules of ours."""
+    assert isinstance(scanner, BuiltIn)
+    base, place = Path(sys.base_prefix), Path(sys.prefix)
+    return ToolHome(
+        name=scanner.name,
+        version=str(scanner.revision),
+        executable=Path(sys.executable),
+        mounts=tuple(Mount(source=p) for p in dict.fromkeys((place, base)) if not p.is_relative_to("/usr")),
+        rules_digest=digest(*(part for rule in scanner.rules for part in sorted(asdict(rule).items()))),
+        origin="built in",
+        rules=scanner.rules,
     )
 
 

@@ -9,9 +9,10 @@ folder, ``.gitignore`` unless told otherwise; ``GH_TOKEN`` makes it call out; th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tasks.core.identity import unpinned_flaw
 from tasks.core.keys import HmacKey
 from tasks.core.masking import mask_quoted
 from tasks.core.types import (
@@ -19,6 +20,7 @@ from tasks.core.types import (
     Control,
     Kind,
     Limits,
+    Observation,
     Pace,
     Parsed,
     PathFilter,
@@ -51,7 +53,7 @@ class Zizmor:
     kind: Kind = Kind.CODE
     unit: Unit = Unit.FILE
     revision: int = 1
-    parse_revision: int = 1
+    parse_revision: int = 2
     summary: str = "insecure GitHub Actions workflows, actions and Dependabot settings"
     licence: str = "MIT"
     reads: PathFilter = PathFilter(
@@ -90,7 +92,8 @@ class Zizmor:
     @form_checked("zizmor")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
         """Judge by what is accounted for: a file that could not be parsed or is not named is a gap."""
-        return filewise.judged(report, target, filewise.code_observer(self.name, key, url=_url, most=20))
+        observe = filewise.code_observer(self.name, key, url=_url, most=20)
+        return filewise.judged(report, target, lambda found, where: map(_with_flaw, observe(found, where)))
 
     @form_checked("zizmor")
     def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
@@ -101,6 +104,13 @@ class Zizmor:
     def accounted(self, report: RawReport, target: Target) -> frozenset[str]:
         """Files it read, could not read, or passed over as none of its kind."""
         return filewise.accounted(report, target)
+
+
+def _with_flaw(o: Observation) -> Observation:
+    """What ``posture`` sees as well has the name that it gives."""
+    if o.rule_id != "unpinned-uses":
+        return o
+    return replace(o, flaw_uid=unpinned_flaw(path=o.path or "", line=o.line_start or 0))
 
 
 def _url(audit: str) -> str:

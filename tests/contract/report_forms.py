@@ -14,7 +14,9 @@ LISTS = {
     "kingfisher": (("findings",),),
     "bandit": (("results",), ("errors",)),
     "checkov": (("report", "checks"), ("report", "unparsed")),
-    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint"), (("findings",), ("read",), ("others",), ("unparsed",))),
+    **dict.fromkeys(
+        ("zizmor", "hadolint", "cfn-lint", "posture"), (("findings",), ("read",), ("others",), ("unparsed",))
+    ),
     "semgrep": (("results",), ("errors",), ("paths", "scanned")),
     "gitleaks": ((),),
     "trivy": (("Results",),),
@@ -30,7 +32,7 @@ TWINS = {
     "kingfisher": (("findings",), ("finding", "confidence"), "low"),
     "bandit": (("errors",), ("reason",), "exception while scanning file"),
     "checkov": (("report", "checks"), ("guideline",), "https://example.invalid/guideline"),
-    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint"), (("findings",), ("severity",), "another")),
+    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint", "posture"), (("findings",), ("severity",), "another")),
     "semgrep": (("results",), ("extra", "severity"), "another"),
     "gitleaks": ((), ("EndLine",), 7),
     "trivy": (("Results",), ("Class",), "custom"),
@@ -64,7 +66,7 @@ QUOTES = {
         lambda d, v: d.update(ok=False, error=f"ValueError: {v}"),
     ],
     **dict.fromkeys(
-        ("zizmor", "hadolint", "cfn-lint"),
+        ("zizmor", "hadolint", "cfn-lint", "posture"),
         (
             lambda d, v: d["findings"][0].update(title=f"it says '{v}'"),
             lambda d, v: d["findings"][0].update(snippet=v),
@@ -108,9 +110,9 @@ QUOTES = {
     ],
 }
 #: Their programs pass no source on, so their recorded reports hold no value.
-QUOTE_NOTHING = {"checkov", "zizmor", "cfn-lint"}
+QUOTE_NOTHING = {"checkov", "zizmor", "cfn-lint", "posture"}
 #: Those whose reports name each file once (see ``tasks.scanners.filewise``).
-FILEWISE = {"zizmor", "hadolint", "cfn-lint"}
+FILEWISE = {"zizmor", "hadolint", "cfn-lint", "posture"}
 #: Where a report names the file of a finding.
 PLACE = {
     "kingfisher": ("finding", "path"),
@@ -124,7 +126,7 @@ PLACE = {
     "gosec": ("file",),
     "brakeman": ("file",),
     "dependency-check": ("filePath",),
-    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint", "semgrep"), ("path",)),
+    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint", "posture", "semgrep"), ("path",)),
 }
 
 

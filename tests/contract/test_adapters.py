@@ -43,6 +43,7 @@ _SWITCHES = {
     "zizmor": ({"-I"}, '"--offline", "--no-config", "--no-ignores"'),
     "hadolint": ({"-I"}, '"--disable-ignore-pragma"'),
     "cfn-lint": ({"-I"}, "Template.get_directives = lambda self: {}"),
+    "posture": ({"-I"}, "yaml.parse(f, Loader=Loader)"),
     "semgrep": (
         {"-I", "--disable-nosem", "--no-git-ignore", "--x-ignore-semgrepignore-files", "--metrics=off"},
         "--disable-version-check --disable-nosem",
@@ -63,6 +64,7 @@ _HIDDEN = {
     "zizmor": {("template-injection", ".github/workflows/ci.yml"), ("template-injection", "tools/greet/action.yml")},
     "hadolint": {("DL3004", "Dockerfile"), ("SC2154", "web/Containerfile"), ("DL4006", "web/Containerfile")},
     "cfn-lint": {("E3002", "stacks/store.yaml"), ("W2001", "stacks/store.yaml"), ("E3012", "stacks/queue.json")},
+    "posture": {("action-unpinned", ".github/workflows/ci.yml"), ("lock-file-missing", "web/package.json")},
     "checkov": {("CKV_AWS_24", "network/main.tf"), ("CKV_K8S_16", "k8s/web.yaml"), ("CKV_AWS_3", "network/main.tf")},
     "semgrep": {
         ("nightwarden.python-hard-coded-credentials", "shop/orders.py"),
@@ -122,9 +124,10 @@ def test_stands_in_the_scanner_table_of_the_readme(scanner):
     assert licence == scanner.licence
 
 
-def test_has_a_lock_or_is_a_platforms_own(scanner):
+def test_has_a_lock_or_is_a_platforms_own_or_ours(scanner):
     place = Path(checkov.__file__).parent / "locks" / f"{scanner.name}.txt"
-    assert isinstance(scanner, ports.PlatformTool) != place.is_file()
+    kinds = [isinstance(scanner, ports.PlatformTool), isinstance(scanner, ports.BuiltIn), place.is_file()]
+    assert kinds.count(True) == 1
 
 
 def test_mocked_samples_say_so(scanner):
@@ -133,8 +136,8 @@ def test_mocked_samples_say_so(scanner):
 
 
 def test_lock_is_pinned_by_hashes_and_names_no_index(scanner):
-    if isinstance(scanner, ports.PlatformTool):
-        pytest.skip("a platform's own tool has no lock")
+    if isinstance(scanner, ports.PlatformTool | ports.BuiltIn):
+        pytest.skip("a platform's own tool has no lock, and ours is no package")
     text = lock_text(scanner.name)
     entries = re.split(r"\n(?=\S)", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
     assert any(re.match(rf"{scanner.name}(-bin)?==", e) for e in entries)

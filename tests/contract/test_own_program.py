@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows.settings import load
+from tasks.core.errors import ToolMissingError
+from tasks.core.ports import BuiltIn
 from tasks.scanners.execute import run_control
 from tasks.scanners.service import ServicePool
 from tasks.scanners.tools import resolve
@@ -23,6 +25,10 @@ def test_own_program_in_a_virtual_environment_finds_its_control(scanner, tool, r
     """It needs more than its own folder: the libraries of its environment, and the Python that was made for."""
     if scanner.name in _SLOW and not THOROUGH:
         pytest.skip("by `make test-thorough`: it takes ten seconds, and the others go the same way")
+    if isinstance(scanner, BuiltIn):
+        with pytest.raises(ToolMissingError, match="is a part of this project"):
+            resolve(scanner, load().tools_dir, {scanner.name: tool.executable}, runner)
+        return
     program = tool.executable
     if linked:
         program = tmp_path / "bin" / scanner.name

@@ -17,7 +17,7 @@ from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.lake.lake import Lake
 from tasks.lake.saved import SAVED
 from tasks.policy import POLICY
-from tasks.scanners import LOCKED, SCANNERS
+from tasks.scanners import EXPECTED, LOCKED, SCANNERS
 from tasks.scanners.rule_preparing import CONTROL_CALL, CONTROL_RULE
 from tests.builders import Repository
 from tests.commands import called
@@ -29,7 +29,7 @@ from tests.integration.servers import nightwarden
 Done = CompletedProcess[str]
 EXIT_FAILED, EXIT_USAGE = 1, 2
 #: Those that are expected here: of the platform's none is on PATH.
-NAMES = sorted(s.name for s in LOCKED)
+NAMES = sorted(s.name for s in EXPECTED)
 
 
 def configured(place: Path, *, tools: Path) -> Path:
@@ -127,7 +127,8 @@ def test_status_in_forms_for_machines(patrolled: Path) -> None:
 
 # -- query ----------------------------------------------------------------------------------------------------
 
-FINDINGS = "SELECT slug, tool, rule_id, path FROM findings WHERE is_open ORDER BY slug, tool, path"
+# Neither repository has a policy, owners or a threat model: three findings of posture each.
+FINDINGS = "SELECT slug, tool, rule_id, path FROM findings WHERE is_open AND kind <> 'posture' ORDER BY ALL"
 TOLD = [
     ("api", "bandit", "B602", "=app.py"),
     ("shop", "bandit", "B602", "app.py"),
@@ -180,7 +181,7 @@ def test_saved_queries_are_listed_with_what_they_answer(tmp_path: Path) -> None:
 SAVED_ROWS: dict[str, dict[str, Any] | None] = {
     "open-findings": {"tool": "bandit", "findings": 2, "repositories": 2},
     "top-rules": {"tool": "bandit", "rule_id": "B602", "findings": 2, "repositories": 2},
-    "top-repositories": {"slug": "shop", "findings": 4, "secrets": 1},
+    "top-repositories": {"slug": "shop", "findings": 7, "secrets": 1},
     "secrets": {"slug": "shop", "rule_id": "fake.1", "path": "old.txt"},
     "gaps": {"reason_code": "signal", "tool": "bandit", "count": 1, "remedy": REASONS["signal"].remedy},
     "coverage": {"tool": "bandit", "outcome": "failed", "scans": 1},
@@ -301,9 +302,10 @@ def test_doctor_is_content(patrolled: Path) -> None:
     told = {line.split()[1]: line for line in done.stdout.splitlines()}
     assert list(told) == ["python", "sandbox", "git", "key", *(s.name for s in SCANNERS), "lake"]
     unused = [line for line in told.values() if line.endswith("not on PATH: not used")]
-    assert len(unused) == len(SCANNERS) - len(LOCKED)
+    assert len(unused) == len(SCANNERS) - len(EXPECTED)
     assert all(line.startswith("ok ") for line in told.values())
     assert all("9.9.9, finds its planted flaw" in told[s.name] for s in LOCKED)
+    assert "finds its planted flaw" in told["posture"]
     assert told["lake"].endswith("lake, 2 runs")
 
 
@@ -338,6 +340,7 @@ def test_tools_list_says_what_is_there_and_what_is_not(patrolled: Path, tmp_path
     done = nightwarden("tools", "list", cwd=tmp_path, **empty)
     assert done.returncode == 0
     rows = cells(done.stdout)[1:]
-    assert [(r[0], r[1]) for r in rows] == [(s.name, "–") for s in SCANNERS]
+    assert [(r[0], r[1]) for r in rows] == [(s.name, "1" if s.name == "posture" else "–") for s in SCANNERS]
     assert ["not installed" in r[5] for r in rows] == [s in LOCKED for s in SCANNERS]
-    assert ["not on PATH: not used" in r[5] for r in rows] == [s not in LOCKED for s in SCANNERS]
+    assert ["not on PATH: not used" in r[5] for r in rows] == [s not in EXPECTED for s in SCANNERS]
+    assert [r[5] for r in rows if r[0] == "posture"] == ["built in"]

@@ -23,6 +23,12 @@ class FakeGitea(FakeForge):
         self.renamed: dict[str, str] = {}
         self.users: set[str] = set()
         self.largest = 50
+        #: The branch, its protection, permissions of collaborators by name, members of the organisation, deploy keys.
+        self.branch: dict[str, Any] = {"name": "main", "protected": False}
+        self.protection: dict[str, Any] | None = None
+        self.permissions: dict[str, str] = {}
+        self.members: list[str] = []
+        self.keys: list[dict[str, Any]] = []
 
     @property
     def api_url(self) -> str:
@@ -35,6 +41,10 @@ class FakeGitea(FakeForge):
 
     def api(self, call: Call, path: str, grant: Grant | None) -> Answer:
         """See the base."""
+        if (
+            found := re.match(r"^/(?:repos/[^/]+/[^/]+|orgs/[^/]+)/(branch|collab|keys|members)(.*)$", path)
+        ) is not None:
+            return self._setting(call, found[1], found[2])
         if (found := re.match(r"^/(orgs|users)/([^/]+)(/repos)?$", path)) is None:
             return Answer(status=404, body={"message": "not found"})
         kind, name, repos = found.groups()
@@ -54,6 +64,17 @@ class FakeGitea(FakeForge):
         page, headers, _ = paged(counted, call, self.web_url, size=size, size_name="limit")
         rows = [self.row(r) for r in page if self.shown(r, grant)]
         return Answer(body=rows, headers={**headers, "X-Total-Count": str(len(counted))})
+
+    def _setting(self, call: Call, what: str, rest: str) -> Answer:
+        if what == "branch":
+            found = self.branch if rest.startswith("es/") else self.protection
+            return Answer(body=found) if found is not None else Answer(status=404, body={"message": "not found"})
+        if rest.endswith("/permission"):
+            return Answer(body={"permission": self.permissions[rest.split("/")[1]]})
+        names = self.permissions if what == "collab" else self.members
+        rows = self.keys if what == "keys" else [{"id": n, "login": login} for n, login in enumerate(names)]
+        page, headers, _ = paged(rows, call, self.web_url, size=2, size_name="limit")
+        return Answer(body=page, headers={**headers, "X-Total-Count": str(len(rows))})
 
     def row(self, repo: FakeRepo) -> dict[str, Any]:
         """A repository as lists have it."""

@@ -38,6 +38,10 @@ class FakeGithub(FakeForge):
         self.inside: dict[int, list[str]] = {}
         self.people: dict[str, tuple[int | None, int | None]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
+        #: Of a repository by slug: ``protected``, ``protection`` (classic), ``rules``, ``collaborators``, ``keys``; and
+        #: whether the organisation requires two factors (None: it is not told).
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.two_factor: bool | None = True
         self.minted = 0
         #: How long a token of an installation lives.
         self.lifetime_s = 3600.0
@@ -82,6 +86,8 @@ class FakeGithub(FakeForge):
             return self._list(call, mine)
         if path == "/installation/repositories" and grant is not None and grant.installation is not None:
             return self._installed(call, grant.installation)
+        if found := re.match(r"^/repos/([^/]+/[^/]+)/(branches/.+|rules/branches/.+|collaborators|keys)$", path):
+            return self._set(call, found[1], found[2])
         if (found := re.match(r"^/repos/([^/]+/[^/]+)(/.*)?$", path)) is not None:
             repo = self.repos.get(found[1])
             if repo is not None and self.shown(repo, grant):
@@ -126,6 +132,27 @@ class FakeGithub(FakeForge):
         accounts = [{"login": f"user{n}", "id": n} if n is not None else None for n in self.people[name]]
         return {"sha": name, "author": accounts[0], "committer": accounts[1]}
 
+    def _set(self, call: Call, slug: str, what: str) -> Answer:
+        """Settings, as somebody who may see all of them is told."""
+        known = self.settings.get(slug, {})
+        if what.startswith("branches/") and what.endswith("/protection"):
+            classic = known.get("protection")
+            found: Any = classic if classic is not None else None
+            return Answer(body=found) if found else Answer(status=404, body={"message": "Branch not protected"})
+        if what.startswith("branches/"):
+            return Answer(body={"name": "main", "protected": bool(known.get("protected"))})
+        if what == "collaborators":
+            wanted = call.query.get("permission"), call.query.get("affiliation", "all")
+            rows = [
+                {"login": login, "id": n, "permissions": dict.fromkeys(permissions.split(), True)}
+                for n, (login, permissions, outside) in enumerate(known.get("collaborators", []))
+                if (wanted[0] is None or wanted[0] in permissions.split()) and (wanted[1] != "outside" or outside)
+            ]
+        else:
+            rows = known.get("keys" if what == "keys" else "rules", [])
+        page, headers, _ = paged(rows, call, self.web_url, size=2, size_name="per_page")
+        return Answer(body=page, headers=headers)
+
     def _moved(self, url: str) -> Answer:
         body = {"message": "Moved Permanently", "url": url}
         return Answer(status=301, headers={"Location": url}, body=body)
@@ -161,6 +188,8 @@ class FakeGithub(FakeForge):
             "type": "User" if login.lower() in self.users else "Organization",
             "public_repos": len(owned) - private,
         }
+        if own and self.two_factor is not None:
+            row["two_factor_requirement_enabled"] = self.two_factor
         if own and self.counts_private:
             row |= {"total_private_repos": private, "owned_private_repos": private}
         return row

@@ -35,6 +35,10 @@ class FakeGitlab(FakeForge):
         self.emails: dict[str, tuple[str, str]] = {}
         self.people: dict[int, dict[str, Any]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
+        #: Lists by the end of their path, as ``protected_branches`` or ``members/all``; ``group members`` are the
+        #: group's. Without ``approval_rules`` it is an edition that has none.
+        self.settings: dict[str, list[dict[str, Any]]] = {}
+        self.two_factor: bool | None = True
 
     @property
     def api_url(self) -> str:
@@ -51,6 +55,11 @@ class FakeGitlab(FakeForge):
             project = next((r for r in self.repos.values() if r.number == int(found[1]) and self.shown(r, grant)), None)
             told = grant is not None and call.query.get("statistics", "").lower() in ("true", "1")
             return Answer(body=self.row(project, statistics=told)) if project is not None else self._not_found()
+        if (found := re.match(r"^/groups/[^/]+/members/all$", path)) is not None:
+            return self._setting(call, "group members")
+        lists = r"^/projects/[^/]+/(protected_branches|approval_rules|members|members/all|deploy_keys)$"
+        if (found := re.match(lists, path)) is not None:
+            return self._setting(call, found[1])
         if (found := re.match(r"^/projects/([^/]+)(/.*)?$", path)) is not None:
             repo = self.repos.get(unquote(found[1]))
             if repo is None or not self.shown(repo, grant):
@@ -74,7 +83,8 @@ class FakeGitlab(FakeForge):
         if group not in groups.values():
             return self._not_found()
         if not found[2]:
-            return Answer(body={"id": self._number(group), "full_path": group, "name": group.split("/")[-1]})
+            told = {} if self.two_factor is None else {"require_two_factor_authentication": self.two_factor}
+            return Answer(body={"id": self._number(group), "full_path": group, "name": group.split("/")[-1], **told})
         deep = call.query.get("include_subgroups", "false").lower() in ("true", "1")
         inside = [
             r
@@ -108,6 +118,12 @@ class FakeGitlab(FakeForge):
     def _commit(self, name: str) -> dict[str, Any]:
         author, committer = self.emails[name]
         return {"id": name, "author_email": author, "committer_email": committer}
+
+    def _setting(self, call: Call, name: str) -> Answer:
+        if name == "approval_rules" and name not in self.settings:
+            return self._not_found()
+        page, headers, _ = paged(self.settings.get(name, []), call, self.web_url, size=2, size_name="per_page")
+        return Answer(body=page, headers=headers)
 
     def _not_found(self) -> Answer:
         return Answer(status=404, body={"message": "404 Group Not Found"})

@@ -32,6 +32,7 @@ _MARKS = {
     "zizmor": "/nightwarden/zizmor_program.py",
     "hadolint": "/nightwarden/hadolint_program.py",
     "cfn-lint": "/nightwarden/cfn_lint_program.py",
+    "posture": "/nightwarden/posture_program.py",
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import UsageError
-from tasks.scanners import LOCKED
+from tasks.scanners import EXPECTED
 from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
 from tests.hostile.repositories import PYTHON, TERRAFORM, TOKEN
@@ -143,7 +143,7 @@ def test_a_fetch_that_fails_is_stale_and_closes_nothing(story: Story) -> None:
     assert outcomes(second, "shop") == everywhere("stale", "fetch_stale")
     assert outcomes(second, "lib") == {**everywhere("unchanged"), "checkov": ("nothing_to_read", None)}
     assert second.findings == story.first.findings
-    assert second.summary.gap_rows == len(LOCKED)
+    assert second.summary.gap_rows == len(EXPECTED)
     (shop.git_dir / "packed-refs").unlink()
     third = story.next()
     assert (*B602, "code_changed") in third.fixed("shop", "bandit")
@@ -212,7 +212,7 @@ def test_a_fork_reuses_every_result(story: Story) -> None:
     for tool in TOOLS:
         assert second.scan(fork, tool)["result_name"] == second.scan("shop", tool)["result_name"]
         assert second.open(fork, tool) == second.open("shop", tool) != set()
-    assert second.summary.opened == sum(len(story.first.findings.get(("shop", s.name), ())) for s in LOCKED)
+    assert second.summary.opened == sum(len(story.first.findings.get(("shop", s.name), ())) for s in EXPECTED)
 
 
 def test_a_fork_that_went_on_is_read_for_secrets_from_where_it_left(story: Story) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.lake.lake import Lake
 from tasks.patrol import demo_org
-from tasks.scanners import LOCKED
+from tasks.scanners import EXPECTED
 from tests.integration.servers import (
     PrefectServer,
     environment,
@@ -98,7 +98,7 @@ def test_artifacts(api: PrefectServer, nights: list[dict[str, Any]]) -> None:
     assert {"progress", "coverage", "gaps"} <= artifacts.keys()
     assert artifacts["progress"]["data"] == 100.0
     coverage = {row["tool"]: row for row in json.loads(artifacts["coverage"]["data"])}
-    assert coverage.keys() == {s.name for s in LOCKED}
+    assert coverage.keys() == {s.name for s in EXPECTED}
     gaps = json.loads(artifacts["gaps"]["data"])
     assert {"incomplete", "unparsable"} <= {row["reason"] for row in gaps}
     assert all(row["remedy"] and row["repositories"] for row in gaps)

@@ -17,7 +17,7 @@ from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.lake.lake import Lake
 from tasks.lake.views import run_query
-from tasks.scanners import LOCKED
+from tasks.scanners import EXPECTED
 from tasks.scanners.databases import current, is_old, update
 from tasks.scanners.dependency_check import DEPENDENCY_CHECK
 from tasks.scanners.gitleaks import GITLEAKS
@@ -28,7 +28,7 @@ from tests.builders import Repository
 from tests.hostile.nights import Night, night
 
 #: The scanners that are no platform's: switched off here.
-OURS = frozenset(s.name for s in LOCKED)
+OURS = frozenset(s.name for s in EXPECTED)
 #: A program that knows the words it is started with and refuses all others.
 _SYFT = """\
 #!/bin/sh

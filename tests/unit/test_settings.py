@@ -235,6 +235,7 @@ def test_sources_become_what_discovery_takes(tmp_path: Path) -> None:
     assert (listed.manifest, listed.location) == (tmp_path / "repositories.txt", str(tmp_path / "repositories.txt"))
     assert hub == Source(
         name="github",
+        posture=True,
         location="https://github.com/example",
         forge=ForgeAccess(
             kind=ForgeKind.GITHUB,

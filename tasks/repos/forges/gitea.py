@@ -19,9 +19,12 @@ import requests
 from gitea import Gitea
 
 from tasks.core.errors import ForgeError
+from tasks.core.forge_settings import ForgeSettings
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing
 from tasks.core.ports import Secrets
+from tasks.core.types import Repo
 from tasks.repos.forges import answers
+from tasks.repos.forges.gitea_settings import settings_of
 from tasks.repos.forges.pacing import Patience, Timing, session_to
 from tasks.repos.web_origins import host_of, place_of
 
@@ -46,6 +49,7 @@ class GiteaForge:
         self._access, self._secrets = access, secrets
         self._url = access.api_url.rstrip("/")
         self._lock = threading.Lock()
+        self._refused = 0
         self._session = session_to(access, patience=patience, timing=timing, judge=self._judge)
 
     def credential(self) -> GitCredential | None:
@@ -57,6 +61,21 @@ class GiteaForge:
         with self._lock:
             self._session.transport.moved.clear()
             return self._listing(self._client())
+
+    def settings(self, repo: Repo, branch: str, *, account: bool) -> ForgeSettings:
+        """See the port ``SettledForge``."""
+        with self._lock:
+            self._session.transport.spare()
+            client = self._client()
+            return settings_of(
+                lambda path: _read(client.ask(path)),
+                lambda path: self._rows(client, path, []),
+                repo.slug,
+                branch,
+                organization=self._access.owner_kind != "user",
+                account=account,
+                status=lambda: self._refused,
+            )
 
     def _client(self) -> _Client:
         token = self._access.token
@@ -103,6 +122,7 @@ class GiteaForge:
 
     def _judge(self, answer: requests.Response) -> ForgeError | None:
         host, who = host_of(self._url), answers.bearer(self._access)
+        self._refused = answer.status_code
         if answer.status_code == 401:
             return ForgeError(
                 "forge_denied",

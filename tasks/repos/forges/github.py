@@ -24,8 +24,10 @@ from github.GithubException import GithubException
 from requests.utils import parse_header_links
 
 from tasks.core.errors import ForgeError
+from tasks.core.forge_settings import ForgeSettings
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing, Review
 from tasks.core.ports import Secrets
+from tasks.core.types import Repo
 from tasks.repos.forges import answers
 from tasks.repos.forges.github_access import (
     PAGE,
@@ -37,6 +39,7 @@ from tasks.repos.forges.github_access import (
     requester_on,
 )
 from tasks.repos.forges.github_reviews import content_of, review_of
+from tasks.repos.forges.github_settings import settings_of
 from tasks.repos.forges.pacing import Patience, Timing, session_to
 from tasks.repos.web_origins import host_of, origin_of, place_of, slug_at
 
@@ -60,6 +63,7 @@ class GithubForge:
         self._api = access.api_url.rstrip("/")
         self._web = web_address(self._api)
         self._scopes: str | None = None
+        self._refused, self._unprotected = 0, False
         self._session = session_to(access, patience=patience, timing=timing, judge=self._judge)
         self._tokens: InstallationToken | FixedToken | None = None
         if access.app is not None:
@@ -113,6 +117,24 @@ class GithubForge:
                 self._tokens.anew()
             whole = partial(asked, self._requester, "GET")
             yield lambda p: self._renewing(lambda: whole(p))
+
+    def settings(self, repo: Repo, branch: str, *, account: bool) -> ForgeSettings:
+        """See the port ``SettledForge``."""
+        with self._lock:
+            self._session.transport.spare()
+            if self._tokens is not None:
+                self._tokens.anew()
+            whole = partial(asked, self._requester, "GET")
+            return settings_of(
+                lambda path: self._renewing(lambda: whole(path)),
+                lambda path, query: self._pages(path, query)[0],
+                repo.slug,
+                branch,
+                organization=repo.slug.partition("/")[0] if self._access.owner_kind != "user" else None,
+                account=account,
+                status=lambda: self._refused,
+                unprotected=lambda: self._unprotected,
+            )
 
     def _listing(self) -> Listing:
         kind = "users" if self._access.owner_kind == "user" else "orgs"
@@ -245,6 +267,8 @@ class GithubForge:
 
     def _judge(self, answer: requests.Response) -> ForgeError | None:
         headers, who = answer.headers, answers.bearer(self._access)
+        self._refused = answer.status_code
+        self._unprotected = answer.status_code == 404 and b"Branch not protected" in answer.content
         self._scopes = headers.get("X-OAuth-Scopes", self._scopes)
         sign_on = headers.get("X-GitHub-SSO", "")
         if sign_on.startswith("required") or (

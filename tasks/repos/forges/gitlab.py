@@ -24,12 +24,15 @@ from gitlab import Gitlab
 from gitlab.exceptions import GitlabError
 
 from tasks.core.errors import ForgeError
+from tasks.core.forge_settings import ForgeSettings
 from tasks.core.origins import ForgeAccess, GitCredential, ListedRepo, Listing, Review
 from tasks.core.ports import Secrets
 from tasks.core.text import one_line
+from tasks.core.types import Repo
 from tasks.repos.classification import filtered
 from tasks.repos.forges import answers
 from tasks.repos.forges.gitlab_reviews import Asking, content_of, review_of
+from tasks.repos.forges.gitlab_settings import settings_of
 from tasks.repos.forges.pacing import USER_AGENT, Patience, Timing, session_to
 from tasks.repos.web_origins import host_of, place_of, slug_at
 
@@ -46,6 +49,7 @@ class GitlabForge:
         self._access, self._secrets, self._timing = access, secrets, timing
         self._url = access.api_url.rstrip("/")
         self._lock = threading.Lock()
+        self._refused = 0
         self._session = session_to(access, patience=patience, timing=timing, judge=self._judge)
 
     def credential(self) -> GitCredential | None:
@@ -100,6 +104,26 @@ class GitlabForge:
                 return content_of(client.http_get, slug, path, commit)
             except (GitlabError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 fault = "what it says of a file cannot be read"
+        raise answers.unexpected(fault)
+
+    def settings(self, repo: Repo, branch: str, *, account: bool) -> ForgeSettings:
+        """See the port ``SettledForge``."""
+        fault = ""
+        with self._lock:
+            self._session.transport.spare()
+            client = self._client()
+            try:
+                return settings_of(
+                    client.http_get,
+                    lambda path: client.http_list(path, get_all=True),
+                    repo.slug,
+                    branch,
+                    self._access.owner,
+                    account=account,
+                    status=lambda: self._refused,
+                )
+            except (GitlabError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                fault = "what it says of a project's settings cannot be read"
         raise answers.unexpected(fault)
 
     def _client(self) -> Gitlab:
@@ -176,6 +200,7 @@ class GitlabForge:
 
     def _judge(self, answer: requests.Response) -> ForgeError | None:
         who = answers.bearer(self._access)
+        self._refused = answer.status_code
         if answer.status_code == 401:
             return ForgeError(
                 "forge_denied",

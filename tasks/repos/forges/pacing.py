@@ -40,6 +40,8 @@ _BACKOFF_S = (1.0, 3.0, 9.0)
 _UNSAID_S = 60.0
 _MAX_ANSWER_BYTES = 64 * 1024**2
 _SLICE_S = 0.25
+#: The share of a limit that is left for what cannot wait.
+_SPARED = 0.2
 _LIMIT_WORDS = re.compile(rb"rate limit|abuse detection", re.IGNORECASE)
 _WHOLE = re.compile(r"^[0-9]{1,12}$")
 #: The last second that a date can be of.
@@ -120,6 +122,18 @@ class Transport(HTTPAdapter):
         self._ca_file = ca_file
         self._judge = judge
         self.moved: list[tuple[str, str]] = []
+        #: Requests that the forge says are left until its reset, and how many there are in all; None: it did not say.
+        self._left: int | None = None
+        self._limit: int | None = None
+
+    def spare(self) -> None:
+        """Raises ForgeError(forge_limited) if most requests are used up: what can wait must not stop what cannot."""
+        if self._left is not None and self._limit is not None and self._left < self._limit * _SPARED:
+            raise ForgeError(
+                "forge_limited",
+                f"{self._host} grants {self._left} of {self._limit} requests until its reset; they are for listing",
+                advice="The next night goes on with what was asked longest ago.",
+            )
 
     def send(
         self,
@@ -136,6 +150,8 @@ class Transport(HTTPAdapter):
             self._patience.check()
             self._only_to_the_forge(request.url or "", "a request")
             answer = self._once(request, verify, proxies)
+            if not isinstance(answer, str):
+                self._note_limit(answer)
             if isinstance(answer, str) or answer.status_code >= 500:
                 said = answer if isinstance(answer, str) else f"answered with status {answer.status_code}"
                 if tries == len(_BACKOFF_S):
@@ -214,6 +230,12 @@ class Transport(HTTPAdapter):
         answer._content = b"".join(parts)
         answer._content_consumed = True
         answer.raw.release_conn()
+
+    def _note_limit(self, answer: requests.Response) -> None:
+        for name in ("X-RateLimit", "RateLimit"):
+            left, limit = (answer.headers.get(f"{name}-{what}", "").strip() for what in ("Remaining", "Limit"))
+            if _WHOLE.match(left) and _WHOLE.match(limit):
+                self._left, self._limit = int(left), int(limit)
 
     def _only_to_the_forge(self, url: str, what: str) -> None:
         if origin_of(url) != self._origin:
