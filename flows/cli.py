@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import cli_config, cli_decide, cli_lake, cli_patrol, cli_report, cli_reports, cli_tools
+from flows import cli_config, cli_decide, cli_exports, cli_lake, cli_patrol, cli_report, cli_reports, cli_tools
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.mistakes import ConfigurationError
 from tasks.core.reasons import OUTCOMES, REASONS
@@ -32,7 +32,7 @@ app.command("patrol")(cli_patrol.patrol)
 app.command("demo")(cli_patrol.demo)
 app.command("import")(cli_reports.import_)
 app.command("report")(cli_report.report)
-app.add_typer(cli_reports.export_app, name="export")
+app.add_typer(cli_exports.export_app, name="export")
 app.add_typer(cli_decide.app, name="decide")
 app.command("query")(cli_lake.query)
 app.command("status")(cli_lake.status)

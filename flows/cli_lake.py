@@ -20,7 +20,7 @@ from flows.interruption import told
 from flows.lake_location import lake_to_read, tell_other_run
 from flows.settings import Settings, load
 from tasks.core.errors import LakeError, ToolMissingError, UsageError
-from tasks.core.text import one_line
+from tasks.core.text import for_spreadsheet, one_line
 
 if TYPE_CHECKING:
     from tasks.lake.lake import Snapshot
@@ -29,8 +29,6 @@ app = typer.Typer(help="Describe and check the lake.", no_args_is_help=True, ric
 _MAX_CELL = 120
 #: Into a pipe nothing is cut to fit a screen.
 _PIPE_WIDTH = 4000
-#: What makes a spreadsheet take a cell for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Format(StrEnum):
@@ -39,6 +37,14 @@ class Format(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+
+
+class SchemaFormat(StrEnum):
+    """For whom tables are described."""
+
+    MARKDOWN = "markdown"
+    ATHENA = "athena"
+    SPARK = "spark"
 
 
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="table, csv or json.")]
@@ -127,9 +133,7 @@ def _utc(value: datetime) -> datetime:
 def _csv(value: Any) -> Any:
     if isinstance(value, datetime):
         return _utc(value).isoformat()
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return "'" + value
-    return value
+    return for_spreadsheet(value) if isinstance(value, str) else value
 
 
 def _json(value: Any) -> Any:
@@ -196,12 +200,27 @@ def _tell_old_databases(settings: Settings, tools: set[str]) -> None:
 
 
 @app.command()
-def schema() -> None:
-    """Print the tables, their columns, units and meaning."""
+def schema(
+    format: Annotated[SchemaFormat, typer.Option("--format", "-f", help="markdown, athena or spark.")] = (
+        SchemaFormat.MARKDOWN
+    ),
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="Where athena or spark sees the lake; its own place if absent.")
+    ] = None,
+    database: Annotated[str, typer.Option(metavar="NAME", help="The database of athena or spark.")] = "nightwarden",
+) -> None:
+    """Print the tables, their columns, units and meaning; or the SQL that makes them known to Athena or Spark."""
     from tasks.lake.schema import table_schema_markdown
+    from tasks.lake.table_definitions import athena_ddl, spark_ddl
     from tasks.lake.views import FUNCTIONS, VIEWS
     from tasks.policy import POLICY
 
+    if format is not SchemaFormat.MARKDOWN:
+        place = at or str(lake_to_read(load(config, lake=lake)).place)
+        print(athena_ddl(place, database) if format is SchemaFormat.ATHENA else spark_ddl(place, database))
+        return
     print(table_schema_markdown())
     print("## views\n\n| view | a row is |\n|---|---|")
     for name, meaning in {**VIEWS, **{v.name: v.meaning for v in POLICY.views}, **FUNCTIONS}.items():

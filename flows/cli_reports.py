@@ -1,13 +1,10 @@
-"""The commands that take report files into the lake and write them from it."""
+"""The command that takes report files into the lake."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,16 +14,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption, WaitOption
 from flows.settings import load
-from tasks.core.errors import UsageError
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
     from tasks.patrol.importing import ImportSummary, Watcher
 
-export_app = typer.Typer(help="Write what is open for other programs.", no_args_is_help=True, rich_markup_mode=None)
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file; else standard output.")
-]
 _LINE_EVERY_S = 30.0
 _MAX_GAPS_SHOWN = 20
 
@@ -97,81 +89,3 @@ def _progress() -> Iterator[Watcher]:
             out.print(f"read {done * 100 // max(total, 1)} % of {total // 2_000_000} MB (twice)")
 
     yield line
-
-
-@export_app.command("sarif")
-def export_sarif(
-    repo: Annotated[
-        list[str] | None, typer.Option("--repo", metavar="PATTERN", help="Only repositories of this pattern.")
-    ] = None,
-    tool: Annotated[
-        list[str] | None, typer.Option("--tool", metavar="NAME", help="Only this tool, as in the lake.")
-    ] = None,
-    run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="As of this run; the newest if absent.")
-    ] = None,
-    output: OutputOption = None,
-    lake: LakeOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Write the open findings as one SARIF 2.1.0 log, a run for each repository, branch and tool.
-
-    What was not looked at is a notification of the run, which then says executionSuccessful = false. Exit 3 when
-    there is any.
-    """
-    from flows.lake_location import lake_to_read
-    from flows.means import key_if_there
-    from tasks.patrol.exporting import sarif_log
-
-    settings = load(config, lake=lake)
-    opened = lake_to_read(settings)
-    key = key_if_there(settings)
-    log = sarif_log(opened, repos=tuple(repo or ()), tools=tuple(tool or ()), run_id=run, key=key)
-    _put(output, log.pieces)
-    raise typer.Exit(EXIT_GAPS if log.gaps else 0)
-
-
-@export_app.command("vex")
-def export_vex(
-    author: Annotated[
-        str, typer.Option("--author", metavar="TEXT", help="Who says it: a person or a team.")
-    ] = "Nightwarden",
-    output: OutputOption = None,
-    lake: LakeOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Write the decisions in force on advisories as an OpenVEX 0.2.0 document.
-
-    A false positive is not_affected, with its justification or reason; what is accepted or will not be fixed is
-    affected, with the reason. Products are the repositories that have it.
-    """
-    from flows.lake_location import lake_to_read
-    from tasks.patrol.vexing import document_of
-
-    snapshot = lake_to_read(load(config, lake=lake)).snapshot()
-    text = json.dumps(document_of(snapshot, author=author, at=datetime.now(UTC)), indent=2, ensure_ascii=False)
-    _put(output, [text])
-
-
-def _put(output: Path | None, pieces: Iterable[str]) -> None:
-    """Write a document to standard output, or to a file: whole or not at all."""
-    if output is None:
-        for piece in pieces:
-            sys.stdout.write(piece)
-        sys.stdout.write("\n")
-    else:
-        _write(output, pieces)
-
-
-def _write(path: Path, pieces: Iterable[str]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as f:
-            for piece in pieces:
-                f.write(piece)
-            f.write("\n")
-        part.replace(path)
-    except OSError as e:
-        raise UsageError(f"{path} cannot be written: {e.strerror}", advice="Give --output another place.") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -7,9 +7,27 @@ import unicodedata
 #: Look-alikes without a meaning in Markdown or HTML, so that neither a raw nor a rendered cell is misled.
 _NEUTRAL = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'", "|": "¦", "*": "∗", "\\": "∖", "&": "＆"})
 
+#: What makes a spreadsheet take a cell for a formula, and what may lead it astray before one.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_BLANK = ("\t", "\r", "\n")
+
 
 def _shown(c: str) -> str:
     return "\ufffd" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else c
+
+
+def without_controls(text: str) -> str:
+    """Text whose control, format and bidi characters became ``�``; tabs and ends of lines stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" else _shown(c) for c in text)
+
+
+def for_spreadsheet(text: str) -> str:
+    """A text that no spreadsheet takes for a formula when it reads it from CSV: one that could be begins with ``'``."""
+    clean = without_controls(text)
+    # Some programs take blanks away before they look; full-width signs count where they do for the reader.
+    return "'" + clean if text[:1] in _BLANK or text.lstrip().startswith(_FORMULA) else clean
 
 
 def one_line(text: str, limit: int = 200) -> str:

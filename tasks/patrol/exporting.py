@@ -26,19 +26,45 @@ class SarifLog:
     gaps: int
 
 
-def sarif_log(
-    lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run_id: str | None, key: HmacKey | None = None
-) -> SarifLog:
-    """The open findings of the chosen scopes as of a run (None: the newest), sealed with ``key`` if it is the lake's.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What an export is about: the lake as of a run, the scopes chosen, and the rule packs of which not all runs."""
 
-    Raises UsageError: no such run, or nothing in the lake is chosen (an empty log would read as "nothing is open").
+    snapshot: Snapshot
+    states: tuple[ScopeState, ...]
+    packs: dict[str, tuple[Gap, ...]]
+    repos: tuple[str, ...]
+    tools: tuple[str, ...]
+
+    @property
+    def gaps(self) -> int:
+        """How many of the scopes name something unread."""
+        return sum(1 for s in self.states if self.has_gaps(s))
+
+    def has_gaps(self, s: ScopeState) -> bool:
+        """Whether something of a scope was not read, or not by all rules."""
+        return bool(s.gaps or str(s.outcome) in GAP_OUTCOMES or _never(s) or s.tool in self.packs)
+
+    def gaps_of(self, states: Iterable[ScopeState]) -> Iterator[tuple[ScopeState, Gap]]:
+        """What was not read of these scopes; they are looked up together, so give some at a time."""
+        mine = list(states)
+        found = self.snapshot.gaps_of([s.result_name for s in mine if s.result_name and s.gaps])
+        for s in mine:
+            gaps = [*found.get(s.result_name or "", ()), *_of_the_whole(s)]
+            if not s.repo_id.startswith(PACK):
+                gaps += self.packs.get(s.tool, ())
+            yield from ((s, gap) for gap in gaps)
+
+
+def chosen(lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run_id: str | None) -> Chosen:
+    """The scopes of these repositories (patterns) and tools as of a run (None: the newest); without any, all.
+
+    Raises UsageError: no such run, or nothing in the lake is chosen (an empty file would read as "nothing is open").
     """
     snapshot = lake.snapshot(run_id)
     if snapshot.run is None:
         raise UsageError("the lake has no run yet", advice="Run `nightwarden patrol` or `nightwarden import` first.")
-    rows = {r["repo_id"]: r for r in snapshot.table("repositories").to_pylist()}
     known = snapshot.scope_states(None).values()
-    packs = _faulty_packs(known)
     states = [s for s in known if _chosen(s, repos, tools)]
     if not states:
         raise UsageError(
@@ -46,16 +72,28 @@ def sarif_log(
             advice="`nightwarden query 'SELECT DISTINCT slug, tool FROM scopes'` lists them.",
         )
     states.sort(key=lambda s: (s.slug, s.repo_id, s.ref, s.tool))
+    return Chosen(snapshot=snapshot, states=tuple(states), packs=_faulty_packs(known), repos=repos, tools=tools)
+
+
+def own_version() -> str:
+    """The version of this program; empty where it is not installed."""
+    try:
+        return version("nightwarden")
+    except PackageNotFoundError:
+        return ""
+
+
+def sarif_log(
+    lake: Lake, *, repos: tuple[str, ...], tools: tuple[str, ...], run_id: str | None, key: HmacKey | None = None
+) -> SarifLog:
+    """The open findings of what is ``chosen``, sealed with ``key`` if it is the lake's. Raises UsageError as that."""
+    about = chosen(lake, repos=repos, tools=tools, run_id=run_id)
+    rows = {r["repo_id"]: r for r in about.snapshot.table("repositories").to_pylist()}
     if key is not None and key.key_id != lake.key_id:
         key = None  # what another key masked is not ours to vouch for
-    try:
-        own = version("nightwarden")
-    except PackageNotFoundError:
-        own = ""
+    scopes = (_scope(about.snapshot, s, rows[s.repo_id], about.packs) for s in about.states)
     return SarifLog(
-        pieces=sarif_pieces((_scope(snapshot, s, rows[s.repo_id], packs) for s in states), version=own, key=key),
-        scopes=len(states),
-        gaps=sum(1 for s in states if s.gaps or str(s.outcome) in GAP_OUTCOMES or _never(s) or s.tool in packs),
+        pieces=sarif_pieces(scopes, version=own_version(), key=key), scopes=len(about.states), gaps=about.gaps
     )
 
 

@@ -20,10 +20,10 @@ def _ages() -> str:
     return ", ".join([*columns, f"count(*) FILTER (age_days > {least}) AS older"])
 
 
-OWNER_AGE = Saved(
-    description="open findings by owner and age, and how many are overdue",
-    sql=f"SELECT owner, count(*) AS findings, {_ages()}, count(*) FILTER (is_overdue) AS overdue,"
-    " max(age_days) AS oldest_days FROM ranked GROUP BY owner ORDER BY findings DESC, owner",
+TEAM_AGE = Saved(
+    description="open findings by team and age, and how many are overdue",
+    sql=f"SELECT team, count(*) AS findings, {_ages()}, count(*) FILTER (is_overdue) AS overdue,"
+    " max(age_days) AS oldest_days FROM ranked GROUP BY team ORDER BY findings DESC, team",
 )
 NOISY_RULES = Saved(
     description="the noisiest rules: how often people call what they find no flaw, or leave it, and what is open",
@@ -71,7 +71,7 @@ EXPOSED = Saved(
     " WHEN 'partner' THEN 1 WHEN 'partners' THEN 1 WHEN 'extranet' THEN 1 ELSE 2 END, score DESC, slug LIMIT 100",
 )
 QUESTIONS = {
-    "owner-age": OWNER_AGE,
+    "team-age": TEAM_AGE,
     "noisy-rules": NOISY_RULES,
     "reopened": REOPENED,
     "secrets-by-age": SECRETS_BY_AGE,

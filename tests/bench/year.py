@@ -42,7 +42,7 @@ _REPOSITORIES = 0.05
 _SEEDED_TOGETHER = 50
 _WORDS = ("HIGH", "MEDIUM", "LOW")
 _QUESTIONS = (
-    "owner-age", "mttr", "sla-breaches", "gaps", "noisy-rules", "reopened", "secrets-by-age", "new-since",
+    "team-age", "mttr", "sla-breaches", "gaps", "noisy-rules", "reopened", "secrets-by-age", "new-since",
     "expiring-decisions", "exposed-repositories",
 )  # fmt: skip
 

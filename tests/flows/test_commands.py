@@ -196,7 +196,7 @@ SAVED_ROWS: dict[str, dict[str, Any] | None] = {
     "due-soon": None,
     "sla-trend": {"severity": "high", "open": 2, "overdue": 0},
     "mttr": None,
-    "owner-age": {"owner": None, "up_to_7_days": 5, "older": 0, "overdue": 0},
+    "team-age": {"team": "none declared", "up_to_7_days": 5, "older": 0, "overdue": 0},
     "noisy-rules": {"tool": "bandit", "rule_id": "B602", "false_positives": 0, "open": 2},
     "reopened": None,
     "secrets-by-age": {"age_days": 0, "slug": "shop", "rule_id": "fake.1", "path": "old.txt", "is_overdue": False},

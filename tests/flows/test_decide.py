@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli_decide import app
-from flows.cli_reports import export_app
+from flows.cli_exports import export_app
 from tasks.core.errors import UsageError
 from tasks.core.keys import load_or_create
 from tasks.core.types import Gap

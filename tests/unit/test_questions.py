@@ -25,11 +25,11 @@ def answer(con: duckdb.DuckDBPyConnection, name: str, *columns: str) -> list[tup
     return [tuple(row[c] for c in columns) for row in asked(con, POLICY.saved[name].sql)]
 
 
-def test_every_finding_of_an_owner_has_one_age(con: duckdb.DuckDBPyConnection) -> None:
+def test_every_finding_of_a_team_has_one_age(con: duckdb.DuckDBPyConnection) -> None:
     days = [0, 7, 8, 30, 31, 90, 91, 365, 366, 4000]
     fill(con, findings=[finding(f"f{d}", opened_at=NOW - d * DAY) for d in days])
     columns = ("findings", "up_to_7_days", "up_to_30_days", "up_to_90_days", "up_to_a_year", "older", "oldest_days")
-    assert answer(con, "owner-age", *columns) == [(10, 2, 2, 2, 2, 2, 4000)]
+    assert answer(con, "team-age", *columns) == [(10, 2, 2, 2, 2, 2, 4000)]
 
 
 def test_the_noisiest_rule_is_the_one_whose_findings_people_refuse(con: duckdb.DuckDBPyConnection) -> None:
