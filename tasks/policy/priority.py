@@ -56,7 +56,8 @@ _AGE_PHRASE = (
 )
 _PRIORITY = " ".join(f"WHEN score >= {least} THEN {quoted(name)}" for name, least in PRIORITIES.items())
 
-#: Each (tool, word, number) and each repository is looked up once; there are few, however many findings.
+#: What is said of many findings (tool, word, number; kind, origin; repository) is gone through once and looked up among
+#: few. Each (tool, word, number) and each repository is looked up once; there are few, however many findings.
 RANKED = View(
     name="ranked",
     meaning="one open finding, whatever refs hold it: severity (highest known of its tools), what its repository"
@@ -65,9 +66,10 @@ RANKED = View(
     sql=f"""
         WITH ended AS (SELECT max(finished_at) AS at FROM runs),
         base AS NOT MATERIALIZED (SELECT * FROM findings_counted WHERE counts),
+        said AS MATERIALIZED (SELECT DISTINCT tool, severity_tool, severity_score, kind, origin, repo_id FROM base),
         rated AS (
             SELECT *, row_number() OVER (ORDER BY rank, tool, severity_tool, severity_score) AS place
-            FROM ({rated("(SELECT DISTINCT tool, severity_tool, severity_score FROM base)")})
+            FROM ({rated("(SELECT DISTINCT tool, severity_tool, severity_score FROM said)")})
         ),
         there AS NOT MATERIALIZED (
             SELECT f.finding_uid, f.repo_id, any_value(f.slug) AS slug, any_value(f.kind) AS kind,
@@ -86,7 +88,7 @@ RANKED = View(
                    {word_of("exposure")} AS exposure_word,
                    {phrase_of("exposure")} || ', ' || {phrase_of("criticality")} AS phrase
             FROM (SELECT repo_id, owner, criticality, exposure FROM repositories UNION ALL
-                  SELECT DISTINCT repo_id, NULL, NULL, NULL FROM base ANTI JOIN repositories USING (repo_id)) r
+                  SELECT DISTINCT repo_id, NULL, NULL, NULL FROM said ANTI JOIN repositories USING (repo_id)) r
             LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
             LEFT JOIN {relation_of(CRITICALITY)} c ON c.word = lower(trim(r.criticality))
         ),
@@ -105,7 +107,7 @@ RANKED = View(
             FROM counted c JOIN placed p USING (repo_id)
         ),
         asked AS (
-            SELECT * FROM (SELECT DISTINCT kind, origin FROM base), (SELECT DISTINCT exposure_word FROM placed),
+            SELECT * FROM (SELECT DISTINCT kind, origin FROM said), (SELECT DISTINCT exposure_word FROM placed),
                           (SELECT unnest([{_COUNTED}]) AS severity)
         ),
         due AS NOT MATERIALIZED (

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.lake import compaction
-from tasks.lake.compaction import LEAST, MOST, WIDTH, Compaction, File, due
+from tasks.lake.compaction import FEW, LEAST, MOST, WIDTH, Compaction, File, due
 from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
 from tasks.lake.store import Store
@@ -22,9 +22,11 @@ from tests.lake_rows import night, observation, result
 
 def test_files_of_a_tier_are_put_together_when_there_are_eight() -> None:
     assert list(due([File("2026-03", 10)] * (WIDTH - 1), current="2026-03")) == []
-    assert list(due([File("2026-03", 10)] * WIDTH, current="2026-03")) == [Compaction("2026-03", LEAST)]
+    assert list(due([File("2026-03", 10)] * WIDTH, current="2026-03")) == [Compaction("2026-03", LEAST * WIDTH)]
     larger = [File(None, LEAST)] * WIDTH
-    assert list(due(larger, current=None)) == [Compaction(None, LEAST * WIDTH)]
+    assert list(due(larger, current=None)) == [Compaction(None, LEAST * WIDTH * WIDTH)]
+    assert list(due([File("p0a", 10)] * FEW, current="2026-03")) == [Compaction("p0a", LEAST * WIDTH)]
+    assert list(due([File("p0a", 10)] * (FEW - 1), current="2026-03")) == []
     assert list(due([File(None, MOST)] * 100, current=None)) == []
 
 
