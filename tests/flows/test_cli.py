@@ -140,7 +140,7 @@ def test_what_is_printed_is_escaped_for_its_sink(tmp_path: Path, capsys: pytest.
 
     rows = [("=HYPERLINK(1)", "\x1b[31mred\n", 1)]
     emit(["a", "b", "n"], rows, Format.CSV, None)
-    assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1] == ["'=HYPERLINK(1)", "\x1b[31mred\n", "1"]
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1] == ["'=HYPERLINK(1)", "\ufffd[31mred\n", "1"]
     emit(["a", "b", "n"], rows, Format.TABLE, None)
     assert "\x1b[31m" not in capsys.readouterr().out
     emit(["a", "b", "n"], rows, Format.JSON, None)

@@ -42,8 +42,13 @@ def interrupted(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_query_as_it_ends_a_command(number: signal.Signals, code: int) -> None:
-    with pytest.raises(typer.Exit) as ended, told("nothing is lost."), duck.interruptible():
-        interrupted(number)
+    # A shell starts what it puts into the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(typer.Exit) as ended, told("nothing is lost."), duck.interruptible():
+            interrupted(number)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.value.exit_code == code
 
 
