@@ -76,7 +76,7 @@ class Place:
         Repository(self.org / "stuck").commit({"c.tf": b"# 0.0.0.0/0\n"})
 
     def told(self) -> set[tuple[str, str, str, bool]]:
-        """(repository, tool, outcome, whether this run did it) of what the only run says was read by tools with fakes."""
+        """(repository, tool, outcome, whether this run did it) of what the only run says tools with fakes read."""
         snapshot = Lake.open(self.home / "lake", key_id=None, create=False).snapshot()
         assert snapshot.run is not None
         assert snapshot.seq == 1, "what was cut off is not published"
