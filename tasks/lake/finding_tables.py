@@ -52,7 +52,7 @@ FINDING_TABLES = (
             "commit s commit of the last look that changed it",
             "fp_version i! version of the identity rules",
             "key_id s! id of the HMAC key",
-            "shelf s! the partition: p and two hex digits by its repository while it is there, else the month in which "
+            "shelf s! the partition: p and a number by its repository while it is there, else the month in which "
             "it closed",
         ),
     ),

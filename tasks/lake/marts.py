@@ -1,6 +1,6 @@
 """Plain Parquet for people who glob: ``marts/findings/*.parquet``, ``marts/gaps.parquet``, ``marts/freshness.parquet``.
 
-The findings that are there lie in at most 256 files by repository; only files of repositories that changed are written
+The findings that are there lie in at most 64 files by repository; only files of repositories that changed are written
 anew. What is gone is in the table ``findings`` alone: its rows would be written again and
 again. Nothing in a mart depends on the time of day, so that a night without change leaves all of them alone.
 """
