@@ -1,8 +1,8 @@
 """Where the rows of ``findings`` lie, so that a night reads and writes what it changes, however long the history is.
 
-What is there lies on a shelf by its repository: ``p`` and a number by the digest of its id, 64 in all. What is gone lies
-on the shelf of the month in which it closed, in which nothing changes but what comes back. A shelf is a partition of the
-Delta table: a merge opens those alone that hold rows it replaces.
+What is there lies on a shelf by its repository: ``p`` and a number by the digest of its id, 64 in all. What is gone
+lies on the shelf of the month in which it closed, in which nothing changes but what comes back. A shelf is a partition
+of the Delta table: a merge opens those alone that hold rows it replaces.
 """
 
 from __future__ import annotations
