@@ -145,6 +145,16 @@ def undecided(_row: Mapping[str, Any]) -> Verdict | None:
     return None
 
 
+def key_of(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The key of a row of ``findings``."""
+    return (row["finding_uid"], row["ref"], row["tool"])
+
+
+def scope_of(row: Mapping[str, Any]) -> ScopeKey:
+    """The scope that a row of ``findings`` lies in."""
+    return (row["repo_id"], row["ref"], row["tool"])
+
+
 def places_of(seen: Iterable[tuple[str, str, str | None]]) -> Places:
     """The places of (result name, anchor, path)."""
     found: dict[str, dict[str, frozenset[str]]] = {}

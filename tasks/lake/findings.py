@@ -20,6 +20,8 @@ from tasks.lake.changes import (
     ScopeKey,
     Status,
     did_not_run,
+    key_of,
+    scope_of,
     undecided,
 )
 from tasks.lake.events import settle
@@ -64,7 +66,7 @@ def transitions(
     """
     by_scope: dict[ScopeKey, dict[str, Mapping[str, Any]]] = {}
     for row in known:
-        by_scope.setdefault((row["repo_id"], row["ref"], row["tool"]), {})[row["finding_uid"]] = row
+        by_scope.setdefault(scope_of(row), {})[row["finding_uid"]] = row
     refs: dict[tuple[str, str], list[dict[str, Mapping[str, Any]]]] = {}
     for (repo_id, _ref, tool), rows in by_scope.items():
         refs.setdefault((repo_id, tool), []).append(rows)
@@ -346,16 +348,16 @@ def counted(
     fixed, and what comes to a second branch is not new. What was renamed is neither, and what is archived is not
     fixed. ``known`` are the rows of all scopes of these repositories; of ``unwatched`` scopes none counts.
     """
-    watched = [row for row in known if (row["repo_id"], row["ref"], row["tool"]) not in unwatched]
-    standing = {_key(row) for row in watched if row["scan_status"] in PRESENT}
+    watched = [row for row in known if scope_of(row) not in unwatched]
+    standing = {key_of(row) for row in watched if row["scan_status"] in PRESENT}
     before = Counter(uid for uid, _, _ in standing)
-    was_open = {_key(row) for row in watched if row["is_open"]}
+    was_open = {key_of(row) for row in watched if row["is_open"]}
     holding = Counter(uid for uid, _, _ in was_open)
     moves = Counter[str]()
     mended = set[str]()
     for t in found:
-        uid, key = t.row["finding_uid"], _key(t.row)
-        is_watched = (t.row["repo_id"], *key[1:]) not in unwatched
+        uid, key = t.row["finding_uid"], key_of(t.row)
+        is_watched = scope_of(t.row) not in unwatched
         if is_watched:
             holding[uid] += t.row["is_open"] - (key in was_open)
         if t.event is not None:
@@ -368,10 +370,6 @@ def counted(
     for uid, move in moves.items():
         tally["opened"] += before[uid] == 0 and move > 0
         tally["fixed"] += before[uid] > 0 and before[uid] + move == 0 and uid in mended
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return (row["finding_uid"], row["ref"], row["tool"])
 
 
 def _seen(change: Change) -> dict[str, list[Observation]]:

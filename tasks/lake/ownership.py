@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tasks.lake.changes import PRESENT
+from tasks.lake.changes import PRESENT, key_of
 from tasks.lake.findings import Transition
 
 #: Rows that are asked about at a time.
@@ -45,12 +45,12 @@ def owned(
     told = set[tuple[str, str, str]]()
     left = iter(found)
     while some := list(itertools.islice(left, _BATCH)):
-        told |= {_key(t.row) for t in some if t.row["repo_id"] in anew}
+        told |= {key_of(t.row) for t in some if t.row["repo_id"] in anew}
         rows = _assigned([t.row for t in some], assign)
         yield from (Transition(row, t.event) for row, t in zip(rows, some, strict=True))
     repositories = iter(sorted(anew))
     while few := list(itertools.islice(repositories, _REPOSITORIES)):
-        left_rows = (dict(r) for r in known(few) if r["scan_status"] in PRESENT and _key(r) not in told)
+        left_rows = (dict(r) for r in known(few) if r["scan_status"] in PRESENT and key_of(r) not in told)
         while before := list(itertools.islice(left_rows, _BATCH)):
             after = _assigned(before, assign)
             yield from (Transition(new, None) for new, old in zip(after, before, strict=True) if new != old)
@@ -71,7 +71,3 @@ def _assigned(rows: list[dict[str, Any]], assign: Assign) -> list[dict[str, Any]
             owners, source = answer[row["path"]]
             made.append({**row, "owners": list(owners) or None, "owner_from": source})
     return made
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return (row["finding_uid"], row["ref"], row["tool"])

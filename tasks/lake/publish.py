@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
-from tasks.lake.changes import PRESENT, Change, Judge, Moment, ScopeKey, places_of, undecided
+from tasks.lake.changes import PRESENT, Change, Judge, Moment, ScopeKey, key_of, places_of, scope_of, undecided
 from tasks.lake.columns import Table
 from tasks.lake.events import judged
 from tasks.lake.findings import Transition, counted, transitions
@@ -204,24 +204,24 @@ def _found(
     while repos := list(itertools.islice(left, _REPOSITORIES)):
         # In an order of their own: events say how many scopes hold a finding, and two equal runs say the same.
         some = sorted((c for repo in repos for c in by_repo.get(repo, ())), key=lambda c: c.key)
-        known = sorted(snapshot.findings_in(repos), key=_scope)
+        known = sorted(snapshot.findings_in(repos), key=scope_of)
         misnamed = _named_anew(known, renamed)
         # At which places a finding stood matters where something was not read, or not looked for, and where the tool
         # may be why it is gone: of what is there alone, for an inventory may be far more than memory should hold.
         doubtful = {c.key for c in some if c.not_run or c.other_tool or (c.result and c.result.gaps)}
-        anchors = {r["anchor_uid"] for r in known if r["scan_status"] in PRESENT and _scope(r) in doubtful}
+        anchors = {r["anchor_uid"] for r in known if r["scan_status"] in PRESENT and scope_of(r) in doubtful}
         befores = [c.before for c in some if c.before and c.key in doubtful]
         places = places_of(snapshot.places_of(befores, anchors))
         changed = {c.key for c in some}
-        rest = [row for row in known if row["repo_id"] in reconsidered and _scope(row) not in changed]
+        rest = [row for row in known if row["repo_id"] in reconsidered and scope_of(row) not in changed]
         found = itertools.chain(
             transitions(known, some, moment, places, batch.judge),
             itertools.starmap(Transition, judged(rest, batch.judge, moment)),
         )
-        lain = {_key(row): row["shelf"] for row in known}
+        lain = {key_of(row): row["shelf"] for row in known}
         for t in counted(found, known, unwatched, tally):
-            misnamed.pop(_key(t.row), None)
-            t.row[_LAIN] = lain.get(_key(t.row))
+            misnamed.pop(key_of(t.row), None)
+            t.row[_LAIN] = lain.get(key_of(t.row))
             yield t
         # Nothing has happened to these: they have no event.
         yield from (Transition({**row, _LAIN: row["shelf"]}, None) for row in misnamed.values())
@@ -236,22 +236,16 @@ def _renamed(snapshot: Snapshot, batch: PublishBatch) -> dict[str, str]:
     return {row["repo_id"]: names[row["repo_id"]] for row in known.to_pylist() if row["slug"] != names[row["repo_id"]]}
 
 
-def _named_anew(known: Iterable[dict[str, Any]], renamed: Mapping[str, str]) -> dict[tuple[str, ...], dict[str, Any]]:
+def _named_anew(
+    known: Iterable[dict[str, Any]], renamed: Mapping[str, str]
+) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Give rows today's name of their repository; returns those that had another one."""
     misnamed = {}
     for row in known:
         if row["slug"] != (slug := renamed.get(row["repo_id"], row["slug"])):
             row["slug"] = slug
-            misnamed[_key(row)] = row
+            misnamed[key_of(row)] = row
     return misnamed
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return (row["finding_uid"], row["ref"], row["tool"])
-
-
-def _scope(row: Mapping[str, Any]) -> ScopeKey:
-    return (row["repo_id"], row["ref"], row["tool"])
 
 
 def _tables(lake: Lake, snapshot: Snapshot, batch: PublishBatch, part: str) -> dict[str, Iterable[dict[str, Any]]]:

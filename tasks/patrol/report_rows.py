@@ -14,6 +14,7 @@ from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import RANKS, case_of, rated
+from tasks.policy.sla_over_time import MENDED
 
 #: More rows of history than this are left out of a report, which then says so.
 MOST_EVENTS = 50_000
@@ -225,7 +226,7 @@ def trend(snapshot: Snapshot, policy: ViewSet, start: datetime, chosen: pa.Table
         steps AS (
             SELECT finding_uid, seq, min(event_at) AS told_at, any_value(status) AS status,
                    bool_or(cause = 'first_scan') AS is_first,
-                   bool_or(cause IN ('code_changed', 'file_gone')) AS is_mended,
+                   bool_or(cause IN {MENDED}) AS is_mended,
                    sum((status IN {_OPEN})::INT - coalesce(status_before IN {_OPEN}, false)::INT) AS step
             FROM finding_events ANTI JOIN unwatched USING (repo_id, ref, tool) SEMI JOIN chosen USING (repo_id)
             WHERE part >= '{start:%Y-%m}' AND epoch_us(event_at) >= {int(start.timestamp() * 1e6)}

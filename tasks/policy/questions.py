@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from tasks.core.view_sets import Saved
+from tasks.policy.declared import EXPOSURE
 from tasks.policy.priority import PRIORITIES
-from tasks.policy.severity import quoted
+from tasks.policy.severity import case_of, quoted
+from tasks.policy.sla_over_time import MENDED
 
 _PRIORITIES = ", ".join(f"count(*) FILTER (priority = {quoted(p)}) AS {p}" for p in PRIORITIES)
+#: Exposures by how far away those are whom they let in; any other comes last.
+_FAR = {word: n for n, declared in enumerate(EXPOSURE[:2]) for word in declared.words}
 _NEWEST = "(SELECT max(finished_at) AS at FROM runs)"
 #: Open findings by how long they are open, in days.
 _AGES = ((7, "up_to_7_days"), (30, "up_to_30_days"), (90, "up_to_90_days"), (365, "up_to_a_year"))
@@ -30,7 +34,7 @@ NOISY_RULES = Saved(
     sql="SELECT tool, rule_id, any_value(title) AS title,"
     " count(*) FILTER (status = 'false_positive') AS false_positives,"
     " count(*) FILTER (status IN ('wont_fix', 'accepted')) AS left_standing, count(*) FILTER (is_open) AS open,"
-    " count(*) FILTER (status = 'fixed' AND fixed_reason IN ('code_changed', 'file_gone')) AS mended,"
+    f" count(*) FILTER (status = 'fixed' AND fixed_reason IN {MENDED}) AS mended,"
     " round(100.0 * false_positives / count(*), 1) AS percent_false,"
     " count(DISTINCT repo_id) AS repositories FROM findings GROUP BY tool, rule_id"
     " ORDER BY false_positives DESC, left_standing DESC, open DESC, tool, rule_id LIMIT 50",
@@ -67,8 +71,7 @@ EXPOSED = Saved(
     sql="SELECT slug, exposure, criticality, owner, sum(score) AS score, count(*) AS findings,"
     f" {_PRIORITIES}, count(*) FILTER (kind = 'secret') AS secrets, count(*) FILTER (is_overdue) AS overdue"
     " FROM ranked GROUP BY repo_id, slug, exposure, criticality, owner ORDER BY"
-    " CASE lower(trim(exposure)) WHEN 'internet' THEN 0 WHEN 'public' THEN 0 WHEN 'external' THEN 0"
-    " WHEN 'partner' THEN 1 WHEN 'partners' THEN 1 WHEN 'extranet' THEN 1 ELSE 2 END, score DESC, slug LIMIT 100",
+    f" coalesce({case_of('lower(trim(exposure))', _FAR)}, 2), score DESC, slug LIMIT 100",
 )
 QUESTIONS = {
     "team-age": TEAM_AGE,
