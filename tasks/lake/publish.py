@@ -88,7 +88,7 @@ class PublishBatch:
     repositories: Sequence[dict[str, Any]] = ()
     #: Rows of ``discoveries`` without the run.
     discoveries: Sequence[dict[str, Any]] = ()
-    #: Rows of ``rules`` without ``first_run``; what the lake has is left out.
+    #: Rows of ``rules`` that the lake has not yet, without ``first_run``.
     rules: Sequence[dict[str, Any]] = ()
     scans: Sequence[Scan] = ()
     results: Sequence[ScanResult] = ()
