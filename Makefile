@@ -56,6 +56,7 @@ format: $(VENV)/.ready ## format the code
 bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one, SCALE=1000 many small ones, NIGHTS=365 a year of a million findings
 	$(PY) -m tests.bench.bench $(if $(REPOS),--repos $(REPOS))
 	$(if $(COMMITS),$(PY) -m tests.bench.commits --repo $(COMMITS))
+	$(if $(COMMITS),$(PY) -m tests.bench.flaps --repo $(COMMITS))
 	$(if $(SCALE),$(PY) -m tests.bench.scale --repos $(SCALE))
 	$(if $(NIGHTS),$(PY) -m tests.bench.year --nights $(NIGHTS))
 

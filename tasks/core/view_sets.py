@@ -37,3 +37,9 @@ NO_VIEWS = ViewSet()
 def set_of(what: str) -> str:
     """The values of a group in order, each once; most groups have one, and sorting is what takes long."""
     return f"CASE WHEN len({what}) < 2 THEN {what} ELSE list_sort(list_distinct({what})) END"
+
+
+def few(select: str) -> str:
+    """A SELECT of the same rows, that DuckDB takes for one row: it guesses what is grouped as large as what it is made
+    of, and would then build its hash tables of the findings instead of the handful that is looked up."""
+    return f"SELECT unnest(list(few), max_depth := 2) FROM ({select}) few"

@@ -197,10 +197,10 @@ def form() -> str:
 @duck.interruptible()
 def connect(snapshot: Snapshot, sql: str = "", more: ViewSet = NO_VIEWS) -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own with tables (as the files of their version, not loaded) and views, at least those that
-    ``sql`` reads, and ``more``. No other file or network is in reach. Raises LakeError when a table cannot be read.
+    ``sql`` reads (all, where it names none), and ``more``. No other file or network is in reach. Raises LakeError when
+    a table cannot be read.
     """
-    # Where files lie here, all are defined: whoever mistypes a name is told of others.
-    asked = _every(more) if snapshot.lake.place.is_here else _asked(sql, more)
+    asked = _asked(sql, more)
     try:
         con = duckdb.connect(
             ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
@@ -280,22 +280,29 @@ def run_query(
 
     One statement that reads; raises UsageError with DuckDB's words otherwise.
     """
-    con = connect(snapshot, sql, more)
     try:
-        con.execute("SET VARIABLE since = ?::TIMESTAMPTZ", [since])
-        statements = con.extract_statements(sql)
-        # EXPLAIN ANALYZE runs what it explains, so that must be one SELECT as well.
-        explained = con.extract_statements(_EXPLAIN.sub("", sql)) if _EXPLAIN.match(sql) else statements
-        if [s.type for s in explained] != [duckdb.StatementType.SELECT] or len(statements) != 1:
-            raise UsageError("one SELECT is expected", advice="The lake is written by runs only.")
-        cursor = con.execute(statements[0])
-        columns = [d[0] for d in cursor.description or ()]
+        try:
+            return _run(connect(snapshot, sql, more), sql, since)
+        except duckdb.CatalogException:  # a name that is none: where all are defined, DuckDB tells of near ones
+            return _run(connect(snapshot, "", more), sql, since)
     except duckdb.Error as e:
         views = ", ".join([*_VIEWS, *(v.name for v in more.views)])
         raise UsageError(
             f"the query failed: {e}", advice=f"`nightwarden lake schema` shows tables; views: {views}"
         ) from e
-    return columns, _fetch(con, cursor)
+
+
+def _run(
+    con: duckdb.DuckDBPyConnection, sql: str, since: datetime | None
+) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
+    con.execute("SET VARIABLE since = ?::TIMESTAMPTZ", [since])
+    statements = con.extract_statements(sql)
+    # EXPLAIN ANALYZE runs what it explains, so that must be one SELECT as well.
+    explained = con.extract_statements(_EXPLAIN.sub("", sql)) if _EXPLAIN.match(sql) else statements
+    if [s.type for s in explained] != [duckdb.StatementType.SELECT] or len(statements) != 1:
+        raise UsageError("one SELECT is expected", advice="The lake is written by runs only.")
+    cursor = con.execute(statements[0])
+    return [d[0] for d in cursor.description or ()], _fetch(con, cursor)
 
 
 def _fetch(con: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks.core.view_sets import Saved, View, set_of
+from tasks.core.view_sets import Saved, View, few, set_of
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import RANKS, Severity, case_of, quoted, rated
@@ -56,6 +56,19 @@ _AGE_PHRASE = (
 )
 _PRIORITY = " ".join(f"WHEN score >= {least} THEN {quoted(name)}" for name, least in PRIORITIES.items())
 
+_RATED = few(
+    "SELECT *, row_number() OVER (ORDER BY rank, tool, severity_tool, severity_score) AS place"
+    f" FROM ({rated('(SELECT DISTINCT tool, severity_tool, severity_score FROM said)')})"
+)
+_PLACED = few(f"""
+    SELECT r.repo_id, r.owner, r.criticality, r.exposure,
+           coalesce(e.points, {NOT_DECLARED_POINTS}) + coalesce(c.points, {NOT_DECLARED_POINTS}) AS points,
+           {word_of("exposure")} AS exposure_word,
+           {phrase_of("exposure")} || ', ' || {phrase_of("criticality")} AS phrase
+    FROM (SELECT repo_id, owner, criticality, exposure FROM repositories UNION ALL
+          SELECT DISTINCT repo_id, NULL, NULL, NULL FROM said ANTI JOIN repositories USING (repo_id)) r
+    LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
+    LEFT JOIN {relation_of(CRITICALITY)} c ON c.word = lower(trim(r.criticality))""")
 #: What is said of many findings (tool, word, number; kind, origin; repository) is gone through once and looked up among
 #: few. Each (tool, word, number) and each repository is looked up once; there are few, however many findings.
 RANKED = View(
@@ -66,38 +79,41 @@ RANKED = View(
     sql=f"""
         WITH ended AS (SELECT max(finished_at) AS at FROM runs),
         base AS NOT MATERIALIZED (SELECT * FROM findings_counted WHERE counts),
-        said AS MATERIALIZED (SELECT DISTINCT tool, severity_tool, severity_score, kind, origin, repo_id FROM base),
-        rated AS (
-            SELECT *, row_number() OVER (ORDER BY rank, tool, severity_tool, severity_score) AS place
-            FROM ({rated("(SELECT DISTINCT tool, severity_tool, severity_score FROM said)")})
+        seen AS MATERIALIZED (
+            SELECT DISTINCT repo_id, ref, tool, kind, rule_id, severity_tool, severity_score, origin FROM base
+        ),
+        said AS MATERIALIZED (SELECT DISTINCT tool, severity_tool, severity_score, kind, origin, repo_id FROM seen),
+        rated AS MATERIALIZED ({_RATED}),
+        shared AS MATERIALIZED (
+            SELECT DISTINCT repo_id, kind, rule_id FROM seen
+            WHERE repo_id IN (SELECT repo_id FROM seen GROUP BY repo_id HAVING min(ref) <> max(ref))
+               OR (kind, rule_id) IN (SELECT (kind, rule_id) FROM seen GROUP BY kind, rule_id
+                                      HAVING min(tool) <> max(tool))
         ),
         there AS NOT MATERIALIZED (
-            SELECT f.finding_uid, f.repo_id, any_value(f.slug) AS slug, any_value(f.kind) AS kind,
-                   any_value(f.rule_id) AS rule_id, any_value(f.title) AS title, arg_min(f.path, f.ref) AS path,
-                   arg_min(f.line_start, f.ref) AS line_start, {set_of("list(f.tool)")} AS tools,
-                   {set_of("list(f.ref)")} AS open_refs, arg_min(f.origin, f.first_seen_at) AS origin,
-                   min(f.first_seen_at) AS first_seen_at, min(f.opened_at) AS opened_at,
-                   arg_min_null(f.owners, f.ref) AS owners, arg_min_null(f.owner_from, f.ref) AS owner_from,
-                   max(r.place) AS place
-            FROM base f JOIN rated r ON r.tool = f.tool AND r.severity_tool IS NOT DISTINCT FROM f.severity_tool
-            AND r.severity_score IS NOT DISTINCT FROM f.severity_score GROUP BY f.finding_uid, f.repo_id
+            SELECT finding_uid, repo_id, slug, kind, rule_id, title, path, line_start, [f.tool] AS tools,
+                   [ref] AS open_refs, origin, first_seen_at, opened_at, owners, owner_from,
+                   r.severity_tool, r.severity_score, r.rank
+            FROM (FROM base ANTI JOIN shared USING (repo_id, kind, rule_id)) f JOIN rated r ON r.tool = f.tool
+            AND r.severity_tool IS NOT DISTINCT FROM f.severity_tool
+            AND r.severity_score IS NOT DISTINCT FROM f.severity_score UNION ALL
+            SELECT s.* EXCLUDE (place), r.severity_tool, r.severity_score, r.rank FROM (
+                SELECT finding_uid, repo_id, any_value(slug), any_value(kind), any_value(rule_id), any_value(title),
+                       arg_min(path, ref), arg_min(line_start, ref), {set_of("list(f.tool)")}, {set_of("list(ref)")},
+                       arg_min(origin, first_seen_at), min(first_seen_at), min(opened_at), arg_min_null(owners, ref),
+                       arg_min_null(owner_from, ref), max(place) AS place
+                FROM (FROM base SEMI JOIN shared USING (repo_id, kind, rule_id)) f JOIN rated r ON r.tool = f.tool
+                AND r.severity_tool IS NOT DISTINCT FROM f.severity_tool
+                AND r.severity_score IS NOT DISTINCT FROM f.severity_score GROUP BY finding_uid, repo_id
+            ) s JOIN rated r USING (place)
         ),
-        placed AS (
-            SELECT r.repo_id, r.owner, r.criticality, r.exposure,
-                   coalesce(e.points, {NOT_DECLARED_POINTS}) + coalesce(c.points, {NOT_DECLARED_POINTS}) AS points,
-                   {word_of("exposure")} AS exposure_word,
-                   {phrase_of("exposure")} || ', ' || {phrase_of("criticality")} AS phrase
-            FROM (SELECT repo_id, owner, criticality, exposure FROM repositories UNION ALL
-                  SELECT DISTINCT repo_id, NULL, NULL, NULL FROM said ANTI JOIN repositories USING (repo_id)) r
-            LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
-            LEFT JOIN {relation_of(CRITICALITY)} c ON c.word = lower(trim(r.criticality))
-        ),
+        placed AS MATERIALIZED ({_PLACED}),
         counted AS NOT MATERIALIZED (
-            SELECT t.*, t.owners[1] AS owner, r.severity_tool, r.severity_score,
+            SELECT t.*, t.owners[1] AS owner,
                    {case_of("rank", {n: s for s, n in RANKS.items()})} AS severity,
                    CASE WHEN rank > 0 THEN severity {_BY_KIND} ELSE {quoted(COUNTS_AS_ELSE)} END AS counted,
                    greatest(epoch_us(ended.at) - epoch_us(t.opened_at), 0) // {_DAY_US} AS age_days
-            FROM there t JOIN rated r USING (place), ended
+            FROM there t, ended
         ),
         scored AS NOT MATERIALIZED (
             SELECT c.* REPLACE (coalesce(c.owner, p.owner) AS owner), p.criticality, p.exposure, p.exposure_word,
@@ -112,7 +128,8 @@ RANKED = View(
         ),
         due AS NOT MATERIALIZED (
             SELECT s.*, d.sla_days, s.opened_at + to_days(d.sla_days::INTEGER) AS due_at
-            FROM scored s LEFT JOIN ({days_of("asked", "severity")}) d ON d.kind = s.kind AND d.severity = s.counted
+            FROM scored s LEFT JOIN ({few(days_of("asked", "severity"))}) d
+            ON d.kind = s.kind AND d.severity = s.counted
             AND d.exposure_word IS NOT DISTINCT FROM s.exposure_word AND d.origin IS NOT DISTINCT FROM s.origin
         ),
         teamed AS ({TEAMS_BY_NAME})

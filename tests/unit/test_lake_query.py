@@ -306,5 +306,12 @@ def test_a_damaged_table_is_an_error_with_advice(lake: Lake) -> None:
         publish(lake, lake.snapshot(), night(1, result("one", observation("x"))))
     Path(lake.snapshot().files("findings")[0]).unlink()
     with pytest.raises(LakeError) as refused:
-        ask(lake.snapshot(), "SELECT * FROM scans")
+        ask(lake.snapshot(), "SELECT * FROM findings")
     assert "verify" in refused.value.advice
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("findngs", "findings"), ("freshnes", "freshness")])
+def test_a_mistyped_name_is_answered_with_a_near_one(lake: Lake, wrong: str, right: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        ask(lake.snapshot(), f"SELECT * FROM {wrong}")
+    assert f'"{right}"' in refused.value.message

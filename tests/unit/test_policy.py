@@ -203,6 +203,24 @@ def test_a_finding_is_ranked_by_the_highest_known_severity_of_its_tools(lake: La
     ]
 
 
+def test_a_finding_on_several_refs_is_ranked_once(lake: Lake) -> None:
+    app = [
+        result("main", observation("both"), observation("alone", "b.py")),
+        result("next", observation("both", line=7), ref="refs/heads/next"),
+        result("other", observation("both"), repo_id="team/other"),
+    ]
+    with lake.lock():
+        publish(lake, lake.snapshot(), night(1, *app))
+    _, rows = views.run_query(
+        lake.snapshot(), "SELECT slug, path, open_refs, tools FROM ranked ORDER BY slug, path", POLICY
+    )
+    assert [tuple(r) for r in rows] == [
+        ("team/app", "app.py", ["refs/heads/main", "refs/heads/next"], ["bandit"]),
+        ("team/app", "b.py", ["refs/heads/main"], ["bandit"]),
+        ("team/other", "app.py", ["refs/heads/main"], ["bandit"]),
+    ]
+
+
 def test_views_that_are_given_do_not_hide_those_of_the_lake(lake: Lake) -> None:
     taken = ViewSet(views=(View(name="findings", meaning="", sql="SELECT 1"),))
     with pytest.raises(ValueError, match="findings"):
