@@ -130,7 +130,7 @@ class _Scope:
     def _stays(self, old: Mapping[str, Any], row: Row) -> Iterator[Transition]:
         """A finding that is there as before, if anything but the commit has changed of it."""
         t = self._settled(old, row, "")
-        if any(t.row[k] != old[k] for k in t.row if k != "commit"):
+        if {**t.row, "commit": old["commit"]} != old:
             yield t
 
     # -- what is there ----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -294,7 +295,13 @@ def _base(result: ScanResult, part: str) -> dict[str, Any]:
 
 def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
     """The fields of a dataclass that a table has."""
-    return {n: getattr(item, n) for n in schema.names if hasattr(item, n)}
+    return {n: getattr(item, n) for n in _shared(type(item), tuple(schema.names))}
+
+
+@cache
+def _shared(kind: type, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that are attributes of a dataclass too; asked once, not for each of a million rows."""
+    return tuple(n for n in columns if hasattr(kind, n))
 
 
 def _prepare(

@@ -2,7 +2,7 @@
 
     python -m tests.bench.year --findings 1000000 --nights 365
 
-Each night one finding in a hundred changes: of a twentieth of the repositories some vanish, some come, some of the last
+Each night one finding in a hundred changes: of a fiftieth of the repositories some vanish, some come, some of the last
 weeks come back. Results are made up and published by the patrol's own ``publish``; no scanner runs. Told are seconds
 (what a plan asks of the lake, publishing, the saved questions warm), the Parquet files that each looked into, bytes
 written, and this process's greatest memory. Old files are left lying: `nightwarden lake gc` takes a day to remove one.
@@ -38,7 +38,7 @@ from tests.lake_rows import KEY_ID, NIGHT, change_of, observation, result, scan_
 
 #: Of the changes of a night: what vanishes, what is new; the rest comes back.
 _VANISHES, _NEW = 0.5, 0.425
-_REPOSITORIES = 0.05
+_REPOSITORIES = 0.02
 _SEEDED_TOGETHER = 50
 _WORDS = ("HIGH", "MEDIUM", "LOW")
 _QUESTIONS = (
