@@ -295,7 +295,8 @@ def _base(result: ScanResult, part: str) -> dict[str, Any]:
 
 def _row(item: Any, schema: pa.Schema) -> dict[str, Any]:
     """The fields of a dataclass that a table has."""
-    return {n: getattr(item, n) for n in _shared(type(item), tuple(schema.names))}
+    kind: Any = type(item)  # mypy does not know that a class can be hashed
+    return {n: getattr(item, n) for n in _shared(kind, tuple(schema.names))}
 
 
 @cache
