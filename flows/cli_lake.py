@@ -17,7 +17,7 @@ from rich.table import Table
 
 from flows.cli_patrol import ConfigOption, LakeOption, WaitOption
 from flows.interruption import told
-from flows.lake_location import lake_to_read, tell_other_run
+from flows.lake_location import lake_location, lake_to_read, tell_other_run
 from flows.settings import Settings, load
 from tasks.core.errors import LakeError, ToolMissingError, UsageError
 from tasks.core.text import for_spreadsheet, one_line
@@ -284,3 +284,36 @@ def gc(
             f"files no longer needed: {done.marked} more, {done.marked_bytes / 1_000_000:.1f} MB, and {done.waiting} "
             "seen before; `nightwarden lake gc` removes each a day after it was first seen"
         )
+
+
+@app.command()
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added; change nothing.")] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    wait: WaitOption = None,
+) -> None:
+    """Bring a lake that an older Nightwarden made to the tables of this one. Back it up first: there is no way back.
+
+    Rows stay; new columns are null, new tables empty. Tables that lack columns are written anew, which takes as much
+    room again until `lake gc` has removed the old files. Killed, it goes on where it was when it is called again.
+    """
+    from flows.means import locked
+    from tasks.lake.lake import Lake
+    from tasks.lake.migration import migrate as add_what_is_lacking
+    from tasks.lake.migration import planned
+
+    settings = load(config, lake=lake, wait_minutes=wait)
+    found = Lake.open(lake_location(settings), key_id=None, create=False, to_migrate=True)
+    with told("what is migrated stays, the same command goes on with the rest"), ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(locked(found, settings))
+        done = planned(found) if dry_run else add_what_is_lacking(found)
+    verb = "would become" if dry_run else "became"
+    print(f"{found.place}: schema {done.before} {verb} {done.after}")
+    for name in done.tables:
+        print(f"  {name}: a new table")
+    for name, columns in done.columns.items():
+        print(f"  {name}: new columns {', '.join(columns)}")
+    if done.before == done.after and not done.tables and not done.columns:
+        print("  nothing is lacking")

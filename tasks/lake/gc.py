@@ -119,7 +119,7 @@ def collect(
         rows = {"runs": len(unneeded.run_ids), **unneeded.rows}
         if not unneeded.is_empty and not dry_run:
             watch("prepare")
-            _note(lake, whole_from=max(unneeded.whole_from, int(marks(lake).get("whole_from", 1))))
+            note(lake, whole_from=max(unneeded.whole_from, int(marks(lake).get("whole_from", 1))))
             _remove_rows(lake, snapshot, unneeded, keep_days, watch)
     watch("files")
     return _files(lake, now, snapshot_days, rows, dry_run=dry_run, watch=watch)
@@ -220,7 +220,7 @@ def _files(
     fresh = [k for k in seen if k not in known.get("files", {})]
     if not dry_run:
         watch("mark")
-        _note(lake, snapshots_from=since_seq, files=seen)
+        note(lake, snapshots_from=since_seq, files=seen)
         watch("sweep")
         for n in range(0, len(due), _BATCH):
             if lake.lost():
@@ -294,5 +294,6 @@ def marks(lake: Lake) -> dict[str, Any]:
     return told
 
 
-def _note(lake: Lake, **more: Any) -> None:
+def note(lake: Lake, **more: Any) -> None:
+    """Add to what was noted."""
     lake.place.write(MARKS, json.dumps({**marks(lake), **more}, indent=0, sort_keys=True).encode())

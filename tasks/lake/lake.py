@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.errors import LakeError
-from tasks.core.identity import FP_VERSION
 from tasks.core.types import Gap, Kind, Observation, Outcome, Repo, ScanResult, ScopeState, Unit
+from tasks.lake.card import CARD, new_card, read_card
 from tasks.lake.later import Later
 from tasks.lake.places import FolderPlace, Held, Place, Teller
 from tasks.lake.raw import RawStore
@@ -26,8 +26,6 @@ from tasks.lake.shelves import THERE, shelves_of
 from tasks.lake.spool import Spool
 from tasks.lake.store import Columns, Pruning, Store, Where
 
-_FORMAT = 1
-_CARD = "lake.json"
 #: What collections of garbage have noted (``tasks.lake.gc``).
 MARKS = "_gc/marks.json"
 ScopeKey = tuple[str, str, str]
@@ -53,6 +51,8 @@ class Lake:
         #: Where it lies. Everything but the Delta tables is read and written here.
         self.place = _place(location)
         self.key_id = key_id
+        #: Of the tables, as the lake says it.
+        self.schema_version = SCHEMA_VERSION
         self.store = Store(self.place)
         self.spool = Spool(self.place, "_spool/")
         self.raw = RawStore(self.place, "_raw/")
@@ -65,8 +65,10 @@ class Lake:
         return self.place.root
 
     @classmethod
-    def open(cls, location: Path | S3Location, *, key_id: str | None, create: bool = True) -> Lake:
-        """Open a lake, or make it. ``key_id`` None reads only.
+    def open(
+        cls, location: Path | S3Location, *, key_id: str | None, create: bool = True, to_migrate: bool = False
+    ) -> Lake:
+        """Open a lake, or make it. ``key_id`` None reads only; ``to_migrate`` takes one of an older schema too.
 
         Raises LakeError: there is none, it belongs to another HMAC key, a newer or older program made it, or its path
         holds what the table format cannot cope with; UsageError for an S3 that may not be used as it is given.
@@ -83,21 +85,8 @@ class Lake:
                 location.mkdir(parents=True, exist_ok=True)
             lake.place.check_conditions()
             lake.store.create()
-            lake.place.create(_CARD, _card(key_id))  # of two that open at once the first one counts
-        try:
-            told = json.loads(lake.place.read(_CARD))
-            lake_key, form, schema = str(told["key_id"]), int(told["format"]), int(told["schema_version"])
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise LakeError(f"{location}/{_CARD} cannot be read", advice="Restore it from a backup.") from e
-        if form > _FORMAT or schema > SCHEMA_VERSION:
-            raise LakeError(f"{location} was made by a newer Nightwarden", advice="Update this one.")
-        if form < _FORMAT or schema < SCHEMA_VERSION:
-            raise LakeError(
-                f"{location} was made by an older Nightwarden (format {form}, schema {schema}; "
-                f"this one has {_FORMAT} and {SCHEMA_VERSION})",
-                advice="Move it away and patrol again: the next run makes a new one. "
-                "The program that made it can still read it.",
-            )
+            lake.place.create(CARD, new_card(key_id))  # of two that open at once the first one counts
+        lake_key, lake.schema_version = read_card(lake.place, to_migrate=to_migrate)
         if key_id is not None and key_id != lake_key:
             raise LakeError(
                 f"{location} was made with the HMAC key {lake_key}, this run has {key_id}",
@@ -109,7 +98,7 @@ class Lake:
     @property
     def exists(self) -> bool:
         """Whether it was made; a plan reads one that was not as an empty one."""
-        return self._made or self.place.exists(_CARD)
+        return self._made or self.place.exists(CARD)
 
     @contextmanager
     def lock(self, *, wait_s: float = 0, tell: Teller = lambda _line: None) -> Iterator[None]:
@@ -435,14 +424,3 @@ def _check_path(path: Path) -> None:
             f"no lake can be kept in {str(place)!r}: the path holds {what}",
             advice=r"Choose or rename the folder: no [ ] ^ | * ? \, no %xx, no control character, no column=value.",
         )
-
-
-def _card(key_id: str) -> bytes:
-    told = {
-        "format": _FORMAT,
-        "schema_version": SCHEMA_VERSION,
-        "fp_version": FP_VERSION,
-        "key_id": key_id,
-        "created_at": datetime.now(UTC).isoformat(),
-    }
-    return json.dumps(told, indent=1).encode()

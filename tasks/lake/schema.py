@@ -5,8 +5,11 @@ from __future__ import annotations
 from tasks.lake.columns import RUN, SCOPE, TYPES, Table, columns
 from tasks.lake.finding_tables import FINDING_TABLES
 
-#: Raised with every addition; a lake of another version is refused, older ones until there is a migration.
+#: Raised with every addition; a lake of another version is refused until it is migrated (``tasks.lake.migration``).
 SCHEMA_VERSION = 8
+#: The oldest that can be: since then columns and tables are added and nothing else changes. Before it findings lay
+#: elsewhere, and their lives were told by other rules.
+OLDEST_SCHEMA = 8
 
 _RESULT = (
     "result_name s! the completed result: <scan_name>.<parse revision>",

@@ -36,7 +36,7 @@ _APP = "nightwarden"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Rows of a group of a Parquet file. Who writes or reads holds a whole one in memory: of a million by default.
 _GROUP = 16_384
-_FORM = WriterProperties(max_row_group_size=_GROUP, compression="ZSTD")
+FORM = WriterProperties(max_row_group_size=_GROUP, compression="ZSTD")
 _BATCH = 10_000
 #: Column to the values that are asked for.
 Where = Mapping[str, Collection[str]]
@@ -285,7 +285,7 @@ class Store:
         """
         if isinstance(rows, pa.Table) and rows.num_rows == 0:
             return False
-        return self._commit(table, seq, lambda log, properties: _put(table, log, rows, properties, lain))
+        return self.commit(table, seq, lambda log, properties: _put(table, log, rows, properties, lain))
 
     def compact(self, name: str) -> int:
         """Put small files of a table together (``tasks.lake.compaction``). Returns how many times that was needed.
@@ -304,7 +304,7 @@ class Store:
             for part, size in due(map(File, lie_in, sizes), current=max(months, default=None)):
                 log.optimize.compact(
                     partition_filters=[(column, "=", part)] if column else None,
-                    target_size=size, max_concurrent_tasks=1, writer_properties=_FORM,
+                    target_size=size, max_concurrent_tasks=1, writer_properties=FORM,
                 )  # fmt: skip
                 done += 1
         except (DeltaError, OSError) as e:
@@ -323,7 +323,7 @@ class Store:
             merger = log.merge(keys, predicate=on, source_alias="s", target_alias="t", commit_properties=properties)
             merger.when_matched_delete().execute()
 
-        return keys.num_rows > 0 and self._commit(TABLES[name], seq, write)
+        return keys.num_rows > 0 and self.commit(TABLES[name], seq, write)
 
     def exchange_runs(self, row: pa.Table, gone: Sequence[str], seq: int) -> bool:
         """Add one row to ``runs`` and remove others, in one commit."""
@@ -341,9 +341,9 @@ class Store:
                 {c: f"s.{c}" for c in TABLES["runs"].schema.names}, predicate="NOT s.is_gone"
             ).execute()
 
-        return self._commit(TABLES["runs"], seq, write)
+        return self.commit(TABLES["runs"], seq, write)
 
-    def _commit(self, table: Table, seq: int, write: Callable[[DeltaTable, CommitProperties], None]) -> bool:
+    def commit(self, table: Table, seq: int, write: Callable[[DeltaTable, CommitProperties], None]) -> bool:
         """One commit of run ``seq``, unless the table has it. What is looked at is what is written to: if another
         run commits in between, delta-rs refuses, because both name the same application.
 
@@ -386,7 +386,7 @@ def _put(
     if table.mode == "append" or (table.before is not None and not lain):
         write_deltalake(
             log, rows, mode="append", partition_by=list(table.partition) or None,
-            writer_properties=_FORM, commit_properties=properties,
+            writer_properties=FORM, commit_properties=properties,
         )  # fmt: skip
         return
     on = [f"t.{k} = s.{k}" for k in table.key]
@@ -401,7 +401,7 @@ def _put(
             predicate=" AND ".join(on),
             source_alias="s",
             target_alias="t",
-            writer_properties=_FORM,
+            writer_properties=FORM,
             commit_properties=properties,
         )
         .when_matched_update(columns)

@@ -31,7 +31,7 @@ GONE = "'ref_gone', 'repository_gone', 'gap_gone'"
 #: none when that run was collected, for older rows would say that it is there. ``gaps`` tells of every run,
 #: ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
-    "patrols": "SELECT * FROM runs WHERE sources IS DISTINCT FROM ['(import)'] AND sources IS DISTINCT FROM ['(gc)']",
+    "patrols": "SELECT * FROM runs WHERE NOT list_has_any(coalesce(sources, []), ['(import)', '(gc)', '(migrate)'])",
     "latest": f"""
         SELECT s.* FROM scans s JOIN (
             SELECT repo_id, ref, tool, max(seq) AS seq FROM scans JOIN runs USING (run_id) GROUP BY ALL
