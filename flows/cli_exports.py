@@ -13,7 +13,10 @@ import typer
 
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption
 from flows.settings import load
+from flows.standard_output import standard_output
 from tasks.core.errors import UsageError
+from tasks.core.text import one_line
+from tasks.core.whole_files import replacing
 
 if TYPE_CHECKING:
     from tasks.patrol.exporting import Chosen
@@ -181,9 +184,10 @@ def _tell_gaps(about: Chosen) -> int:
 def _put(output: Path | None, pieces: Iterable[str], *, end: str = "\n") -> None:
     """Write a document to standard output, or to a file: whole or not at all."""
     if output is None:
-        for piece in pieces:
-            sys.stdout.write(piece)
-        sys.stdout.write(end)
+        with standard_output() as out:
+            for piece in pieces:
+                out.write(piece)
+            out.write(end)
         return
 
     def write(part: Path) -> None:
@@ -196,12 +200,11 @@ def _put(output: Path | None, pieces: Iterable[str], *, end: str = "\n") -> None
 
 
 def _whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` make a file beside ``path`` and put it there when it is whole."""
-    part = path.with_name(f".{path.name}.part")
+    """Let ``write`` make a file and put it there when it is whole."""
     try:
-        write(part)
-        part.replace(path)
+        with replacing(path) as part:
+            write(part)
     except OSError as e:
-        raise UsageError(f"{path} cannot be written: {e.strerror}", advice="Give --output another place.") from None
-    finally:
-        part.unlink(missing_ok=True)
+        raise UsageError(
+            f"{one_line(str(path))} cannot be written: {e.strerror}", advice="Give --output another place."
+        ) from None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -19,8 +17,9 @@ from flows.cli_patrol import ConfigOption, LakeOption, WaitOption
 from flows.interruption import told
 from flows.lake_location import lake_location, lake_to_read, tell_other_run
 from flows.settings import Settings, load
+from flows.standard_output import standard_output
 from tasks.core.errors import LakeError, ToolMissingError, UsageError
-from tasks.core.text import for_spreadsheet, one_line
+from tasks.core.text import one_line
 
 if TYPE_CHECKING:
     from tasks.lake.lake import Snapshot
@@ -98,27 +97,34 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def emit(columns: Sequence[str], rows: Iterable[Sequence[Any]], format: Format, limit: int | None) -> None:
-    """Print rows; text is escaped for its sink (terminal control characters, spreadsheet formulas)."""
+    """Print rows; text is escaped for its sink (terminal control characters, spreadsheet formulas).
+
+    Raises OutputError: standard output cannot be written.
+    """
+    from tasks.report.spreadsheets import csv_pieces
+
     if limit is not None:
         rows = (row for _, row in zip(range(limit), rows, strict=False))
-    if format is Format.CSV:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
+    with standard_output() as out:
+        if format is Format.CSV:
+            for piece in csv_pieces(columns, rows, end="\n"):
+                out.write(piece)
+            return
+        if format is Format.JSON:
+            for row in rows:
+                told = dict(zip(columns, row, strict=True))
+                out.write(json.dumps(told, default=_json, ensure_ascii=True) + "\n")
+            return
+        table = Table(*columns)
         for row in rows:
-            writer.writerow([_csv(v) for v in row])
-        return
-    if format is Format.JSON:
-        for row in rows:
-            sys.stdout.write(json.dumps(dict(zip(columns, row, strict=True)), default=_json, ensure_ascii=True) + "\n")
-        return
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*["" if v is None else one_line(_text(v), _MAX_CELL) for v in row])
-    out = Console(highlight=False, markup=False)
-    if not out.is_terminal:
-        out.width = _PIPE_WIDTH
-    out.print(table)
-    out.print(f"{table.row_count} rows")
+            table.add_row(*["" if v is None else one_line(_text(v), _MAX_CELL) for v in row])
+        console = Console(highlight=False, markup=False)
+        if not console.is_terminal:
+            console.width = _PIPE_WIDTH
+        with console.capture() as shown:
+            console.print(table)
+            console.print(f"{table.row_count} rows")
+        out.write(shown.get())
 
 
 def _text(value: Any) -> str:
@@ -128,12 +134,6 @@ def _text(value: Any) -> str:
 def _utc(value: datetime) -> datetime:
     """The lake's times are UTC; DuckDB hands them over in the zone of this machine."""
     return value.astimezone(UTC) if value.tzinfo is not None else value
-
-
-def _csv(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return _utc(value).isoformat()
-    return for_spreadsheet(value) if isinstance(value, str) else value
 
 
 def _json(value: Any) -> Any:
@@ -211,10 +211,10 @@ def schema(
     ] = None,
     database: Annotated[str, typer.Option(metavar="NAME", help="The database of athena or spark.")] = "nightwarden",
 ) -> None:
-    """Print the tables, their columns, units and meaning; or the SQL that makes them known to Athena or Spark."""
+    """Print tables and views, their columns, units and meaning; or the SQL that makes them known to Athena or Spark."""
     from tasks.lake.schema import table_schema_markdown
     from tasks.lake.table_definitions import athena_ddl, spark_ddl
-    from tasks.lake.views import FUNCTIONS, VIEWS
+    from tasks.lake.view_columns import view_columns_markdown
     from tasks.policy import POLICY
 
     if format is not SchemaFormat.MARKDOWN:
@@ -222,9 +222,8 @@ def schema(
         print(athena_ddl(place, database) if format is SchemaFormat.ATHENA else spark_ddl(place, database))
         return
     print(table_schema_markdown())
-    print("## views\n\n| view | a row is |\n|---|---|")
-    for name, meaning in {**VIEWS, **{v.name: v.meaning for v in POLICY.views}, **FUNCTIONS}.items():
-        print(f"| {name} | {meaning} |")
+    print("## views\n")
+    print(view_columns_markdown(POLICY))
 
 
 @app.command()

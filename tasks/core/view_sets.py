@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -25,10 +25,15 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSet:
-    """Views, each after those that it reads, and saved queries over them. No name may be one of the lake's own."""
+    """Views, each after those that it reads, and saved queries over them. No name may be one of the lake's own.
+
+    ``columns`` says by view what the columns mean that it makes, ``handed_on`` the tables of which it hands on others.
+    """
 
     views: tuple[View, ...] = ()
     saved: Mapping[str, Saved] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    handed_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 NO_VIEWS = ViewSet()

@@ -31,8 +31,10 @@ SAVED: dict[str, Saved] = {
     ),
     "secrets": Saved(
         description="open secrets with their places; values are never stored",
-        sql=f"SELECT slug, rule_id, path, line_start, occurrences, first_seen_at FROM {_OPEN}"
-        " WHERE kind = 'secret' ORDER BY slug, path",
+        sql="SELECT any_value(slug) AS slug, any_value(rule_id) AS rule_id, arg_min(path, ref) AS path,"
+        " arg_min(line_start, ref) AS line_start, max(occurrences) AS occurrences,"
+        f" min(first_seen_at) AS first_seen_at FROM {_OPEN}"
+        " WHERE kind = 'secret' GROUP BY finding_uid ORDER BY slug, path, rule_id, line_start",
     ),
     "gaps": Saved(
         description="what is not looked at now, and what to do",
@@ -45,15 +47,17 @@ SAVED: dict[str, Saved] = {
         sql="SELECT tool, outcome, count(*) AS scans FROM latest GROUP BY ALL ORDER BY tool, scans DESC",
     ),
     "stale": Saved(
-        description="scopes with the oldest evidence",
+        description="scopes with the oldest evidence, of those that hold something to read and are not switched off",
         sql="SELECT slug, ref, tool, outcome, reason_code, evidence_at, round(age_hours, 1) AS age_hours FROM freshness"
-        " ORDER BY evidence_at NULLS FIRST LIMIT 100",
+        " WHERE outcome NOT IN ('nothing_to_read', 'skipped')"
+        " ORDER BY evidence_at NULLS FIRST, slug, ref, tool LIMIT 100",
     ),
     "new": Saved(
         description="findings opened by the newest patrol and by imports since",
-        sql=f"SELECT slug, tool, rule_id, title, path, line_start FROM {_OPEN}"
+        sql="SELECT any_value(slug) AS slug, tool, any_value(rule_id) AS rule_id, any_value(title) AS title,"
+        f" arg_min(path, ref) AS path, arg_min(line_start, ref) AS line_start FROM {_OPEN}"
         " WHERE opened_run IN (SELECT run_id FROM runs WHERE seq >= (SELECT coalesce(max(seq), 0) FROM patrols))"
-        " ORDER BY slug, tool, path",
+        " GROUP BY finding_uid, tool ORDER BY slug, tool, path, rule_id, line_start",
     ),
     "rules": Saved(
         description="rules in force of each tool that can list them, and their open findings",

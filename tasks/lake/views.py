@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -251,6 +252,20 @@ def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset
             con.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM {relation(table, found)}{upto}")
         else:
             con.register(name, table.schema.empty_table())
+    _define_views(con, asked, more)
+
+
+@contextmanager
+def over_nothing(more: ViewSet = NO_VIEWS) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB with all views over empty tables: it tells what columns they have, without a lake."""
+    with duckdb.connect(":memory:") as con:
+        for name, table in TABLES.items():
+            con.register(name, table.schema.empty_table())
+        _define_views(con, _every(more), more)
+        yield con
+
+
+def _define_views(con: duckdb.DuckDBPyConnection, asked: frozenset[str], more: ViewSet) -> None:
     reasons = pa.table(
         {
             "code": [r.code for r in REASONS.values()],

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from tasks.core.errors import UsageError
 from tasks.core.text import one_line
+from tasks.core.whole_files import replacing, workplace
 from tasks.patrol.reporting import Facts, report_of
 from tasks.report.html import MARK, ReportData, pieces
 
@@ -25,13 +24,15 @@ _NAME = re.compile(r"team-[a-z0-9-]{0,40}-[0-9a-f]{10}\.html")
 
 def write_file(path: Path, text: Iterable[str]) -> int:
     """Write one file, replacing what is there; returns its bytes. Raises UsageError: it cannot be written."""
-    with _told(path), _beside(path) as part:
-        with part.open("w", encoding="utf-8") as f:
-            for piece in text:
-                f.write(piece)
-        size = part.stat().st_size
-        part.replace(path)
-        return size
+    with _told(path), replacing(path) as part:
+        return _write(part, text)
+
+
+def _write(path: Path, text: Iterable[str]) -> int:
+    with path.open("w", encoding="utf-8") as f:
+        for piece in text:
+            f.write(piece)
+    return path.stat().st_size
 
 
 def write_folder(folder: Path, known: Facts, whole: ReportData) -> list[Path]:
@@ -47,11 +48,10 @@ def write_folder(folder: Path, known: Facts, whole: ReportData) -> list[Path]:
         if index.exists() and not _is_ours(index):
             raise UsageError(f"{index} is no report of ours", advice="Give --folder another place, or move it away.")
         before = _listed(folder)
-        with tempfile.TemporaryDirectory(prefix=".nightwarden-report-", dir=folder) as place:
-            made = Path(place)
+        with workplace(folder, "nightwarden-report") as made:
             for team, name in files.items():
-                write_file(made / name, pieces(report_of(known, team=team, files=files, home=INDEX)))
-            write_file(made / INDEX, pieces(_linked(whole, files)))
+                _write(made / name, pieces(report_of(known, team=team, files=files, home=INDEX)))
+            _write(made / INDEX, pieces(_linked(whole, files)))
             # What is listed may be removed by the next call, so the list knows of a file before it is there.
             write_file(folder / _LIST, [json.dumps(sorted({*files.values(), *before}), indent=1)])
             for name in (*files.values(), INDEX):
@@ -88,21 +88,6 @@ def _is_ours(file: Path) -> bool:
             return not file.is_symlink() and f.read(len(MARK)) == MARK.encode()
     except OSError:
         return False
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A file of a name of its own beside ``path``, with the rights of a new one, gone in the end or moved."""
-    fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(fd, 0o666 & ~umask)
-        os.close(fd)
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -111,6 +111,11 @@ def repositories(snapshot: Snapshot) -> pa.Table:
     )
 
 
+def teams(snapshot: Snapshot) -> pa.Table:
+    """Each team of org.yaml with its champions."""
+    return arrow_of(snapshot, "SELECT team, champions FROM teams WHERE is_present ORDER BY place")
+
+
 def rules(snapshot: Snapshot) -> pa.Table:
     """What is known of each rule that open findings name: by the tool's own list, else by what it said of a finding."""
     return arrow_of(
@@ -209,6 +214,32 @@ def _team_of_findings() -> str:
             SELECT finding_uid, coalesce(any_value(f.owners[1]), nullif(trim(any_value(r.owner)), '')) AS owner
             FROM findings f LEFT JOIN repositories r USING (repo_id) GROUP BY 1
         ) o LEFT JOIN ({TEAMS_BY_NAME}) t ON {in_team("t", "o.owner")}"""
+
+
+def overdue(snapshot: Snapshot, policy: ViewSet, chosen: pa.Table, team: str | None) -> pa.Table:
+    """The view ``sla_trend`` of some repositories (``chosen``: repo_id), and of one team if it is named: the view's own
+    SQL over those findings and events alone. Whose what is gone was is told as in ``trend``."""
+    (view,) = (v for v in policy.views if v.name == "sla_trend")
+    of_team = f"""
+        SEMI JOIN (
+            SELECT m.finding_uid FROM ({_team_of_findings()}) m LEFT JOIN temp.ranked k USING (finding_uid)
+            SEMI JOIN asked a ON a.team = coalesce(k.team, m.team)
+        ) mine USING (finding_uid)"""
+    return arrow_of(
+        snapshot,
+        f"""
+        WITH finding_events AS (
+            SELECT * FROM temp.finding_events SEMI JOIN chosen USING (repo_id) {of_team if team is not None else ""}
+        ),
+        ranked AS (
+            SELECT * FROM temp.ranked SEMI JOIN chosen USING (repo_id)
+            {"SEMI JOIN asked USING (team)" if team is not None else ""}
+        )
+        SELECT * FROM ({view.sql})""",
+        policy,
+        chosen=chosen,
+        asked=pa.table({"team": pa.array([team], pa.string())}),
+    )
 
 
 def trend(snapshot: Snapshot, policy: ViewSet, start: datetime, chosen: pa.Table) -> pa.Table:

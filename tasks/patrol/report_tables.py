@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.patrol import report_rows as rows
-from tasks.report.html import web_link
+from tasks.report.html import MOST_GAP_PATHS, UNTOLD, web_link
+from tasks.report.html_cwe import cwe_numbers, sheet_of
 
 #: Digits of finding_uid that a report holds: of a million findings two share them with a chance of one in 10^7.
 UID_DIGITS = 16
@@ -73,6 +74,7 @@ def page_tables(
             "priority_why", "refs", "occurrences", "commit", "resource", "advisories", "decision_id", "decided_until",
             "moved_from", "is_new"]  # fmt: skip
     columns |= {n: found.column(n) for n in same}
+    columns["origin"] = pc.fill_null(columns["origin"], UNTOLD)
     columns["moved_from"] = pc.utf8_slice_codeunits(pc.cast(columns["moved_from"], pa.string()), 0, UID_DIGITS)
     events = _cut(known.events, found)
     if known.events.num_rows > rows.MOST_EVENTS:
@@ -82,9 +84,18 @@ def page_tables(
         )
         events = events.slice(0, 0)
     urls = pa.array([web_link(u) for u in rules.column("url").to_pylist()], pa.string())
+    weak = [cwe_numbers(c) for c in rules.column("cwe").to_pylist()]
+    sheets = [sheet_of(w[0]) if w else (None, None) for w in weak]
+    read = {
+        "url": urls,
+        "weak": pa.array([", ".join(f"CWE-{n}" for n in w) or None for w in weak], pa.string()),
+        "sheet": pa.array([name for name, _ in sheets], pa.string()),
+        "sheet_url": pa.array([url for _, url in sheets], pa.string()),
+    }
+    named = rules.drop_columns(["number", "url"])
     told = {
         "findings": pa.table(columns),
-        "rules": rules.drop_columns(["number", "url"]).append_column("url", urls),
+        "rules": pa.table({**{n: named.column(n) for n in named.column_names}, **read}),
         "repositories": _repositories(repositories, known.gaps),
         "scopes": scopes.drop_columns(["repo_id", "slug"]).append_column(
             "repo", pc.index_in(scopes.column("repo_id"), repositories.column("repo_id").combine_chunks())
@@ -108,12 +119,28 @@ def _repositories(repositories: pa.Table, gaps: Sequence[Mapping[str, Any]]) -> 
         count[g["repo_id"]] += g["count"]
     ids = repositories.column("repo_id").to_pylist()
     told = repositories.select(["slug", "source", "url", "default_branch", "head", "owner", "criticality", "exposure",
-                                "scopes", "present", "reason_code", "first_seen_at"])  # fmt: skip
+                                "scopes", "present", "reason_code", "first_seen_at", "team"])  # fmt: skip
     told = told.append_column("key", pa.array([key_of(i) for i in ids], pa.string()))
     told = told.append_column("gaps", pa.array([count[i] for i in ids], pa.int64()))
     views = [file_view(u, k) for u, k in zip(*(repositories.column(c).to_pylist() for c in ("url", "source_kind")),
                                              strict=True)]  # fmt: skip
     return told.append_column("view", pa.array(views, pa.string()))
+
+
+def gap_paths(gaps: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], pa.Table]:
+    """The gaps with as many of their paths as the page may hold as text, shared out so that few are listed whole; and
+    the other paths (row, path)."""
+    left, shares = MOST_GAP_PATHS, [0] * len(gaps)
+    for n, k in enumerate(sorted(range(len(gaps)), key=lambda k: len(gaps[k]["paths"]))):
+        shares[k] = min(len(gaps[k]["paths"]), left // (len(gaps) - n))
+        left -= shares[k]
+    cut = [
+        {**g, "row": k, "paths": g["paths"][:share], "more": len(g["paths"]) - share}
+        for k, (g, share) in enumerate(zip(gaps, shares, strict=True))
+    ]
+    rest = [(k, path) for k, share in enumerate(shares) for path in gaps[k]["paths"][share:]]
+    named = {"row": pa.array([k for k, _ in rest], pa.int64()), "path": pa.array([p for _, p in rest], pa.string())}
+    return cut, pa.table(named)
 
 
 def file_view(url: str, kind: str | None) -> str | None:

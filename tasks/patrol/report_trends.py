@@ -20,20 +20,21 @@ _TURNS = ("opened", "fixed", "other")
 
 
 def charts(
-    trend: pa.Table, overdue: pa.Table | None, there: pa.Table, ended: datetime, team: str | None
+    trend: pa.Table, overdue: pa.Table, there: pa.Table, ended: datetime, team: str | None
 ) -> tuple[list[Chart], list[str]]:
     """The charts and, in words, what none could be drawn of. ``there`` is what is open at ``ended``."""
     if team is not None:
         trend = trend.filter(pc.equal(trend.column("team"), team))
     steps = trend.to_pylist()
-    today, notes = ended.date(), []
+    today, notes, drawn = ended.date(), list[str](), list[Chart]()
     if len({s["day"] for s in steps}) < 2:
-        return [], ["A trend needs events of two days at least; there is none to show yet."]
-    drawn = [_open(steps, there, today), _weeks(steps, today)]
-    if overdue is None:
-        notes.append("How much was overdue over time is not shown: no view tells it for what this report is about.")
-    elif overdue.num_rows:
+        notes.append("A trend needs events of two days at least; there is none to show yet.")
+    else:
+        drawn += [_open(steps, there, today), _weeks(steps, today)]
+    if len(pc.unique(overdue.column("day"))) > 1:
         drawn.append(_overdue(overdue))
+    else:
+        notes.append("How much was overdue is told week by week; there are no two weeks to show yet.")
     return drawn, notes
 
 

@@ -15,19 +15,20 @@ import pyarrow.compute as pc
 
 from tasks.core.errors import UsageError
 from tasks.core.view_sets import ViewSet
+from tasks.lake.changes import Origin
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.views import arrow_of
 from tasks.patrol import report_rows as rows
 from tasks.patrol.deciding import decision_of
 from tasks.patrol.naming import PACK
-from tasks.patrol.report_tables import UID_DIGITS, key_of, page_tables, rules_of
+from tasks.patrol.report_tables import UID_DIGITS, gap_paths, key_of, page_tables, rules_of
 from tasks.patrol.report_trends import charts
 from tasks.policy import POLICY
 from tasks.policy.decisions import Kind
 from tasks.policy.judging import Standing, accepted_gaps
 from tasks.policy.owners import NOBODY
-from tasks.report.html import MOST_GAP_ROWS, PRIORITIES, SEVERITIES, ReportData, Team
-from tasks.report.html_cwe import cwe_number
+from tasks.report.html import PRIORITIES, REOPENED, SEVERITIES, UNTOLD, ReportData, Team
+from tasks.report.html_cwe import cwe_numbers
 
 _LISTED = 10
 _DUE_SOON_DAYS = 14
@@ -54,8 +55,9 @@ class Facts:
     decisions: Sequence[Mapping[str, Any]]
     events: pa.Table
     gone: pa.Table
+    champions: Mapping[str, Sequence[str]]
     trend: pa.Table
-    overdue_trend: pa.Table | None
+    overdue_trend: pa.Table
 
     @property
     def teams(self) -> list[str]:
@@ -107,8 +109,13 @@ def facts(
         decisions=told,
         events=rows.events(snapshot),
         gone=_of(rows.gone(snapshot, since), ids),
+        champions={t["team"]: t["champions"] or [] for t in rows.teams(snapshot).to_pylist()},
         trend=rows.trend(snapshot, policy, ended - _YEAR, chosen),
-        overdue_trend=(arrow_of(snapshot, "SELECT * FROM sla_trend", policy) if not repos else None),
+        overdue_trend=(
+            rows.overdue(snapshot, policy, chosen, None)
+            if repos
+            else arrow_of(snapshot, "SELECT * FROM sla_trend", policy)
+        ),
     )
 
 
@@ -144,7 +151,7 @@ def _gaps(snapshot: Snapshot, decided: Sequence[Mapping[str, Any]], at: datetime
         row = grouped.setdefault(key, {**gap, "paths": [], "count": 0, "accepted": 0, "decisions": set(), "key": ""})
         row["key"] = key_of(gap["repo_id"])
         row["count"] += 1
-        if gap["path"] is not None and len(found) <= MOST_GAP_ROWS:
+        if gap["path"] is not None:
             row["paths"].append(gap["path"])
         if decision is not None:
             row["accepted"] += 1
@@ -182,13 +189,15 @@ def report_of(
     there = found.filter(is_open)
     rules = rules_of(known.rules, found)
     tables, notes = page_tables(known, found, repositories, scopes, rules)
-    teams = _teams(there, rules, files or {}, () if team is not None else known.teams)
+    teams = _teams(there, rules, files or {}, known.teams if team is None else [team], known.champions)
     overdue = there.filter(there.column("is_overdue"))
     soon = _due_soon(there, run["finished_at"])
     looked = scopes.filter(pc.invert(pc.is_in(scopes.column("outcome"), pa.array(["nothing_to_read", "skipped"]))))
-    if len(known.gaps) and not any(g["paths"] for g in known.gaps) and sum(g["count"] for g in gaps) > MOST_GAP_ROWS:
-        notes.append("The gaps are so many that paths are counted, not listed: nightwarden query 'FROM gaps_now'.")
-    drawn, more = charts(known.trend, known.overdue_trend if team is None else None, there, run["finished_at"], team)
+    gaps, tables["gap_paths"] = gap_paths(gaps)
+    late = known.overdue_trend
+    if team is not None:
+        late = rows.overdue(known.snapshot, known.policy, known.repositories.select(["repo_id"]), team)
+    drawn, more = charts(known.trend, late, there, run["finished_at"], team)
     notes += more
     return ReportData(
         subject=subject,
@@ -251,11 +260,17 @@ def _due_soon(there: pa.Table, at: datetime) -> pa.Table:
 
 
 def _new(there: pa.Table) -> list[dict[str, Any]]:
-    """What is new by origin: a row an origin, with a count for each severity."""
+    """What is new by origin: a row an origin, with a count for each severity; what came back is a row of its own, for
+    its origin is why it came first. Their totals are all that is new."""
     fresh = there.filter(there.column("is_new"))
-    counts = Counter(zip(fresh.column("origin").to_pylist(), fresh.column("severity").to_pylist(), strict=True))
+    names = [
+        REOPENED if status == "reopened" else origin or UNTOLD
+        for origin, status in zip(fresh.column("origin").to_pylist(), fresh.column("status").to_pylist(), strict=True)
+    ]
+    counts = Counter(zip(names, fresh.column("severity").to_pylist(), strict=True))
+    order = [*(o for o in map(str, Origin) if o != Origin.BACKLOG), REOPENED, str(Origin.BACKLOG)]
     told = []
-    for origin in ("code", "rules", "advisory", "import", "backlog"):
+    for origin in [*order, *sorted({*names} - {*order})]:
         by = {s: counts[origin, s] for s in SEVERITIES}
         if total := sum(by.values()):
             told.append({"origin": origin, "severities": by, "total": total})
@@ -282,7 +297,10 @@ def _skipped(scopes: pa.Table) -> list[dict[str, Any]]:
     return [{**r, "slugs": sorted(r["slugs"])} for r in sorted(found.values(), key=lambda r: (r["reason"], r["tool"]))]
 
 
-def _teams(there: pa.Table, rules: pa.Table, files: Mapping[str, str], names: Sequence[str]) -> list[Team]:
+def _teams(
+    there: pa.Table, rules: pa.Table, files: Mapping[str, str], names: Sequence[str],
+    champions: Mapping[str, Sequence[str]],
+) -> list[Team]:  # fmt: skip
     """The teams with open findings, then those of ``names`` that have none."""
     weak = dict(
         zip(zip(*(rules.column(c).to_pylist() for c in ("tool", "rule_id")), strict=True),
@@ -292,14 +310,13 @@ def _teams(there: pa.Table, rules: pa.Table, files: Mapping[str, str], names: Se
     tools = pc.list_element(there.column("tools"), 0) if there.num_rows else pa.array([], pa.string())
     told = pa.table({"team": there.column("team"), "tool": tools, "rule_id": there.column("rule_id")})
     for row in told.group_by(["team", "tool", "rule_id"]).aggregate([([], "count_all")]).to_pylist():
-        number = cwe_number(weak.get((row["tool"], row["rule_id"])))
-        if number is not None:
+        for number in cwe_numbers(weak.get((row["tool"], row["rule_id"]))):
             cwes.setdefault(row["team"], Counter())[f"CWE-{number}"] += row["count_all"]
     counted = _counted(there)
     return [
         Team(
             name=t["team"],
-            champions=t["champions"],
+            champions=champions.get(t["team"], ()),
             priorities={p: t["priorities"][p] for p in PRIORITIES},
             severities={s: t["severities"][s] for s in SEVERITIES},
             open=t["open"],
@@ -316,7 +333,7 @@ def _teams(there: pa.Table, rules: pa.Table, files: Mapping[str, str], names: Se
 def _nobody(team: str) -> dict[str, Any]:
     """The counts of a team before anything is counted."""
     return {"team": team, "priorities": Counter(), "severities": Counter(), "open": 0, "overdue": 0, "new": 0,
-            "oldest_days": 0, "champions": []}  # fmt: skip
+            "oldest_days": 0}  # fmt: skip
 
 
 def _counted(there: pa.Table) -> list[dict[str, Any]]:
@@ -336,8 +353,4 @@ def _counted(there: pa.Table) -> list[dict[str, Any]]:
     newest = pc.max(there.column("opened_at")).as_py()
     for row in ages:
         found[row["team"]]["oldest_days"] = (newest - row["opened_at_min"]).days
-    champions = pa.table({"team": there.column("team"), "names": pc.binary_join(there.column("champions"), "\n")})
-    for row in champions.group_by(["team", "names"]).aggregate([]).to_pylist():
-        known = found[row["team"]]["champions"]
-        known += [n for n in (row["names"] or "").split("\n") if n and n not in known]
     return sorted(found.values(), key=lambda t: ([-t["priorities"][p] for p in PRIORITIES], t["team"]))

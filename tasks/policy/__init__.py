@@ -9,6 +9,7 @@ from tasks.policy.questions import QUESTIONS
 from tasks.policy.severity import SEVERITIES, UNMAPPED
 from tasks.policy.sla import SLA_RULES
 from tasks.policy.sla_over_time import BREACHES, DUE_SOON, KEPT, SLA_KEPT, SLA_TREND, TREND
+from tasks.policy.view_columns import COLUMNS, HANDED_ON
 
 #: What policy adds to the lake, for whoever asks it (``tasks.lake.views.run_query``).
 POLICY = ViewSet(
@@ -25,4 +26,6 @@ POLICY = ViewSet(
         "mttr": KEPT,
         **QUESTIONS,
     },
+    columns=COLUMNS,
+    handed_on=HANDED_ON,
 )

@@ -29,23 +29,30 @@ TEAM_AGE = Saved(
     sql=f"SELECT team, count(*) AS findings, {_ages()}, count(*) FILTER (is_overdue) AS overdue,"
     " max(age_days) AS oldest_days FROM ranked GROUP BY team ORDER BY findings DESC, team",
 )
+#: A finding is one, whatever refs hold it: a rule does not get noisier by a branch more.
 NOISY_RULES = Saved(
     description="the noisiest rules: how often people call what they find no flaw, or leave it, and what is open",
-    sql="SELECT tool, rule_id, any_value(title) AS title,"
-    " count(*) FILTER (status = 'false_positive') AS false_positives,"
-    " count(*) FILTER (status IN ('wont_fix', 'accepted')) AS left_standing, count(*) FILTER (is_open) AS open,"
-    f" count(*) FILTER (status = 'fixed' AND fixed_reason IN {MENDED}) AS mended,"
+    sql="WITH one AS (SELECT tool, rule_id, repo_id, any_value(title) AS title, bool_or(counts) AS is_open,"
+    " bool_or(status = 'false_positive') AS is_false, bool_or(status IN ('wont_fix', 'accepted')) AS is_left,"
+    " bool_and(status = 'fixed') AS is_fixed,"
+    f" bool_or(fixed_reason IN {MENDED}) AS is_mended"
+    " FROM findings_counted GROUP BY finding_uid, repo_id, tool, rule_id)"
+    " SELECT tool, rule_id, any_value(title) AS title, count(*) FILTER (is_false) AS false_positives,"
+    " count(*) FILTER (is_left) AS left_standing, count(*) FILTER (is_open) AS open,"
+    " count(*) FILTER (is_fixed AND is_mended) AS mended,"
     " round(100.0 * false_positives / count(*), 1) AS percent_false,"
-    " count(DISTINCT repo_id) AS repositories FROM findings GROUP BY tool, rule_id"
+    " count(DISTINCT repo_id) AS repositories FROM one GROUP BY tool, rule_id"
     " ORDER BY false_positives DESC, left_standing DESC, open DESC, tool, rule_id LIMIT 50",
 )
 REOPENED = Saved(
     description="open findings that were fixed once and came back, the oftenest first",
-    sql="SELECT slug, f.tool, rule_id, f.path, line_start, times, f.opened_at, f.first_seen_at, finding_uid"
+    sql="SELECT any_value(slug) AS slug, f.tool, any_value(rule_id) AS rule_id, arg_min(f.path, f.ref) AS path,"
+    " arg_min(line_start, f.ref) AS line_start, max(times) AS times, min(f.opened_at) AS opened_at,"
+    " min(f.first_seen_at) AS first_seen_at, finding_uid"
     " FROM findings_counted f JOIN ("
     "SELECT finding_uid, ref, tool, count(*) AS times FROM finding_events"
     " WHERE status_before = 'fixed' AND status = 'reopened' GROUP BY ALL) e USING (finding_uid, ref, tool)"
-    " WHERE counts ORDER BY times DESC, slug, rule_id, f.path, finding_uid LIMIT 1000",
+    " WHERE counts GROUP BY finding_uid, f.tool ORDER BY times DESC, slug, rule_id, path, finding_uid LIMIT 1000",
 )
 SECRETS_BY_AGE = Saved(
     description="open secrets, the longest open first; values are never stored",

@@ -22,7 +22,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tasks.core.text import escaped
-from tasks.report.html_cwe import cwe_number, sheet_of
+from tasks.report.html_cwe import cwe_numbers, sheet_of
 from tasks.report.html_data import packed
 
 #: The scripts, in the order in which they stand in the page.
@@ -31,8 +31,10 @@ SCRIPTS = ("data.js", "grid.js", "findings.js", "pages.js", "main.js")
 MARK = "<!doctype html><!-- nightwarden report -->"
 SEVERITIES = ("critical", "high", "medium", "low", "info", "unknown")
 PRIORITIES = ("P1", "P2", "P3", "P4")
-#: More gaps than this are told by repository, not path by path; the page says so.
-MOST_GAP_ROWS = 50_000
+#: So many unread paths stand in the page as text; the others are in its packed data, and are shown when asked for.
+MOST_GAP_PATHS = 50_000
+#: What is new and no origin tells of: it came back, or an older run did not say.
+REOPENED, UNTOLD = "reopened", "not told"
 _HOLE = "@@DATA@@"
 
 
@@ -68,7 +70,8 @@ class Team:
 class ReportData:
     """What one report tells. Tables are as ``tasks.patrol.reporting`` makes them; times are UTC.
 
-    ``gaps``: rows of one (reason, repository, ref, tool) each, with its paths. ``notes``: what the report leaves out.
+    ``gaps``: rows of one (reason, repository, ref, tool) each, with its paths; ``more`` of them (absent: none) are in
+    the table ``gap_paths`` under its ``row``. ``notes``: what the report leaves out.
     """
 
     subject: str
@@ -108,7 +111,7 @@ def pieces(report: ReportData) -> Iterator[str]:
         groups=gap_groups(report.gaps),
         severities=SEVERITIES,
         priorities=PRIORITIES,
-        origins=_ORIGINS,
+        origins=ORIGINS,
         mark=Markup(MARK),  # noqa: S704
     )
     # A text of the lake may hold these signs too: it stands before the place of the data, so the last ones are ours.
@@ -140,8 +143,8 @@ def _plain(value: Any) -> Any:
 
 def cwe_link(word: str) -> tuple[str, str]:
     """(name, address) of what to read about a weakness; of what is no CWE, its word and no address."""
-    number = cwe_number(word)
-    return sheet_of(number) if number is not None else (word, "")
+    numbers = cwe_numbers(word)
+    return sheet_of(numbers[0]) if numbers else (word, "")
 
 
 def web_link(url: str | None) -> str | None:
@@ -170,11 +173,15 @@ def gap_groups(gaps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(groups.values(), key=lambda g: (g["accepted"] == g["places"], -g["places"], g["reason"]))
 
 
-_ORIGINS = {
+#: The words of each origin of the lake; another program's may have more.
+ORIGINS = {
     "code": "code changed",
     "rules": "a tool or a rule is new",
     "advisory": "an advisory is new",
     "import": "an imported report",
+    "time": "its day has come",
+    "settings": "settings of the forge changed",
+    REOPENED: "it was fixed, and is back",
     "backlog": "first look: it was there before",
 }
 

@@ -8,7 +8,8 @@ Only numbers, dates and our own words for severities go in, never text of a repo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from typing import Any
 from xml.etree import ElementTree
 
@@ -47,7 +48,7 @@ def stacked(rows: Sequence[Mapping[str, Any]], order: Sequence[str], *, told: st
             "data": {"values": rank},
             "mark": {"type": "area", "interpolate": "step-after", "opacity": 0.92},
             "encoding": {
-                "x": _days(),
+                "x": _days({r["day"] for r in rows}),
                 "y": {"field": "count", "type": "quantitative", "stack": "zero", "title": None, "axis": _COUNTS},
                 "color": colour,
                 "order": {"field": "rank", "type": "quantitative"},
@@ -84,8 +85,15 @@ def bars(rows: Sequence[Mapping[str, Any]], order: Sequence[str], *, told: str) 
 _COUNTS: Mapping[str, Any] = {"tickCount": 5, "tickMinStep": 1, "format": "d"}
 
 
-def _days() -> dict[str, Any]:
-    return {"field": "day", "type": "temporal", "title": None, "axis": {"format": "%d %b", "labelOverlap": True}}
+#: Of a chart over so many days each has its tick; else Vega chooses, and would put several on each of a few.
+_FEW_DAYS = 10
+
+
+def _days(days: Collection[str]) -> dict[str, Any]:
+    axis: dict[str, Any] = {"format": "%d %b", "labelOverlap": True}
+    if (date.fromisoformat(max(days)) - date.fromisoformat(min(days))).days <= _FEW_DAYS:
+        axis["tickCount"] = "day"
+    return {"field": "day", "type": "temporal", "title": None, "axis": axis}
 
 
 def _drawn(spec: Mapping[str, Any], told: str) -> str:

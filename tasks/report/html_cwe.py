@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 _SHEETS = "https://cheatsheetseries.owasp.org/cheatsheets/{}_Cheat_Sheet.html"
 _MITRE = "https://cwe.mitre.org/data/definitions/{}.html"
-_CWE = re.compile(r"CWE-([1-9][0-9]{0,5})")
+_CWE = re.compile(r"CWE-0*([1-9][0-9]{0,5})(?![0-9])", re.IGNORECASE)
 
 #: By the name in the address, the numbers of the weaknesses it is about.
 SHEETS: Mapping[str, tuple[int, ...]] = {
@@ -55,10 +55,9 @@ SHEETS: Mapping[str, tuple[int, ...]] = {
 _BY_NUMBER = {number: sheet for sheet, numbers in SHEETS.items() for number in numbers}
 
 
-def cwe_number(word: str | None) -> int | None:
-    """The number of ``CWE-89``; of several the first. None for anything else."""
-    found = _CWE.search(word or "")
-    return int(found[1]) if found else None
+def cwe_numbers(word: str | None) -> list[int]:
+    """The numbers of ``CWE-79 CWE-089``, each once; of anything else none."""
+    return list(dict.fromkeys(int(n) for n in _CWE.findall(word or "")))
 
 
 def sheet_of(number: int) -> tuple[str, str]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -32,6 +35,8 @@ _PIECE = 65_536
 _WHOLE = 2**53
 #: What no XML 1.0 document may hold, beside what is taken out as a control character.
 _NOT_XML = re.compile("[\ufffe\uffff]")
+#: How a time is shown: its cell holds a number, in which no zone can stand.
+_TIME = 'yyyy-mm-dd hh:mm:ss" UTC"'
 _WIDTHS = {"title": 50, "path": 40, "priority_why": 50, "slug": 25, "detail": 40, "meaning": 40, "remedy": 60}
 
 
@@ -44,11 +49,12 @@ class Sheet:
     rows: Iterable[Sequence[Any]]
 
 
-def csv_pieces(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """The table as CSV in pieces of text: a line of names, lines end in CRLF, times are ISO 8601 in UTC."""
+def csv_pieces(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, end: str = "\r\n") -> Iterator[str]:
+    """The table as CSV in pieces of text: a line of names, lines end in ``end``, times are ISO 8601 in UTC, lists are
+    their values with commas between, and what is nested deeper is JSON."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    writer.writerow(columns)
+    writer = csv.writer(buffer, lineterminator=end)
+    writer.writerow([for_spreadsheet(c) for c in columns])
     for row in rows:
         writer.writerow([_csv_cell(v) for v in row])
         if buffer.tell() > _PIECE:
@@ -59,21 +65,29 @@ def csv_pieces(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterato
 
 
 def _csv_cell(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
+    """What ``csv`` writes as it stands: numbers and nothing; all else is a text, which is defused."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return for_spreadsheet(_joined(value)) if isinstance(value, str | list) else value
+    if value is None or isinstance(value, int | float | Decimal):
+        return value
+    return for_spreadsheet(told(value))
 
 
-def _joined(value: str | list[Any]) -> str:
-    return value if isinstance(value, str) else ", ".join(map(str, value))
+def told(value: Any) -> str:
+    """A value as the text of a cell. A time without a zone is told without one."""
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC) if value.tzinfo is not None else value).isoformat()
+    if isinstance(value, list) and not any(isinstance(v, list | dict) for v in value):
+        return ", ".join("" if v is None else told(v) for v in value)
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=told, ensure_ascii=False)
+    return str(value)
 
 
 def write_xlsx(path: Path, sheets: Iterable[Sheet], *, made_at: datetime, most_rows: int = MOST_ROWS) -> None:
     """Write a workbook; memory does not grow with its rows. What it needs on the way lies beside ``path``.
 
-    Times are UTC, without a zone: a cell has none. Raises OSError.
+    Times are UTC: a cell has no zone, so its format says it. Raises OSError.
     """
     from xlsxwriter.exceptions import FileCreateError
     from xlsxwriter.workbook import Workbook
@@ -84,7 +98,7 @@ def write_xlsx(path: Path, sheets: Iterable[Sheet], *, made_at: datetime, most_r
         book.use_zip64()
         # The same run gives the same file.
         book.set_properties({"created": made_at.astimezone(UTC).replace(tzinfo=None)})
-        formats = (book.add_format({"bold": True}), book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}))
+        formats = (book.add_format({"bold": True}), book.add_format({"num_format": _TIME}))
         for sheet in sheets:
             _write(book, sheet, formats, most_rows)
         try:
@@ -108,7 +122,7 @@ def _page(book: Workbook, name: str, columns: Sequence[str], bold: Format) -> Wo
     page = book.add_worksheet(name)
     page.freeze_panes(1, 0)
     for n, column in enumerate(columns):
-        page.set_column(n, n, _WIDTHS.get(column, 20 if column.endswith("_at") else 14))
+        page.set_column(n, n, _WIDTHS.get(column, 25 if column.endswith("_at") else 14))
     for n, column in enumerate(columns):
         page.write_string(0, n, column, bold)
     return page
@@ -120,12 +134,12 @@ def _put(page: Worksheet, row: int, column: int, value: Any, time: Format) -> No
         return
     if isinstance(value, bool):
         page.write_boolean(row, column, value)
-    elif isinstance(value, int) and abs(value) <= _WHOLE:
+    elif (isinstance(value, int) and abs(value) <= _WHOLE) or (isinstance(value, float) and isfinite(value)):
         page.write_number(row, column, value)
     elif isinstance(value, datetime) and value.year >= 1900:
         page.write_datetime(row, column, value.astimezone(UTC).replace(tzinfo=None), time)
     else:
-        page.write_string(row, column, cell_text(_joined(value) if isinstance(value, list) else str(value)))
+        page.write_string(row, column, cell_text(told(value)))
 
 
 def cell_text(text: str) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import openpyxl
 import pytest
 
+from flows.cli_exports import _put
+from flows.cli_lake import Format, emit
+from flows.standard_output import OutputError
 from tests.commands import called
 from tests.exported import exported_lake
 
@@ -74,3 +79,19 @@ def test_table_definitions_for_others(lake: Path, tmp_path: Path) -> None:
     assert athena.returncode == 0 and "LOCATION 's3://b/l/findings/'" in athena.stdout
     done = called("lake", "schema", "--format", "athena", "--lake", str(lake), cwd=tmp_path)
     assert done.returncode == EXIT_USAGE and "--at" in done.stderr
+
+
+@pytest.mark.parametrize("most", [1, 3000])
+@pytest.mark.parametrize("form", [*Format, None])
+def test_a_full_standard_output_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, form: Format | None, most: int
+) -> None:
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - its closing fails as well
+    monkeypatch.setattr("sys.stdout", full)
+    write = (
+        partial(_put, None, ["text"] * most) if form is None else partial(emit, ["n"], [["text"]] * most, form, None)
+    )
+    with pytest.raises(OutputError, match="standard output cannot be written: No space"):
+        write()
+    with suppress(OSError):
+        full.close()

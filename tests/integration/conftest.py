@@ -1,16 +1,22 @@
-"""Fixtures of the tests that start servers."""
+"""Fixtures of the tests that start servers, and of those that open a report in a browser."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tasks.patrol.report_files import write_folder
+from tasks.patrol.reporting import Facts, facts, report_of
+from tests.integration import chromium
+from tests.integration.opened_report import Opened
 from tests.integration.servers import prefect_server
+from tests.report_lake import organisation
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +41,29 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     whole.backup(copy)
             fresh.rename(made)
     return made
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
+    with chromium.page(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Facts]:
+    place = tmp_path_factory.mktemp("report")
+    lake = organisation(place / "lake", repositories=7, each=14, nights=2, every=40)
+    found = facts(lake)
+    write_folder(place / "out", found, report_of(found))
+    return place / "out", found
+
+
+@pytest.fixture
+def opened(browser: chromium.Page, known: tuple[Path, Facts]) -> Iterator[Opened]:
+    """The report of all, opened anew. In the end only its files were asked for, and nothing was said."""
+    browser.requests.clear()
+    browser.problems.clear()
+    browser.open(known[0] / "index.html")
+    yield Opened(browser, *known)
+    assert browser.problems == []
+    assert {Path(u.removeprefix("file://").partition("#")[0]).parent for u in browser.requests} == {known[0]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,47 +15,12 @@ from tasks.patrol.report_files import write_file, write_folder
 from tasks.patrol.reporting import Facts, facts, report_of
 from tasks.report.html import pieces
 from tests.integration import chromium
+from tests.integration.opened_report import Opened
 from tests.report_hostile import HOSTILE, SHOWN, hostile_lake
-from tests.report_lake import many_findings, organisation
+from tests.report_lake import many_findings
 from tests.thorough import THOROUGH
 
 pytestmark = pytest.mark.skipif(chromium.PROGRAM is None, reason="there is no Chromium here (Debian: chromium)")
-
-
-class Opened:
-    """A browser, and the folder of reports of one organisation."""
-
-    def __init__(self, page: chromium.Page, folder: Path, known: Facts) -> None:
-        self.page, self.folder, self.known = page, folder, known
-        self.index = folder / "index.html"
-
-    def shown(self) -> list[list[str]]:
-        """The rows of the list of findings that are in the document."""
-        code = (
-            "[...document.querySelectorAll('#finding-grid tr[data-at]')].map(r => [...r.cells].map(c => c.innerText))"
-        )
-        return list(self.page.js(code))
-
-    def result(self) -> tuple[int, int]:
-        """How many findings pass the filter, of how many."""
-        numbers = re.match(r"([\d,]+) of ([\d,]+)", self.page.text("#result"))
-        assert numbers is not None
-        return int(numbers[1].replace(",", "")), int(numbers[2].replace(",", ""))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
-    with chromium.page(tmp_path_factory.mktemp("chromium")) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Facts]:
-    place = tmp_path_factory.mktemp("report")
-    lake = organisation(place / "lake", repositories=7, each=14, nights=2, every=40)
-    found = facts(lake)
-    write_folder(place / "out", found, report_of(found))
-    return place / "out", found
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +29,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     place = tmp_path_factory.mktemp("hostile")
     found = facts(hostile_lake(place / "lake"))
     return write_folder(place / "out", found, report_of(found))
-
-
-@pytest.fixture
-def opened(browser: chromium.Page, known: tuple[Path, Facts]) -> Iterator[Opened]:
-    """The report of all, opened anew. In the end only its files were asked for, and nothing was said."""
-    browser.requests.clear()
-    browser.problems.clear()
-    browser.open(known[0] / "index.html")
-    yield Opened(browser, *known)
-    assert browser.problems == []
-    assert {Path(u.removeprefix("file://").partition("#")[0]).parent for u in browser.requests} == {known[0]}
 
 
 def test_it_opens_without_a_network_and_tells_gaps_first(opened: Opened) -> None:
@@ -180,45 +133,6 @@ def test_everything_can_be_done_from_the_keyboard(opened: Opened) -> None:
     page.wait("!document.getElementById('v-page').hidden")
     page.press("o")
     page.wait("!document.getElementById('v-overview').hidden")
-
-
-def test_a_finding_tells_its_evidence_and_its_remedy(opened: Opened) -> None:
-    page = opened.page
-    one = next(f for f in opened.known.findings.to_pylist() if f["rule_id"].endswith("sql-injection") and f["owner"])
-    page.js(f"location.hash = '#finding?uid={one['finding_uid'][:16]}'")
-    page.wait("!document.getElementById('detail').hidden")
-    told = page.text("#detail")
-    for part in (one["title"], f"{one['path']}:{one['line_start']}", one["priority_why"], "Pass values as parameters",
-                 one["commit"], "CWE-89", "refs/heads/main", "semgrep", one["team"], "CODEOWNERS:12"):  # fmt: skip
-        assert part in told
-    links = page.js("[...document.querySelectorAll('#detail a[target]')].map(a => [a.href, a.rel, a.innerText])")
-    assert all(rel == "noopener noreferrer" for _, rel, _ in links)
-    place = f"https://github.com/{one['slug']}/blob/{one['commit']}/{one['path']}#L{one['line_start']}"
-    sheet = "https://cheatsheetseries.owasp.org/cheatsheets/SQL_Injection_Prevention_Cheat_Sheet.html"
-    assert {place, sheet} <= {h for h, _, _ in links}
-    page.click("#detail .where a")
-    page.wait("!document.getElementById('v-page').hidden")
-    told = page.text("#v-page")
-    assert told.startswith("Repositories") and f"\n{one['slug']}\n" in told and "Evidence of each tool" in told
-    page.js("location.hash = '#finding?uid=0000000000000000'")
-    page.wait("document.getElementById('detail-h').innerText === 'Not in this report'")
-
-
-def test_a_team_has_a_page_and_a_file(opened: Opened) -> None:
-    page = opened.page
-    page.click("#teams tbody th a")
-    page.wait("!document.getElementById('v-page').hidden")
-    team = page.text("#v-page h1")
-    assert f"Champions: Ada of {team}, Bo" in page.text("#v-page")
-    weak = page.js("[...document.querySelectorAll('#v-page table a[target]')].map(a => a.href)")
-    assert 0 < len(weak) <= 5 and all(h.startswith("https://cheatsheetseries.owasp.org/cheatsheets/") for h in weak)
-    page.js("document.querySelector('#v-page a[href^=\"team-\"]').click()")
-    page.wait(f"document.title.includes('team {team}') && document.documentElement.dataset.ready")
-    mine = [f for f in opened.known.findings.to_pylist() if f["team"] == team]
-    page.js("location.hash = '#findings'")
-    page.wait("document.getElementById('result').textContent")
-    assert opened.result() == (len(mine), len(mine))
-    assert page.js("document.querySelector('header a').getAttribute('href')") == "index.html"
 
 
 def test_dark_mode_follows_the_system_and_the_button(opened: Opened) -> None:

@@ -7,11 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from tasks.lake.lake import Lake
 from tasks.lake.marts import write_marts
 from tasks.lake.saved import SAVED
+from tasks.lake.schema import TABLES
+from tasks.lake.view_columns import _MADE, view_columns
 from tasks.lake.views import FUNCTIONS, VIEWS
 from tasks.patrol.exported_findings import finding_rows
 from tasks.patrol.exporting import chosen
@@ -27,13 +32,21 @@ def told() -> dict[str, list[tuple[str, str]]]:
     """By the mark in the page, what its table must say."""
     views = {**VIEWS, **{v.name: v.meaning for v in POLICY.views}, **FUNCTIONS}
     saved = {name: s.description for name, s in {**SAVED, **POLICY.saved}.items()}
-    return {"saved queries": sorted(saved.items()), "views": list(views.items())}
+    made = [
+        (f"{name}` | `{c.name}", c.meaning)
+        for name, columns in view_columns(POLICY).items() for c in columns if c.table is None
+    ]  # fmt: skip
+    return {"saved queries": sorted(saved.items()), "views": list(views.items()), "columns": made}
 
 
-@pytest.mark.parametrize("mark", ["saved queries", "views"])
+@pytest.mark.parametrize("mark", ["saved queries", "views", "columns"])
 def test_the_page_tells_all_of_them(mark: str) -> None:
-    head = {"saved queries": "| name | what it answers |", "views": "| view | a row is |"}[mark]
-    table = "\n".join([head, "|---|---|", *(f"| `{name}` | {words} |" for name, words in told()[mark])])
+    head = {
+        "saved queries": "| name | what it answers |\n|---|---|",
+        "views": "| view | a row is |\n|---|---|",
+        "columns": "| view | column | what it says |\n|---|---|---|",
+    }[mark]
+    table = "\n".join([head, *(f"| `{name}` | {words} |" for name, words in told()[mark])])
     start, end = f"<!-- {mark} -->\n", "<!-- end -->"
     text = PAGE.read_text("utf-8")
     before, _, rest = text.partition(start)
@@ -42,6 +55,17 @@ def test_the_page_tells_all_of_them(mark: str) -> None:
         PAGE.write_text(f"{before}{start}{table}\n{end}{after}", "utf-8")
         return
     assert found.strip() == table, "NIGHTWARDEN_RECORD=1 writes it anew"
+
+
+def test_every_column_of_every_view_is_described() -> None:
+    found = view_columns(POLICY)
+    assert len(found) == len(VIEWS) + len(POLICY.views) + len(FUNCTIONS)
+    assert all(c.meaning and c.type for columns in found.values() for c in columns)
+    by = {c.name: c for c in found["ranked"]}
+    assert (by["rule_id"].table, by["criticality"].table, by["score"].table) == ("findings", "repositories", None)
+    told = {name: {c.name for c in columns} for name, columns in found.items()}
+    said = {**_MADE, **POLICY.columns}
+    assert {(v, c) for v, columns in said.items() for c in columns if c not in told[v]} == set(), "no view has these"
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +92,19 @@ def test_the_snippets_run(lake: Lake, tmp_path: Path, monkeypatch: pytest.Monkey
     assert dict(names["coverage"]) == {("bandit", "ok"): 1}
     assert len(names["ranked"]) == 25 and names["late"].empty
     assert names["causes"]["events"].sum() == 27
+    assert len(names["secrets"]) == 1 and len(names["high"].fetchall()) == 23
+    with pytest.raises(pa.ArrowNotImplementedError):  # else the page may say less
+        DeltaTable(str(lake.path / "findings")).to_pandas(filters=[("kind", "=", "secret")])
+
+
+def test_what_lies_there_is_what_the_definitions_for_athena_and_spark_say(lake: Lake) -> None:
+    for name, table in TABLES.items():
+        opened = DeltaTable(str(lake.path / name))
+        assert opened.metadata().partition_columns == list(table.partition), name
+        assert opened.protocol().min_reader_version == 1, "Athena reads up to 3"
+        assert [f.name for f in opened.schema().fields] == table.schema.names
+    files = [f for f in (lake.path / "marts" / "findings").iterdir() if f.name != "empty.parquet"]
+    assert files
+    for file in files:
+        told = pq.read_schema(file)
+        assert [(f.name, f.type) for f in told] == [(f.name, f.type) for f in TABLES["findings"].schema]

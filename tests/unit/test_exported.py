@@ -7,6 +7,8 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,25 @@ def test_csv_reads_back_and_holds_no_formula(everything: Chosen) -> None:
     assert {r["owner"] for r in rows} >= {"'=cmd"}
 
 
+def test_nested_values_are_told_as_people_write_them_and_defused() -> None:
+    row = [
+        ["=cmd", "b"],
+        [{"purl": "=x"}],
+        {"a": NIGHT},
+        [1, None],
+        timedelta(days=-1),
+        True,
+        -1.5,
+        Decimal(-2),
+        None,
+    ]
+    text = "".join(csv_pieces(["=name", *"abcdefgh"], [row], end="\n"))
+    head, told = csv.reader(io.StringIO(text, newline=""))
+    assert head[0] == "'=name"
+    assert told == ["'=cmd, b", '[{"purl": "=x"}]', '{"a": "2026-03-01T02:00:00+00:00"}', "1, ", "'-1 day, 0:00:00",
+                    "true", "-1.5", "-2", ""]  # fmt: skip
+
+
 def test_all_tells_fixed_ones_too_and_filters_hold(lake: Lake) -> None:
     rows = finding_rows(about(lake, repos=("other/*",)), everything=True)
     status, slug = rows.columns.index("status"), rows.columns.index("slug")
@@ -218,7 +239,8 @@ def test_in_a_workbook_every_text_is_a_text(everything: Chosen, tmp_path: Path) 
     assert {'=HYPERLINK("http://x","y")', "+1", "-1", "@x", "\ttab", "�return", "a�b", "�[31m", "�gpj.exe"} <= texts
     assert "_x005F_x0041_" in texts, "Excel reads _x0041_, not A; openpyxl reads neither"
     assert {" <r><t>bold</t></r>", "��", "&lt;&amp;]]>", "http://x/"} <= texts
-    assert {c.data_type for row in page.iter_rows(min_row=2) for c in [row[column["due_at"]]]} == {"d"}
+    due = [row[column["due_at"]] for row in page.iter_rows(min_row=2)]
+    assert {(c.data_type, c.number_format[-5:]) for c in due} == {("d", ' UTC"')}
     titles = [str(row[column["title"]].value) for row in page.iter_rows(min_row=2)]
     (long,) = [t for t in titles if len(t) > 1000]
     assert len(long.encode("utf-16-le")) // 2 <= MOST_CHARACTERS

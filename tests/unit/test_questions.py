@@ -50,6 +50,30 @@ def test_the_noisiest_rule_is_the_one_whose_findings_people_refuse(con: duckdb.D
     ]  # fmt: skip
 
 
+def test_a_finding_on_several_branches_is_one_in_every_question(con: duckdb.DuckDBPyConnection) -> None:
+    old = {"ref": "old", "status": "open"}
+    back = {"status": "reopened", "scan_status": "reopened"}
+    gone = {"is_open": False, "status": "fixed", "fixed_reason": "code_changed", "fixed_at": NOW}
+    fill(
+        con,
+        scopes=[{"repo_id": "app", "ref": "old", "tool": "bandit", "reason_code": "ref_unwatched"}],
+        findings=[
+            finding("two", **back), finding("two", ref="next", path="b.py", **back),
+            finding("unwatched", **old), finding("half", **gone), finding("half", ref="next"),
+            finding("no", status="false_positive", is_open=False),
+            finding("no", ref="next", status="false_positive", is_open=False),
+            finding("gone", **gone), finding("gone", ref="next", **gone),
+        ],
+        finding_events=[
+            {"finding_uid": "two", "ref": r, "tool": "bandit", "status_before": "fixed", "status": "reopened"}
+            for r in ("main", "next", "next")
+        ],
+    )  # fmt: skip
+    columns = ("open", "false_positives", "mended", "percent_false")
+    assert answer(con, "noisy-rules", *columns) == [(2, 1, 1, 20.0)]
+    assert answer(con, "reopened", "finding_uid", "times") == [("two", 2)]
+
+
 def test_what_came_back_is_told_with_how_often(con: duckdb.DuckDBPyConnection) -> None:
     def event(uid: str, before: str | None, after: str) -> dict[str, Any]:
         same = {"repo_id": "app", "ref": "main", "tool": "bandit", "event_at": NOW, "opened_at": NOW}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tasks.core.text import escaped
 from tasks.report import html
 from tasks.report.html_charts import ChartError, bars, checked, stacked
-from tasks.report.html_cwe import SHEETS, cwe_number, sheet_of
+from tasks.report.html_cwe import SHEETS, cwe_numbers, sheet_of
 from tasks.report.html_data import packed
 
 AT = datetime(2026, 3, 1, 2, 5, tzinfo=UTC)
@@ -213,7 +213,8 @@ def test_each_weakness_has_one_sheet_and_others_lead_to_mitre() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9]+([_-][A-Za-z]+)*", name) for name in SHEETS)
     assert sheet_of(89)[1] == "https://cheatsheetseries.owasp.org/cheatsheets/SQL_Injection_Prevention_Cheat_Sheet.html"
     assert sheet_of(99_999)[1] == "https://cwe.mitre.org/data/definitions/99999.html"
-    assert [cwe_number(w) for w in ("CWE-89", "CWE-79 CWE-89", "cwe", None, "CWE-0")] == [89, 79, None, None, None]
+    told = [cwe_numbers(w) for w in ("CWE-89", "CWE-79 cwe-089 CWE-79", "cwe", None, "CWE-0", "CWE-1234567")]
+    assert told == [[89], [79, 89], [], [], [], []]
 
 
 # -- charts -----------------------------------------------------------------------------------------------------

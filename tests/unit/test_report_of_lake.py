@@ -14,19 +14,20 @@ import pytest
 
 from flows.cli_report import report
 from tasks.core.errors import UsageError
-from tasks.core.types import Gap
+from tasks.core.types import Gap, ScanResult
+from tasks.lake.changes import Origin
 from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
 from tasks.lake.views import arrow_of
-from tasks.patrol import report_rows
+from tasks.patrol import report_rows, report_tables
 from tasks.patrol.report_files import team_file, write_file, write_folder
 from tasks.patrol.report_tables import file_view
 from tasks.patrol.report_trends import charts
 from tasks.patrol.reporting import Facts, facts, report_of
 from tasks.policy import POLICY
-from tasks.report.html import MARK, pieces
+from tasks.report.html import MARK, ORIGINS, pieces
 from tests.commands import called
-from tests.lake_rows import KEY_ID, NIGHT, night, observation, repository_row, result
+from tests.lake_rows import KEY_ID, NIGHT, change_of, night, observation, repository_row, result
 from tests.report_lake import organisation
 
 
@@ -66,6 +67,21 @@ def test_every_gap_is_told_once_with_its_place(lake: Lake, known: Facts) -> None
     assert (counts["gaps"], counts["gaps_accepted"]) == (told.total(), 0)
 
 
+def test_more_unread_paths_than_the_page_may_hold_are_named_all_the_same(
+    known: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_tables, "MOST_GAP_PATHS", 10)
+    one = known.gaps[0]
+    gaps = [{**one, "slug": s, "paths": [f"{s}/{n}" for n in range(size)], "count": max(size, 1)}
+            for s, size in (("a", 30), ("b", 2), ("c", 0), ("d", 20))]  # fmt: skip
+    told = report_of(replace(known, gaps=gaps))
+    assert [(len(g["paths"]), g["more"]) for g in told.gaps] == [(4, 26), (2, 0), (0, 0), (4, 16)]
+    rest = [(g["row"], p) for g, given in zip(told.gaps, gaps, strict=True) for p in given["paths"][len(g["paths"]) :]]
+    assert [(r["row"], r["path"]) for r in told.tables["gap_paths"].to_pylist()] == rest
+    page = "".join(pieces(told))
+    assert 'data-gap="0">and 26 more<' in page and page.count("all of it (") == 1
+
+
 def test_trends_say_of_each_day_what_the_lake_says_of_that_day(lake: Lake, known: Facts) -> None:
     chart = report_of(known).charts[0]
     assert len(chart.rows) > 20
@@ -82,9 +98,32 @@ def test_a_repository_that_came_later_was_not_open_before() -> None:
         for d, f, o, x, e in ((0, 3, 0, 0, 0), (2, 4, 1, 2, 1))
     ]  # fmt: skip
     there = pa.table({"severity": ["high"] * 5})
-    drawn, _ = charts(pa.Table.from_pylist(turns), None, there, NIGHT + timedelta(days=3), None)
+    none = pa.table({"day": pa.array([], pa.date32())})
+    drawn, notes = charts(pa.Table.from_pylist(turns), none, there, NIGHT + timedelta(days=3), None)
     assert [(r[0][-2:], r[-1]) for r in drawn[0].rows] == [("04", 5), ("03", 5), ("02", 3), ("01", 3)]
     assert [r[1:] for r in drawn[1].rows if any(r[1:])] == [[1, 2, 1]]
+    assert len(drawn) == 2 and any("week by week" in n for n in notes)
+
+
+def test_overdue_trends_of_teams_and_of_repositories_add_up_to_that_of_all(lake: Lake, known: Facts) -> None:
+    def summed(*parts: pa.Table) -> dict[Any, tuple[int, int]]:
+        return {
+            k: (sum(r["open"] for r in same), sum(r["overdue"] for r in same))
+            for k in {(r["day"], r["severity"]) for p in parts for r in p.to_pylist()}
+            if (same := [r for p in parts for r in p.to_pylist() if (r["day"], r["severity"]) == k])
+        }
+
+    snapshot, ids = lake.snapshot(), known.repositories.select(["repo_id"])
+    whole = summed(known.overdue_trend)
+    assert len(whole) > 20 and max(overdue for _, overdue in whole.values()) > 0
+    assert summed(*(report_rows.overdue(snapshot, POLICY, ids, t) for t in known.teams)) == whole
+    assert summed(*(report_rows.overdue(snapshot, POLICY, ids.slice(*s), None) for s in ((0, 2), (2, 9)))) == whole
+    chart = report_of(known, team="payments").charts[-1]
+    assert chart.title == "Overdue findings"
+    late = report_rows.overdue(snapshot, POLICY, ids, "payments").to_pylist()
+    assert {r[0]: sum(r[1:]) for r in chart.rows} == {
+        f"{d:%Y-%m-%d}": sum(r["overdue"] for r in late if r["day"] == d) for d in {r["day"] for r in late}
+    }
 
 
 def test_a_finding_on_two_branches_opens_once_and_ends_with_the_last(tmp_path: Path) -> None:
@@ -117,6 +156,27 @@ def test_new_findings_by_origin_and_what_ended_by_cause(lake: Lake, known: Facts
     assert {c["cause"]: c["count"] for c in told.gone_causes} == Counter(e["cause"] for e in ended) != {}
     assert all(c["meaning"] for c in told.gone_causes)
     assert told.counts["new"] == len(opened)
+
+
+def test_what_is_new_is_told_by_every_origin_there_is_and_what_came_back_apart(tmp_path: Path) -> None:
+    assert {*map(str, Origin)} < {*ORIGINS}
+    lake = Lake.open(tmp_path / "lake", key_id=KEY_ID)
+    nights: list[list[tuple[ScanResult, Origin]]] = [
+        [(result("b", observation("back")), Origin.BACKLOG)],
+        [(result("none"), Origin.BACKLOG)],
+        [(result("b2", observation("back")), Origin.CODE)]
+        + [(result(o, observation(o), tool=f"tool {o}"), o) for o in Origin if o is not Origin.BACKLOG],
+    ]
+    with lake.lock():
+        for n, made in enumerate(nights, 1):
+            changes = [change_of(r, origin=o) for r, o in made]
+            publish(lake, lake.snapshot(), night(n, *(r for r, _ in made), changes=changes))
+    told = report_of(facts(lake))
+    assert {n["origin"]: n["total"] for n in told.new} == {**{o: 1 for o in Origin if o != "backlog"}, "reopened": 1}
+    assert told.counts["new"] == sum(n["total"] for n in told.new)
+    page = "".join(pieces(told))
+    assert all(f"new=1&amp;status=open&amp;origin={o}" in page for o in ("time", "settings"))
+    assert "new=1&amp;status=reopened" in page
 
 
 def test_what_is_due_soon_is_not_what_is_overdue(lake: Lake, known: Facts) -> None:
@@ -159,7 +219,8 @@ def test_a_team_without_findings_has_a_report_of_its_gaps(known: Facts) -> None:
     told = report_of(quiet, team="platform")
     assert (told.counts["open"], told.counts["gaps"]) == (0, 1)
     assert "fetch_stale" in "".join(pieces(told))
-    assert [(t.name, t.open) for t in report_of(quiet).teams][-1] == ("platform", 0)
+    quiet_teams = [(t.name, t.open, list(t.champions)) for t in (report_of(quiet).teams[-1], *told.teams)]
+    assert quiet_teams == [("platform", 0, ["Ada of platform", "Bo"])] * 2
 
 
 def test_gaps_of_no_repository_are_everybodys(known: Facts) -> None:

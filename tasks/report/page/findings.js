@@ -3,7 +3,7 @@ NW.findings = (function () {
   const el = NW.el;
   let t, rules, grid, result, form, ranks = {};
   const chips = { severity: NW.SEVERITIES, priority: NW.PRIORITIES, status: NW.STATUSES };
-  const selects = { tool: "tools", kind: "kind", origin: "origin", team: "team", repository: "slug" };
+  const selects = { tool: "tools", kind: "kind", origin: "origin", team: "team", repository: "slug", weakness: "weak" };
   const state = { q: "", sort: { by: "", down: false } };
   const standing = ["open", "reopened"];
 
@@ -36,10 +36,12 @@ NW.findings = (function () {
     });
   }
 
+  const listed = ["tools", "weak"];
   function options(column) {
     const words = new Set();
-    for (const w of t.columns.get(column).words) for (const one of column === "tools" ? w.split(", ") : [w]) words.add(one);
-    return [...words].sort();
+    for (const w of (column === "weak" ? rules : t).columns.get(column).words)
+      for (const one of listed.includes(column) ? w.split(", ") : [w]) words.add(one);
+    return [...words].sort(column === "weak" ? (a, b) => a.slice(4) - b.slice(4) : undefined);
   }
 
   function cells(r) {
@@ -75,6 +77,14 @@ NW.findings = (function () {
     return { codes: c.codes, mask: m };
   }
 
+  /* The findings whose rule passes; a rule's number is its row, so that of none is -1 here too. */
+  function ruled(passes) {
+    const m = new Uint8Array(rules.n + 1);
+    for (let n = 0; n < rules.n; n++) if (passes(n)) m[n + 1] = 1;
+    return { codes: t.columns.get("rule").values, mask: m };
+  }
+  const names = (n, cwe) => (rules.get("weak", n) || "").split(", ").includes(cwe);
+
   function chosen() {
     const told = new FormData(form), strict = [], loose = [];
     const open = told.getAll("status").length ? told.getAll("status") : standing;
@@ -83,15 +93,14 @@ NW.findings = (function () {
       if (told.getAll(name).length) strict.push(mask(name, (w) => told.getAll(name).includes(w)));
     for (const [name, column] of Object.entries(selects)) {
       const wanted = told.get(name);
-      if (wanted) strict.push(mask(column, column === "tools" ? (w) => w.split(", ").includes(wanted) : (w) => w === wanted));
+      if (wanted && column === "weak") strict.push(ruled((n) => names(n, wanted)));
+      else if (wanted) strict.push(mask(column, column === "tools" ? (w) => w.split(", ").includes(wanted) : (w) => w === wanted));
     }
     for (const word of state.q.toLowerCase().split(/\s+/).filter(Boolean)) {
-      const has = (w) => w.toLowerCase().includes(word), ids = rules.columns.get("rule_id"), cwes = rules.columns.get("cwe");
-      const named = new Uint8Array(rules.n + 1);
-      for (let n = 0; n < rules.n; n++)
-        if (has(ids.words[ids.codes[n]]) || (cwes.codes[n] >= 0 && has(cwes.words[cwes.codes[n]]))) named[n + 1] = 1;
+      const exact = /^cwe-[0-9]+$/.test(word) ? word.toUpperCase() : "";  // CWE-79 is not CWE-798
+      const has = (w) => w !== null && w.toLowerCase().includes(word);
       loose.push([...["path", "title", "slug", "tools", "team", "resource", "advisories"].map((c) => holds(c, word)),
-        { codes: t.columns.get("rule").values, mask: named }]);
+        ruled((n) => has(rules.get("rule_id", n)) || (exact ? names(n, exact) : has(rules.get("cwe", n))))]);
     }
     const fresh = told.get("new") ? t.columns.get("is_new").values : null;
     const late = told.get("overdue") ? t.columns.get("is_overdue").values : null;

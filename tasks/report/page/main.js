@@ -3,7 +3,7 @@
   const id = (name) => document.getElementById(name);
   const views = ["v-overview", "v-repositories", "v-findings", "v-page"];
   const MOST_PRINTED = 2000;
-  let view = "v-overview", back = "#gaps", repos = null;
+  let view = "v-overview", back = "#gaps", repos = null, opener = null, height = 0;
 
   NW.go = (name, told) => { location.hash = name + (told ? "?" + new URLSearchParams(told) : ""); };
   NW.replace = (hash) => { back = hash; history.replaceState(null, "", hash); };
@@ -25,6 +25,13 @@
   function route() {
     const [name, told] = parsed();
     if (name === "finding") return detail(told.get("uid") || "");
+    if (name === "main") { NW.replace(back); return id("main").focus(); }
+    if (!id("detail").hidden && opener && opener.isConnected && location.hash === back) {
+      closeDetail();  // what lies under it is as it was
+      opener.focus({ preventScroll: true });
+      scrollTo(0, height);
+      return;
+    }
     closeDetail();
     back = location.hash || "#gaps";
     const marked = { repo: "repositories", team: "teams" }[name] || name;
@@ -48,7 +55,10 @@
 
   function detail(uid) {
     const made = NW.pages.finding(uid);
-    if (view === "v-overview" && !made) show("v-overview");
+    if (id("detail").hidden) {
+      opener = document.activeElement === document.body ? null : document.activeElement;
+      height = scrollY;
+    }
     id("detail").replaceChildren(NW.el("button", { type: "button", class: "close", "aria-label": "Close", on: { click: () => { location.hash = back; } } }, "×"),
       ...(made || [NW.el("h2", { id: "detail-h", tabindex: -1 }, "Not in this report"), NW.el("p", null, "It is not open, or another report has it.")]).filter(Boolean));
     id("detail").hidden = false;
@@ -138,6 +148,18 @@
     }[event.key];
     if (act) { event.preventDefault(); act(); }
   }
+
+  /* -- unread paths that do not stand in the page: so many more with each click -- */
+  const MOST_AT_ONCE = 5000;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button.more"), p = NW.tables.gap_paths;
+    if (!button || !p) return;
+    const rows = p.all("row", Number(button.dataset.gap)), from = Number(button.dataset.from || 0), to = Math.min(rows.length, from + MOST_AT_ONCE);
+    button.before(...rows.slice(from, to).map((n) => NW.bdi(p.get("path", n), "path")));
+    button.dataset.from = to;
+    button.textContent = "and " + NW.number(rows.length - to) + " more";
+    if (to === rows.length) button.remove();
+  });
 
   /* -- print -- */
   let opened = [];

@@ -37,7 +37,7 @@ NW.pages = (function () {
       get("priority_why") ? el("section", null, el("h3", null, "Why this priority"), el("p", null, NW.bdi(get("priority_why")))) : null,
       el("section", null, el("h3", null, "What to do"),
         el("p", null, R("remedy") === null ? "The tool lists no remedy for this rule." : NW.bdi(R("remedy"))),
-        el("p", null, R("url") ? NW.link(R("url"), "About this rule") : null, R("url") && cwe ? " · " : null, cwe ? reading(cwe) : null)),
+        el("p", null, R("url") ? NW.link(R("url"), "About this rule") : null, R("url") && R("sheet") ? " · " : null, R("sheet") ? NW.link(R("sheet_url"), R("sheet")) : null)),
       decision(r),
       el("section", null, el("h3", null, "Evidence"), facts([
         ["Rule", [NW.bdi(R("rule_id")), " (", NW.bdi(R("tool")), ")"]], ["Weakness", cwe], ["Kind", get("kind")], ["Seen by", get("tools")],
@@ -50,12 +50,6 @@ NW.pages = (function () {
       el("section", null, el("h3", null, "Ask the lake"),
         el("code", { class: "ask" }, `nightwarden query "FROM findings WHERE starts_with(finding_uid, '${uid}')"`)),
     ];
-  }
-
-  function reading(word) {
-    for (const team of NW.meta.teams) for (const [cwe, , name, url] of team.cwes) if (cwe === word) return NW.link(url, name);
-    const number = /^CWE-([0-9]+)/.exec(word);
-    return number ? NW.link("https://cwe.mitre.org/data/definitions/" + number[1] + ".html", word + " at MITRE") : NW.bdi(word);
   }
 
   function decision(r) {
@@ -103,19 +97,27 @@ NW.pages = (function () {
       el("p", null, go("findings", told, "All " + NW.number(rows.length) + " in the list"))];
   }
 
+  /* What was not looked at in these repositories: the rows of the first part that are about them. */
+  const MOST_GAPS = 200;
+  function gaps(keys, nothing) {
+    const mine = new Set(keys), rows = [...document.querySelectorAll("#gaps tr[data-repo]")].filter((tr) => mine.has(tr.dataset.repo));
+    const several = keys.length > 1, cells = [...(several ? [0] : []), 1, 2, 3, 4];
+    return [el("h2", null, "What was not looked at"),
+      rows.length ? table(["Reason", ...(several ? ["Repository"] : []), "Tool", "Branch", "Not read", "More"], rows.slice(0, MOST_GAPS).map((tr) => {
+        const code = tr.closest("details").querySelector(".code").textContent;
+        return [el("span", { class: "code" }, code), ...cells.map((n) => el("div", null, ...[...tr.cells[n].childNodes].map((x) => x.cloneNode(true))))];
+      })) : el("p", { class: "good" }, nothing),
+      rows.length > MOST_GAPS ? el("p", null, "and " + NW.number(rows.length - MOST_GAPS) + " rows more: ", el("a", { href: "#gaps" }, "all of them")) : null].filter(Boolean);
+  }
+
   function repository(key) {
     const t = T().repositories, r = t.find("key", key);
     if (r < 0) return null;
     const get = (name) => t.get(name, r), s = T().scopes;
-    const gaps = [...document.querySelectorAll('#gaps tr[data-repo="' + CSS.escape(key) + '"]')];
     return [
       el("p", { class: "crumb" }, el("a", { href: "#repositories" }, "Repositories"), " /"),
       el("h1", { class: "title", tabindex: -1 }, NW.bdi(get("slug"))),
-      el("h2", null, "What was not looked at"),
-      gaps.length ? table(["Reason", "Tool", "Branch", "Not read", "More"], gaps.map((tr) => {
-        const code = tr.closest("details").querySelector(".code").textContent;
-        return [el("span", { class: "code" }, code), ...[1, 2, 3, 4].map((n) => el("div", null, ...[...tr.cells[n].childNodes].map((x) => x.cloneNode(true))))];
-      })) : el("p", { class: "good" }, "Nothing: every tool read all of it."),
+      ...gaps([key], "Nothing: every tool read all of it."),
       facts([["Owner", get("owner") || "none declared"], ["Criticality", get("criticality") || "not declared"], ["Exposure", get("exposure") || "not declared"],
         ["Compliance scopes", get("scopes")], ["Source", get("source")], ["Address", NW.link(get("url"), get("url"))],
         ["Default branch", get("default_branch")], ["Head", get("head")], ["First seen", minute(get("first_seen_at"))],
@@ -130,21 +132,25 @@ NW.pages = (function () {
   function team(name) {
     const found = NW.meta.teams.find((x) => x.name === name), rows = there(T().findings.all("team", name));
     if (!found) return null;
-    const slugs = [...new Set(rows.map((r) => T().findings.get("repo", r)))];
+    const t = T().repositories, count = new Map(t.all("team", name).map((n) => [n, 0]));
+    for (const r of rows) { const n = T().findings.get("repo", r); count.set(n, (count.get(n) || 0) + 1); }
+    const mine = [...count.keys()].sort((a, b) => a - b), key = (n) => t.get("key", n);
     return [
       el("p", { class: "crumb" }, el("a", { href: "#teams" }, "Teams"), " /"),
       el("h1", { class: "title", tabindex: -1 }, NW.bdi(name)),
       el("p", null, found.champions.length ? ["Champions: ", NW.bdi(found.champions.join(", "))] : "No champion is declared.",
         found.file ? [" ", el("a", { href: found.file }, "Its own report")] : null),
+      ...gaps(mine.map(key), mine.length ? "Nothing: every tool read all of its repositories." : "It has no repository here."),
       el("ul", { class: "tiles" }, NW.PRIORITIES.map((p) => el("li", { class: "tile" }, go("findings", { team: name, priority: p }, [
         el("b", null, NW.number(found.priorities[p])), el("span", null, "open, priority " + p)]))),
         el("li", { class: "tile" }, go("findings", { team: name, new: 1 }, [el("b", null, NW.number(found.new)), el("span", null, "new")])),
         el("li", { class: "tile" }, go("findings", { team: name, overdue: 1 }, [el("b", null, NW.number(found.overdue)), el("span", null, "overdue")]))),
       el("h2", null, "Its commonest weaknesses"),
       found.cwes.length ? table(["Weakness", "Findings", "How to write it instead"], found.cwes.map(([cwe, n, text, url]) => [
-        go("findings", { team: name, q: cwe }, cwe), NW.number(n), NW.link(url, text)])) : el("p", null, "No rule of its findings names a weakness."),
+        go("findings", { team: name, weakness: cwe }, cwe), NW.number(n), NW.link(url, text)])) : el("p", null, "No rule of its findings names a weakness."),
       el("h2", null, "Its repositories"),
-      el("p", { class: "names" }, slugs.map((n) => go("repo", { key: T().repositories.get("key", n) }, NW.bdi(T().repositories.get("slug", n), "name")))),
+      mine.length ? table(["Repository", "Not looked at", "Open, of this team"], mine.map((n) => [go("repo", { key: key(n) }, NW.bdi(t.get("slug", n), "name")),
+        t.get("gaps", n) ? el("b", { class: "late" }, NW.number(t.get("gaps", n))) : "0", NW.number(count.get(n))])) : el("p", null, "None."),
       ...first(rows, { team: name }),
     ];
   }
