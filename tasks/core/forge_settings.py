@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: What is asked for. The facts of each are an object: ``None`` in it is what the forge does not tell.
-PROTECTION = "branch-protection"  # protected, reviews, force_push, deletion, binds_administrators
+PROTECTION = "branch-protection"  # protected, reviews, force_push, deletion, binds_administrators, passing: who may
+# pass by it and is no administrator (GitHub)
 REVIEWS = "required-reviews"  # ``reviews`` of the protection; only ever unread
 ADMINISTRATORS = "administrators"  # logins
 OUTSIDERS = "outside-collaborators"  # logins: those who may write

@@ -345,22 +345,24 @@ class PathFilter:
     """Which files a tool reads, by name only, so that a git tree is asked without a checkout. ``suffixes`` are matched
     on the lower-cased name, ``names`` on the whole lower-cased base name, and ``prefixes`` on its beginning
     (``dockerfile.`` matches ``Dockerfile.web``). With ``folder`` (lower case) suffixes count only for files directly in
-    a folder that ends so, at any depth. Bytes, because git's names are.
+    a folder that ends so, at any depth; ``endings`` count in every folder. Bytes, because git's names are.
     """
 
     suffixes: tuple[bytes, ...] = ()
     names: frozenset[bytes] = frozenset()
     prefixes: tuple[bytes, ...] = ()
     folder: bytes = b""
+    endings: tuple[bytes, ...] = ()
 
     def __call__(self, path: bytes) -> bool:
         place, _, base = path.lower().rpartition(b"/")
         by_suffix = base.endswith(self.suffixes) and (b"/" + place).endswith(self.folder)
-        return base in self.names or by_suffix or base.startswith(self.prefixes)
+        return base in self.names or by_suffix or base.startswith(self.prefixes) or base.endswith(self.endings)
 
     def label(self) -> str:
         """The form that enters a scan name."""
-        return repr((sorted(self.suffixes), sorted(self.names), sorted(self.prefixes), self.folder))
+        more = (sorted(self.endings),) if self.endings else ()
+        return repr((sorted(self.suffixes), sorted(self.names), sorted(self.prefixes), self.folder, *more))
 
 
 def tree_digest(entries: Iterable[TreeEntry]) -> str:

@@ -63,7 +63,7 @@ _VIEWS = {
         SELECT n.*, w.meaning, w.remedy FROM named n LEFT JOIN reasons w ON w.code = n.reason_code""",
     "freshness": """
         SELECT repo_id, slug, ref, tool, outcome, reason_code, evidence_at,
-               date_diff('second', evidence_at, (SELECT max(finished_at) FROM runs)) / 3600.0 AS age_hours,
+               date_diff('second', evidence_at, (SELECT arg_max(finished_at, seq) FROM runs)) / 3600.0 AS age_hours,
                commit, tool_version, attempts, next_attempt_at
         FROM scopes""",
     "findings_counted": """

@@ -60,6 +60,8 @@ class Files:
                 data = read_blobs(self._git, mirror, [blob]).get(blob)
             if data is None:
                 raise ScanGapError("incomplete", "its blob is not in the mirror")
+            if len(data) > _SMALL_BYTES:
+                self._parsed.clear()  # the rules of one may take two hundred megabytes
             try:
                 self._parsed[key] = read_owners(data, ForgeKind(kind))
             except OwnersError:

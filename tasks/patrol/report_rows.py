@@ -13,7 +13,7 @@ from tasks.core.view_sets import ViewSet
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
-from tasks.policy.severity import RANKS, case_of, rated
+from tasks.policy.severity import SEVERITY_OF_RANK, ranks_of, says_the_same
 from tasks.policy.sla_over_time import MENDED
 
 #: More rows of history than this are left out of a report, which then says so.
@@ -24,17 +24,14 @@ MOST_GONE = 500
 _OWNER = "nullif(trim(r.owner), '')"
 _DECIDED = "('accepted', 'false_positive', 'wont_fix')"
 _OPEN = "('open', 'reopened')"
-_SEVERITY = case_of("rank", {n: s for s, n in RANKS.items()})
 
 
 def _worst(of: str) -> str:
     """(finding_uid, repo_id, severity): the highest known of a finding's tools, over the relation ``of``."""
-    said = f"(SELECT DISTINCT tool, severity_tool, severity_score FROM {of})"
     return (
-        f"SELECT finding_uid, repo_id, {_SEVERITY} AS severity FROM ("
-        f"SELECT t.finding_uid, t.repo_id, max(r.rank) AS rank FROM {of} t JOIN ({rated(said)}) r"
-        " ON r.tool = t.tool AND r.severity_tool IS NOT DISTINCT FROM t.severity_tool"
-        " AND r.severity_score IS NOT DISTINCT FROM t.severity_score GROUP BY ALL)"
+        f"SELECT finding_uid, repo_id, {SEVERITY_OF_RANK} AS severity FROM ("
+        f"SELECT t.finding_uid, t.repo_id, max(r.rank) AS rank FROM {of} t JOIN ({ranks_of(of)}) r"
+        f" ON {says_the_same('t', 'r')} GROUP BY ALL)"
     )
 
 

@@ -193,7 +193,7 @@ def report_of(
     overdue = there.filter(there.column("is_overdue"))
     soon = _due_soon(there, run["finished_at"])
     looked = scopes.filter(pc.invert(pc.is_in(scopes.column("outcome"), pa.array(["nothing_to_read", "skipped"]))))
-    gaps, tables["gap_paths"] = gap_paths(gaps)
+    shown, tables["gap_paths"] = gap_paths(gaps)
     late = known.overdue_trend
     if team is not None:
         late = rows.overdue(known.snapshot, known.policy, known.repositories.select(["repo_id"]), team)
@@ -205,7 +205,7 @@ def report_of(
         run=run,
         patrol=patrol,
         patrol_age_hours=(known.made_at - patrol["finished_at"]).total_seconds() / 3600 if patrol else 0.0,
-        gaps=gaps,
+        gaps=shown,
         oldest=looked.slice(0, _LISTED).to_pylist(),
         never=looked.column("evidence_at").null_count,
         skipped=_skipped(scopes),
@@ -219,7 +219,7 @@ def report_of(
         charts=drawn,
         teams=teams,
         tables=tables,
-        counts=_counts(there, found, gaps, repositories),
+        counts=_counts(there, found, shown, repositories),
         decisions=[d for d in known.decisions if d["kind"] is not None],
         notes=notes,
         home=home,

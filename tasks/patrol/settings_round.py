@@ -1,9 +1,11 @@
 """Asks forges for settings of repositories: some a night, those whose last answer is oldest first, and judges them.
 
-A repository's settings are asked for when ``settings_days`` have passed since, when the tool that judges them has
-changed, or with ``--force``. A forge that cannot be asked, or has few requests left, is not asked for the others of the
-night. What was not asked stands as it was told: its name is known, and it costs nothing. Settings of an account are
-told with its oldest repository, so that they are one finding and not one a repository.
+A repository's settings are asked for when ``settings_days`` have passed since (or the last answer is from a time to
+come), when the tool that judges them has changed, or with ``--force``. A forge that cannot be asked, or has few
+requests left, is not asked for the others of the night; a repository of which it gives no answer that can be read keeps
+none of the others waiting, and comes last in the next night. What was not asked stands as it was told: its name is
+known, and it costs nothing. Settings of an account are told with its oldest repository, so that they are one finding
+and not one a repository.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from tasks.patrol.session import Patrol, RepoState
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
+#: After so many repositories in a row whose answer could not be had or read it is the forge, not the repository.
+_IN_A_ROW = 3
 #: The planted flaw: an answer in which it must be found before silence counts.
 _CONTROL = ForgeSettings(facts={PROTECTION: {"protected": False}}).document()
 
@@ -71,7 +75,10 @@ class SettingsRound:
         known = self._patrol.known_repositories.items()
         ids = {i for i, row in known if row["source"] == source and row["present"] and not row["reason_code"]}
         oldest = min(ids | {s.repo.repo_id for s in mine}, key=_number)
-        for _, s in sorted(self._due(mine, scanner), key=lambda due: (due[0], due[1].repo.slug)):
+        left = [s for *_, s in sorted(self._due(mine, scanner), key=lambda due: (*due[:2], due[2].repo.slug))]
+        failed = 0
+        while left:
+            s = left.pop(0)
             assert s.mirror is not None
             branch = (s.mirror.head_ref or "").removeprefix("refs/heads/")
             if not branch:
@@ -81,15 +88,20 @@ class SettingsRound:
             except ForgeError as e:
                 if e.reason_code == "cancelled":
                     raise ScanGapError("cancelled", "the run was cancelled") from e
-                self._not_told(mine, e)
-                return
+                failed += 1
+                if e.reason_code != "forge_unreachable" or failed == _IN_A_ROW:
+                    self._not_told([s, *left], e)
+                    return
+                self._not_told([s], e)
+                continue
             except SecretError as e:
-                self._not_told(mine, ForgeError("forge_denied", e.message))
+                self._not_told([s, *left], ForgeError("forge_denied", e.message))
                 return
+            failed = 0
             self.told[s.repo.repo_id] = found
 
-    def _due(self, mine: list[RepoState], scanner: Scanner) -> list[tuple[datetime, RepoState]]:
-        """Repositories to ask for, with when they were told last."""
+    def _due(self, mine: list[RepoState], scanner: Scanner) -> list[tuple[bool, datetime, RepoState]]:
+        """Repositories to ask for: whether the last try had no answer, and when they were told last."""
         patrol = self._patrol
         config = config_digest(scanner, patrol.tool(scanner.name))
         since = patrol.started_at - timedelta(days=patrol.means.settings_days)
@@ -98,12 +110,14 @@ class SettingsRound:
             state = patrol.states.get((s.repo.repo_id, SETTINGS_REF, scanner.name))
             at = state.evidence_at if state is not None else None
             changed = state is not None and state.config_digest != config
-            if at is None or at <= since or changed or patrol.options.force:
-                found.append((at or _NEVER, s))
+            # One night with a clock ahead must not stop the asking until that day.
+            if at is None or not since < at <= patrol.started_at or changed or patrol.options.force:
+                failed = state is not None and state.reason_code == "forge_unreachable"
+                found.append((failed, at or _NEVER, s))
         return found
 
-    def _not_told(self, mine: list[RepoState], error: ForgeError) -> None:
-        for s in mine:
+    def _not_told(self, repos: list[RepoState], error: ForgeError) -> None:
+        for s in repos:
             self.told.setdefault(s.repo.repo_id, error)
 
 

@@ -15,7 +15,8 @@ three together (30) never lift a low to a critical. What is at the worst place o
 after 30 days. What nobody declared counts half of the most, and so do words that are not in ``EXPOSURE`` and
 ``CRITICALITY``; the sentence says so. A severity that no tool gives stays unknown; it counts as ``COUNTS_AS`` says.
 
-Age is counted until the end of the newest run, as the view ``freshness`` does, so that one lake gives one answer.
+Age is counted until the end of the newest run, so that one lake gives one answer. The newest is the one with the
+highest number: one night with a clock ahead must not make everything overdue until that day.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from collections.abc import Mapping
 from tasks.core.view_sets import Saved, View, few, set_of
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
-from tasks.policy.severity import RANKS, Severity, case_of, quoted, rated
-from tasks.policy.sla import days_of
+from tasks.policy.severity import SEVERITY_OF_RANK, Severity, case_of, quoted, ranks_of, says_the_same
+from tasks.policy.sla import dated
 
 SEVERITY_POINTS: Mapping[Severity, int] = {
     Severity.CRITICAL: 70,
@@ -48,6 +49,13 @@ _DAY_US = 86_400_000_000
 
 
 _BY_KIND = " ".join(f"WHEN kind = {quoted(kind)} THEN {quoted(severity)}" for kind, severity in COUNTS_AS.items())
+
+
+def counted_as(known: str) -> str:
+    """The severity as it counts, over the columns kind and severity; ``known`` is the condition that it is known."""
+    return f"CASE WHEN {known} THEN severity {_BY_KIND} ELSE {quoted(COUNTS_AS_ELSE)} END"
+
+
 _COUNTED = ", ".join(map(quoted, SEVERITY_POINTS))
 _UNKNOWN_PHRASE = "'unknown severity (counted as ' || counted || ')'"
 _AGE_PHRASE = (
@@ -58,7 +66,7 @@ _PRIORITY = " ".join(f"WHEN score >= {least} THEN {quoted(name)}" for name, leas
 
 _RATED = few(
     "SELECT *, row_number() OVER (ORDER BY rank, tool, severity_tool, severity_score) AS place"
-    f" FROM ({rated('(SELECT DISTINCT tool, severity_tool, severity_score FROM said)')})"
+    f" FROM ({ranks_of('said')})"
 )
 _PLACED = few(f"""
     SELECT r.repo_id, r.owner, r.criticality, r.exposure,
@@ -77,7 +85,7 @@ RANKED = View(
     " is declared to be, days since it opened (until the newest run), score, priority (P1 is first), and why; whose it"
     " is: owner (the first of owners), owner_from (what says so), team (never null), champions (whom of it to ask)",
     sql=f"""
-        WITH ended AS (SELECT max(finished_at) AS at FROM runs),
+        WITH ended AS (SELECT arg_max(finished_at, seq) AS at FROM runs),
         base AS NOT MATERIALIZED (SELECT * FROM findings_counted WHERE counts),
         seen AS MATERIALIZED (
             SELECT DISTINCT repo_id, ref, tool, kind, rule_id, severity_tool, severity_score, origin FROM base
@@ -94,24 +102,21 @@ RANKED = View(
             SELECT finding_uid, repo_id, slug, kind, rule_id, title, path, line_start, [f.tool] AS tools,
                    [ref] AS open_refs, origin, first_seen_at, opened_at, owners, owner_from,
                    r.severity_tool, r.severity_score, r.rank
-            FROM (FROM base ANTI JOIN shared USING (repo_id, kind, rule_id)) f JOIN rated r ON r.tool = f.tool
-            AND r.severity_tool IS NOT DISTINCT FROM f.severity_tool
-            AND r.severity_score IS NOT DISTINCT FROM f.severity_score UNION ALL
+            FROM (FROM base ANTI JOIN shared USING (repo_id, kind, rule_id)) f
+            JOIN rated r ON {says_the_same("f", "r")} UNION ALL
             SELECT s.* EXCLUDE (place), r.severity_tool, r.severity_score, r.rank FROM (
                 SELECT finding_uid, repo_id, any_value(slug), any_value(kind), any_value(rule_id), any_value(title),
                        arg_min(path, ref), arg_min(line_start, ref), {set_of("list(f.tool)")}, {set_of("list(ref)")},
                        arg_min(origin, first_seen_at), min(first_seen_at), min(opened_at), arg_min_null(owners, ref),
                        arg_min_null(owner_from, ref), max(place) AS place
-                FROM (FROM base SEMI JOIN shared USING (repo_id, kind, rule_id)) f JOIN rated r ON r.tool = f.tool
-                AND r.severity_tool IS NOT DISTINCT FROM f.severity_tool
-                AND r.severity_score IS NOT DISTINCT FROM f.severity_score GROUP BY finding_uid, repo_id
+                FROM (FROM base SEMI JOIN shared USING (repo_id, kind, rule_id)) f
+                JOIN rated r ON {says_the_same("f", "r")} GROUP BY finding_uid, repo_id
             ) s JOIN rated r USING (place)
         ),
         placed AS MATERIALIZED ({_PLACED}),
         counted AS NOT MATERIALIZED (
             SELECT t.*, t.owners[1] AS owner,
-                   {case_of("rank", {n: s for s, n in RANKS.items()})} AS severity,
-                   CASE WHEN rank > 0 THEN severity {_BY_KIND} ELSE {quoted(COUNTS_AS_ELSE)} END AS counted,
+                   {SEVERITY_OF_RANK} AS severity, {counted_as("rank > 0")} AS counted,
                    greatest(epoch_us(ended.at) - epoch_us(t.opened_at), 0) // {_DAY_US} AS age_days
             FROM there t, ended
         ),
@@ -126,11 +131,7 @@ RANKED = View(
             SELECT * FROM (SELECT DISTINCT kind, origin FROM said), (SELECT DISTINCT exposure_word FROM placed),
                           (SELECT unnest([{_COUNTED}]) AS severity)
         ),
-        due AS NOT MATERIALIZED (
-            SELECT s.*, d.sla_days, s.opened_at + to_days(d.sla_days::INTEGER) AS due_at
-            FROM scored s LEFT JOIN ({few(days_of("asked", "severity"))}) d
-            ON d.kind = s.kind AND d.severity = s.counted
-            AND d.exposure_word IS NOT DISTINCT FROM s.exposure_word AND d.origin IS NOT DISTINCT FROM s.origin
+        due AS NOT MATERIALIZED ({dated("scored", "asked", "severity")}
         ),
         teamed AS ({TEAMS_BY_NAME})
         SELECT CASE {_PRIORITY} END AS priority, score, severity, kind, slug, rule_id, title, path, line_start,

@@ -11,7 +11,7 @@ from tasks.policy.sla_over_time import MENDED
 _PRIORITIES = ", ".join(f"count(*) FILTER (priority = {quoted(p)}) AS {p}" for p in PRIORITIES)
 #: Exposures by how far away those are whom they let in; any other comes last.
 _FAR = {word: n for n, declared in enumerate(EXPOSURE[:2]) for word in declared.words}
-_NEWEST = "(SELECT max(finished_at) AS at FROM runs)"
+_NEWEST = "(SELECT arg_max(finished_at, seq) AS at FROM runs)"
 #: Open findings by how long they are open, in days.
 _AGES = ((7, "up_to_7_days"), (30, "up_to_30_days"), (90, "up_to_90_days"), (365, "up_to_a_year"))
 

@@ -228,6 +228,19 @@ def rated(said: str) -> str:
         LEFT JOIN ({_RANKED_WORDS}) sarif ON sarif.tool = '{SARIF}' AND sarif.word = s.word"""
 
 
+def ranks_of(relation: str) -> str:
+    """``rated`` over what ``relation`` says, each (tool, word, number) once: there are few, however many rows."""
+    return rated(f"(SELECT DISTINCT tool, severity_tool, severity_score FROM {relation})")
+
+
+def says_the_same(one: str, other: str) -> str:
+    """The condition that joins rows to what ``rated`` says of their tool, word and number."""
+    return (
+        f"{other}.tool = {one}.tool AND {other}.severity_tool IS NOT DISTINCT FROM {one}.severity_tool"
+        f" AND {other}.severity_score IS NOT DISTINCT FROM {one}.severity_score"
+    )
+
+
 @cache
 def severity_of(tool: str, word: str | None, number: str | None) -> Severity:
     """The same for one finding: what its tool's word, and the number beside it, mean."""
@@ -258,6 +271,8 @@ def case_of(column: str, values: Mapping[Any, Any]) -> str:
     return f"CASE {column} " + " ".join(f"WHEN {literal[k]} THEN {literal[v]}" for k, v in values.items()) + " END"
 
 
+#: The severity of a column ``rank``, as ``rated`` gives it.
+SEVERITY_OF_RANK = case_of("rank", {n: s for s, n in RANKS.items()})
 #: Spans of the scale are no words: 0.0 of a tool that says no numbers is nothing known.
 _RANKED_WORDS = (
     f"SELECT tool, lower(severity_tool) AS word, {case_of('severity', RANKS)} AS rank FROM severities"

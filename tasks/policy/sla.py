@@ -23,7 +23,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from tasks.core.view_sets import View
+from tasks.core.view_sets import View, few
 from tasks.policy.declared import EXPOSURE
 from tasks.policy.severity import Severity, quoted
 
@@ -90,3 +90,16 @@ def days_of(relation: str, severity: str) -> str:
         AND coalesce(s.exposure = a.exposure_word, s.exposure IS NULL)
         AND coalesce(s.origin = a.origin, s.origin IS NULL)
         GROUP BY ALL"""
+
+
+def dated(relation: str, asked: str, severity: str) -> str:
+    """A SELECT of all of ``relation`` with its ``sla_days`` and ``due_at``.
+
+    It has kind, the severity as it counts in ``counted``, exposure_word, origin and opened_at. ``asked`` has all of the
+    first four that it may have, as ``days_of`` wants them.
+    """
+    return f"""
+            SELECT s.*, d.sla_days, s.opened_at + to_days(d.sla_days::INTEGER) AS due_at
+            FROM {relation} s LEFT JOIN ({few(days_of(asked, severity))}) d
+            ON d.kind = s.kind AND d.severity = s.counted
+            AND d.exposure_word IS NOT DISTINCT FROM s.exposure_word AND d.origin IS NOT DISTINCT FROM s.origin"""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from tasks.core.view_sets import Saved, View
 from tasks.policy.declared import EXPOSURE, relation_of, word_of
-from tasks.policy.priority import COUNTS_AS, COUNTS_AS_ELSE
-from tasks.policy.severity import RANKS, case_of, quoted, rated
-from tasks.policy.sla import days_of
+from tasks.policy.priority import counted_as
+from tasks.policy.severity import RANKS, SEVERITY_OF_RANK, case_of, ranks_of, says_the_same
+from tasks.policy.sla import dated
 
 #: Weeks that the trend goes back, and months of ``sla_kept``.
 TREND_WEEKS, KEPT_MONTHS = 52, 12
@@ -23,29 +23,21 @@ MENDED = "('code_changed', 'file_gone')"
 
 def _dated(moves: str) -> str:
     """CTEs that end in ``dated``: the events of the relation ``moves`` with their severity, as it counts, and days."""
-    by_kind = " ".join(f"WHEN kind = {quoted(kind)} THEN {quoted(severity)}" for kind, severity in COUNTS_AS.items())
     return f"""
-        ended AS (SELECT max(finished_at) AS at FROM runs),
+        ended AS (SELECT arg_max(finished_at, seq) AS at FROM runs),
         moves AS ({moves}),
         rated AS (
-            SELECT * EXCLUDE (rank), {case_of("rank", {n: s for s, n in RANKS.items()})} AS severity
-            FROM ({rated("(SELECT DISTINCT tool, severity_tool, severity_score FROM moves)")})
+            SELECT * EXCLUDE (rank), {SEVERITY_OF_RANK} AS severity FROM ({ranks_of("moves")})
         ),
         placed AS (
             SELECT r.repo_id, {word_of("exposure")} AS exposure_word FROM repositories r
             LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
         ),
         told AS (
-            SELECT m.*, r.severity, p.exposure_word,
-                   CASE WHEN r.severity <> 'unknown' THEN r.severity {by_kind} ELSE {quoted(COUNTS_AS_ELSE)} END
-                       AS counted
-            FROM moves m JOIN rated r ON r.tool = m.tool AND r.severity_tool IS NOT DISTINCT FROM m.severity_tool
-            AND r.severity_score IS NOT DISTINCT FROM m.severity_score LEFT JOIN placed p USING (repo_id)
+            SELECT m.*, r.severity, p.exposure_word, {counted_as("severity <> 'unknown'")} AS counted
+            FROM moves m JOIN rated r ON {says_the_same("m", "r")} LEFT JOIN placed p USING (repo_id)
         ),
-        dated AS (
-            SELECT t.*, d.sla_days, t.opened_at + to_days(d.sla_days::INTEGER) AS due_at
-            FROM told t LEFT JOIN ({days_of("told", "counted")}) d ON d.kind = t.kind AND d.severity = t.counted
-            AND d.exposure_word IS NOT DISTINCT FROM t.exposure_word AND d.origin IS NOT DISTINCT FROM t.origin
+        dated AS ({dated("told", "told", "counted")}
         )"""
 
 
@@ -82,7 +74,9 @@ SLA_TREND = View(
             SELECT s.severity, n.weeks_ago
             FROM (SELECT severity FROM standing UNION SELECT severity FROM changes) s,
                  (SELECT unnest(range({TREND_WEEKS + 1})) AS weeks_ago) n
-            WHERE n.weeks_ago * {_WEEK_US} <= (SELECT epoch_us(max(finished_at)) - epoch_us(min(finished_at)) FROM runs)
+            WHERE n.weeks_ago * {_WEEK_US} <= (
+                SELECT greatest(epoch_us(arg_max(finished_at, seq)) - epoch_us(min(finished_at)), 0) FROM runs
+            )
         )
         SELECT ended.at - to_days((7 * p.weeks_ago)::INTEGER) AS day, p.severity,
                coalesce((SELECT sum(findings) FROM standing s WHERE s.severity = p.severity), 0)::BIGINT
@@ -123,7 +117,7 @@ BREACHES = Saved(
 DUE_SOON = Saved(
     description="open findings due within 14 days, the first first",
     sql="SELECT due_at, priority, severity, slug, owner, kind, rule_id, path, line_start, finding_uid FROM ranked,"
-    " (SELECT max(finished_at) AS at FROM runs) ended"
+    " (SELECT arg_max(finished_at, seq) AS at FROM runs) ended"
     " WHERE NOT is_overdue AND due_at <= ended.at + to_days(14)"
     " ORDER BY due_at, slug, rule_id, path, line_start, finding_uid LIMIT 1000",
 )

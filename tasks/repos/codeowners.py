@@ -12,14 +12,15 @@ that a path may have owners from several; a section's heading names default owne
 path out of its section; a pattern that stands twice in a section keeps its first place and its last owners. There are
 no comments behind a rule: owners named there are owners.
 
-Gitea (docs.gitea.com/usage/repository/code-owners; ``models/issues/pull.go``): root, ``docs/``, ``.gitea/``. Regular
-expressions for the whole path, ``!`` in front negates, owners of all lines that match are added up.
+Gitea (docs.gitea.com/usage/repository/code-owners; ``models/issues/pull.go``): root, ``docs/``, ``.gitea/``, of Forgejo
+``.forgejo/``. Regular expressions for the whole path, ``!`` in front negates, owners of all lines that match are added
+up.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,13 +34,20 @@ NAME = "CODEOWNERS"
 PLACES: Mapping[ForgeKind, tuple[str, ...]] = {
     ForgeKind.GITHUB: (f".github/{NAME}", NAME, f"docs/{NAME}"),
     ForgeKind.GITLAB: (NAME, f"docs/{NAME}", f".gitlab/{NAME}"),
-    ForgeKind.GITEA: (NAME, f"docs/{NAME}", f".gitea/{NAME}"),
+    ForgeKind.GITEA: (NAME, f"docs/{NAME}", f".gitea/{NAME}", f".forgejo/{NAME}"),
 }
 EVERYWHERE = frozenset(place for places in PLACES.values() for place in places)
 #: GitHub loads no larger one; of the others none that people keep is.
 MAX_BYTES = 3_000_000
-#: Patterns with wildcards, and expressions, that a file may have: each may have to be tried on each path.
-MAX_WILDCARDS, MAX_EXPRESSIONS = 5_000, 1_000
+#: Lines that are no comment, and sections, that a file may have: all are kept in memory, and each section is asked for
+#: each path.
+MAX_LINES, MAX_SECTIONS = 100_000, 1_000
+#: Patterns with wildcards that a file may have, wildcards in all of them and in one, and expressions: each may have to
+#: be tried on each path. ``MAX_WEIGHTS`` is of all expressions together (``Expressions.weight``).
+MAX_PATTERNS, MAX_WILDCARDS, MAX_OF_PATTERN = 2_000, 20_000, 200
+MAX_EXPRESSIONS, MAX_WEIGHTS = 1_000, 60_000
+#: Owners of a path that are kept, for each finding has them in its row; and characters of one.
+MAX_OWNERS, MAX_OWNER = 100, 256
 _SHOWN = 5
 
 
@@ -92,6 +100,8 @@ def read_owners(data: bytes, kind: ForgeKind) -> OwnersFile:
     read = {ForgeKind.GITHUB: _github, ForgeKind.GITLAB: _gitlab, ForgeKind.GITEA: _gitea}[kind]
     # Lines end as git shows them: not at form feeds and other characters that Python ends lines at.
     lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1)]
+    if sum(line != "" and not line.startswith("#") for _, line in lines) > MAX_LINES:
+        raise OwnersError(f"it has more than {MAX_LINES} lines")
     answers = read(lines, faults)
     return OwnersFile(answers=answers, problem=faults.told())
 
@@ -110,6 +120,21 @@ class _Faults:
     def told(self) -> str:
         more = self._count - len(self._shown)
         return "; ".join([*self._shown, *([f"and {more} lines more"] if more else [])])
+
+
+class _Bounds:
+    """Counts the wildcards of a file, and refuses them before they cost anything."""
+
+    def __init__(self) -> None:
+        self._wildcards = 0
+
+    def pattern(self, text: str) -> None:
+        """One more pattern. Raises OwnersError, and ValueError with what is wrong with this one."""
+        if text.count("*") + text.count("?") > MAX_OF_PATTERN:
+            raise ValueError(f"it has more than {MAX_OF_PATTERN} wildcards")
+        self._wildcards += sum(text.count(c) for c in "*?[")
+        if self._wildcards > MAX_WILDCARDS:
+            raise OwnersError(f"it has more than {MAX_WILDCARDS} wildcards")
 
 
 @dataclass(slots=True)
@@ -149,12 +174,20 @@ def _added(told: Collection[tuple[int, tuple[str, ...]]]) -> Answer | None:
     if not told:
         return None
     owners = dict.fromkeys(o for _, found in told for o in found)
-    return Answer(tuple(owners), tuple(line for line, found in told if found or not owners))
+    return Answer(tuple(owners)[:MAX_OWNERS], tuple(line for line, found in told if found or not owners))
+
+
+def _kept(owners: Iterable[str], line: int, faults: _Faults) -> tuple[str, ...]:
+    """Each owner of a line once, as many as are kept."""
+    found = tuple(dict.fromkeys(owners))
+    if len(found) > MAX_OWNERS:
+        faults.add(line, f"of {len(found)} owners the first {MAX_OWNERS} count")
+    return found[:MAX_OWNERS]
 
 
 def _bounded(rules: Collection[_Rule]) -> None:
-    if (n := sum(not r.pattern.is_plain for r in rules)) > MAX_WILDCARDS:
-        raise OwnersError(f"it has {n} patterns with wildcards; {MAX_WILDCARDS} are read at most")
+    if (n := sum(not r.pattern.is_plain for r in rules)) > MAX_PATTERNS:
+        raise OwnersError(f"it has {n} patterns with wildcards; {MAX_PATTERNS} are read at most")
 
 
 # -- GitHub --------------------------------------------------------------------------------------------------------
@@ -166,6 +199,7 @@ _OWNER = re.compile(r"@[A-Za-z0-9_][\w-]*(?:/[\w.-]+)?|[^@\s<>()]+@[A-Za-z0-9][A
 
 def _github(lines: Collection[tuple[int, str]], faults: _Faults) -> Answers:
     rules: dict[str, _Rule] = {}
+    bounds = _Bounds()
     for n, line in lines:
         body, comment, _ = line.partition("#")
         if not body:
@@ -175,16 +209,17 @@ def _github(lines: Collection[tuple[int, str]], faults: _Faults) -> Answers:
             continue
         try:
             text, owners = _split(body.strip())
+            bounds.pattern(text)
             pattern = as_github(text)
         except ValueError as e:
             faults.add(n, str(e))
             continue
-        if wrong := [o for o in owners if not _OWNER.fullmatch(o)]:
+        if wrong := [o for o in owners if len(o) > MAX_OWNER or not _OWNER.fullmatch(o)]:
             faults.add(n, f"{wrong[0]} is no @user, @org/team or address")
             continue
         # Of two with one pattern the first one never has a word.
         rules.pop(text, None)
-        rules[text] = _Rule(n, pattern, tuple(dict.fromkeys(owners)))
+        rules[text] = _Rule(n, pattern, _kept(owners, n, faults))
     _bounded(rules.values())
     return _answers([_Section(rules.values())])
 
@@ -214,13 +249,19 @@ _DEFAULT = "codeowners"
 
 def _gitlab(lines: Collection[tuple[int, str]], faults: _Faults) -> Answers:
     sections: dict[str, dict[str, _Rule]] = {_DEFAULT: {}}
-    current, default = _DEFAULT, ""
+    by_fold = {_DEFAULT: _DEFAULT}
+    bounds, current, default = _Bounds(), _DEFAULT, ""
     for n, line in lines:
         if not line or line.startswith("#"):
             continue
         if heading := _HEADING.match(line):
-            current, default = _known(heading[2], sections), heading[3] or ""
+            name, default = heading[2], heading[3] or ""
+            # The section that is meant, without case; the first heading always begins one.
+            current = by_fold.get(name.casefold(), name) if len(sections) > 1 else name
+            by_fold.setdefault(name.casefold(), current)
             sections.setdefault(current, {})
+            if len(sections) > MAX_SECTIONS:
+                raise OwnersError(f"it has more than {MAX_SECTIONS} sections")
             if not heading[2].strip():
                 faults.add(n, "the section has no name")
             continue
@@ -231,27 +272,27 @@ def _gitlab(lines: Collection[tuple[int, str]], faults: _Faults) -> Answers:
             faults.add(n, "the pattern is empty" if not text else "the pattern is longer than a path may be")
             continue
         told = rest[0] if rest else ""
-        owners = () if excludes else tuple(_references(told.strip() or default))
+        owners = () if excludes else _kept(_references(told.strip() or default), n, faults)
         if not owners and not excludes:
             faults.add(n, "it names no owner")
         # A pattern that stands there already keeps its place and gets these owners.
         form = gitlab_form(text)
+        try:
+            bounds.pattern(form)
+        except ValueError as e:
+            faults.add(n, str(e))
+            continue
         sections[current][form] = _Rule(n, as_gitlab(form), owners, excludes)
     _bounded([r for rules in sections.values() for r in rules.values()])
     return _answers([_Section(rules.values()) for rules in sections.values()])
-
-
-def _known(name: str, sections: Collection[str]) -> str:
-    """The section that is meant: names are compared without case."""
-    if len(sections) == 1:
-        return name
-    return next((s for s in sections if s.casefold() == name.casefold()), name)
 
 
 def _references(text: str) -> Iterator[str]:
     """The owners that a text names, each once: people, groups, roles and addresses."""
     found = dict[str, None]()
     for word in text.split():
+        if len(word) > MAX_OWNER:
+            continue
         if _ROLE.fullmatch(word):
             found[word.lower().removesuffix("s")] = None
         elif name := _NAME.search(word) if word.startswith("@") else None:
@@ -279,7 +320,7 @@ def _gitea(lines: Collection[tuple[int, str]], faults: _Faults) -> Answers:
         words = _words(line)
         if not words:
             continue
-        owners = tuple(dict.fromkeys(o for w in words[1:] if (o := _account(w))))
+        owners = _kept((o for w in words[1:] if (o := _account(w))), n, faults)
         if not owners:
             faults.add(n, "it names no owner")
         elif len(words[0]) > MAX_PATTERN:
@@ -289,6 +330,8 @@ def _gitea(lines: Collection[tuple[int, str]], faults: _Faults) -> Answers:
     if len(told) > MAX_EXPRESSIONS:
         raise OwnersError(f"it has {len(told)} expressions; {MAX_EXPRESSIONS} are read at most")
     expressions = Expressions([t.expression for t in told])
+    if expressions.weight > MAX_WEIGHTS:
+        raise OwnersError("its expressions with all their repetitions are too large together")
     for k, why in expressions.faults.items():
         faults.add(told[k].number, why)
 
@@ -324,6 +367,6 @@ def _words(line: str) -> list[str]:
 def _account(word: str) -> str:
     """An owner in the form of the other forges; empty if it is none: only organisation/team may have a slash."""
     name = word.removeprefix("@")
-    if not name or name.count("/") > 1:
+    if not name or len(word) > MAX_OWNER or name.count("/") > 1:
         return ""
     return name if "@" in name else f"@{name}"

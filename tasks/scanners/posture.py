@@ -10,8 +10,10 @@ judged here. Which names count:
   .adoc, .pdf, .json (OWASP Threat Dragon) or .tm7 (Microsoft), in the root or anywhere below doc/, docs/, security/,
   architecture/, design/, threat-model/ or a forge's folder. The youngest one counts; a year has 365 days;
 * a lock file: the names of ``LOCKS``, beside the manifest or in a folder above it (workspaces). Manifests below
-  node_modules, vendor and the like are somebody else's. Of C# and Java nothing is said: most of their projects lock
-  nothing by design, and a finding for each of them would say nothing.
+  node_modules, vendor and the like are somebody else's. A requirements file that pins all it names is a lock of
+  Python, one that does not asks for one. Projects of .NET and Gradle that say each version are ``low``: their tools
+  take the same versions tomorrow, and only what a version holds may change. Gradle's verification-metadata.xml counts
+  for a lock; Maven has none.
 
 A file without a byte is not there. Where a name is a link, it counts.
 
@@ -80,9 +82,13 @@ LOCKS: Mapping[str, frozenset[bytes]] = {
     "bundler": frozenset((b"gemfile.lock", b"gems.locked")),
     "composer": frozenset((b"composer.lock",)),
     "go": frozenset((b"go.sum", b"go.work.sum")),
+    "nuget": frozenset((b"packages.lock.json",)),
+    "gradle": frozenset((b"gradle.lockfile",)),
 }
 #: PEP 751: pylock.toml, pylock.NAME.toml.
 _PYLOCK = re.compile(rb"pylock(\.[^.]+)?\.toml")
+#: Of the folder above its own.
+_VERIFIED = b"gradle/verification-metadata.xml"
 _CONTROL_PATH = ".github/workflows/control.yml"
 _CONTROL = b"on: push\njobs:\n  control:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: owner/control@v1\n"
 
@@ -94,7 +100,7 @@ class Posture:
     name: str = "posture"
     kind: Kind = Kind.POSTURE
     unit: Unit = Unit.TREE
-    revision: int = 1
+    revision: int = 2
     parse_revision: int = 1
     summary: str = "missing policies, owners, threat models and lock files; actions that are not pinned"
     licence: str = "built in"
@@ -105,10 +111,12 @@ class Posture:
             (
                 *_POLICY, *_MODEL, b"codeowners", b"action.yml", b"action.yaml", b"package.json", b"pyproject.toml",
                 b"pipfile", b"cargo.toml", b"main.rs", b"gemfile", b"gems.rb", b"composer.json", b"go.mod",
+                b"build.gradle", b"build.gradle.kts", b"verification-metadata.xml",
                 *(name for names in LOCKS.values() for name in names),
             )
         ),
         prefixes=(b"requirements", b"pylock."),
+        endings=(b".csproj", b".fsproj", b".vbproj"),
     )  # fmt: skip
     dated: PathFilter = PathFilter(names=_MODEL)
     rules: tuple[Rule, ...] = field(default=RULES, repr=False)
@@ -178,6 +186,8 @@ def _observations(facts: list[dict[str, Any]], target: Target) -> Iterator[Obser
     folders: dict[str, set[bytes]] = {kind: set() for kind in LOCKS}
     for path in names | pinned:
         folder, _, base = path.rpartition(b"/")
+        if (b"/" + path.lower()).endswith(b"/" + _VERIFIED):
+            folders["gradle"].add(folder.rpartition(b"/")[0])
         for kind, locks in LOCKS.items():
             if base.lower() in locks or (kind == "python" and (path in pinned or _PYLOCK.fullmatch(base))):
                 folders[kind].add(folder)

@@ -3,7 +3,8 @@
 ``python posture_program.py FOLDER``, below which all checkouts lie. Request: ``{"root": "/nightwarden/checkouts/x"}``.
 Needs PyYAML. Facts, by ``rule``: ``action-unpinned`` (a step or job uses what a tag or branch names),
 ``lock-file-missing`` (a manifest asks for packages; ``keys`` says of which kind; whether a lock lies beside it, the
-adapter knows), ``pinned`` (a requirements file that pins all it names). Of an action its name goes out, which the
+adapter knows; ``low`` where each version is said and only the packages of packages, or what a version holds, may
+change), ``pinned`` (a requirements file that pins all it names). Of an action its name goes out, which the
 adapter keys, never its version.
 
 Files are parsed, never loaded: of YAML the events are read, so that an alias is one event however much it stands for.
@@ -21,6 +22,11 @@ import yaml
 LARGEST_BYTES = 1024 * 1024
 #: libyaml takes minutes for a hundred thousand brackets. No pipeline nests so deep.
 DEEPEST = 100
+#: tomllib takes minutes for one key of a hundred thousand parts; no line that somebody wrote has so many dots.
+MOST_DOTS = 200
+#: Each directive of a tag is compared with all before it.
+DIRECTIVE = b"\n%"
+MOST_DIRECTIVES = 100
 #: No folder of a repository's own making: what stands there is somebody else's.
 VENDORED = {"node_modules", "bower_components", "vendor", "third_party", "site-packages", ".yarn", "jspm_packages"}
 WORKFLOWS = {".github", ".gitea", ".forgejo"}
@@ -30,9 +36,22 @@ IMAGE_DIGEST = re.compile(r"@sha256:[0-9a-fA-F]{64}$")
 NO_REQUIREMENT = re.compile(r"\s*(?:#|-|$)")
 PINNED = re.compile(r"\s*[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\]\s*)?===?\s*[^*,;\s]+\s*(?:;.*|\\|--hash.*|#.*)?$")
 HASH_LINE = re.compile(r"\s+--hash=")
-GEM = re.compile(r"^\s*gem[\s(]+['\"]", re.MULTILINE)
-GEMSPEC = re.compile(r"^\s*gemspec\b", re.MULTILINE)
-GO_REQUIRE = re.compile(r"^\s*require\s+(?:\(|\S+\s+v)", re.MULTILINE)
+#: No beginning of these runs over lines: a megabyte of empty ones would be gone through from each of them.
+GEM = re.compile(r"^[ \t]*gem[\s(]+['\"]", re.MULTILINE)
+GEMSPEC = re.compile(r"^[ \t]*gemspec\b", re.MULTILINE)
+GO_REQUIRE = re.compile(r"^[ \t]*require[ \t]+(?:\(|\S+[ \t]+v)", re.MULTILINE)
+#: A requirement without options, a file or an address: a name, extras, versions, a marker.
+REQUIREMENT = re.compile(r"\s*[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\]\s*)?(?:\(?(?:[<>=!~]=|[<>]|===).*|;.*|#.*)?$")
+ELSEWHERE = re.compile(r"\s*(?:[./]|\S+://|[A-Za-z0-9][\w.-]*(?:\s*\[[^\]]*\])?\s*@)")
+CONSTRAINTS = re.compile(r"^\s*(?:-c\b|--constraint\b)", re.MULTILINE)
+NUGET = re.compile(r"<PackageReference\s")
+NUGET_FLOATS = re.compile(r"\bVersion(?:\s*=\s*[\"']|>)[^\"'<>]{0,200}[*\[(]")
+GRADLE = re.compile(
+    r"^[ \t]*(?:\w*(?:mplementation|[aA]pi|ompileOnly|untimeOnly|nnotationProcessor)|(?:testC|c)ompile|runtime"
+    r"|classpath|kapt\w*|ksp\w*)[ \t(]+(?:(?:enforcedP|p)latform\()?(?:['\"][^'\":\s]+:[^'\"\s]+['\"]|libs\.)",
+    re.MULTILINE,
+)
+GRADLE_FLOATS = re.compile(r":(?:[^'\":\s]*\+|latest\.[a-z]+|[\[(][^'\"\s]*)['\"]")
 #: What PHP itself brings, as Composer calls it.
 PLATFORM = re.compile(
     r"(?:php(?:-64bit|-ipv6|-zts|-debug)?|hhvm|composer(?:-plugin-api|-runtime-api)?|(?:ext|lib)-.*)$"
@@ -67,7 +86,10 @@ def uses_of(path):
     found, names = [], {}
     stack = []  # of each open collection: [is a mapping, the key whose value comes next, its own place]
     with open(path, "rb") as f:
-        for event in yaml.parse(f, Loader=Loader):
+        data = f.read()
+        if data.count(DIRECTIVE) > MOST_DIRECTIVES:
+            raise UnreadError("too many directives")
+        for event in yaml.parse(data, Loader=Loader):
             if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 stack.pop()
                 close(stack)
@@ -101,9 +123,9 @@ def place(stack):
 
 
 def close(stack):
-    """The value of a key has been read."""
+    """The value of a key has been read, or a key that is no scalar."""
     if stack and stack[-1][0]:
-        stack[-1][1] = None
+        stack[-1][1] = "?" if stack[-1][1] is None else None
 
 
 def is_uses(where):
@@ -137,6 +159,13 @@ def pipeline(name, path):
 # -- manifests: whether each asks for packages that a lock would pin -----------------------------------------------
 
 
+def toml(text):
+    """A TOML document."""
+    if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+        raise UnreadError("a key of too many parts")
+    return tomllib.loads(text)
+
+
 def npm(text):
     """https://docs.npmjs.com/cli/configuring-npm/package-json"""
     manifest = table(json.loads(text))
@@ -144,24 +173,26 @@ def npm(text):
 
 
 def python(text):
-    """https://packaging.python.org/en/latest/specifications/pyproject-toml/ and Poetry's own table."""
-    manifest = tomllib.loads(text)
+    """https://packaging.python.org/en/latest/specifications/: pyproject-toml, dependency-groups; Poetry's own table."""
+    manifest = toml(text)
     tools = table(manifest.get("tool"))
     poetry = table(tools.get("poetry"))
     groups = [table(g).get("dependencies") for g in table(poetry.get("group")).values()]
     asked = [set(table(t)) - {"python"} for t in (poetry.get("dependencies"), poetry.get("dev-dependencies"), *groups)]
-    return bool(table(manifest.get("project")).get("dependencies")) or any(asked)
+    project = table(manifest.get("project"))
+    more = (*table(project.get("optional-dependencies")).values(), *table(manifest.get("dependency-groups")).values())
+    return bool(project.get("dependencies")) or any(more) or any(asked)
 
 
 def pipenv(text):
     """https://pipenv.pypa.io/en/latest/pipfile.html"""
-    manifest = tomllib.loads(text)
+    manifest = toml(text)
     return any(table(manifest.get(k)) for k in ("packages", "dev-packages"))
 
 
 def cargo(text):
     """https://doc.rust-lang.org/cargo/reference/manifest.html; only of what is built to be run."""
-    manifest = tomllib.loads(text)
+    manifest = toml(text)
     return any(table(manifest.get(k)) for k in ("dependencies", "build-dependencies"))
 
 
@@ -183,10 +214,22 @@ def go(text):
     return GO_REQUIRE.search(text) is not None
 
 
+def nuget(text):
+    """https://learn.microsoft.com/en-us/nuget/consume-packages/package-references-in-project-files"""
+    first, *others = text.split("<!--")
+    text = first + "".join(part.partition("-->")[2] for part in others)
+    return ("medium" if NUGET_FLOATS.search(text) else "low") if NUGET.search(text) else None
+
+
+def gradle(text):
+    """https://docs.gradle.org/current/userguide/dependency_locking.html"""
+    return ("medium" if GRADLE_FLOATS.search(text) else "low") if GRADLE.search(text) else None
+
+
 def is_program(path, text):
     """Whether a crate is built to be run."""
     beside = os.path.join(os.path.dirname(path), "src", "main.rs")
-    return bool(tomllib.loads(text).get("bin")) or os.path.isfile(beside)
+    return bool(toml(text).get("bin")) or os.path.isfile(beside)
 
 
 MANIFESTS = {
@@ -198,30 +241,41 @@ MANIFESTS = {
     "gems.rb": ("bundler", bundler),
     "composer.json": ("composer", composer),
     "go.mod": ("go", go),
+    "build.gradle": ("gradle", gradle),
+    "build.gradle.kts": ("gradle", gradle),
 }
+#: The same by the ending of a name.
+PROJECTS = ("csproj", "fsproj", "vbproj")
 
 
 def manifest(name, path):
     """Facts of a manifest."""
-    kind, asks = MANIFESTS[os.path.basename(name)]
+    kind, asks = MANIFESTS.get(os.path.basename(name), ("nuget", nuget))
     text = text_of(path)
-    if asks(text) and (kind != "cargo" or is_program(path, text)):
-        yield fact(name, "lock-file-missing", 0, [kind])
+    asked = asks(text)
+    if asked and (kind != "cargo" or is_program(path, text)):
+        yield fact(name, "lock-file-missing", 0, [kind], asked if isinstance(asked, str) else "medium")
 
 
 def requirements(name, path):
-    """Whether every package that a requirements file names is pinned to one version."""
-    lines = [x for x in text_of(path).splitlines() if not NO_REQUIREMENT.match(x) and not HASH_LINE.match(x)]
+    """Whether every package that a requirements file names is pinned to one version; if not, it asks for a lock as a
+    manifest does. Of one that names constraints, or holds what is no requirement, nothing is said."""
+    text = text_of(path)
+    lines = [x for x in text.splitlines() if not NO_REQUIREMENT.match(x) and not HASH_LINE.match(x)]
     if lines and all(PINNED.match(x) for x in lines):
         yield fact(name, "pinned", 0, [])
+        return
+    loose = [x for x in lines if not PINNED.match(x) and not ELSEWHERE.match(x)]
+    if loose and all(REQUIREMENT.match(x) for x in loose) and not CONSTRAINTS.search(text):
+        yield fact(name, "lock-file-missing", 0, ["python"])
 
 
 # -- a checkout --------------------------------------------------------------------------------------------------
 
 
-def fact(name, rule, line, keys):
+def fact(name, rule, line, keys, severity="medium"):
     """One fact, in the form of ``filewise``."""
-    severity = "info" if rule == "pinned" else "medium"
+    severity = "info" if rule == "pinned" else severity
     return {
         "path": name, "rule": rule, "title": "", "severity": severity, "line": line, "end_line": line, "column": 0,
         "keys": keys,
@@ -237,7 +291,7 @@ def judge_of(name):
     if suffix in ("yml", "yaml"):
         workflow = len(folders) == 2 and folders[0] in WORKFLOWS and folders[1] == "workflows"
         return pipeline if workflow or stem == "action" else None
-    if base in MANIFESTS:
+    if base in MANIFESTS or (stem and suffix in PROJECTS):
         return manifest
     return requirements if base.startswith("requirements") and suffix in ("txt", "lock") else None
 

@@ -104,6 +104,13 @@ RULES: tuple[Rule, ...] = (
         url=_PROTECTED,
     ),
     Rule(
+        rule_id="protection-bypassed",
+        title="A team, an app or a deploy key may pass by the protection of the default branch",
+        severity_tool="medium",
+        remedy="Take it off the bypass list of the ruleset; or decide this finding, if its releases need it.",
+        url=f"{_DOCS}repositories/configuring-branches-and-merges-in-your-repository/managing-rulesets/about-rulesets",
+    ),
+    Rule(
         rule_id="many-administrators",
         title="More than five accounts administer the repository",
         severity_tool="medium",

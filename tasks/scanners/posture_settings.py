@@ -55,6 +55,8 @@ def _protection(facts: Mapping[str, Any]) -> Iterator[Observation]:
         yield _found("branch-deletion-allowed", PROTECTION)
     if facts.get("binds_administrators") is False:
         yield _found("administrators-not-bound", PROTECTION)
+    for actor in facts.get("passing") or ():
+        yield _found("protection-bypassed", PROTECTION, one_line(actor, 100))
 
 
 def _administrators(facts: Mapping[str, Any]) -> Iterator[Observation]:

@@ -38,8 +38,8 @@ class FakeGithub(FakeForge):
         self.inside: dict[int, list[str]] = {}
         self.people: dict[str, tuple[int | None, int | None]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
-        #: Of a repository by slug: ``protected``, ``protection`` (classic), ``rules``, ``collaborators``, ``keys``; and
-        #: whether the organisation requires two factors (None: it is not told).
+        #: Of a repository by slug: ``protected``, ``protection`` (classic), ``rules``, ``rulesets``, ``collaborators``,
+        #: ``keys``; and whether the organisation requires two factors (None: it is not told).
         self.settings: dict[str, dict[str, Any]] = {}
         self.two_factor: bool | None = True
         self.minted = 0
@@ -86,7 +86,9 @@ class FakeGithub(FakeForge):
             return self._list(call, mine)
         if path == "/installation/repositories" and grant is not None and grant.installation is not None:
             return self._installed(call, grant.installation)
-        if found := re.match(r"^/repos/([^/]+/[^/]+)/(branches/.+|rules/branches/.+|collaborators|keys)$", path):
+        if found := re.match(
+            r"^/repos/([^/]+/[^/]+)/(branches/.+|rules/branches/.+|rulesets/.+|collaborators|keys)$", path
+        ):
             return self._set(call, found[1], found[2])
         if (found := re.match(r"^/repos/([^/]+/[^/]+)(/.*)?$", path)) is not None:
             repo = self.repos.get(found[1])
@@ -139,6 +141,8 @@ class FakeGithub(FakeForge):
             classic = known.get("protection")
             found: Any = classic if classic is not None else None
             return Answer(body=found) if found else Answer(status=404, body={"message": "Branch not protected"})
+        if what.startswith("rulesets/"):
+            return Answer(body={"id": 1, "name": "x", **known.get("rulesets", {}).get(int(what.split("/")[1]), {})})
         if what.startswith("branches/"):
             return Answer(body={"name": "main", "protected": bool(known.get("protected"))})
         if what == "collaborators":

@@ -39,6 +39,8 @@ class FakeGitlab(FakeForge):
         #: group's. Without ``approval_rules`` it is an edition that has none.
         self.settings: dict[str, list[dict[str, Any]]] = {}
         self.two_factor: bool | None = True
+        #: Of groups that say otherwise.
+        self.two_factor_of: dict[str, bool] = {}
 
     @property
     def api_url(self) -> str:
@@ -83,8 +85,9 @@ class FakeGitlab(FakeForge):
         if group not in groups.values():
             return self._not_found()
         if not found[2]:
-            told = {} if self.two_factor is None else {"require_two_factor_authentication": self.two_factor}
-            return Answer(body={"id": self._number(group), "full_path": group, "name": group.split("/")[-1], **told})
+            required = self.two_factor_of.get(group, self.two_factor)
+            more = {} if required is None else {"require_two_factor_authentication": required}
+            return Answer(body={"id": self._number(group), "full_path": group, "name": group.split("/")[-1], **more})
         deep = call.query.get("include_subgroups", "false").lower() in ("true", "1")
         inside = [
             r

@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.origins import ForgeKind
-from tasks.repos.codeowners import MAX_BYTES, MAX_EXPRESSIONS, MAX_WILDCARDS, OwnersError, place_of, read_owners
+from tasks.repos.codeowners import (
+    MAX_BYTES,
+    MAX_EXPRESSIONS,
+    MAX_LINES,
+    MAX_OWNERS,
+    MAX_PATTERNS,
+    MAX_SECTIONS,
+    OwnersError,
+    place_of,
+    read_owners,
+)
 from tasks.repos.owner_patterns import PatternIndex, as_github, as_gitlab, gitlab_form
 from tests.thorough import examples, thorough
 
@@ -249,6 +259,8 @@ def test_expressions_that_gitea_cannot_read_are_told() -> None:
         (["docs/CODEOWNERS", ".gitlab/CODEOWNERS"], None, ("docs/CODEOWNERS", GITHUB)),
         ([".gitlab/CODEOWNERS", ".gitea/CODEOWNERS"], None, (".gitlab/CODEOWNERS", GITLAB)),
         ([".gitea/CODEOWNERS"], None, (".gitea/CODEOWNERS", GITEA)),
+        ([".forgejo/CODEOWNERS", ".gitea/CODEOWNERS"], GITEA, (".gitea/CODEOWNERS", GITEA)),
+        ([".forgejo/CODEOWNERS"], GITEA, (".forgejo/CODEOWNERS", GITEA)),
         (["codeowners", "x/CODEOWNERS"], None, None),
     ],
 )
@@ -276,11 +288,31 @@ def test_what_cannot_be_read_says_why(kind: ForgeKind, data: bytes, why: str) ->
         read_owners(data, kind)
 
 
-def test_more_patterns_than_can_be_tried_are_refused() -> None:
-    with pytest.raises(OwnersError, match="patterns with wildcards"):
-        read_owners("\n".join(f"*{n}* @a" for n in range(MAX_WILDCARDS + 1)).encode(), GITHUB)
-    with pytest.raises(OwnersError, match="expressions"):
-        read_owners("\n".join(f"x{n} @a" for n in range(MAX_EXPRESSIONS + 1)).encode(), GITEA)
+@pytest.mark.parametrize(("kind", "text", "why"), [
+    (GITHUB, "\n".join(f"*{n}* @a" for n in range(MAX_PATTERNS + 1)), "patterns with wildcards"),
+    (GITLAB, "\n".join("*a" * 150 + f"{n} @a" for n in range(9000)), "more than 20000 wildcards"),
+    (GITHUB, "/x\n" * (MAX_LINES + 1), "lines"),
+    (GITLAB, "\n".join(f"[a{n}]" for n in range(90_000)), f"more than {MAX_SECTIONS} sections"),
+    (GITEA, "\n".join(f"x{n} @a" for n in range(MAX_EXPRESSIONS + 1)), "expressions"),
+    (GITEA, "\n".join(f"(a|b{n}){{1,200}}.*z @a" for n in range(100)), "too large together"),
+], ids=["patterns", "wildcards", "lines", "sections", "expressions", "weights"])  # fmt: skip
+def test_more_than_can_be_tried_on_each_path_is_refused_at_once(kind: ForgeKind, text: str, why: str) -> None:
+    began = time.process_time()
+    with pytest.raises(OwnersError, match=why):
+        read_owners(text.encode(), kind)
+    assert time.process_time() - began < 6
+
+
+@pytest.mark.parametrize("kind", [GITHUB, GITLAB, GITEA])
+def test_no_row_of_a_finding_holds_megabytes_of_owners(kind: ForgeKind) -> None:
+    """Nor does a word of megabytes hold a run: looking for an address in it took three seconds."""
+    many, long = " ".join(f"@a{n}" for n in range(20_000)), "x" * 500_000
+    read = read_owners(f".* {many}\n[ab].c @{long} @b\na.c @{long} {long} @b {long}@b\n".encode(), kind)
+    answer = read.answers([".x", "a.c"])
+    told = {o for a in answer.values() if a for o in a.owners}
+    assert max(map(len, told)) < 10
+    assert {len(a.owners) for a in answer.values() if a} == {MAX_OWNERS} | ({1} if kind is GITLAB else set())
+    assert "of 20000 owners the first 100 count" in read.problem
 
 
 @pytest.mark.parametrize(
@@ -289,13 +321,28 @@ def test_more_patterns_than_can_be_tried_are_refused() -> None:
         (GITHUB, "*a" * 60 + "b"),
         (GITHUB, "**/a/" * 60 + "b"),
         (GITHUB, "a" * 5000),
+        (GITHUB, "*a" * 2000 + "b"),
         (GITLAB, "*a" * 60 + "b"),
         (GITLAB, "**/a/" * 60 + "*b*"),
         (GITLAB, "[" * 500 + "]"),
         (GITEA, "(a+)+(a*)*b"),
         (GITEA, "(((a{1,9}){1,9}){1,9})x"),
+        (GITEA, "(\\\\pL|\\\\pN|x){1,300}.*(\\\\pL{1,100})*z"),
+        (GITEA, "(a|b)*a(a|b){200}z"),
     ],
-    ids=["github stars", "github folders", "github long", "gitlab stars", "gitlab folders", "gitlab sets", "go", "go2"],
+    ids=[
+        "github stars",
+        "github folders",
+        "github long",
+        "github very",
+        "gitlab stars",
+        "gitlab folders",
+        "gitlab sets",
+        "go",
+        "go2",
+        "go3",
+        "go4",
+    ],
 )
 def test_no_pattern_blows_up(kind: ForgeKind, pattern: str) -> None:
     began = time.process_time()

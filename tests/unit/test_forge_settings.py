@@ -68,6 +68,7 @@ SOUND: dict[str, dict[str, Any]] = {
     (PROTECTION, {"force_push": True}, "force-push-allowed"),
     (PROTECTION, {"deletion": True}, "branch-deletion-allowed"),
     (PROTECTION, {"binds_administrators": False}, "administrators-not-bound"),
+    (PROTECTION, {"passing": ["Team 7"]}, "protection-bypassed"),
     (ADMINISTRATORS, {"logins": [f"a{n}" for n in range(MANY + 1)]}, "many-administrators"),
     (OUTSIDERS, {"logins": ["eve"]}, "outside-collaborator"),
     (TWO_FACTOR, {"required": False}, "two-factor-not-required"),
@@ -144,6 +145,60 @@ def test_protection_is_classic_or_by_rulesets(github: tuple[Case, FakeGithub], k
     case, fake = github
     fake.settings["acme/shop"] = {"protected": True, **known}
     assert {rule for rule, _ in rules(asked(case))} == found
+
+
+def ruleset(number: int, *kinds: str) -> list[dict[str, Any]]:
+    return [{**(PULL if kind == "pull_request" else {"type": kind}), "ruleset_id": number} for kind in kinds]
+
+
+ALL_KINDS = ("pull_request", "non_fast_forward", "deletion")
+OPEN = {**CLASSIC, "enforce_admins": {"enabled": False}}
+
+
+def passed_by(*actors: str) -> dict[str, Any]:
+    return {"bypass_actors": [{"actor_type": kind, "actor_id": 7, "bypass_mode": "always"} for kind in actors]}
+
+
+@pytest.mark.parametrize(("known", "found"), [
+    ({"rules": ruleset(1, *ALL_KINDS), "rulesets": {1: passed_by()}}, set()),
+    ({"rules": ruleset(1, *ALL_KINDS), "rulesets": {1: passed_by("RepositoryRole")}}, {"administrators-not-bound"}),
+    ({"rules": ruleset(1, *ALL_KINDS), "rulesets": {1: passed_by("OrganizationAdmin", "Team", "DeployKey")}},
+     {"administrators-not-bound", "protection-bypassed"}),
+    # Not told who may pass by it: neither good nor bad.
+    ({"rules": ruleset(1, *ALL_KINDS)}, set()),
+    # What administrators may pass by, the other one holds.
+    ({"rules": ruleset(1, *ALL_KINDS), "rulesets": {1: passed_by("RepositoryRole")}, "protection": CLASSIC},
+     {"review-of-two"}),
+    # A rule about something else does not bind administrators to the classic protection.
+    ({"rules": ruleset(1, "required_linear_history"), "rulesets": {1: passed_by()}, "protection": OPEN},
+     {"administrators-not-bound"}),
+    ({"rules": ruleset(1, "required_linear_history"), "protection": OPEN}, {"administrators-not-bound"}),
+    ({"rules": [*ruleset(1, *ALL_KINDS), *ruleset(2, "deletion")],
+      "rulesets": {1: passed_by(), 2: passed_by("RepositoryRole")}}, set()),
+])  # fmt: skip
+def test_who_may_pass_by_a_ruleset_is_not_bound_by_it(
+    github: tuple[Case, FakeGithub], known: Any, found: set[str]
+) -> None:
+    case, fake = github
+    fake.settings["acme/shop"] = {"protected": True, **known}
+    told = asked(case)
+    # Two reviews by the ruleset, one by the classic protection: the second one does not hold for administrators.
+    expected = {"administrators-not-bound"} if found == {"review-of-two"} else found
+    assert ({rule for rule, _ in rules(told)}, told.unread) == (expected, {})
+
+
+def test_rules_protect_a_branch_that_does_not_say_so_itself(github: tuple[Case, FakeGithub]) -> None:
+    case, fake = github
+    fake.settings["acme/shop"] = {"protected": False, "rules": ruleset(1, *ALL_KINDS), "rulesets": {1: passed_by()}}
+    assert rules(asked(case)) == set()
+
+
+def test_a_credential_that_expires_meanwhile_says_nothing_of_rulesets(github: tuple[Case, FakeGithub]) -> None:
+    case, fake = github
+    fake.settings["acme/shop"] = {"protected": True, "rules": ruleset(1, *ALL_KINDS)}
+    fake.faults.inject(Answer(status=401, body={"message": "Bad credentials"}), path="/rulesets/1$", times=9)
+    with pytest.raises(ForgeError):
+        asked(case)
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -262,6 +317,45 @@ def test_gitlab_of_an_edition_without_approvals_does_not_tell_of_reviews(gitlab:
     assert (set(told.unread), rules(told)) == ({REVIEWS}, set())
 
 
+@pytest.mark.parametrize(("levels", "found"), [
+    ([{"access_level": 0}], set()),
+    ([{"access_level": 30}], {"review-not-required"}),
+    ([{"access_level": 30}, {"access_level": 40}], {"review-not-required"}),
+    ([{"access_level": 40}], {"administrators-not-bound"}),
+    ([{"access_level": 0}, {"access_level": 40, "user_id": 5}, {"access_level": 30, "deploy_key_id": 7}], set()),
+])  # fmt: skip
+def test_who_may_push_to_gitlab_needs_no_review(
+    gitlab: tuple[Case, FakeGitlab], levels: list[dict[str, Any]], found: set[str]
+) -> None:
+    case, fake = gitlab
+    fake.settings["protected_branches"] = [{"id": 1, "name": "main", "push_access_levels": levels}]
+    assert {rule for rule, _ in rules(asked(case))} == found
+
+
+def test_approvals_that_only_reports_ask_for_are_no_review(gitlab: tuple[Case, FakeGitlab]) -> None:
+    case, fake = gitlab
+    fake.settings["approval_rules"] = [{"id": 1, "approvals_required": 1, "rule_type": "report_approver"}]
+    assert rules(asked(case)) == {("review-not-required", None)}
+
+
+@pytest.mark.parametrize(("of", "found"), [
+    ({"acme/web": False, "acme": True}, set()),
+    ({"acme/web": True, "acme": False}, set()),
+    ({"acme/web": False, "acme": False}, {("two-factor-not-required", None)}),
+])  # fmt: skip
+def test_a_second_factor_that_a_group_above_requires_holds(
+    tmp_path: Path, of: dict[str, bool], found: set[tuple[str, None]]
+) -> None:
+    with running(ForgeKind.GITLAB, tmp_path) as case:
+        assert isinstance(case.fake, FakeGitlab)
+        case.fake.add("acme/web/shop", private=True, git=False)
+        case.fake.two_factor_of = of
+        told = asked(case, account=True, owner="acme/web")
+        assert {r for r in rules(told) if r[0].startswith("two")} == found
+        case.fake.faults.inject(Answer(status=404, body={"message": "404"}), path="/groups/acme$", times=9)
+        assert (TWO_FACTOR in asked(case, account=True, owner="acme/web").unread) is not of["acme/web"]
+
+
 @pytest.mark.parametrize(("path", "topics"), [
     ("/protected_branches$", {PROTECTION, REVIEWS}), ("shop/members/all$", {ADMINISTRATORS}),
     ("acme/members/all$", {OUTSIDERS}), ("/deploy_keys$", {DEPLOY_KEYS}), ("/groups/acme$", {TWO_FACTOR}),
@@ -303,6 +397,8 @@ def test_gitea_tells_all_but_the_second_factor(gitea: tuple[Case, FakeGitea]) ->
     ({"required_approvals": 0, "enable_force_push": True, "block_admin_merge_override": False},
      {"review-not-required", "force-push-allowed", "administrators-not-bound"}),
     ({"required_approvals": 2}, set()),
+    ({"required_approvals": 2, "enable_push": True}, {"review-not-required"}),
+    ({"required_approvals": 2, "enable_push": True, "enable_push_whitelist": True}, set()),
 ])  # fmt: skip
 def test_gitea_protects_by_a_rule(gitea: tuple[Case, FakeGitea], protection: Any, found: set[str]) -> None:
     case, fake = gitea
@@ -310,6 +406,20 @@ def test_gitea_protects_by_a_rule(gitea: tuple[Case, FakeGitea], protection: Any
     fake.protection = protection
     told = asked(case)
     assert (told.unread, {rule for rule, _ in rules(told)}) == ({}, found)
+
+
+def test_a_rule_that_gitea_does_not_name_is_not_taken_for_a_strict_one(gitea: tuple[Case, FakeGitea]) -> None:
+    case, fake = gitea
+    fake.branch = {"name": "main", "protected": True, "effective_branch_protection_name": "", "required_approvals": 1}
+    assert set(asked(case).unread) == {PROTECTION, REVIEWS}
+
+
+def test_more_collaborators_than_gitea_is_asked_about_are_a_gap_of_their_own(gitea: tuple[Case, FakeGitea]) -> None:
+    case, fake = gitea
+    fake.permissions = {f"a{n}": "admin" for n in range(101)}
+    told = asked(case)
+    assert set(told.unread) == {ADMINISTRATORS, OUTSIDERS}
+    assert set(told.facts) == {PROTECTION, DEPLOY_KEYS}
 
 
 @pytest.mark.parametrize(("path", "topics"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,6 +152,9 @@ ASKING = {
     "Gemfile": 'source "https://rubygems.org"\ngem "rails"\n',
     "composer.json": '{"type": "project", "require": {"php": ">=8", "monolog/monolog": "^3"}}',
     "go.mod": "module a\n\nrequire (\n\tgolang.org/x/net v0.1.0\n)\n",
+    "build.gradle": "dependencies {\n    testImplementation 'junit:junit:4.+'\n}\n",
+    "build.gradle.kts": 'dependencies {\n    implementation(platform("a.b:bom:1"))\n}\n',
+    "requirements.txt": "flask\nrequests[socks] >= 2  # more\nb==1\n",
 }
 MODEST = [
     ("package.json", '{"name": "a", "dependencies": {}}'),
@@ -165,6 +169,11 @@ MODEST = [
     ("Cargo.toml", '[package]\nname = "a"\n[dependencies]\nserde = "1"\n'),
     ("node_modules/b/package.json", ASKING["package.json"]),
     ("vendor/x/composer.json", ASKING["composer.json"]),
+    ("a.csproj", "<Project><!-- <PackageReference Include='a' Version='1' /> --></Project>"),
+    ("build.gradle", "// implementation 'a:b:1'\nimplementation project(':core')\n"),
+    ("requirements.txt", "-r other.txt\n./here\ngit+https://example.org/a@v1\na @ https://example.org/a.whl\n"),
+    ("requirements.txt", "-c constraints.txt\nflask\n"),
+    ("requirements.txt", "The system shall do this.\nflask\n"),
 ]
 
 
@@ -173,6 +182,11 @@ MODEST = [
     ("pyproject.toml", '[tool.poetry.dependencies]\npython = "^3.11"\nflask = "*"\n'),
     ("pyproject.toml", '[tool.poetry.group.dev.dependencies]\npytest = "*"\n'),
     ("package.json", '{"devDependencies": {"a": "1"}}'),
+    ("pyproject.toml", '[dependency-groups]\ntest = ["pytest"]\n'),
+    ("pyproject.toml", '[project.optional-dependencies]\ntest = ["pytest"]\n'),
+    ("a.csproj", "<Project><PackageReference Include='a' Version='1.*' /></Project>"),
+    ("b.vbproj", "<PackageReference\n Include='a'><Version>[1,2)</Version></PackageReference>"),
+    ("build.gradle.kts", "api(libs.okhttp)\n"),
     ("go.mod", "module a\nrequire golang.org/x/net v0.1.0\n"),
     ("Cargo.toml", '[package]\nname = "a"\n[[bin]]\nname = "a"\npath = "a.rs"\n[dependencies]\nserde = "1"\n'),
 ])  # fmt: skip
@@ -184,6 +198,36 @@ def test_a_manifest_that_asks_for_packages_wants_a_lock(judged: House, name: str
         for folder in ("a/", ""):  # beside it, or above it
             assert rules(judged({**KEPT, f"a/{name}": text, folder + lock.decode(): "x"})) == set(), (lock, folder)
         assert rules(judged({**KEPT, f"a/{name}": text, "b/" + lock.decode(): "x"})) == {"lock-file-missing"}
+
+
+@pytest.mark.parametrize(("name", "text", "severity"), [
+    ("a.csproj", "<PackageReference Include='a' Version='1.2.3' />", "low"),
+    ("a.fsproj", "<PackageReference Include='a' Version='1.*' />", "medium"),
+    ("build.gradle", "implementation 'a:b:1.2'\n", "low"),
+    ("build.gradle", "implementation 'a:b:latest.release'\n", "medium"),
+    ("build.gradle", "implementation('a:b:[1,2)')\n", "medium"),
+    ("go.mod", ASKING["go.mod"], "medium"),
+])  # fmt: skip
+def test_where_each_version_is_said_less_can_change(judged: House, name: str, text: str, severity: str) -> None:
+    assert [o.severity_tool for o in judged({**KEPT, name: text}).observations] == [severity]
+
+
+def test_gradle_may_verify_instead(judged: House) -> None:
+    files = {**KEPT, "a/build.gradle": ASKING["build.gradle"]}
+    assert rules(judged({**files, "gradle/verification-metadata.xml": "<x/>"})) == set()
+    assert rules(judged({**files, "b/gradle/verification-metadata.xml": "<x/>"})) == {"lock-file-missing"}
+
+
+@pytest.mark.parametrize(("name", "text", "unread"), [
+    ("Gemfile", "\n" * 1_000_000, False), ("go.mod", " \n" * 500_000, False),
+    ("pyproject.toml", "a" + ".a" * 500_000 + "=1", True), (WORKFLOW, "%TAG !a! x\n" * 90_000 + "---\n", True),
+    ("requirements.txt", "a" + " " * 1_000_000 + "*", False), ("build.gradle", "a" * 1_000_000, False),
+    ("a.csproj", "<PackageReference " + "Version='" * 100_000, False), ("a.csproj", "<!--" * 250_000, False),
+])  # fmt: skip
+def test_no_manifest_holds_the_program_for_minutes(judged: House, name: str, text: str, unread: bool) -> None:
+    began = time.process_time()
+    assert gaps(judged({**KEPT, name: text})) == ({(name, "unparsable")} if unread else set())
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(("name", "text"), MODEST)
@@ -258,6 +302,11 @@ def test_an_alias_is_followed_to_its_text(judged: House) -> None:
     assert unpinned(parsed) == [(WORKFLOW, 2)]
     parsed = judged({**KEPT, WORKFLOW: "x: &it [a/b@v1]\njobs: {a: {steps: [{uses: *it}]}}\n"})
     assert gaps(parsed) == {(WORKFLOW, "unparsable")}
+
+
+def test_a_key_that_is_no_scalar_hides_nothing_after_it(judged: House) -> None:
+    parsed = judged({**KEPT, WORKFLOW: "jobs: {a: {steps: [{? [k] : v, uses: a/b@v1}]}}\n"})
+    assert unpinned(parsed) == [(WORKFLOW, 1)]
 
 
 def one(parsed: Parsed) -> Observation:
@@ -339,4 +388,6 @@ def test_the_program_and_the_adapter_read_the_same_names() -> None:
         assert POSTURE.reads(f"a/{name}".encode()), name
     for name in (WORKFLOW, ".gitea/workflows/a.yaml", "x/action.yaml", "requirements-dev.txt", "pylock.a.toml"):
         assert POSTURE.reads(name.encode()), name
-    assert {kind for kind, _ in posture_program.MANIFESTS.values()} == set(LOCKS)
+    for ending in posture_program.PROJECTS:
+        assert POSTURE.reads(f"a/B.{ending}".encode()), ending
+    assert {kind for kind, _ in posture_program.MANIFESTS.values()} | {"nuget"} == set(LOCKS)

@@ -36,11 +36,15 @@ class TellingForge(StandInForge):
         self.asked: list[str] = []
         #: Errors instead of answers, from the so-manieth question of a night on.
         self.fails: tuple[int, ForgeError] | None = None
+        #: Repositories of which it gives no answer that can be read.
+        self.odd: set[str] = set()
 
     def settings(self, repo: Repo, branch: str, *, account: bool) -> ForgeSettings:
         if self.fails is not None and len(self.asked) >= self.fails[0]:
             raise self.fails[1]
         assert branch == "main"
+        if repo.slug in self.odd:
+            raise ForgeError("forge_unreachable", "the forge answered otherwise than its API promises")
         self.asked.append(repo.slug + "*" * account)
         facts = {PROTECTION: SOUND, **self.facts.get(repo.slug, {})}
         if account:
@@ -139,6 +143,38 @@ def test_few_requests_are_spent_on_what_was_asked_longest_ago(house: House, forg
     assert scans(house) == {"acme/alpha": ("unchanged", None), "acme/beta": ("ok", None)}
     assert night(house, forge, 9) == ["acme/alpha"]
     assert found(house) == ALL
+
+
+def test_a_repository_without_an_answer_keeps_no_other_waiting(house: House, forge: TellingForge) -> None:
+    for slug in ("a1", "a2", "a3"):
+        forge.add(slug)
+    forge.odd = {"acme/a1", "acme/a2", "acme/a3"}
+    assert night(house, forge, 0) == [], "after three in a row it is the forge"
+    assert set(scans(house).values()) == {("failed", "forge_unreachable")}
+    forge.odd = {"acme/a1", "acme/a2"}
+    assert night(house, forge, 1) == ["acme/a3", "acme/alpha", "acme/beta*"]
+    assert scans(house) == {
+        **dict.fromkeys(("acme/a1", "acme/a2"), ("failed", "forge_unreachable")),
+        **dict.fromkeys(("acme/a3", "acme/alpha", "acme/beta"), ("ok", None)),
+    }
+    forge.odd = {"acme/a1", "acme/a2", "acme/a3"}
+    assert night(house, forge, 8) == ["acme/alpha", "acme/beta*"], "those without an answer come last"
+
+
+def test_an_outage_says_nothing_of_what_was_not_due(house: House, forge: TellingForge) -> None:
+    night(house, forge, 0)
+    forge.add("gamma")
+    forge.fails = (0, ForgeError("forge_unreachable", "it is down"))
+    night(house, forge, 1)
+    told = scans(house)
+    assert told.pop("acme/gamma") == ("failed", "forge_unreachable")
+    assert told == dict.fromkeys(("acme/alpha", "acme/beta"), ("unchanged", None))
+
+
+def test_one_night_with_a_clock_ahead_stops_no_asking(house: House, forge: TellingForge) -> None:
+    night(house, forge, 1000)
+    assert night(house, forge, 1) == ["acme/alpha", "acme/beta*"]
+    assert night(house, forge, 2) == []
 
 
 @thorough

@@ -107,6 +107,14 @@ def test_the_rules_in_force_are_those_of_the_newest_patrol(con: duckdb.DuckDBPyC
     assert [r["days"] for r in built_in] == [r.days for r in DEFAULTS]
 
 
+def test_one_night_with_a_clock_ahead_makes_nothing_overdue(con: duckdb.DuckDBPyConnection) -> None:
+    runs: list[Row] = [{"seq": n, "finished_at": at} for n, at in enumerate((NOW, NOW + 3000 * DAY, NOW + DAY), 1)]
+    tables(con, findings=[finding("f", severity_tool="HIGH", opened_at=NOW)], runs=runs)
+    assert asked(con, "SELECT age_days, is_overdue FROM ranked") == [{"age_days": 1, "is_overdue": False}]
+    assert [(r["day"], r["open"]) for r in asked(con, "FROM sla_trend")] == [(NOW + DAY, 1)]
+    assert asked(con, POLICY.saved["due-soon"].sql) == []
+
+
 def test_a_word_of_the_configuration_cannot_leave_its_rule() -> None:
     hostile = "it's\"}],[{"
     assert json.loads(text_of([SlaRule(exposure=hostile, days=1)]))[0]["exposure"] == hostile

@@ -1,14 +1,19 @@
 """Settings of GitHub's repositories.
 
 https://docs.github.com/en/rest: /branches (whether one is protected, and the classic protection, which takes
-Administration: read), /repos/rules (rules of rulesets for a branch, told to everybody), /collaborators, /deploy-keys,
-and /orgs (``two_factor_requirement_enabled``, told to owners). Who may pass by a ruleset is told to writers only and
-is not asked.
+Administration: read), /repos/rules (rules of rulesets for a branch, told to everybody), /rulesets (``bypass_actors``:
+who may pass by one, told only to who may write rulesets), /collaborators, /deploy-keys, and /orgs
+(``two_factor_requirement_enabled``, told to owners).
+
+A protection holds for administrators where what binds them (rulesets without a role or an owner among those who may
+pass by, classic protection with ``enforce_admins``) says as much as all of it; where that turns on a ruleset of which
+nobody tells who may pass by, it is unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -46,7 +51,7 @@ def settings_of(
     is no lack of a right.
     """
     told, place = Told(status), f"/repos/{quote(slug)}"
-    told.ask(PROTECTION, _ADMINISTRATION, lambda: _protection(ask, pages, place, branch, unprotected))
+    told.ask(PROTECTION, _ADMINISTRATION, lambda: _protection(ask, pages, place, branch, status, unprotected))
     told.ask(
         ADMINISTRATORS,
         _WRITE,
@@ -71,39 +76,109 @@ def _protection(
     pages: Callable[[str, Mapping[str, str]], Sequence[Row]],
     place: str,
     branch: str,
+    status: Callable[[], int],
     unprotected: Callable[[], bool],
 ) -> Row:
     name = quote(branch, safe="")
-    if ask(f"{place}/branches/{name}").get("protected") is not True:
+    protected = ask(f"{place}/branches/{name}").get("protected") is True
+    rules = [answers.mapping(r) for r in pages(f"{place}/rules/branches/{name}", {})]
+    # Rules protect, whatever the branch says of itself.
+    if not protected and not rules:
         return {"protected": False}
-    rules = pages(f"{place}/rules/branches/{name}", {})
-    kinds = {answers.text(r, "type") for r in rules}
-    approvals = [
-        answers.count(answers.mapping(r.get("parameters") or {}), "required_approving_review_count") or 0
-        for r in rules
-        if r.get("type") == "pull_request"
-    ]
-    classic: Row | None = None
+    sources, passing = _rulesets(ask, place, rules, status)
     try:
         classic = ask(f"{place}/branches/{name}/protection")
     except ForgeError as e:
         if e.reason_code != "forge_denied" or not unprotected():
             raise
-    found: dict[str, Any] = {
+    else:
+        sources.append(_classic(classic))
+    everybody = _effect(sources)
+    sure = _effect(s for s in sources if s.binds is True) == everybody
+    possible = _effect(s for s in sources if s.binds is not False) == everybody
+    return {
         "protected": True,
-        "reviews": max(approvals, default=0),
-        "force_push": "non_fast_forward" not in kinds,
-        "deletion": "deletion" not in kinds,
-        # Who may pass by a ruleset is not told.
-        "binds_administrators": None,
+        **everybody,
+        "binds_administrators": True if sure else None if possible else False,
+        "passing": passing,
     }
-    if classic is not None:
-        reviews = answers.mapping(classic.get("required_pull_request_reviews") or {})
-        found["reviews"] = max(found["reviews"], answers.count(reviews, "required_approving_review_count") or 0)
-        found["force_push"] &= _enabled(classic, "allow_force_pushes")
-        found["deletion"] &= _enabled(classic, "allow_deletions")
-        found["binds_administrators"] = True if rules else _enabled(classic, "enforce_admins")
-    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """What one ruleset, or the classic protection, says; ``binds``: whether also to administrators, None unknown."""
+
+    reviews: int
+    force_push: bool
+    deletion: bool
+    binds: bool | None
+
+
+def _effect(sources: Iterable[_Source]) -> dict[str, Any]:
+    """What several say together: the strictest of each."""
+    told = list(sources)
+    return {
+        "reviews": max((s.reviews for s in told), default=0),
+        "force_push": all(s.force_push for s in told),
+        "deletion": all(s.deletion for s in told),
+    }
+
+
+def _rulesets(
+    ask: Callable[[str], Row], place: str, rules: Sequence[Row], status: Callable[[], int]
+) -> tuple[list[_Source], list[str] | None]:
+    """The rulesets of these rules, and who may pass by one without being an administrator; None where a ruleset does
+    not tell."""
+    by_number: dict[int | None, list[Row]] = {}
+    for rule in rules:
+        by_number.setdefault(answers.count(rule, "ruleset_id"), []).append(rule)
+    sources, passing, is_told = [], set[str](), True
+    for number, own in by_number.items():
+        actors = _actors(ask, f"{place}/rulesets/{number}", status) if number is not None else None
+        kinds = {answers.text(r, "type") for r in own}
+        approvals = [
+            answers.count(answers.mapping(r.get("parameters") or {}), "required_approving_review_count") or 0
+            for r in own
+            if r.get("type") == "pull_request"
+        ]
+        sources.append(
+            _Source(
+                reviews=max(approvals, default=0),
+                force_push="non_fast_forward" not in kinds,
+                deletion="deletion" not in kinds,
+                binds=all(kind not in _ADMINISTER for kind, _ in actors) if actors is not None else None,
+            )
+        )
+        is_told = is_told and actors is not None
+        passing |= {f"{kind} {of or ''}".strip() for kind, of in actors or () if kind not in _ADMINISTER}
+    return sources, sorted(passing) if is_told else None
+
+
+#: Actors that are administrators, or a role that administrators have, too.
+_ADMINISTER = frozenset(("OrganizationAdmin", "EnterpriseOwner", "RepositoryRole"))
+
+
+def _actors(ask: Callable[[str], Row], ruleset: str, status: Callable[[], int]) -> list[tuple[str, int | None]] | None:
+    """Who may pass by a ruleset: (kind, number); None where that is not told."""
+    try:
+        listed = ask(ruleset).get("bypass_actors")
+    except ForgeError as e:
+        if e.reason_code != "forge_denied" or status() not in (403, 404):
+            raise
+        return None
+    if not isinstance(listed, list):
+        return None
+    return [(answers.text(a, "actor_type") or "", answers.count(a, "actor_id")) for a in map(answers.mapping, listed)]
+
+
+def _classic(told: Row) -> _Source:
+    reviews = answers.mapping(told.get("required_pull_request_reviews") or {})
+    return _Source(
+        reviews=answers.count(reviews, "required_approving_review_count") or 0,
+        force_push=_enabled(told, "allow_force_pushes"),
+        deletion=_enabled(told, "allow_deletions"),
+        binds=_enabled(told, "enforce_admins"),
+    )
 
 
 def _enabled(protection: Row, name: str) -> bool:

@@ -1,11 +1,13 @@
 """Settings of GitLab's projects.
 
 https://docs.gitlab.com/api: /protected_branches (names may hold ``*``; of several that fit the least strict counts, as
-GitLab says; a protected branch cannot be deleted by git, and its rules hold for administrators), /approval_rules (of
-Premium and Ultimate alone, so that elsewhere it is unread), /members/all, /deploy_keys, and /groups
-(``require_two_factor_authentication``, told to members). Whoever administers a project has the role Maintainer (40) or
-Owner (50); from outside is who is a member of the project with the role Developer (30) or more and not of its group, or
-of one above.
+GitLab says; a protected branch cannot be deleted by git), /approval_rules (of Premium and Ultimate alone, so that
+elsewhere it is unread; those of reports ask only when a report finds something), /members/all, /deploy_keys, and
+/groups (``require_two_factor_authentication``, told to members; that of a group above holds, too, what the whole
+instance asks for is told to nobody). Approvals are of merge requests: who may push (``push_access_levels``) needs none.
+So where Developers may, no review is required, and where Maintainers may, it does not hold for administrators. Whoever
+administers a project has the role Maintainer (40) or Owner (50); from outside is who is a member of the project with
+the role Developer (30) or more and not of its group, or of one above.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from tasks.repos.forges import answers
 from tasks.repos.forges.told import Told
 
 _DEVELOPER, _MAINTAINER = 30, 40
+_ONE = ("user_id", "group_id", "deploy_key_id")
 _MAINTAINS = "the scope `read_api` and the role Maintainer of the project"
 
 Ask = Callable[[str], object]
@@ -53,8 +56,7 @@ def settings_of(
     )
     told.ask(DEPLOY_KEYS, _MAINTAINS, lambda: {"writable": _writable(pages(f"{project}/deploy_keys"))})
     if account:
-        name = quote(group, safe="")
-        told.ask(TWO_FACTOR, "membership of the group", lambda: _two_factor(answers.mapping(ask(f"/groups/{name}"))))
+        told.ask(TWO_FACTOR, "membership of the group and of those above it", lambda: _two_factor(ask, group))
     return told.settings()
 
 
@@ -63,13 +65,24 @@ def _protection(ask: Ask, pages: Pages, project: str, branch: str, status: Calla
     mine = [r for r in rules if _fits(branch, answers.text(r, "name") or "")]
     if not mine:
         return {"protected": False}
+    entries = [e for r in mine for e in _entries(r, "push_access_levels")]
+    # Those of one person, group or key are no role.
+    pushing = [answers.count(e, "access_level") for e in entries if not any(e.get(k) for k in _ONE)]
+    reviews = 0 if _DEVELOPER in pushing else _approvals(pages, project, branch, status)
     return {
         "protected": True,
-        "reviews": _approvals(pages, project, branch, status),
+        "reviews": reviews,
         "force_push": any(r.get("allow_force_push") is True for r in mine),
         "deletion": False,
-        "binds_administrators": None,
+        # Without a review there is nothing else to pass by.
+        "binds_administrators": not any(level and level >= _MAINTAINER for level in pushing) if reviews else None,
     }
+
+
+def _entries(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """A list of objects, empty where the forge says nothing."""
+    found = row.get(name)
+    return [answers.mapping(entry) for entry in found] if isinstance(found, list) else []
 
 
 def _fits(branch: str, pattern: str) -> bool:
@@ -87,8 +100,11 @@ def _approvals(pages: Pages, project: str, branch: str, status: Callable[[], int
     required = [
         answers.count(r, "approvals_required") or 0
         for r in rules
-        if not r.get("protected_branches")
-        or any(_fits(branch, answers.text(answers.mapping(b), "name") or "") for b in r["protected_branches"])
+        if r.get("rule_type") != "report_approver"
+        and (
+            not r.get("protected_branches")
+            or any(_fits(branch, answers.text(answers.mapping(b), "name") or "") for b in r["protected_branches"])
+        )
     ]
     return max(required, default=0)
 
@@ -113,6 +129,12 @@ def _writable(rows: Iterable[object]) -> list[str]:
     return sorted(answers.identity(row) for row in map(answers.mapping, rows) if row.get("can_push") is True)
 
 
-def _two_factor(group: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    required = group.get("require_two_factor_authentication")
-    return {"required": required} if isinstance(required, bool) else None
+def _two_factor(ask: Ask, group: str) -> Mapping[str, Any] | None:
+    """Whether the group, or one above it, requires a second factor: that holds for what lies below."""
+    names = group.split("/")
+    for depth in range(len(names), 0, -1):
+        found = answers.mapping(ask(f"/groups/{quote('/'.join(names[:depth]), safe='')}"))
+        required = found.get("require_two_factor_authentication")
+        if required is not False:
+            return {"required": True} if required is True else None
+    return {"required": False}
