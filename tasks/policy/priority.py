@@ -27,7 +27,7 @@ from tasks.core.view_sets import Saved, View, few, set_of
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import SEVERITY_OF_RANK, Severity, case_of, quoted, ranks_of, says_the_same
-from tasks.policy.sla import dated
+from tasks.policy.sla import DUE_AT, with_days
 
 SEVERITY_POINTS: Mapping[Severity, int] = {
     Severity.CRITICAL: 70,
@@ -131,7 +131,8 @@ RANKED = View(
             SELECT * FROM (SELECT DISTINCT kind, origin FROM said), (SELECT DISTINCT exposure_word FROM placed),
                           (SELECT unnest([{_COUNTED}]) AS severity)
         ),
-        due AS NOT MATERIALIZED ({dated("scored", "asked", "severity")}
+        due AS NOT MATERIALIZED (
+            SELECT *, {DUE_AT} AS due_at FROM ({with_days("scored", "asked", "severity")})
         ),
         teamed AS ({TEAMS_BY_NAME})
         SELECT CASE {_PRIORITY} END AS priority, score, severity, kind, slug, rule_id, title, path, line_start,

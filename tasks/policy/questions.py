@@ -32,11 +32,14 @@ TEAM_AGE = Saved(
 #: A finding is one, whatever refs hold it: a rule does not get noisier by a branch more.
 NOISY_RULES = Saved(
     description="the noisiest rules: how often people call what they find no flaw, or leave it, and what is open",
-    sql="WITH one AS (SELECT tool, rule_id, repo_id, any_value(title) AS title, bool_or(counts) AS is_open,"
-    " bool_or(status = 'false_positive') AS is_false, bool_or(status IN ('wont_fix', 'accepted')) AS is_left,"
-    " bool_and(status = 'fixed') AS is_fixed,"
-    f" bool_or(fixed_reason IN {MENDED}) AS is_mended"
-    " FROM findings_counted GROUP BY finding_uid, repo_id, tool, rule_id)"
+    sql="WITH several AS (SELECT repo_id FROM findings_counted GROUP BY repo_id HAVING min(ref) <> max(ref)),"
+    " one AS (SELECT tool, rule_id, repo_id, title, counts AS is_open, status = 'false_positive' AS is_false,"
+    " status IN ('wont_fix', 'accepted') AS is_left, status = 'fixed' AS is_fixed,"
+    f" fixed_reason IN {MENDED} AS is_mended FROM findings_counted ANTI JOIN several USING (repo_id) UNION ALL"
+    " SELECT tool, rule_id, repo_id, any_value(title), bool_or(counts), bool_or(status = 'false_positive'),"
+    " bool_or(status IN ('wont_fix', 'accepted')), bool_and(status = 'fixed'),"
+    f" bool_or(fixed_reason IN {MENDED})"
+    " FROM findings_counted SEMI JOIN several USING (repo_id) GROUP BY finding_uid, repo_id, tool, rule_id)"
     " SELECT tool, rule_id, any_value(title) AS title, count(*) FILTER (is_false) AS false_positives,"
     " count(*) FILTER (is_left) AS left_standing, count(*) FILTER (is_open) AS open,"
     " count(*) FILTER (is_fixed AND is_mended) AS mended,"

@@ -92,14 +92,18 @@ def days_of(relation: str, severity: str) -> str:
         GROUP BY ALL"""
 
 
-def dated(relation: str, asked: str, severity: str) -> str:
-    """A SELECT of all of ``relation`` with its ``sla_days`` and ``due_at``.
+def with_days(relation: str, asked: str, severity: str) -> str:
+    """A SELECT of all of ``relation`` with its ``sla_days``.
 
-    It has kind, the severity as it counts in ``counted``, exposure_word, origin and opened_at. ``asked`` has all of the
-    first four that it may have, as ``days_of`` wants them.
+    It has kind, the severity as it counts in ``counted``, exposure_word and origin. ``asked`` has all of these four
+    that it may have, as ``days_of`` wants them.
     """
     return f"""
-            SELECT s.*, d.sla_days, s.opened_at + to_days(d.sla_days::INTEGER) AS due_at
-            FROM {relation} s LEFT JOIN ({few(days_of(asked, severity))}) d
+            SELECT s.*, d.sla_days FROM {relation} s LEFT JOIN ({few(days_of(asked, severity))}) d
             ON d.kind = s.kind AND d.severity = s.counted
             AND d.exposure_word IS NOT DISTINCT FROM s.exposure_word AND d.origin IS NOT DISTINCT FROM s.origin"""
+
+
+#: When a finding that has ``opened_at`` and ``sla_days`` is due; null: there is no deadline. Days are those of UTC, so
+#: that they are as long as each other; adding an interval asks a calendar, which takes four times as long.
+DUE_AT = "make_timestamptz(epoch_us(opened_at) + sla_days * 86400000000)"

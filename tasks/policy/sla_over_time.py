@@ -7,11 +7,11 @@ as its own tool gave it then; the SLA is the one in force now.
 
 from __future__ import annotations
 
-from tasks.core.view_sets import Saved, View
+from tasks.core.view_sets import Saved, View, few
 from tasks.policy.declared import EXPOSURE, relation_of, word_of
 from tasks.policy.priority import counted_as
 from tasks.policy.severity import RANKS, SEVERITY_OF_RANK, case_of, ranks_of, says_the_same
-from tasks.policy.sla import dated
+from tasks.policy.sla import DUE_AT, with_days
 
 #: Weeks that the trend goes back, and months of ``sla_kept``.
 TREND_WEEKS, KEPT_MONTHS = 52, 12
@@ -21,23 +21,31 @@ _OPEN = "('open', 'reopened')"
 MENDED = "('code_changed', 'file_gone')"
 
 
+#: What decides an event's severity and days: there are few of them, however many events, and each is looked up once.
+_SAID = ("kind", "repo_id", "tool", "severity_tool", "severity_score", "origin")
+
+
 def _dated(moves: str) -> str:
     """CTEs that end in ``dated``: the events of the relation ``moves`` with their severity, as it counts, and days."""
+    rated = f"SELECT * EXCLUDE (rank), {SEVERITY_OF_RANK} AS severity FROM ({ranks_of('said')})"
+    placed = (
+        f"SELECT r.repo_id, {word_of('exposure')} AS exposure_word FROM repositories r"
+        f" LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))"
+    )
     return f"""
         ended AS (SELECT arg_max(finished_at, seq) AS at FROM runs),
-        moves AS ({moves}),
-        rated AS (
-            SELECT * EXCLUDE (rank), {SEVERITY_OF_RANK} AS severity FROM ({ranks_of("moves")})
-        ),
-        placed AS (
-            SELECT r.repo_id, {word_of("exposure")} AS exposure_word FROM repositories r
-            LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
-        ),
+        moves AS NOT MATERIALIZED ({moves}),
+        said AS MATERIALIZED (SELECT DISTINCT {", ".join(_SAID)} FROM moves),
+        rated AS MATERIALIZED ({few(rated)}),
+        placed AS MATERIALIZED ({few(placed)}),
         told AS (
-            SELECT m.*, r.severity, p.exposure_word, {counted_as("severity <> 'unknown'")} AS counted
-            FROM moves m JOIN rated r ON {says_the_same("m", "r")} LEFT JOIN placed p USING (repo_id)
+            SELECT s.*, r.severity, p.exposure_word, {counted_as("severity <> 'unknown'")} AS counted
+            FROM said s JOIN rated r ON {says_the_same("s", "r")} LEFT JOIN placed p USING (repo_id)
         ),
-        dated AS ({dated("told", "told", "counted")}
+        known AS MATERIALIZED ({few(with_days("told", "told", "counted"))}),
+        dated AS (
+            SELECT m.*, k.severity, k.sla_days, {DUE_AT} AS due_at
+            FROM moves m JOIN known k ON {" AND ".join(f"k.{c} IS NOT DISTINCT FROM m.{c}" for c in _SAID)}
         )"""
 
 
