@@ -1,0 +1,149 @@
+"""SPDX 2.2 and 2.3, JSON and tag-value: https://spdx.github.io/spdx-spec/v2.3/.
+
+3.0 is another model (a graph of JSON-LD), and YAML and RDF are other notations: these are refused by name. The packages
+that the document describes are the project itself, and none of its dependencies unless something depends on them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from tasks.deps.decoding import text_of
+from tasks.deps.json_tree import objects, read_json, text_in
+from tasks.deps.manifest import Format, MalformedError, Manifest, Unread, Why
+from tasks.deps.sbom_rows import MAX_BYTES, MAX_COMPONENTS, Component, rows
+
+_TAG = re.compile(r"([A-Za-z][A-Za-z0-9]*):\s*(.*)")
+_REFERENCE = re.compile(r"(?:PACKAGE[-_]MANAGER|purl)\s+purl\s+(\S+)", re.IGNORECASE)
+#: Relationships that say "left needs right".
+_NEEDS = frozenset({"DEPENDS_ON", "CONTAINS"})
+#: The same the other way round → whether left is for development; None: it does not tell.
+_NEEDED_BY = {"DEPENDENCY_OF": None, "RUNTIME_DEPENDENCY_OF": False, "DEV_DEPENDENCY_OF": True,
+              "BUILD_DEPENDENCY_OF": True, "TEST_DEPENDENCY_OF": True, "DEV_TOOL_OF": True,
+              "OPTIONAL_DEPENDENCY_OF": None, "PROVIDED_DEPENDENCY_OF": False}  # fmt: skip
+_DOCUMENT = "SPDXRef-DOCUMENT"
+
+
+@dataclass(slots=True)
+class _Document:
+    packages: list[Component] = field(default_factory=list)
+    described: set[str] = field(default_factory=set)
+    asks: dict[str, list[str]] = field(default_factory=dict)
+    development: dict[str, bool] = field(default_factory=dict)
+
+    def relate(self, left: str, kind: str, right: str) -> None:
+        if kind == "DESCRIBES" and left == _DOCUMENT:
+            self.described.add(right)
+        elif kind == "DESCRIBED_BY" and right == _DOCUMENT:
+            self.described.add(left)
+        elif kind in _NEEDED_BY:
+            self.asks.setdefault(right, []).append(left)
+            if (development := _NEEDED_BY[kind]) is not None:
+                # What is needed at run time too is not only for development.
+                self.development[left] = self.development.get(left, True) and development
+        elif kind in _NEEDS:
+            self.asks.setdefault(left, []).append(right)
+
+    def manifest(self, unread: list[Unread]) -> Manifest:
+        listed = []
+        for package in self.packages:
+            if package.reference in self.described and (not package.purl or package.reference in self.asks):
+                continue  # the project itself
+            package.development = self.development.get(package.reference)
+            listed.append(package)
+        found, more = rows(listed, self.asks, self.described, "")
+        return Manifest(format="SPDX", dependencies=tuple(found), unread=(*unread, *more))
+
+    def add(self, package: Component) -> None:
+        if len(self.packages) >= MAX_COMPONENTS:
+            raise MalformedError(f"more than {MAX_COMPONENTS} packages", why=Why.TOO_LARGE, line=package.line)
+        self.packages.append(package)
+
+
+def _parse(data: bytes, name: str) -> Manifest:
+    if name.lower().endswith((".yaml", ".yml", ".rdf", ".xml")):
+        raise MalformedError("SPDX in YAML or RDF, which is not read; JSON and tag-value are", why=Why.UNSUPPORTED)
+    if data[:64].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{"):
+        return _json(data)
+    return _tag_value(data)
+
+
+def _version(version: str) -> None:
+    if version not in ("SPDX-2.2", "SPDX-2.3"):
+        detail = "a version of SPDX that is not read (2.2 and 2.3 are)"
+        raise MalformedError(detail, why=Why.UNSUPPORTED, line=1)
+
+
+def _json(data: bytes) -> Manifest:
+    top, unread = read_json(data, MAX_BYTES)
+    if "@graph" in top or "spdx.org/rdf/3" in text_in(top.get("@context")):
+        raise MalformedError("SPDX 3, which is not read; 2.2 and 2.3 are", why=Why.UNSUPPORTED, line=1)
+    if "spdxVersion" not in top:
+        raise MalformedError("no SPDX: it has no `spdxVersion`", line=1)
+    _version(text_in(top.get("spdxVersion")))
+    document = _Document()
+    described = top.get("documentDescribes")
+    document.described.update(filter(None, map(text_in, described if isinstance(described, list) else ())))
+    for package in objects(top.get("packages")):
+        purls = [text_in(r.get("referenceLocator")) for r in objects(package.get("externalRefs"))
+                 if text_in(r.get("referenceType")) == "purl"]  # fmt: skip
+        document.add(Component(reference=text_in(package.get("SPDXID")), purl=purls[0] if purls else "",
+                               line=package.line))  # fmt: skip
+    for each in objects(top.get("relationships")):
+        document.relate(text_in(each.get("spdxElementId")), text_in(each.get("relationshipType")),
+                        text_in(each.get("relatedSpdxElement")))  # fmt: skip
+    return document.manifest(unread)
+
+
+def _tag_value(data: bytes) -> Manifest:
+    text = text_of(data, MAX_BYTES)
+    document = _Document()
+    unread: list[Unread] = []
+    package: Component | None = None
+    version, inside = "", False
+    for number, line in enumerate(text.split("\n"), start=1):
+        if inside:  # a text of several lines
+            inside = "</text>" not in line
+            continue
+        if not line.strip() or line.startswith("#"):
+            continue
+        found = _TAG.fullmatch(line.rstrip())
+        if found is None:
+            unread.append(Unread(why=Why.MALFORMED, detail="a line that is no tag", line=number))
+            if len(unread) > 100:
+                raise MalformedError("no SPDX in tag-value: 100 lines are no tags", line=number)
+            continue
+        tag, value = found[1], found[2]
+        inside = value.startswith("<text>") and "</text>" not in value
+        if tag == "SPDXVersion":
+            version = value
+            _version(version)
+        elif tag == "PackageName":
+            package = Component(reference="", purl="", line=number)
+            document.add(package)
+        elif tag in ("FileName", "SnippetSPDXID"):
+            package = None
+        elif tag == "SPDXID" and package is not None:
+            package.reference = value
+        elif tag == "ExternalRef" and package is not None and (purl := _REFERENCE.fullmatch(value)):
+            package.purl = package.purl or purl[1]
+        elif tag == "Relationship" and len(parts := value.split()) >= 3:
+            document.relate(*parts[:3])
+    if not version:
+        raise MalformedError("no SPDX: it has no `SPDXVersion`", line=1)
+    if inside:
+        unread.append(Unread(why=Why.MALFORMED, detail="a text that is not closed; it may be cut off"))
+    return document.manifest(unread)
+
+
+def _matches(path: str) -> bool:
+    name = path.rpartition("/")[2].lower()
+    return name == "spdx.json" or name.endswith(
+        (".spdx", ".spdx.json", ".spdx.yaml", ".spdx.yml", ".spdx.rdf", ".spdx.rdf.xml", ".spdx.xml")
+    )
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(name="SPDX", ecosystem="", revision=1, matches=_matches, parse=_parse, is_lock=True),
+)  # fmt: skip

@@ -1,0 +1,162 @@
+"""The second step: closes, by the other manifests of one repository, what a file by itself leaves open.
+
+It reads results and never files, and changes nothing that a file says by itself: parents, properties and managed
+versions of Maven, central versions of NuGet, constraints and includes of pip; and it tells what remains unpinned, where
+no lock file of the same folder or one above has the package. Every manifest is looked at once and draws on at most
+``MAX_FILES`` others, so the time grows with what the manifests say.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from tasks.deps.manifest import Dependency, Format, Manifest, Source, Unread, Why
+from tasks.deps.resolving_maven import Maven
+from tasks.deps.resolving_nuget import MSBUILD, NuGet
+
+#: How many other files one file may draw on.
+MAX_FILES = 64
+_CONSTRAINED = ("constraints", "constraint", "include", "requirements")
+
+
+def resolved(manifests: Mapping[str, Manifest], formats: Iterable[Format]) -> dict[str, Manifest]:
+    """Each manifest with nothing open any more.
+
+    ``manifests`` are those of one repository by path. What stays unknown has version None and a row in ``unread``:
+    ``unresolved`` with the name that no file explains, or ``unpinned``.
+    """
+    known = {each.name: each for each in formats}
+    maven, nuget = Maven(manifests), NuGet(manifests)
+    locks = _Locks(manifests, known)
+    pins = _Pins(manifests)
+    told = {}
+    for path, manifest in manifests.items():
+        dependencies, unread = list(manifest.dependencies), list(manifest.unread)
+        for each in manifest.open:
+            if manifest.format == "pom.xml":
+                closed, missing = maven.close(path, each)
+            elif manifest.format in MSBUILD:
+                closed, missing = nuget.close(path, each)
+            else:
+                closed, missing = each, "what only another file could tell"
+            dependencies.append(closed)
+            if missing and not locks.have(path, manifest, closed):
+                unread.append(Unread(why=Why.UNRESOLVED, detail=missing, line=each.line))
+        dependencies = [pins.pin(path, each) for each in dependencies]
+        unread += pins.lost(path)
+        unread = _gaps(path, manifest, dependencies, unread, locks)
+        told[path] = replace(manifest, dependencies=tuple(dependencies), unread=tuple(unread), open=())
+    return told
+
+
+def _gaps(
+    path: str, manifest: Manifest, dependencies: list[Dependency], unread: list[Unread], locks: _Locks
+) -> list[Unread]:
+    """The rows of what is not read, of unpinned packages exactly those that are."""
+    unresolved = {each.line for each in unread if each.why is not Why.UNPINNED and each.line is not None}
+    pinned: set[int | None] = set()
+    added = []
+    for each in dependencies:
+        if each.source is not Source.REGISTRY and each.source is not Source.GIT:
+            continue
+        if each.version is not None or locks.have(path, manifest, each):
+            pinned.add(each.line)
+        elif each.revision is not None:
+            if each.ecosystem == "GitHub Actions":
+                detail = "a commit whose version the file does not tell"
+                added.append(Unread(why=Why.UNRESOLVED, detail=detail, line=each.line))
+        elif each.line is None or each.line not in unresolved:
+            added.append(Unread(why=Why.UNPINNED, detail=f"{each.name} has no exact version", line=each.line))
+    open_lines = {each.line for each in added}
+    kept = [each for each in unread if each.why is not Why.UNPINNED or
+            (each.line not in open_lines and (each.line is None or each.line not in pinned))]  # fmt: skip
+    return kept + added
+
+
+class _Locks:
+    """Which packages the lock files of a folder have."""
+
+    def __init__(self, manifests: Mapping[str, Manifest], formats: Mapping[str, Format]) -> None:
+        self._formats = formats
+        self._packages: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        names = {name for each in formats.values() for name in each.locked_by}
+        for path, manifest in manifests.items():
+            folder, name = posixpath.split(path)
+            if name in names:
+                packages = self._packages.setdefault((folder, name), set())
+                packages.update((d.ecosystem, d.name) for d in manifest.dependencies if d.version or d.revision)
+
+    def have(self, path: str, manifest: Manifest, dependency: Dependency) -> bool:
+        """Whether a lock file of the same folder or one above has the package."""
+        form = self._formats.get(manifest.format)
+        if form is None or not form.locked_by or not self._packages:
+            return False
+        package = (dependency.ecosystem, dependency.name)
+        folder = posixpath.dirname(path)
+        while True:
+            if any(package in self._packages.get((folder, name), ()) for name in form.locked_by):
+                return True
+            if not folder:
+                return False
+            folder = posixpath.dirname(folder)
+
+
+class _Pins:
+    """What the constraints and includes of a file of pip pin."""
+
+    def __init__(self, manifests: Mapping[str, Manifest]) -> None:
+        self._manifests = manifests
+        self._exact: dict[str, dict[tuple[str, str], str]] = {}
+        self._reaches: dict[str, list[str]] = {}
+
+    def pin(self, path: str, dependency: Dependency) -> Dependency:
+        """The dependency, with the version of the first file referred to that pins it."""
+        if dependency.version is not None or dependency.source is not Source.REGISTRY:
+            return dependency
+        for other in self._reach(path):
+            if (version := self._pinned(other).get((dependency.ecosystem, dependency.name))) is not None:
+                return replace(dependency, version=version, requirement=None)
+        return dependency
+
+    def lost(self, path: str) -> list[Unread]:
+        """A row for each file that it refers to and the repository does not have."""
+        rows = []
+        for kind, target in self._manifests[path].refers:
+            if kind in _CONSTRAINED and not self._is_msbuild(path) and beside(path, target) not in self._manifests:
+                rows.append(Unread(why=Why.UNRESOLVED, detail="a file it includes is not in the inventory"))
+        return rows
+
+    def _is_msbuild(self, path: str) -> bool:
+        return self._manifests[path].format in MSBUILD
+
+    def _reach(self, path: str) -> list[str]:
+        if path not in self._reaches:
+            self._reaches[path] = [] if self._is_msbuild(path) else self._walk(path)
+        return self._reaches[path]
+
+    def _walk(self, path: str) -> list[str]:
+        seen, waiting = {path}, [path]
+        found: list[str] = []
+        while waiting and len(found) < MAX_FILES:
+            here = waiting.pop(0)
+            for kind, target in self._manifests[here].refers:
+                other = beside(here, target)
+                if kind in _CONSTRAINED and other in self._manifests and other not in seen:
+                    seen.add(other)
+                    found.append(other)
+                    waiting.append(other)
+        return found
+
+    def _pinned(self, path: str) -> dict[tuple[str, str], str]:
+        if path not in self._exact:
+            self._exact[path] = {
+                (d.ecosystem, d.name): d.version for d in self._manifests[path].dependencies if d.version is not None
+            }
+        return self._exact[path]
+
+
+def beside(path: str, target: str) -> str:
+    """The path of a file named relative to another one's folder; one that leaves the repository begins with ``..``."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
