@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import cli_config, cli_decide, cli_exports, cli_lake, cli_patrol, cli_report, cli_reports, cli_tools
+from flows import (
+    cli_advisories,
+    cli_config,
+    cli_decide,
+    cli_exports,
+    cli_lake,
+    cli_patrol,
+    cli_report,
+    cli_reports,
+    cli_tools,
+)
 from tasks.core.errors import NightwardenError, UsageError
 from tasks.core.mistakes import ConfigurationError
 from tasks.core.reasons import OUTCOMES, REASONS
@@ -38,6 +48,7 @@ app.command("query")(cli_lake.query)
 app.command("status")(cli_lake.status)
 app.add_typer(cli_config.app, name="config")
 app.add_typer(cli_lake.app, name="lake")
+app.add_typer(cli_advisories.app, name="advisories")
 app.add_typer(cli_tools.app, name="tools")
 app.add_typer(cli_tools.server_app, name="server")
 app.command("doctor")(cli_tools.doctor)

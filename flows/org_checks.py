@@ -48,6 +48,7 @@ def faults(values: Mapping[str, Any], tools: Collection[str]) -> Iterator[Fault]
     yield from _vault(_mapping(values.get("vault")))
     for name, address in (("s3", "endpoint"), ("vault", "address"), ("aws", "endpoint")):
         yield from _without_tls((name,), _mapping(values.get(name)), address)
+    yield from _advisories(_mapping(values.get("advisories")))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -87,6 +88,20 @@ def _without_tls(key: Key, section: Mapping[str, Any], name: str) -> Iterator[Fa
             "a secret would go over http, readable on its way",
             ("Write https://, or set `allow_http: true` beside it if you accept that."),
         )
+
+
+def _advisories(section: Mapping[str, Any]) -> Iterator[Fault]:
+    """What is fetched without TLS may be changed on its way: a flaw less is a flaw unseen."""
+    for name in ("osv", "kev", "epss", "ssvc"):
+        address = section.get(name)
+        if isinstance(address, str) and section.get("allow_http") is not True and in_the_clear(address):
+            yield (
+                ("advisories", name),
+                "advisories would come over http, and whoever is on the way could leave some out",
+                "Write https://, or set `allow_http: true` beside it if you accept that.",
+            )
+    if section.get("ecosystems") == []:
+        yield ("advisories", "ecosystems"), "no ecosystem is named", "Name those that are used, as in [PyPI, npm]."
 
 
 def _source(key: Key, source: Mapping[str, Any]) -> Iterator[Fault]:

@@ -36,7 +36,8 @@ def _folder(info: ValidationInfo) -> Path:
     return Path(context["folder"]) if isinstance(context, dict) else Path.cwd()
 
 
-def _absolute(value: Path, info: ValidationInfo) -> Path:
+def absolute_path(value: Path, info: ValidationInfo) -> Path:
+    """A path counted from the folder of the file that names it; a link stays one."""
     try:
         return Path(os.path.abspath(_folder(info) / value.expanduser()))  # noqa: PTH100 — a link is kept as it is
     except RuntimeError:
@@ -44,7 +45,7 @@ def _absolute(value: Path, info: ValidationInfo) -> Path:
 
 
 def _resolved(value: Path, info: ValidationInfo) -> Path:
-    return _absolute(value, info).resolve()
+    return absolute_path(value, info).resolve()
 
 
 def _lake(value: object, info: ValidationInfo) -> Path | str:
@@ -68,7 +69,7 @@ def _reference(value: object, info: ValidationInfo) -> SecretRef:
     except UsageError as e:
         tell(e.message, e.advice)
     if ref.scheme == "file":
-        return SecretRef(scheme="file", place=str(_absolute(Path(ref.place), info)))
+        return SecretRef(scheme="file", place=str(absolute_path(Path(ref.place), info)))
     return ref
 
 
@@ -110,7 +111,8 @@ def _handle(value: str) -> str:
     return value
 
 
-def _web_address(value: str) -> str:
+def web_address(value: str) -> str:
+    """An address of http or https that holds no login and no query."""
     try:
         parts = urlsplit(value)
         well = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
@@ -139,7 +141,7 @@ def git_address_fault(value: str) -> tuple[str, str] | None:
 _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|vault:.+#.+|aws-sm:.+)$"
 
 Folder = Annotated[Path, AfterValidator(_resolved)]
-Program = Annotated[Path, AfterValidator(_absolute)]
+Program = Annotated[Path, AfterValidator(absolute_path)]
 Lake = Annotated[
     Path | str,
     PlainValidator(_lake),
@@ -151,7 +153,7 @@ PlainReference = Annotated[
 ]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 RefPattern = Annotated[str, AfterValidator(_ref_pattern)]
-WebAddress = Annotated[str, AfterValidator(_web_address)]
+WebAddress = Annotated[str, AfterValidator(web_address)]
 #: A name as forges and clouds write them: nothing that would be an option, a path upwards or an address.
 Account = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*(/[A-Za-z0-9_.][A-Za-z0-9_.-]*)*$", max_length=255)

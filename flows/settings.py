@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from flows.org_advisories import AdvisorySettings
 from flows.org_checks import Fault, faults
 from flows.org_faults import faults_of
 from flows.org_models import (
@@ -96,6 +97,9 @@ class Settings(Section):
     )
     tools: dict[str, ToolSettings] = Field(
         default_factory=dict, description="How scanners are used, by their name.", json_schema_extra=_or_nothing
+    )
+    advisories: AdvisorySettings | None = Field(
+        None, description="Where advisories come from, and how old they may be; the public addresses when absent."
     )
     decisions: DecisionSettings | None = Field(None, description="Where people decide about findings.")
     teams: dict[str, TeamSettings] | None = Field(

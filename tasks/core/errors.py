@@ -53,3 +53,14 @@ class ForgeError(NightwardenError):
     def __init__(self, reason_code: str, message: str, *, advice: str = "") -> None:
         super().__init__(message, advice=advice)
         self.reason_code = reason_code
+
+
+class FeedError(NightwardenError):
+    """A feed of advisories could not be taken; the last good snapshot stays and the feed's row says why.
+
+    ``reason_code`` is ``feed_unreachable``, ``feed_invalid``, ``feed_backwards`` or ``disk_full``.
+    """
+
+    def __init__(self, reason_code: str, message: str, *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.reason_code = reason_code

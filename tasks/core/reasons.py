@@ -1,12 +1,14 @@
 """The closed list of reason codes: why something was not looked at, and what to do about it.
 
 ``nightwarden explain CODE`` prints an entry; every ``scans.reason_code`` and ``scan_gaps.reason_code`` is one
-of these. A new code is added here and nowhere else.
+of these. A new code is added here (those of feeds in ``feed_reasons``) and nowhere else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from tasks.core.feed_reasons import FEED_REASONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -402,6 +404,8 @@ _ALL = (
         meaning="The blob of this path is missing in the mirror.",
         remedy="Repair the remote; `git fsck --connectivity-only` names what is missing.",
     ),
+    # advisories
+    *(Reason(code=code, meaning=meaning, remedy=remedy) for code, meaning, remedy in FEED_REASONS),
 )
 
 REASONS: dict[str, Reason] = {r.code: r for r in _ALL}

@@ -17,7 +17,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.identity import FP_VERSION
 from tasks.core.types import Scan, ScanResult, ScopeState
+from tasks.lake.advisory_tables import ADVISORY_TABLES
 from tasks.lake.changes import PRESENT, Change, Judge, Moment, ScopeKey, key_of, places_of, scope_of, undecided
 from tasks.lake.columns import Table
 from tasks.lake.events import judged
@@ -63,6 +64,8 @@ _LAIN = str(TABLES["findings"].before)
 _BATCH = 5_000
 #: Repositories whose findings are compared at a time.
 _REPOSITORIES = 200
+#: Tables whose rows are handed over as they are.
+_PLAIN = tuple(t.name for t in ADVISORY_TABLES)
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
 _ORDER = (
     "rules",
@@ -76,6 +79,7 @@ _ORDER = (
     "finding_events",
     "decisions",
     "teams",
+    *_PLAIN,
     "scans",
     "runs",
 )
@@ -106,6 +110,8 @@ class PublishBatch:
     reowned: Collection[str] = ()
     #: Rows of ``teams`` that differ from what the lake has.
     teams: Sequence[dict[str, Any]] = ()
+    #: Rows of advisories, their ranges, enrichment and feeds that differ from what the lake has.
+    advisories: Mapping[str, Iterable[dict[str, Any]]] = field(default_factory=dict)
     #: Scopes whose spooled failure is in these rows, or has lost its meaning.
     failures: Sequence[ScopeKey] = ()
 
@@ -277,6 +283,7 @@ def _tables(lake: Lake, snapshot: Snapshot, batch: PublishBatch, part: str) -> d
         "repositories": batch.repositories,
         "teams": batch.teams,
         "scopes": (_row(s, TABLES["scopes"].schema) for s in scopes),
+        **{name: batch.advisories.get(name, ()) for name in _PLAIN},
         "scans": ({**_row(s, TABLES["scans"].schema), "run_id": batch.run["run_id"]} for s in batch.scans),
     }
 

@@ -32,7 +32,24 @@ GONE = "'ref_gone', 'repository_gone', 'gap_gone'"
 #: none when that run was collected, for older rows would say that it is there. ``gaps`` tells of every run,
 #: ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
-    "patrols": "SELECT * FROM runs WHERE NOT list_has_any(coalesce(sources, []), ['(import)', '(gc)', '(migrate)'])",
+    "patrols": "SELECT * FROM runs"
+    " WHERE NOT list_has_any(coalesce(sources, []), ['(import)', '(gc)', '(migrate)', '(advisories)'])",
+    "feeds": """
+        WITH told AS (
+            SELECT *, date_diff('second', checked_at, now()) / 86400.0 AS age_days,
+                   date_diff('second', as_of, now()) / 86400.0 AS data_age_days,
+                   min(date_diff('second', as_of, now()) / 86400.0) FILTER (feed LIKE 'osv/%') OVER () AS osv_age_days
+            FROM advisory_feeds WHERE configured
+        ), judged AS (
+            SELECT *, CASE WHEN checked_at IS NULL THEN 'advisories_missing'
+                           WHEN age_days > max_age_days THEN 'advisories_old'
+                           WHEN feed LIKE 'osv/%' AND osv_age_days > max_age_days THEN 'advisories_old'
+                           WHEN feed = 'epss' AND data_age_days > max_age_days THEN 'advisories_old' END AS old
+            FROM told
+        )
+        SELECT j.feed, j.records, j.as_of, j.data_age_days, j.checked_at, j.age_days, j.max_age_days, j.refused,
+               coalesce(j.old, j.reason_code) AS reason_code, w.meaning, w.remedy, j.detail, j.address
+        FROM judged j LEFT JOIN reasons w ON w.code = coalesce(j.old, j.reason_code)""",
     "latest": f"""
         SELECT s.* FROM scans s JOIN (
             SELECT repo_id, ref, tool, max(seq) AS seq FROM scans JOIN runs USING (run_id) GROUP BY ALL
@@ -160,7 +177,9 @@ _MACROS = {
     WHERE s.is_younger IS NOT TRUE""",
 }
 VIEWS: dict[str, str] = {
-    "patrols": "a run that looked for itself: all runs but imports and collections of garbage",
+    "patrols": "a run that looked for itself: all runs but imports, collections of garbage and syncs of advisories",
+    "feeds": "how old each feed of advisories is, and why it is a gap: not asked for too long, or nothing in it is"
+    " younger",
     "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it;"
     " none of what is gone once that run was collected",
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",

@@ -91,7 +91,7 @@ def test_every_reason_in_the_code_is_on_the_closed_list() -> None:
     used = set()
     for path in SOURCES:
         text = path.read_text()
-        used |= set(re.findall(r"""(?:ScanGap|Forge)Error\(\s*["']([a-z_]+)["']""", text))
+        used |= set(re.findall(r"""(?:ScanGap|Forge|Feed)Error\(\s*["']([a-z_]+)["']""", text))
         used |= set(re.findall(r"""reason_code=["']([a-z_]+)["']""", text))
     assert len(used) > 15
     assert used <= REASONS.keys()

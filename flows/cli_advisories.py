@@ -1,0 +1,131 @@
+"""The commands about advisories: fetch them, and say how old they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows.cli_lake import Format, FormatOption, emit
+from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption, WaitOption
+from flows.org_advisories import AdvisorySettings
+from flows.settings import Settings, load
+from tasks.core.text import one_line
+
+if TYPE_CHECKING:
+    from tasks.deps.advisories.syncing import Feed, Outcome
+
+app = typer.Typer(help="Advisories: fetch them, say how old they are.", no_args_is_help=True, rich_markup_mode=None)
+_SHOWN = 20
+
+
+@app.command()
+def sync(
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="Fetch everything again, and take feeds that are older or smaller than before."),
+    ] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    wait: WaitOption = None,
+) -> None:
+    """Bring all feeds up to date and take what changed into the lake. Scans and matching never touch the network.
+
+    What a feed does wrong leaves its last good state in force. Exit 3 when one is not up to date.
+    """
+    from flows.means import opened_lake
+    from tasks.deps.advisories.snapshots import Snapshots
+    from tasks.deps.advisories.syncing import sync as sync_feeds
+    from tasks.patrol.advising import take_in
+
+    settings = load(config, lake=lake, wait_minutes=wait)
+    began = datetime.now(UTC)
+    out = Console(highlight=False, markup=False, soft_wrap=True)
+    store, feeds = Snapshots(_folder(settings)), _feeds(settings)
+    report = sync_feeds(store, feeds, now=began, whole=whole, tell=lambda o: _tell(o, out))
+    with opened_lake(settings) as (opened, _key):
+        taken = take_in(
+            opened,
+            report.snapshot,
+            store.state(),
+            feeds=[f.name for f in feeds],
+            max_age_days=_section(settings).max_age_days,
+            began=began,
+            now=datetime.now(UTC),
+        )
+    got = report.traffic
+    size = f"{got.bytes} bytes" if got.bytes < 1_000_000 else f"{got.bytes / 1e6:.1f} MB"
+    out.print(f"{got.requests} requests, {got.unchanged} unchanged, {size} in {_seconds(began):.1f} s")
+    if report.hubs:
+        out.print(f"ids that too many share to be aliases: {one_line(', '.join(report.hubs), 400)}")
+    same = report.snapshot is not None and report.before is not None and report.snapshot.id == report.before.id
+    told = ", ".join(f"{n} of {name}" for name, n in taken.rows.items() if n)
+    out.print(f"snapshot {report.snapshot.id if report.snapshot else 'none'}{' as before' if same else ''}")
+    out.print(f"lake: {told or 'nothing new'}" + (f"; run {taken.run_id}" if taken.run_id else ""))
+    raise typer.Exit(EXIT_GAPS if any(o.reason_code for o in report.outcomes) else 0)
+
+
+@app.command()
+def status(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
+    """Show each feed: what it holds, how old it is, and why it is a gap. Exit 3 when one is. Asks no network."""
+    from tasks.core.reasons import REASONS
+    from tasks.deps.advisories.ages import standing
+    from tasks.deps.advisories.snapshots import Snapshots
+
+    settings = load(config)
+    store = Snapshots(_folder(settings))
+    names = [f.name for f in _feeds(settings)]
+    rows = standing(store, names, datetime.now(UTC), _section(settings).max_age_days)
+    columns = ("feed", "records", "as_of", "age_days", "fetched_at", "refused", "reason_code", "detail")
+    emit(columns, [[getattr(r, c) for c in columns] for r in rows], format, None)
+    gaps = [r for r in rows if r.reason_code]
+    if format is Format.TABLE:
+        for code in dict.fromkeys(r.reason_code for r in gaps if r.reason_code):
+            print(f"{code}: {REASONS[code].remedy}")
+        for row in gaps:
+            for refused in row.refusals[:_SHOWN]:
+                print(f"{row.feed}: {one_line(refused, 200)}")
+    raise typer.Exit(EXIT_GAPS if gaps else 0)
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.home / "advisories"
+
+
+def _section(settings: Settings) -> AdvisorySettings:
+    return settings.advisories or AdvisorySettings()
+
+
+def _feeds(settings: Settings) -> tuple[Feed, ...]:
+    """The feeds that are configured. Nothing is asked yet."""
+    from tasks.deps.advisories.fetching import open_place
+    from tasks.deps.advisories.syncing import Feed
+
+    told = _section(settings)
+    means: dict[str, Any] = {
+        "proxy": told.proxy, "ca_file": told.ca_file, "reserve_bytes": int(settings.disk_reserve_gb * 1e9)
+    }  # fmt: skip
+    osv = open_place(told.osv, **means)
+    feeds = [Feed(name=f"osv/{e}", address=str(told.osv), place=osv) for e in dict.fromkeys(told.ecosystems)]
+    for name in ("kev", "epss", "ssvc"):
+        where = getattr(told, name)
+        if where is not None:
+            feeds.append(Feed(name=name, address=str(where), place=open_place(where, **means)))
+    return tuple(feeds)
+
+
+def _tell(outcome: Outcome, out: Console) -> None:
+    reason = f"{outcome.reason_code}: " if outcome.reason_code else ""
+    records = outcome.content.records if outcome.content is not None else 0
+    out.print(f"{outcome.name}: {records} records; {reason}{one_line(outcome.how, 300)}")
+    for refused in outcome.refused[:_SHOWN]:
+        out.print(f"  not taken: {one_line(refused.record)}: {one_line(refused.why, 200)}")
+    if len(outcome.refused) > _SHOWN:
+        out.print(f"  and {len(outcome.refused) - _SHOWN} more")
+
+
+def _seconds(began: datetime) -> float:
+    return (datetime.now(UTC) - began).total_seconds()

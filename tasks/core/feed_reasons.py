@@ -1,0 +1,36 @@
+"""Reasons of feeds of advisories, a part of the closed list of ``tasks.core.reasons``: code, meaning, remedy."""
+
+from __future__ import annotations
+
+FEED_REASONS = (
+    (
+        "feed_unreachable",
+        "A feed of advisories did not answer, or lacks a file; what was fetched before stays in force.",
+        "Check the address, the network, the proxy and `ca_file`; the next sync tries again.",
+    ),
+    (
+        "feed_invalid",
+        "A feed sent what it should not (cut off, another file, too large); the last good one stays.",
+        "Look at the address with curl: a login page, a proxy or a mirror may stand before it.",
+    ),
+    (
+        "feed_backwards",
+        "A feed holds older or far fewer advisories than before, as if it lagged; the last good one stays.",
+        "Wait for the mirror, or take the feed as it is now: `nightwarden advisories sync --whole`.",
+    ),
+    (
+        "feed_partial",
+        "Some records of a feed could not be taken; of each the last good state stays, all others are new.",
+        "`nightwarden advisories status` names them; tell the feed's maintainers if that lasts.",
+    ),
+    (
+        "advisories_old",
+        "A feed was found current longer ago than `advisories.max_age_days`, or nothing in it is younger.",
+        "Run `nightwarden advisories sync` each night; if it says `unchanged`, look whether the mirror lags.",
+    ),
+    (
+        "advisories_missing",
+        "A configured feed was never fetched, so nothing is judged by it.",
+        "Run `nightwarden advisories sync`; its output says what is wrong.",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Advisories: fetched, checked, kept as whole snapshots, and compared with each other."""

@@ -1,0 +1,103 @@
+"""The tables of advisories: what is known to be vulnerable, in which versions, and what others say of it.
+
+Nothing is removed from them: what a feed does not have any more is there with ``present`` false.
+"""
+
+from __future__ import annotations
+
+from tasks.lake.columns import Table, columns
+
+ADVISORY_TABLES = (
+    Table(
+        name="advisories",
+        description="One advisory of the OSV export, as the newest sync found it.",
+        mode="merge",
+        key=("advisory_id",),
+        schema=columns(
+            "advisory_id s! its id: PYSEC-…, GHSA-…, GO-…, RUSTSEC-…, CVE-…",
+            "group_id s! the first id of all that are aliases of each other: one flaw",
+            "aliases l other ids of the same flaw, as it names them",
+            "related l ids of what is near to it",
+            "summary s one line",
+            "severity s the data base's own word",
+            "cvss_v4 s vector of CVSS 4.0",
+            "cvss_v3 s vector of CVSS 3.0 or 3.1",
+            "cvss_v2 s vector of CVSS 2.0",
+            "cvss_score f base score by the newest of them, 0 to 10; null: none that can be read",
+            "cwes l weaknesses, as CWE-89",
+            "url s its page",
+            "published_at t when it was published, UTC",
+            "modified_at t when it was last changed, UTC; null where its data base does not tell",
+            "withdrawn_at t when it was withdrawn, UTC",
+            "is_withdrawn b! whether it was withdrawn: it is matched with nothing",
+            "unmatchable_reason s why it is matched with nothing: git_only, no_versions, malformed or no_package",
+            "digest s! digest of the record",
+            "match_digest s! digest of what decides which versions it is about",
+            "present b! whether its feed still has it",
+        ),
+    ),
+    Table(
+        name="advisory_ranges",
+        description="Versions of one package that one advisory is about: an interval, or a list.",
+        mode="merge",
+        key=("advisory_id", "ecosystem", "n"),
+        schema=columns(
+            "advisory_id s! the advisory",
+            "ecosystem s! ecosystem of the package, as OSV names it: PyPI, Debian:12",
+            "n i! number of the row in the advisory, from 0",
+            "package s the package, normalised as its ecosystem compares names",
+            "range_type s! ECOSYSTEM, SEMVER, GIT, VERSIONS (an explicit list) or NONE",
+            "introduced s first affected version; 0 is before all",
+            "fixed s first version after it that is not affected",
+            "last_affected s or the last one that is",
+            "limit_version s versions from here on are not meant",
+            "versions l of VERSIONS: the affected versions, as written",
+            "repo s of GIT: the repository",
+            "last_known s the last version known to be affected where none is fixed, as the data base writes it",
+            "ordered b whether the events are known to be in the order of versions",
+            "unmatchable_reason s why it is matched with nothing (advisories.unmatchable_reason)",
+            "present b! whether the advisory still says so",
+        ),
+    ),
+    Table(
+        name="enrichment",
+        description="What is said of one CVE that an advisory is about.",
+        mode="merge",
+        key=("cve",),
+        schema=columns(
+            "cve s! the CVE",
+            "is_exploited b! whether it is in CISA's catalogue of known exploited vulnerabilities",
+            "kev_added_at t since when",
+            "kev_due_at t until when CISA wants it mended",
+            "kev_ransomware s Known where ransomware is known to use it",
+            "epss f probability that it is exploited in the next 30 days, 0 to 1",
+            "epss_percentile f share of CVEs with a lower one, 0 to 1",
+            "ssvc_exploitation s none, poc or active, by CISA",
+            "ssvc_automatable s yes or no, by CISA",
+            "ssvc_technical_impact s partial or total, by CISA",
+            "ssvc_at t when CISA decided so, UTC",
+        ),
+    ),
+    Table(
+        name="advisory_feeds",
+        description="One feed of advisories or of what is said of them, as the last sync left it.",
+        mode="merge",
+        key=("feed",),
+        schema=columns(
+            "feed s! osv/<ecosystem>, kev, epss or ssvc",
+            "address s where it is fetched",
+            "snapshot_id s the snapshot of the feeds that the tables hold",
+            "records i! advisories, or CVEs",
+            "facts s counts of what is in it, as JSON",
+            "as_of t the newest date in it, UTC; null where it has none",
+            "fetched_at t when something new came, UTC",
+            "checked_at t when it was last found to be current, UTC",
+            "tried_at t when it was last asked, UTC",
+            "max_age_days f! days after which it is told as old",
+            "refused i! records that could not be taken as listed",
+            "reason_code s why it is not up to date (nightwarden explain CODE)",
+            "detail s what the last sync did, or what went wrong",
+            "configured b! whether it is still asked for",
+        ),
+    ),
+)
