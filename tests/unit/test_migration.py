@@ -25,6 +25,7 @@ from tasks.lake.verify import verify
 from tasks.lake.views import connect
 from tests.lake_nights import first_night, second_night, third_night
 from tests.lake_rows import KEY_ID
+from tests.thorough import THOROUGH
 
 #: Tables that get a column: one in a partition, one without rows at first, and the one that is written last.
 GROWN = ("findings", "observations", "decisions", "runs")
@@ -120,10 +121,10 @@ def test_files_and_marts_have_the_new_columns(old: Path, upgrade: Callable[[], N
     assert glob.execute(sql).fetchall()[0][0] > 0
 
 
-def test_a_migration_may_be_killed_at_every_step(old: Path, upgrade: Callable[[], None]) -> None:
+def test_a_migration_may_be_killed_anywhere(old: Path, upgrade: Callable[[], None]) -> None:
     before = rows(Lake.open(old, key_id=KEY_ID))
     upgrade()
-    for step in STEPS:
+    for step in STEPS if THOROUGH else ("claim", "findings", "runs"):
 
         def die(now: str, at: str = step) -> None:
             if now == at:
