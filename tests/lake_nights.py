@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.types import Cause, Gap, Outcome
+from tasks.lake.advisory_tables import ADVISORY_TABLES
+from tasks.lake.columns import Table
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch
 from tasks.lake.s3_location import S3Location
@@ -19,7 +21,8 @@ from tests.lake_rows import KEY_ID, night, observation, result, rule_row, scan_o
 #: The steps of a publish, in their order; the first test holds the list to the code.
 STEPS = (
     "prepare", "commit", "claim", "compact", "rules", "observations", "scan_gaps", "ledger", "discoveries",
-    "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "scans", "runs", "marts",
+    "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "advisories", "advisory_ranges",
+    "enrichment", "advisory_feeds", "scans", "runs", "marts",
     "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
@@ -41,7 +44,17 @@ def second_night() -> PublishBatch:
     scans, decided = [scan_of(app), scan_of(new), web], [{"decision_id": "d", "state": "in_force"}]
     lists: dict[str, list[str]] = {"members": ["@a"], "champions": [], "repositories": []}
     teams = [{"team": "t", "place": 0, "is_present": True, **lists}]
-    return night(2, app, new, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided, teams=teams)
+    told = {t.name: [_row_of(t)] for t in ADVISORY_TABLES}
+    return night(
+        2, app, new, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided, teams=teams,
+        advisories=told,
+    )  # fmt: skip
+
+
+def _row_of(table: Table) -> dict[str, Any]:
+    """A row with what no row of a table may lack."""
+    kinds = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0, pa.bool_(): True}
+    return {f.name: None if f.nullable else kinds[f.type] for f in table.schema}
 
 
 def third_night() -> PublishBatch:

@@ -87,7 +87,7 @@ def test_an_undisturbed_publish_leaves_nothing_behind(calm: Content) -> None:
     assert {n: len(rows) for n, rows in calm["tables"].items()} == {
         "runs": 2, "repositories": 3, "ledger": 4, "scopes": 3, "scans": 5, "scan_gaps": 1, "observations": 5,
         "findings": 4, "finding_events": 5, "rules": 2, "discoveries": 2, "decisions": 1,
-        "teams": 1,
+        "teams": 1, "advisories": 1, "advisory_ranges": 1, "enrichment": 1, "advisory_feeds": 1,
     }  # fmt: skip
 
 
