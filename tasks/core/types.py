@@ -342,11 +342,9 @@ class FailedScan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathFilter:
-    """Which files a tool reads, by name only, so that a git tree is asked without a checkout. ``suffixes`` are matched
-    on the lower-cased name, ``names`` on the whole lower-cased base name, and ``prefixes`` on its beginning
-    (``dockerfile.`` matches ``Dockerfile.web``). With ``folder`` (lower case) suffixes count only for files directly in
-    a folder that ends so, at any depth; ``endings`` count in every folder. Bytes, because git's names are.
-    """
+    """Which files a tool reads, by lower-cased name, so that a git tree is asked without a checkout: ``names`` are
+    the whole base name, ``prefixes`` its beginning, ``suffixes`` its end. With ``folder`` these count only for files
+    directly in a folder that ends so, at any depth; ``endings`` count in every folder. Bytes, as git's names are."""
 
     suffixes: tuple[bytes, ...] = ()
     names: frozenset[bytes] = frozenset()

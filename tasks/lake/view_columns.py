@@ -69,6 +69,13 @@ _MADE: Mapping[str, Mapping[str, str]] = {
     "reasons": {"code": "a reason_code", "meaning": "what it means", "remedy": "what to do about it"},
     "outcomes": {"outcome": "an outcome of scans and scopes", "meaning": "what it means"},
     "causes": {"cause": "a cause of finding_events", "meaning": "what it means"},
+    "feeds": {
+        "data_age_days": "days since as_of; null where the feed has no date",
+        "age_days": "days since checked_at",
+        "reason_code": "why what it says is missing or old, or why the last sync left it as it was",
+        "meaning": "of the reason",
+        "remedy": "of the reason",
+    },
     "findings_at": {
         "status": "status as of that date",
         "is_open": "whether it was open then",
@@ -87,6 +94,7 @@ _FROM: Mapping[str, Sequence[str]] = {
     "flaws": ("findings",),
     "decisions_now": ("decisions",),
     "scan_results": ("observations", "scans"),
+    "feeds": ("advisory_feeds",),
     "findings_at": ("findings",),
 }
 _TYPES = {

@@ -43,7 +43,7 @@ _SWITCHES = {
     "zizmor": ({"-I"}, '"--offline", "--no-config", "--no-ignores"'),
     "hadolint": ({"-I"}, '"--disable-ignore-pragma"'),
     "cfn-lint": ({"-I"}, "Template.get_directives = lambda self: {}"),
-    "posture": ({"-I"}, "yaml.parse(f, Loader=Loader)"),
+    "posture": ({"-I"}, "yaml.parse(data, Loader=Loader)"),
     "semgrep": (
         {"-I", "--disable-nosem", "--no-git-ignore", "--x-ignore-semgrepignore-files", "--metrics=off"},
         "--disable-version-check --disable-nosem",

@@ -129,7 +129,7 @@ def test_schema_describes_every_table(tmp_path: Path) -> None:
     for name in ("runs", "repositories", "ledger", "scopes", "scans", "scan_gaps", "observations", "findings"):
         assert name in out
     assert "scan_results" in out
-    assert "| ranked |" in out
+    assert "\n### ranked\n" in out
     saved = called("query", cwd=tmp_path).stdout
     assert "top-rules" in saved
     assert "unknown-severities" in saved

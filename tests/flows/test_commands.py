@@ -265,7 +265,7 @@ def test_schema_names_every_column_of_the_lake_that_a_patrol_left(patrolled: Pat
     for table in ("runs", "scans", "scan_gaps", "findings", "observations", "ledger", "scopes", "repositories"):
         for column in snapshot.table(table).schema.names:
             assert column in out.split(f"## {table}\n", 1)[1].split("\n## ")[0], (table, column)
-    assert all(f"| {view} |" in out for view in ("gaps", "freshness", "scan_results"))
+    assert all(f"\n### {view}\n" in out for view in ("gaps", "freshness", "scan_results"))
 
 
 def test_verify_a_whole_lake(patrolled: Path) -> None:
@@ -342,7 +342,7 @@ def test_tools_list_says_what_is_there_and_what_is_not(patrolled: Path, tmp_path
     done = nightwarden("tools", "list", cwd=tmp_path, **empty)
     assert done.returncode == 0
     rows = cells(done.stdout)[1:]
-    assert [(r[0], r[1]) for r in rows] == [(s.name, "1" if s.name == "posture" else "–") for s in SCANNERS]
+    assert [(r[0], r[1]) for r in rows] == [(s.name, "2" if s.name == "posture" else "–") for s in SCANNERS]
     assert ["not installed" in r[5] for r in rows] == [s in LOCKED for s in SCANNERS]
     assert ["not on PATH: not used" in r[5] for r in rows] == [s not in EXPECTED for s in SCANNERS]
     assert [r[5] for r in rows if r[0] == "posture"] == ["built in"]
