@@ -1,1 +1,1 @@
-"""Inventories, version ordering, advisories, matching, safe upgrades. Empty until dependencies are assessed."""
+"""Inventories, version ordering, advisories, matching, safe upgrades."""

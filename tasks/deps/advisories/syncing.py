@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from tasks.core.disk import is_full
 from tasks.core.errors import FeedError
 from tasks.core.text import one_line
+from tasks.deps import ordering
 from tasks.deps.advisories.aliases import Named, groups
 from tasks.deps.advisories.enrichments import READERS
 from tasks.deps.advisories.export import Refused
@@ -201,7 +202,7 @@ def sync(
     feeds: tuple[Feed, ...],
     *,
     now: datetime,
-    key: Key | None = None,
+    key: Key | None = ordering.key,
     whole: bool = False,
     tell: Callable[[Outcome], None] = lambda _outcome: None,
 ) -> Report:
