@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 
-from tasks.deps.ordering.digits import LONGEST, NUMBER
-from tasks.deps.ordering.grammar import Grammar, plain
-from tasks.deps.ordering.semver import BUILD, PRERELEASE, RELEASE, prerelease
+from tasks.deps.ordering.digits import LONGEST
+from tasks.deps.ordering.semver import BUILD, PRERELEASE, Parts, semantic
 
 _number = "([0-9]++)"
 #: Seven digits and more may be the beginning of a commit's name, and a date is no version either.
@@ -20,7 +19,8 @@ _LONGEST_ALONE = 6
 _version = re.compile(rf"[vV]?{_number}(?:\.{_number}(?:\.{_number}{PRERELEASE}{BUILD})?)?").fullmatch
 
 
-def _parts(version: str) -> tuple[str, str | None, str | None, str | None] | None:
+def _written(version: str) -> tuple[str, str | None, str | None, str | None] | None:
+    """The parts as they are written; what is missing is None."""
     found = _version(version) if len(version) <= LONGEST else None
     if found is None:
         return None
@@ -30,28 +30,17 @@ def _parts(version: str) -> tuple[str, str | None, str | None, str | None] | Non
     return major, minor, patch, identifiers
 
 
-def _key(version: str) -> bytes | None:
-    parts = _parts(version)
-    if parts is None:
+def _parts(version: str) -> Parts | None:
+    written = _written(version)
+    if written is None:
         return None
-    major, minor, patch, identifiers = parts
-    head = NUMBER[major] + NUMBER[minor or "0"] + NUMBER[patch or "0"]
-    return head + RELEASE if identifiers is None else head + prerelease(identifiers)
-
-
-def _is_prerelease(version: str) -> bool | None:
-    parts = _parts(version)
-    return None if parts is None else parts[3] is not None
-
-
-def _release(version: str) -> tuple[str, ...] | None:
-    parts = _parts(version)
-    return None if parts is None else plain([number or "0" for number in parts[:3]])
+    major, minor, patch, identifiers = written
+    return major, minor or "0", patch or "0", identifiers
 
 
 def _is_moving(version: str) -> bool:
-    parts = _parts(version)
-    return parts is not None and parts[2] is None
+    written = _written(version)
+    return written is not None and written[2] is None
 
 
-ACTIONS = Grammar(key=_key, is_prerelease=_is_prerelease, release=_release, is_moving=_is_moving)
+ACTIONS = semantic(_parts, _is_moving)

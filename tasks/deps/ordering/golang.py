@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 
-from tasks.deps.ordering.digits import LONGEST, NUMBER
-from tasks.deps.ordering.grammar import Grammar, plain
-from tasks.deps.ordering.semver import BUILD, PRERELEASE, RELEASE, STRICT_NUMBER, prerelease
+from tasks.deps.ordering.digits import LONGEST
+from tasks.deps.ordering.semver import BUILD, PRERELEASE, STRICT_NUMBER, Parts, semantic
 
 _version = re.compile(
     rf"v?{STRICT_NUMBER}(?:\.{STRICT_NUMBER}(?:\.{STRICT_NUMBER}{PRERELEASE}{BUILD})?)?"
@@ -23,7 +22,7 @@ _toolchain = re.compile(
 ).fullmatch
 
 
-def _parts(version: str) -> tuple[str, str, str, str | None] | None:
+def _parts(version: str) -> Parts | None:
     if len(version) > LONGEST:
         return None
     found = _version(version)
@@ -37,23 +36,4 @@ def _parts(version: str) -> tuple[str, str, str, str | None] | None:
     return major, minor, patch or "0", f"{word}.{number}" if word else None
 
 
-def _key(version: str) -> bytes | None:
-    parts = _parts(version)
-    if parts is None:
-        return None
-    major, minor, patch, identifiers = parts
-    head = NUMBER[major] + NUMBER[minor] + NUMBER[patch]
-    return head + RELEASE if identifiers is None else head + prerelease(identifiers)
-
-
-def _is_prerelease(version: str) -> bool | None:
-    parts = _parts(version)
-    return None if parts is None else parts[3] is not None
-
-
-def _release(version: str) -> tuple[str, ...] | None:
-    parts = _parts(version)
-    return None if parts is None else plain(parts[:3])
-
-
-GO = Grammar(key=_key, is_prerelease=_is_prerelease, release=_release)
+GO = semantic(_parts)

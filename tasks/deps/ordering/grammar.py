@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-def _never(_: str) -> bool:
+def never(_: str) -> bool:
+    """Of versions whose contents stay."""
     return False
 
 
@@ -23,7 +24,7 @@ class Grammar:
     key: Callable[[str], bytes | None]
     is_prerelease: Callable[[str], bool | None]
     release: Callable[[str], tuple[str, ...] | None]
-    is_moving: Callable[[str], bool] = _never
+    is_moving: Callable[[str], bool] = never
 
 
 def plain(numbers: list[str] | tuple[str, ...], epoch: str = "0") -> tuple[str, ...]:

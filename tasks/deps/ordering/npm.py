@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.deps.ordering.digits import NUMBER
-from tasks.deps.ordering.grammar import Grammar, plain
-from tasks.deps.ordering.semver import BUILD, RELEASE, prerelease
+from tasks.deps.ordering.semver import BUILD, Parts, semantic
 
 _LONGEST = 256
 _SAFE = 2**53 - 1
@@ -24,7 +22,7 @@ _version = re.compile(
 _long_number = re.compile(r"(?<![0-9A-Za-z-])[0-9]{16,}(?![0-9A-Za-z-])")
 
 
-def _parts(version: str) -> tuple[str, str, str, str | None] | None:
+def _parts(version: str) -> Parts | None:
     found = _version(version) if len(version) <= _LONGEST else None
     if found is None:
         return None
@@ -32,30 +30,9 @@ def _parts(version: str) -> tuple[str, str, str, str | None] | None:
     for number in (major, minor, patch):
         if len(number) > _SAFE_DIGITS and int(number) > _SAFE:
             return None
+    if identifiers is not None and len(identifiers) > _SAFE_DIGITS:
+        identifiers = _long_number.sub(lambda digits: str(int(float(digits[0]))), identifiers)
     return major, minor, patch, identifiers
 
 
-def _key(version: str) -> bytes | None:
-    parts = _parts(version)
-    if parts is None:
-        return None
-    major, minor, patch, identifiers = parts
-    head = NUMBER[major] + NUMBER[minor] + NUMBER[patch]
-    if identifiers is None:
-        return head + RELEASE
-    if len(identifiers) > _SAFE_DIGITS:
-        identifiers = _long_number.sub(lambda digits: str(int(float(digits[0]))), identifiers)
-    return head + prerelease(identifiers)
-
-
-def _is_prerelease(version: str) -> bool | None:
-    parts = _parts(version)
-    return None if parts is None else parts[3] is not None
-
-
-def _release(version: str) -> tuple[str, ...] | None:
-    parts = _parts(version)
-    return None if parts is None else plain(parts[:3])
-
-
-NPM = Grammar(key=_key, is_prerelease=_is_prerelease, release=_release)
+NPM = semantic(_parts)

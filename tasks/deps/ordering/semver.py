@@ -10,10 +10,13 @@ its ASCII and 0x00, and at last 0x00. So numbers come before text, fewer identif
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from tasks.deps.ordering.digits import LONGEST, NUMBER
-from tasks.deps.ordering.grammar import Grammar, plain
+from tasks.deps.ordering.grammar import Grammar, never, plain
 
+#: Major, minor and patch as digits, and the identifiers of a pre-release (None: it is a release).
+Parts = tuple[str, str, str, str | None]
 RELEASE = b"\xff"
 _TEXT, _END = b"\xf8", b"\x00"
 _NUMBER = "(?:0|[1-9][0-9]*+)"
@@ -38,7 +41,29 @@ def prerelease(identifiers: str) -> bytes:
     )
 
 
-def _parts(version: str) -> tuple[str, str, str, str | None] | None:
+def semantic(parts_of: Callable[[str], Parts | None], is_moving: Callable[[str], bool] = never) -> Grammar:
+    """The grammar of versions that are taken apart by ``parts_of``, which answers None for what is no version."""
+
+    def key(version: str) -> bytes | None:
+        parts = parts_of(version)
+        if parts is None:
+            return None
+        major, minor, patch, identifiers = parts
+        head = NUMBER[major] + NUMBER[minor] + NUMBER[patch]
+        return head + RELEASE if identifiers is None else head + prerelease(identifiers)
+
+    def is_prerelease(version: str) -> bool | None:
+        parts = parts_of(version)
+        return None if parts is None else parts[3] is not None
+
+    def release(version: str) -> tuple[str, ...] | None:
+        parts = parts_of(version)
+        return None if parts is None else plain(parts[:3])
+
+    return Grammar(key=key, is_prerelease=is_prerelease, release=release, is_moving=is_moving)
+
+
+def _parts(version: str) -> Parts | None:
     found = _version(version) if len(version) <= LONGEST else None
     if found is None:
         return None
@@ -49,23 +74,4 @@ def _parts(version: str) -> tuple[str, str, str, str | None] | None:
     return major, minor, patch, identifiers
 
 
-def _key(version: str) -> bytes | None:
-    parts = _parts(version)
-    if parts is None:
-        return None
-    major, minor, patch, identifiers = parts
-    head = NUMBER[major] + NUMBER[minor] + NUMBER[patch]
-    return head + RELEASE if identifiers is None else head + prerelease(identifiers)
-
-
-def _is_prerelease(version: str) -> bool | None:
-    parts = _parts(version)
-    return None if parts is None else parts[3] is not None
-
-
-def _release(version: str) -> tuple[str, ...] | None:
-    parts = _parts(version)
-    return None if parts is None else plain(parts[:3])
-
-
-CRATES = Grammar(key=_key, is_prerelease=_is_prerelease, release=_release)
+CRATES = semantic(_parts)
