@@ -13,15 +13,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import LakeError
-from tasks.core.identity import FP_VERSION
 from tasks.lake import duck
 from tasks.lake.lake import MARKS, Lake, Snapshot
 from tasks.lake.pending import (
@@ -32,12 +30,13 @@ from tasks.lake.pending import (
     committed,
     expect_row,
     new_folder,
+    own_run,
     pending,
     run_row,
     unless_finished,
 )
 from tasks.lake.places import Entry
-from tasks.lake.schema import SCHEMA_VERSION, TABLES
+from tasks.lake.schema import TABLES
 from tasks.lake.store import to_arrow
 from tasks.lake.views import GONE, arrow_of, connect
 
@@ -160,20 +159,14 @@ def _count(con: Any, what: str) -> int:
 
 
 def _remove_rows(lake: Lake, snapshot: Snapshot, gone: Unneeded, keep_days: float, watch: Watcher) -> None:
-    seq, now = snapshot.seq + 1, datetime.now(UTC)
+    seq = snapshot.seq + 1
     folder = new_folder(seq)
     tables = {**gone.keys, "runs": pa.table({"run_id": pa.array(gone.run_ids, pa.string())})}
     for name, keys in tables.items():
         with lake.place.writing(f"{folder}/{name}.parquet") as path:
             pq.write_table(keys, path, compression="zstd")
-    run: dict[str, Any] = {
-        "run_id": uuid4().hex, "seq": seq, "started_at": now, "finished_at": now, "state": "Completed",
-        "sources": [GC_SOURCE], "filters": json.dumps({"keep_days": keep_days, "removed": dict(gone.rows)}),
-        "config_digest": "", "versions": "{}", "sandbox": "none", "repositories": 0, "expected": 0,
-        "tools_started": 0, "gaps": 0, "outcomes": "{}", "findings_opened": 0, "findings_fixed": 0,
-        "duration_s": 0.0, "scan_s": 0.0, "key_id": lake.key_id, "fp_version": FP_VERSION,
-        "schema_version": SCHEMA_VERSION,
-    }  # fmt: skip
+    done = {"keep_days": keep_days, "removed": dict(gone.rows)}
+    run = own_run(GC_SOURCE, seq=seq, key_id=lake.key_id, filters=done)
     watch("commit")
     told = commit(lake, folder, seq, run, removes=True)
     watch("claim")

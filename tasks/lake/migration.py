@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +19,6 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from tasks.core.errors import LakeError
-from tasks.core.identity import FP_VERSION
 from tasks.lake import duck
 from tasks.lake.card import note_schema
 from tasks.lake.gc import note
@@ -36,6 +33,7 @@ from tasks.lake.pending import (
     drop,
     is_old,
     new_folder,
+    own_run,
     pending,
     run_row,
 )
@@ -110,15 +108,8 @@ def migrate(lake: Lake, *, watch: Watcher = lambda _step: None) -> Migration:
 def _begun(lake: Lake, found: Migration, watch: Watcher) -> tuple[str, dict[str, Any]]:
     """The number of the migration, and what it has to do."""
     # Of a table that lacks columns the log alone is asked.
-    seq, now = lake.store.applied("runs") + 1, datetime.now(UTC)
-    run: dict[str, Any] = {
-        "run_id": uuid4().hex, "seq": seq, "started_at": now, "finished_at": now, "state": "Completed",
-        "sources": [MIGRATION_SOURCE], "filters": json.dumps({"from": found.before, "to": found.after}),
-        "config_digest": "", "versions": "{}", "sandbox": "none", "repositories": 0, "expected": 0,
-        "tools_started": 0, "gaps": 0, "outcomes": "{}", "findings_opened": 0, "findings_fixed": 0,
-        "duration_s": 0.0, "scan_s": 0.0, "key_id": lake.key_id, "fp_version": FP_VERSION,
-        "schema_version": SCHEMA_VERSION,
-    }  # fmt: skip
+    seq = lake.store.applied("runs") + 1
+    run = own_run(MIGRATION_SOURCE, seq=seq, key_id=lake.key_id, filters={"from": found.before, "to": found.after})
     folder = new_folder(seq)
     watch("commit")
     told = commit(lake, folder, seq, run, migrates=sorted(found.columns))

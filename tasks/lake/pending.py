@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from tasks.core.errors import LakeError
+from tasks.core.identity import FP_VERSION
 from tasks.lake.lake import Lake
 from tasks.lake.places import Entry
+from tasks.lake.schema import SCHEMA_VERSION
 
 T = TypeVar("T")
 #: What nobody refers to is left alone for so long: a process that sleeps may wake, a reader may still be reading.
@@ -117,6 +119,18 @@ def commit_of(lake: Lake, folder: str) -> dict[str, Any]:
         raise
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise LakeError(f"{lake.place}/{folder} cannot be read", advice="Restore the lake from a backup.") from e
+
+
+def own_run(source: str, *, seq: int, key_id: str, filters: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of ``runs`` of something the lake does to itself: it looks at no repository."""
+    now = datetime.now(UTC)
+    return {
+        "run_id": uuid4().hex, "seq": seq, "started_at": now, "finished_at": now, "state": "Completed",
+        "sources": [source], "filters": json.dumps(filters), "config_digest": "", "versions": "{}", "sandbox": "none",
+        "repositories": 0, "expected": 0, "tools_started": 0, "gaps": 0, "outcomes": "{}", "findings_opened": 0,
+        "findings_fixed": 0, "duration_s": 0.0, "scan_s": 0.0, "key_id": key_id, "fp_version": FP_VERSION,
+        "schema_version": SCHEMA_VERSION,
+    }  # fmt: skip
 
 
 def run_row(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,18 @@ def main() -> int:
         return Commits(repo, given.commits, given.tools, Path(temporary)).play()
 
 
+def last_commits(repo: Path, copy: Path, count: int, skip: int = 0) -> tuple[str, list[str]]:
+    """(branch, its last ``count`` + 1 commits by first parents, oldest first, without the newest ``skip``) of a bare
+    copy that is made. Raises SystemExit: the branch has fewer than two such commits."""
+    loop.git(repo, "clone", "--quiet", "--bare", "--single-branch", "--no-tags", "--", str(repo), str(copy))
+    branch = loop.git(copy, "symbolic-ref", "HEAD").decode().strip()
+    which = ("--first-parent", f"--skip={skip}", f"--max-count={count + 1}")
+    commits = loop.git(copy, "rev-list", *which, "HEAD").decode().split()[::-1]
+    if len(commits) < 2:
+        raise SystemExit(f"{repo} has not two such commits on its branch")
+    return branch, commits
+
+
 class Commits:
     """A copy of the repository, and a home."""
 
@@ -79,13 +91,7 @@ class Commits:
         self._work, self._home, self._full_home = work, work / "home", work / "full-home"
         self._copy = work / "org" / "copy.git"
         self._copy.parent.mkdir()
-        copied = ("clone", "--quiet", "--bare", "--single-branch", "--no-tags", "--", str(repo), str(self._copy))
-        loop.git(repo, *copied)
-        self._branch = self._git("symbolic-ref", "HEAD")
-        listed = self._git("rev-list", "--first-parent", f"--max-count={count + 1}", "HEAD").split()
-        self._commits = listed[::-1]
-        if len(self._commits) < 2:
-            raise SystemExit(f"{repo} has a single commit on its branch")
+        self._branch, self._commits = last_commits(repo, self._copy, count)
         self._nightwarden = Nightwarden(tools, 2, work)
         self._faults: list[str] = []
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from tests.bench import lake_files, loop
 from tests.bench.bench import Nightwarden
+from tests.bench.commits import last_commits
 
 _EVENTS = """
     SELECT e.*, e.finding_uid AS uid FROM finding_events e JOIN runs r ON r.run_id = e.run_id AND r.seq = e.seq
@@ -50,13 +51,7 @@ class Flaps:
         self._work, self._home, self._fresh = work, work / "home", work / "fresh"
         self._copy = work / "org" / "copy.git"
         self._copy.parent.mkdir()
-        copied = ("clone", "--quiet", "--bare", "--single-branch", "--no-tags", "--", str(repo), str(self._copy))
-        loop.git(repo, *copied)
-        self._branch = self._git("symbolic-ref", "HEAD")
-        which = ("--first-parent", f"--skip={skip}", f"--max-count={count + 1}")
-        self._commits = self._git("rev-list", *which, "HEAD").split()[::-1]
-        if len(self._commits) < 2:
-            raise SystemExit(f"{repo} has not so many commits on its branch")
+        self._branch, self._commits = last_commits(repo, self._copy, count, skip)
         self._nightwarden = Nightwarden(tools, 2, work)
         self._faults: list[str] = []
 

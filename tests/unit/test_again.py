@@ -14,6 +14,7 @@ from tasks.lake.lake import Lake
 from tasks.lake.publish import adopt, publish
 from tasks.lake.verify import verify
 from tasks.lake.views import connect
+from tests.kills import KilledError, kill_at
 from tests.lake_nights import Content, content, first_night, second_night
 from tests.lake_rows import KEY_ID
 from tests.patrols import House
@@ -21,10 +22,6 @@ from tests.unit.test_importing import bring, report
 
 #: What a repetition must not touch.
 KEPT = ("observations", "scan_gaps", "ledger", "findings", "finding_events")
-
-
-class DiedError(BaseException):
-    """Goes past every handler, as a kill does."""
 
 
 def kept(lake: Lake) -> dict[str, list[str]]:
@@ -45,13 +42,8 @@ def lake(new_lake: Path, tmp_path: Path) -> Iterator[Lake]:
 
 def test_a_run_that_is_applied_once_more_adds_nothing(lake: Lake) -> None:
     """As if a second process came with what the first had prepared, when all of it was there."""
-
-    def die_at_the_end(step: str) -> None:
-        if step == "end":
-            raise DiedError
-
-    with pytest.raises(DiedError):
-        publish(lake, lake.snapshot(), second_night(), watch=die_at_the_end)
+    with pytest.raises(KilledError):
+        publish(lake, lake.snapshot(), second_night(), watch=kill_at("end"))
     place = lake.path
     (prepared,) = (place / "_pending").iterdir()
     shutil.copytree(prepared, place.parent / "prepared")

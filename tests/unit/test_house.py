@@ -108,18 +108,18 @@ def test_every_column_is_described() -> None:
 
 
 def test_no_file_names_a_package_registry_or_a_place_of_one_machine() -> None:
-    # Samples of manifests have the options, and addresses of nobody.
-    index = re.compile(
-        rb"^(?!.*\.example\.invalid).*"
-        rb"(--(extra-)?index-url[ =]|--find-links[ =]|pypi\.|pythonhosted|registry\.npm|/simple/)",
-        re.IGNORECASE | re.MULTILINE,
-    )
+    index = re.compile(rb"--(extra-)?index-url|--find-links|pypi\.|pythonhosted|registry\.npm|/simple/", re.IGNORECASE)
+    # The reader of these options names them, and so does its sample: the words alone are left out there.
+    reads = {"tasks/deps/formats/pip.py", "tests/data/deps/requirements.txt/by-hand/requirements.txt"}
+    options = re.compile(rb"--(extra-)?index-url|--find-links")
     here = str(ROOT).encode()
     bad = []
     for path in tracked():
         data = path.read_bytes()
         if path.suffix == ".png" or path == Path(__file__):
             continue
+        if str(path.relative_to(ROOT)) in reads:
+            data = options.sub(b"", data)
         if index.search(data) or (len(ROOT.parts) > 2 and here in data):
             bad.append(str(path.relative_to(ROOT)))
     assert bad == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tasks.lake.publish import publish
 from tasks.lake.schema import TABLES
 from tasks.lake.store import to_arrow
 from tasks.lake.verify import verify
+from tests.kills import KilledError, kill_at
 from tests.lake_nights import Content, content, first_night, second_night, third_night
 from tests.lake_rows import KEY_ID, NIGHT, night, result
 
@@ -170,18 +171,6 @@ def test_what_cannot_be_opened_for_now_ends_a_collection_and_what_is_forgotten_d
     away.add(3)
     with pytest.raises(LakeError, match="is away"):
         set(store.keys_at("scans", [1, 2, 3]))
-
-
-class KilledError(BaseException):
-    """Goes past every handler, as a kill does."""
-
-
-def kill_at(step: str) -> Callable[[str], None]:
-    def watch(now: str) -> None:
-        if now == step:
-            raise KilledError(step)
-
-    return watch
 
 
 @pytest.mark.parametrize("step", ["claim", "runs"])

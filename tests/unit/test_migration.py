@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tasks.core.errors import LakeError
-from tasks.lake import card, migration, views
+from tasks.lake import card, migration, pending, views
 from tasks.lake.columns import Table, columns
 from tasks.lake.lake import Lake
 from tasks.lake.migration import migrate, planned
@@ -23,6 +23,7 @@ from tasks.lake.publish import publish
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.verify import verify
 from tasks.lake.views import connect
+from tests.kills import KilledError, kill_at
 from tests.lake_nights import first_night, second_night, third_night
 from tests.lake_rows import KEY_ID
 from tests.thorough import THOROUGH
@@ -31,10 +32,6 @@ from tests.thorough import THOROUGH
 GROWN = ("findings", "observations", "decisions", "runs")
 LATER = Table(name="letters", description="A new one.", mode="append", key=("a",), schema=columns("a s! a letter"))
 STEPS = ("tables", "commit", "claim", "decisions", "findings", "observations", "runs", "marts", "end", "card")
-
-
-class KilledError(BaseException):
-    """Goes past every handler, as a kill does."""
 
 
 def rows(lake: Lake, without: str = "later") -> dict[str, list[str]]:
@@ -75,7 +72,7 @@ def upgrade(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             monkeypatch.setitem(TABLES, name, replace(TABLES[name], schema=TABLES[name].schema.append(later)))
         monkeypatch.setitem(TABLES, LATER.name, LATER)
         monkeypatch.setattr(views, "_EVERY", views._EVERY | {LATER.name})
-        for module in (card, migration):
+        for module in (card, migration, pending):
             monkeypatch.setattr(module, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     return change
@@ -125,13 +122,8 @@ def test_a_migration_may_be_killed_anywhere(old: Path, upgrade: Callable[[], Non
     before = rows(Lake.open(old, key_id=KEY_ID))
     upgrade()
     for step in STEPS if THOROUGH else ("claim", "findings", "runs"):
-
-        def die(now: str, at: str = step) -> None:
-            if now == at:
-                raise KilledError(at)
-
         with pytest.raises(KilledError):
-            migrated(old, die)
+            migrated(old, kill_at(step))
         with pytest.raises(LakeError, match="lake migrate"):
             Lake.open(old, key_id=KEY_ID)
     migrated(old)
@@ -152,13 +144,8 @@ def test_a_publish_that_was_cut_off_is_finished_first_by_its_own_program(
     old: Path, upgrade: Callable[[], None]
 ) -> None:
     lake = Lake.open(old, key_id=KEY_ID)
-
-    def die(now: str) -> None:
-        if now == "findings":
-            raise KilledError(now)
-
     with lake.lock(), pytest.raises(KilledError):
-        publish(lake, lake.snapshot(), third_night(), watch=die)
+        publish(lake, lake.snapshot(), third_night(), watch=kill_at("findings"))
     tables = {p: p.stat().st_mtime_ns for p in old.rglob("*.parquet")}
     upgrade()
     with pytest.raises(LakeError, match=r"run 3 of .* was cut off") as refused:

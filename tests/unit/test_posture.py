@@ -149,7 +149,7 @@ ASKING = {
     "package.json": '{"dependencies": {"a": "^1"}}',
     "pyproject.toml": '[project]\nname = "a"\ndependencies = ["flask"]\n',
     "Pipfile": '[packages]\nflask = "*"\n',
-    "Gemfile": 'source "https://rubygems.org"\ngem "rails"\n',
+    "Gemfile": 'source "https://gems.example.invalid"\ngem "rails"\n',
     "composer.json": '{"type": "project", "require": {"php": ">=8", "monolog/monolog": "^3"}}',
     "go.mod": "module a\n\nrequire (\n\tgolang.org/x/net v0.1.0\n)\n",
     "build.gradle": "dependencies {\n    testImplementation 'junit:junit:4.+'\n}\n",

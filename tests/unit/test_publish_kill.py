@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 from unittest.mock import Mock
@@ -18,20 +17,9 @@ from tasks.core.types import FailedScan
 from tasks.lake.lake import Lake
 from tasks.lake.publish import adopt, publish
 from tasks.lake.verify import verify
+from tests.kills import KilledError, kill_at
 from tests.lake_nights import FAILED, STEPS, Content, content, first_night, second_night, third_night
 from tests.lake_rows import KEY_ID, NIGHT
-
-
-class KilledError(BaseException):
-    """Goes past every handler, as a kill does."""
-
-
-def kill_at(step: str) -> Callable[[str], None]:
-    def watch(now: str) -> None:
-        if now == step:
-            raise KilledError(step)
-
-    return watch
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from tasks.deps.manifest import Format, MalformedError, Manifest, Source, Why
 from tasks.deps.reading.graph import Graph, Node
 from tasks.deps.reading.json_places import read_json
-from tasks.deps.reading.npm_spec import Spec, spec_of
+from tasks.deps.reading.npm_spec import spec_of
 from tasks.deps.reading.rows import Rows
+from tasks.deps.reading.spec import Spec
 from tasks.deps.reading.text import MAX_DEPTH, base_name, text_of, vendored
 from tasks.deps.reading.values import Table
 

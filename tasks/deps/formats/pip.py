@@ -14,8 +14,9 @@ from posixpath import basename, normpath
 from tasks.deps.manifest import Format, Manifest, Source, Why
 from tasks.deps.naming import normal
 from tasks.deps.reading.addresses import source_of
-from tasks.deps.reading.pypi_spec import Spec, at_address, by_file_name, git_revision, spec_of
+from tasks.deps.reading.pypi_spec import at_address, by_file_name, git_revision, spec_of
 from tasks.deps.reading.rows import Rows
+from tasks.deps.reading.spec import Spec
 from tasks.deps.reading.text import MAX_LINE, text_of
 
 _REQUIREMENTS = re.compile(r"(?:^|/)(?:[^/]*requirements?[^/]*\.txt|requirements/[^/]+\.txt)$", re.IGNORECASE)

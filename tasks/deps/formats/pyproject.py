@@ -10,8 +10,8 @@ from typing import Any
 
 from tasks.deps.manifest import Format, Manifest, Source, Why
 from tasks.deps.reading import pypi_spec
-from tasks.deps.reading.pypi_spec import Spec
 from tasks.deps.reading.rows import Rows
+from tasks.deps.reading.spec import Spec
 from tasks.deps.reading.text import base_name, text_of
 from tasks.deps.reading.toml_places import Toml, read_toml, text_in, texts
 

@@ -7,27 +7,16 @@ https://pnpm.io/workspaces, https://pnpm.io/catalogs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from tasks.deps.manifest import Source
 from tasks.deps.reading.addresses import revision_of, source_of
+from tasks.deps.reading.spec import Spec
 
 #: https://semver.org: what npm takes for one version and no range.
 EXACT = re.compile(r"[=v]{0,2}(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?)")
 _TAGS = frozenset({"latest", "next", "beta", "alpha", "rc", "canary", "x", "X"})
 _SHORT_GIT = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(?:#.*)?$")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """What is asked for: ``name`` differs from the one it is asked by where that is an alias."""
-
-    name: str
-    version: str | None = None
-    requirement: str | None = None
-    source: Source = Source.REGISTRY
-    revision: str | None = None
 
 
 def split(text: str) -> tuple[str, str]:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from tasks.deps.manifest import Source
 from tasks.deps.reading.addresses import source_of
+from tasks.deps.reading.spec import Spec
 
 _MAX = 2000
 _MAX_BRACKETS = 40
 _SCHEME = re.compile(r"(?:[a-z]+\+)?[a-z]+://?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """What is asked for."""
-
-    name: str
-    version: str | None = None
-    requirement: str | None = None
-    source: Source = Source.REGISTRY
-    revision: str | None = None
 
 
 def spec_of(text: str) -> Spec | None:
