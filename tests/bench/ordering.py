@@ -20,7 +20,7 @@ from tests.bench import ordering_pairs, ordering_references
 
 _EPILOG = """\
 examples:
-  python -m tests.bench.ordering --osv shared/data/osv
+  python -m tests.bench.ordering --osv ~/osv
   python -m tests.bench.ordering --only Maven --clone maven=~/src/maven
 clones: maven (apache/maven), nuget (NuGet/NuGet.Client), apk-tools, composer-semver (composer/semver),
 node-semver (npm/node-semver, checked out)

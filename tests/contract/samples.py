@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,9 +21,6 @@ from tasks.core.types import Occurrence, Parsed, RawReport, Target, ToolHome, Tr
 from tasks.scanners.service import ServicePool
 
 DATA = Path(__file__).parents[1] / "data"
-#: Real reports of many tools with an ``expected.tsv``, not part of the project: where NIGHTWARDEN_REPORTS says, else in
-#: a folder beside the checkout. What reads them is skipped where they are not.
-REAL_REPORTS = Path(os.environ.get("NIGHTWARDEN_REPORTS") or Path(__file__).parents[3] / "shared" / "data" / "reports")
 #: The key of all golden anchors.
 KEY = HmacKey(b"k" * 32)
 COMMIT = "c0" * 20

@@ -15,9 +15,10 @@ from tasks.lake.publish import publish
 from tasks.patrol.exported_findings import ocsf_events
 from tasks.patrol.exporting import chosen
 from tasks.scanners import SCANNERS
-from tests.contract.samples import REAL_REPORTS, as_output, judge, planted, recorded
+from tests.contract.samples import as_output, judge, planted, recorded
 from tests.lake_rows import KEY_ID, night, result
 from tests.ocsf_shape import faults
+from tests.real_data import REAL_REPORTS
 
 BY_NAME = {s.name: s for s in SCANNERS}
 WHO = ("trivy", "grype", "osv-scanner", "dependency-check")

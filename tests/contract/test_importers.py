@@ -19,7 +19,7 @@ from tasks.core.reasons import REASONS
 from tasks.core.reports import RecordNames, Reported, ReportError, tool_name
 from tasks.core.types import Gap, Observation
 from tasks.importers import IMPORTERS
-from tests.contract.samples import REAL_REPORTS
+from tests.real_data import REAL_REPORTS
 
 DATA = Path(__file__).parents[1] / "data"
 KEY = HmacKey(bytes(range(32)))

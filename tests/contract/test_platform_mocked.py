@@ -21,6 +21,7 @@ from tasks.scanners.osv_scanner import ECOSYSTEMS, OSV_SCANNER
 from tasks.scanners.syft import SYFT
 from tasks.scanners.trivy import TRIVY
 from tests.contract import samples
+from tests.real_data import REAL_REPORTS
 
 #: What switches off the files and comments by which a repository blinds a tool: options, and names that are not
 #: written for it. The others are looked for in the working directory.
@@ -297,13 +298,13 @@ def test_list_of_ecosystems_names_a_package_of_each_that_is_read():
     }  # fmt: skip
 
 
-@pytest.mark.skipif(not samples.REAL_REPORTS.is_dir(), reason="the sample reports are not here")
+@pytest.mark.skipif(not REAL_REPORTS.is_dir(), reason="the sample reports are not here")
 @pytest.mark.parametrize(
     ("scanner", "folder"), [(TRIVY, "trivy"), (OSV_SCANNER, "osv_scanner")], ids=["trivy", "osv-scanner"]
 )
 def test_reports_that_others_made_are_read_or_refused_with_a_reason(scanner, folder, tmp_path):
     target = samples.planted(scanner, tmp_path / "sample")
-    for path in sorted((samples.REAL_REPORTS / folder).glob("*.json")):
+    for path in sorted((REAL_REPORTS / folder).glob("*.json")):
         reason = None
         try:
             reason = samples.judge(scanner, path.read_bytes(), target).reason_code

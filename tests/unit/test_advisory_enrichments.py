@@ -14,6 +14,7 @@ import pytest
 from tasks.core.errors import FeedError
 from tasks.deps.advisories.enrichments import READERS, read_epss, read_kev, read_ssvc
 from tests.osv_server import zipped
+from tests.real_data import REAL_DATA
 
 KEV = {
     "title": "CISA Catalog of Known Exploited Vulnerabilities", "catalogVersion": "2026.03.01",
@@ -93,7 +94,7 @@ def test_what_is_none_of_them_is_refused(name: str, content: bytes, tmp_path: Pa
     assert error.value.reason_code == "feed_invalid"
 
 
-REAL = Path("/work/shared/data/kev/known_exploited_vulnerabilities.json")
+REAL = REAL_DATA / "kev" / "known_exploited_vulnerabilities.json"
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the data of the house is not here")

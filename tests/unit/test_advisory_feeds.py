@@ -19,6 +19,7 @@ from tasks.deps.advisories.fetching import FolderPlace, Timing, WebPlace, refuse
 from tasks.deps.advisories.snapshots import Snapshot, Snapshots
 from tasks.deps.advisories.syncing import Feed, Report, sync
 from tests.osv_server import Answer, OsvServer, record, serving, zipped
+from tests.real_data import REAL_DATA
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -418,7 +419,7 @@ def test_the_records_themselves_are_kept(store: Snapshots, server: OsvServer, mo
     assert again.snapshot.feeds["osv/PyPI"].parse_revision == 99
 
 
-REAL = Path("/work/shared/data/osv")
+REAL = REAL_DATA / "osv"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the data of the house is not here")
