@@ -178,7 +178,7 @@ _OLDER = {"NIGHTWARDEN_TOOLS": ("tools_home",)}
 _OTHERS = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        "CONFIG", "DEPLOYED",
+        "CONFIG", "DATA", "DEPLOYED",
         "FORGE_REPOS", "HOSTILE", "RECORD", "REPORTS", "SARIF_SCHEMA", "SEED", "THOROUGH",
     )
 )  # fmt: skip
