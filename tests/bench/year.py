@@ -180,10 +180,12 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     asked.add_argument("--findings", type=int, default=1_000_000)
     asked.add_argument("--repositories", type=int, default=1_000)
-    asked.add_argument("--nights", type=int, default=365)
+    asked.add_argument("--nights", type=int, default=365, help="at least 31")
     asked.add_argument("--change", type=float, default=0.01, help="share of the findings that changes each night")
     asked.add_argument("--place", type=Path, help="where the lake is made; a temporary folder when absent")
     given = asked.parse_args()
+    if given.nights < 31:
+        asked.error("--nights: a fortnight at the end is compared with one at the beginning; at least 31")
     place = given.place or Path(tempfile.mkdtemp(prefix="nightwarden-year-"))
     world = World(given.repositories, given.findings // given.repositories, random.Random(1))
     world.begin()
@@ -192,11 +194,12 @@ def main() -> int:
     year.seed()
     print(f"{given.findings} findings in {year.night} runs: {time.perf_counter() - began:.0f} s", flush=True)
     wanted = {10, given.nights, *range(30, given.nights, 30)}
+    early, late = range(4, 18), range(given.nights - 13, given.nights + 1)
     print(" night  plan s publish s  files      MB   ask s  worst s  files  MB RSS")
     costs: dict[int, Counter[str]] = {}
     for n in range(1, given.nights + 1):
-        # A week around the nights that are compared: putting files together is due on some.
-        near = any(abs(n - w) <= 3 for w in (10, given.nights - 3))
+        # A fortnight for each of the nights that are compared: putting files together is due on some.
+        near = n in early or n in late
         changed = world.change(given.change)
         before = sizes(year.place) if near or n in wanted else {}
         looked.since()
@@ -219,15 +222,13 @@ def main() -> int:
                 print("       " + ", ".join(f"{name} {s:.2f}" for name, s in asked_s.items()), flush=True)
         costs[n] = cost
         gc.collect()
-    early = [costs[n] for n in range(7, 14) if n in costs]
-    late = [costs[n] for n in range(given.nights - 6, given.nights + 1)]
-    print("\nthe last seven nights beside nights 7 to 13, medians; greatest in brackets")
+    first, last = costs[10], costs[given.nights]
+    print("\nthe last fourteen nights beside nights 4 to 17, means; the last night beside night 10 in brackets")
     ratios = []
     for what in ("plan", "publish", "files", "bytes"):
-        a, b = [c[what] for c in early if what in c], [c[what] for c in late if what in c]
-        ratios.append(statistics.median(b) / statistics.median(a))
-        print(f"  {what:<8} {ratios[-1]:.2f}  [{max(b) / max(a):.2f}]")
-    first, last = costs[10], costs[given.nights]
+        a, b = [costs[n][what] for n in early], [costs[n][what] for n in late]
+        ratios.append(statistics.mean(b) / statistics.mean(a))
+        print(f"  {what:<8} {ratios[-1]:.2f}  [{last[what] / first[what]:.2f}]")
     ratios += [last["ask"] / first["ask"], last["asked files"] / first["asked files"]]
     print(f"  questions {ratios[-2]:.2f}, their files {ratios[-1]:.2f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
