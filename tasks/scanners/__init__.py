@@ -12,6 +12,7 @@ from tasks.scanners.gitleaks import GITLEAKS
 from tasks.scanners.gosec import GOSEC
 from tasks.scanners.grype import GRYPE
 from tasks.scanners.hadolint import HADOLINT
+from tasks.scanners.inventory import INVENTORY
 from tasks.scanners.kingfisher import KINGFISHER
 from tasks.scanners.osv_scanner import OSV_SCANNER
 from tasks.scanners.posture import POSTURE
@@ -31,6 +32,7 @@ SCANNERS: tuple[Scanner, ...] = (
     HADOLINT,
     CFN_LINT,
     POSTURE,
+    INVENTORY,
     GITLEAKS,
     TRIVY,
     OSV_SCANNER,
