@@ -27,6 +27,7 @@ from tasks.core.sandbox import detect
 from tasks.core.types import Limits, ToolHome
 from tasks.lake.lake import Lake
 from tasks.patrol.owning import Files
+from tasks.patrol.read_before import ReadBefore
 from tasks.patrol.rule_sources import fetch_packs, load_packs
 from tasks.patrol.session import Means
 from tasks.repos.forges import open_forge
@@ -95,6 +96,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             tools=tools,
             key=key,
             work=work,
+            read_before=ReadBefore(settings.home / "read-before.sqlite"),
             memory=memory,
             workers=settings.workers,
             writes=write,

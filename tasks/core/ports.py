@@ -25,6 +25,7 @@ from tasks.core.types import (
     Rule,
     Target,
     ToolHome,
+    TreeEntry,
     Unit,
 )
 
@@ -117,6 +118,34 @@ class Accountable(Divisible, Protocol):
 
     def accounted(self, report: RawReport, target: Target) -> frozenset[str]:
         """Names of ``target`` that the report says it read or could not read. Raises ScanGapError(report_invalid)."""
+        ...
+
+
+@runtime_checkable
+class ByBlob(Protocol):
+    """A scanner whose report says of a file nothing but what stands in it; what files mean together, ``parse`` tells.
+
+    A file that was read before, in whatever repository, is not handed to the tool again: what was said of it then is
+    joined to the report.
+    """
+
+    def blob_key(self, entry: TreeEntry) -> str:
+        """What decides what is said of a file; the same for all files of which the same is said."""
+        ...
+
+    def apart(self, report: RawReport) -> Mapping[str, bytes]:
+        """What a masked report says of each file, without its name, by that name. Raises ScanGapError(report_invalid).
+
+        A file that it passes over is not among them.
+        """
+        ...
+
+    def joined(self, report: RawReport, known: Mapping[str, bytes]) -> RawReport:
+        """The report with what ``apart`` gave of other files, by their names. Raises ScanGapError(report_invalid)."""
+        ...
+
+    def empty(self, tool: ToolHome) -> RawReport:
+        """The report over no file."""
         ...
 
 

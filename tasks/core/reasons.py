@@ -349,6 +349,24 @@ _ALL = (
         remedy="Correct the file, or accept the gap.",
     ),
     Reason(
+        code="manifest_unsupported",
+        meaning="Something in the manifest is written in a way, or in a version of its format, that the inventory does "
+        "not read; the rest of it was read.",
+        remedy="Commit a lock file beside it, or import an SBOM of what is built (`nightwarden assess --sbom`).",
+    ),
+    Reason(
+        code="version_unresolved",
+        meaning="A version hangs on something that no file in reach says (a property, a parent, a variable, a commit), "
+        "so the package was matched with no advisory.",
+        remedy="Commit a lock file, write the version out, or import an SBOM of what is built.",
+    ),
+    Reason(
+        code="version_unpinned",
+        meaning="The manifest names packages without an exact version, and no lock file of its folder or one above has "
+        "them: what is installed is not known, so it was matched with no advisory.",
+        remedy="Commit a lock file or pin the version; accept the gap by a decision where the version must float.",
+    ),
+    Reason(
         code="ignored_inline",
         meaning="A comment in the file, or in one that uses it, tells the tool to pass over findings, and the tool has "
         "no switch against that: what is hidden is not known, nothing in the file closes.",

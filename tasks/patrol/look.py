@@ -70,6 +70,8 @@ class Job:
     odd: Mapping[str, OddTag] = field(default_factory=dict)
     #: What a scanner that looks around is told; None for the others.
     around: Around | None = None
+    #: Files that are not read, for what the tool says of them is known: entry → that (``ports.ByBlob``).
+    said: Mapping[TreeEntry, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def size_bytes(self) -> int:

@@ -38,6 +38,7 @@ from tasks.patrol.plan import (
     within_budget,
 )
 from tasks.patrol.progress import Progress
+from tasks.patrol.read_before import ReadBefore
 from tasks.patrol.settings_round import SettingsRound
 from tasks.repos.discovery import normalised
 from tasks.repos.git import Git
@@ -79,6 +80,8 @@ class Means:
     key: HmacKey
     work: Path
     workers: int
+    #: What was said of files before; None: nothing is kept of them.
+    read_before: ReadBefore | None = None
     #: A folder in memory for what is written for tools and soon removed; None where there is none.
     memory: Path | None = None
     #: Whether the lake's lock is held; a plan only reads.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import ScanGapError
 from tasks.core.ports import Accountable, Scanner
 from tasks.core.types import Gap, Observation, Outcome, Parsed, ToolHome, TreeEntry, Unit, display_path
+from tasks.patrol import by_blob
 from tasks.patrol.look import MAX_PARTS, Base, Job, Look, judged, kept_reports, look_of, whole
 from tasks.patrol.plan import Planned, revision_of
 from tasks.patrol.surroundings import around_of
@@ -34,16 +35,18 @@ def prepare(ctx: Scanning, p: Planned, scanner: Scanner, tool: ToolHome, mirror:
     unread = gaps_for(tree, scanner.reads, links_of(ctx.means.git, mirror, tree, scanner.reads))
     base, before = _base(ctx, p, scanner, mirror, entries)
     observations, gaps = _still_standing(base, before, entries)
+    said = {} if _over_limits(entries, scanner) else by_blob.said_of(ctx, p, scanner, entries.values())
     return Job(
         planned=p,
         scanner=scanner,
         tool=tool,
         mirror=mirror,
         base=base,
-        read=tuple(e for path, e in entries.items() if before.get(path) != e),
+        read=tuple(e for path, e in entries.items() if before.get(path) != e and e not in said),
         observations=observations,
         gaps=gaps + unread,
         around=around_of(ctx.means.git, mirror, tree, scanner, ctx.patrol.started_at),
+        said=said,
     )
 
 
@@ -66,6 +69,7 @@ def scan(ctx: Scanning, job: Job) -> Look:
 def finish(ctx: Scanning, job: Job, execution: Execution | None, checkout: Checkout) -> Look:
     """Join what was read with what is known. Without an execution nothing could be written: all is a gap."""
     base = job.base
+    execution = by_blob.whole(ctx, job, execution, checkout)
     parsed = execution.parsed if execution is not None else Parsed(outcome=Outcome.PARTIAL)
     raw_parts = ctx.keep(execution.raw, job.planned, checkout.files) if execution is not None else ()
     if parsed.outcome not in (Outcome.OK, Outcome.PARTIAL):

@@ -51,8 +51,8 @@ from tasks.scanners.masking import compact, first_json, form_checked, kept, stor
 
 PROGRAM = Path(__file__).with_name("inventory_program.py")
 _INSIDE = "/nightwarden/inventory_program.py"
-_OWN = Path(catalogue.__file__).parent
-_OWN_INSIDE = "/nightwarden/own/tasks/deps"
+_OWN = Path(catalogue.__file__).parents[1]
+_OWN_INSIDE = "/nightwarden/own/tasks"
 #: What became of a manifest, the worst first. ``error``: nothing could be read of it; ``unsupported``: something is
 #: written in a way that is not read; ``unresolved``: something hangs on what no file in reach says; ``unpinned``: an
 #: exact version is missing.
@@ -83,7 +83,7 @@ class ManifestPaths(PathFilter):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """The adapter; its ports are ``tasks.core.ports.Scanner``, ``BuiltIn``, ``Divisible`` and ``ByBlob``."""
+    """The adapter; its ports are ``tasks.core.ports.Scanner``, ``BuiltIn`` and ``ByBlob``."""
 
     name: str = "inventory"
     kind: Kind = Kind.PACKAGE
@@ -127,7 +127,7 @@ class Inventory:
         document = kept(report.body, self.name)
         unparsed = {string(e["path"]): e for e in document["unparsed"]}
         read = {string(m["path"]): m for m in document["manifests"]}
-        by_path = {display_path(e.path): name for name, e in target.files.items()}
+        by_path = _by_path(target)
         manifests = {path: from_document(read[name]) for path, name in by_path.items() if name in read}
         observations: list[Observation] = []
         gaps: list[Gap] = []
@@ -146,16 +146,6 @@ class Inventory:
         return Parsed(
             outcome=Outcome.PARTIAL if gaps else Outcome.OK, observations=tuple(observations), gaps=tuple(gaps)
         )
-
-    def part(self, report: RawReport, target: Target, names: Mapping[str, str]) -> RawReport:
-        """What was said of some files, under their names in the part."""
-        document = kept(report.body, self.name)
-        manifests, unparsed = (
-            [{**e, "path": names[e["path"]]} for e in document[kind] if e["path"] in names]
-            for kind in ("manifests", "unparsed")
-        )
-        others = [names[p] for p in document["others"] if p in names]
-        return replace(report, body=_body(manifests, others, unparsed), exit_code=0)
 
     def blob_key(self, entry: TreeEntry) -> str:
         """A file is read by its bytes, its format and its own name."""
@@ -186,6 +176,16 @@ class Inventory:
     def empty(self, tool: ToolHome) -> RawReport:
         """The report of no file."""
         return RawReport(tool=self.name, tool_version=tool.version, exit_code=0, body=_body([], [], []))
+
+
+def _by_path(target: Target) -> dict[str, str]:
+    """The names of the files by their paths for people. Of two with one such path (bytes that are no UTF-8, and the
+    same written out) the second is told apart by its blob."""
+    found: dict[str, str] = {}
+    for name, entry in target.files.items():
+        path = display_path(entry.path)
+        found[path if path not in found else f"{path} ({entry.blob[:12]})"] = name
+    return found
 
 
 def _path(said: dict[str, Any]) -> str:

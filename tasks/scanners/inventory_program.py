@@ -1,7 +1,7 @@
 """Run inside the sandbox: what the manifests of a checkout say; one JSON line in, one out (see ``filewise``).
 
-``python inventory_program.py DEPS FOLDER``: DEPS is the package ``tasks.deps`` of this project, in folders of these
-names; all checkouts lie below FOLDER. Request: ``{"root": "/nightwarden/checkouts/x"}``. Answer: ``manifests`` (see
+``python inventory_program.py TASKS FOLDER``: TASKS is the package ``tasks`` of this project, in a folder of that name;
+all checkouts lie below FOLDER. Request: ``{"root": "/nightwarden/checkouts/x"}``. Answer: ``manifests`` (see
 ``tasks.deps.documents``, each with its ``path``), ``others`` (no format takes the file) and ``unparsed`` (``why`` and
 ``line`` say what is wrong).
 
@@ -25,9 +25,9 @@ def report_of(root, reader):
     return report
 
 
-def reader_of(deps):
+def reader_of(tasks):
     """What reads one file: the list of the report that it belongs to, and what is told of it."""
-    sys.path.insert(0, os.path.dirname(os.path.dirname(deps)))
+    sys.path.insert(0, os.path.dirname(tasks))
     from tasks.deps.catalogue import format_of
     from tasks.deps.documents import to_document
     from tasks.deps.manifest import MalformedError
