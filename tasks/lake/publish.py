@@ -36,6 +36,7 @@ from tasks.lake.gc import take_out
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.marts import write_marts
 from tasks.lake.ownership import Assign, owned, unassigned
+from tasks.lake.package_tables import package_rows
 from tasks.lake.pending import (
     Watcher,
     claim,
@@ -65,11 +66,12 @@ _BATCH = 5_000
 #: Repositories whose findings are compared at a time.
 _REPOSITORIES = 200
 #: Tables whose rows are handed over as they are.
-_PLAIN = tuple(t.name for t in ADVISORY_TABLES)
+_PLAIN = (*(t.name for t in ADVISORY_TABLES), "vulnerabilities")
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
 _ORDER = (
     "rules",
     "observations",
+    "packages",
     "scan_gaps",
     "ledger",
     "discoveries",
@@ -110,8 +112,8 @@ class PublishBatch:
     reowned: Collection[str] = ()
     #: Rows of ``teams`` that differ from what the lake has.
     teams: Sequence[dict[str, Any]] = ()
-    #: Rows of advisories, their ranges, enrichment and feeds that differ from what the lake has.
-    advisories: Mapping[str, Iterable[dict[str, Any]]] = field(default_factory=dict)
+    #: Rows of advisories (ranges, enrichment, feeds) and vulnerabilities that differ from what the lake has, by table.
+    plain: Mapping[str, Iterable[dict[str, Any]]] = field(default_factory=dict)
     #: Scopes whose spooled failure is in these rows, or has lost its meaning.
     failures: Sequence[ScopeKey] = ()
 
@@ -266,6 +268,7 @@ def _tables(lake: Lake, snapshot: Snapshot, batch: PublishBatch, part: str) -> d
     return {
         "rules": ({**row, "first_run": batch.run["run_id"]} for row in batch.rules),
         "observations": _observations(fresh, part),
+        "packages": (row for r in fresh.values() for row in package_rows(r, part)),
         "scan_gaps": (
             {**_row(g, TABLES["scan_gaps"].schema), **_base(r, part)} for r in fresh.values() for g in r.gaps
         ),
@@ -283,7 +286,7 @@ def _tables(lake: Lake, snapshot: Snapshot, batch: PublishBatch, part: str) -> d
         "repositories": batch.repositories,
         "teams": batch.teams,
         "scopes": (_row(s, TABLES["scopes"].schema) for s in scopes),
-        **{name: batch.advisories.get(name, ()) for name in _PLAIN},
+        **{name: batch.plain.get(name, ()) for name in _PLAIN},
         "scans": ({**_row(s, TABLES["scans"].schema), "run_id": batch.run["run_id"]} for s in batch.scans),
     }
 

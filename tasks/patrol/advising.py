@@ -93,7 +93,7 @@ def take_in(
         "duration_s": (now - began).total_seconds(),
         "scan_s": 0.0,
     }
-    publish(lake, there, PublishBatch(run=run, advisories={n: _counted(n, r, counts) for n, r in rows.items()}))
+    publish(lake, there, PublishBatch(run=run, plain={n: _counted(n, r, counts) for n, r in rows.items()}))
     return Taken(run_id=run_id, rows=counts)
 
 

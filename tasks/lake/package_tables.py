@@ -1,0 +1,102 @@
+"""The tables of packages: what manifests name, what of it is vulnerable, and the step that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.core.types import Observation, ScanResult
+from tasks.lake.columns import Table, columns
+
+#: The scanner whose results are inventories that can be matched.
+INVENTORY = "inventory"
+_PACKAGE = (
+    "manifest s! path of the manifest or lock file",
+    "ecosystem s! as OSV names it: PyPI, npm, Maven, Debian:12",
+    "package s! its name, normalised as its ecosystem compares names",
+)
+
+PACKAGE_TABLES = (
+    Table(
+        name="packages",
+        description="One package of one manifest of one inventory, kept once. Use the view inventory: it joins them to "
+        "the repositories and refs that have them now.",
+        mode="append",
+        key=("result_name", "manifest", "purl", "n"),
+        partition=("part",),
+        schema=columns(
+            "result_name s! the completed result of the scanner inventory",
+            "part s! month (YYYY-MM) in which the result was published; the partition",
+            *_PACKAGE,
+            "version s exact version; null: it is not told, so the package is matched with nothing",
+            "purl s! package URL",
+            "n i! number among equal purls of the manifest, from 0",
+            "requirement s what the manifest says in place of a version",
+            "format s! form of the manifest",
+            "is_direct b whether the project itself asks for it; null: the form does not tell",
+            "is_development b whether only development needs it; null: the form does not tell",
+            "source s! registry, git, address or folder",
+            "revision s a commit or digest that names it more exactly",
+            "line i line of the declaration, from 1",
+            "parents l name@version of what asks for it in the same manifest",
+        ),
+    ),
+    Table(
+        name="vulnerabilities",
+        description="One package version of a manifest that one advisory is about. The view vulnerable has those that "
+        "are there now, with what the advisory says.",
+        mode="merge",
+        key=("repo_id", "ref", "manifest", "ecosystem", "package", "version", "advisory_id"),
+        schema=columns(
+            "repo_id s! forge host and immutable id, else the origin's address, else the relative path",
+            "ref s! the branch that was read",
+            *_PACKAGE,
+            "version s! the version in use",
+            "purl s! package URL",
+            "advisory_id s! the advisory",
+            "group_id s! the first id of all that are aliases of it: one flaw",
+            "aliases l other ids of the same flaw",
+            "fixed_version s the lowest version above this one that the advisory is not about; null: it names none",
+            "is_direct b whether the project itself asks for it; null: not told",
+            "is_development b whether only development needs it; null: not told",
+            "line i line of the declaration, from 1",
+            "parents l name@version of what asks for it in the same manifest",
+            "finding_uid s! the finding that it is part of",
+            "first_seen_at t! when a run first matched it, UTC",
+            "gone_at t when a run matched it no more, UTC",
+            "present b! whether it is there",
+        ),
+    ),
+)
+
+
+def package_rows(result: ScanResult, part: str) -> Iterator[dict[str, Any]]:
+    """The rows of ``packages`` of one result; none where it is no inventory."""
+    if result.tool != INVENTORY:
+        return
+    seen: dict[tuple[str, str], int] = {}
+    for o in result.observations:
+        if o.rule_id != "package":
+            continue
+        key = (o.path or "", o.purl or "")
+        n = seen[key] = seen.get(key, -1) + 1
+        yield {"result_name": result.result_name, "part": part, "n": n, **_typed(o)}
+
+
+def _typed(o: Observation) -> dict[str, Any]:
+    told = o.extra
+    return {
+        "manifest": o.path,
+        "package": o.title,
+        "version": o.version,
+        "purl": o.purl,
+        "line": o.line_start,
+        "is_direct": _truth(told.get("direct")),
+        "is_development": _truth(told.get("development")),
+        "parents": told["parents"].split("\n") if told.get("parents") else None,
+        **{name: told.get(name) for name in ("ecosystem", "requirement", "format", "source", "revision")},
+    }
+
+
+def _truth(word: str | None) -> bool | None:
+    return None if word is None else word == "true"
