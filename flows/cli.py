@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows import (
     cli_advisories,
+    cli_assess,
     cli_config,
     cli_decide,
     cli_exports,
@@ -49,6 +50,8 @@ app.command("status")(cli_lake.status)
 app.add_typer(cli_config.app, name="config")
 app.add_typer(cli_lake.app, name="lake")
 app.add_typer(cli_advisories.app, name="advisories")
+app.command("assess")(cli_assess.assess)
+app.command("affected")(cli_assess.affected)
 app.add_typer(cli_tools.app, name="tools")
 app.add_typer(cli_tools.server_app, name="server")
 app.command("doctor")(cli_tools.doctor)

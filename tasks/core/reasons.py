@@ -367,6 +367,24 @@ _ALL = (
         remedy="Commit a lock file or pin the version; accept the gap by a decision where the version must float.",
     ),
     Reason(
+        code="version_unjudged",
+        meaning="The version of a package that has advisories follows no grammar of its ecosystem, so it cannot be "
+        "compared with theirs; what was known of it before stays.",
+        remedy="Pin a released version, or decide about what is open.",
+    ),
+    Reason(
+        code="advisory_unjudged",
+        meaning="An advisory about a package that is used here bounds its versions by what follows no grammar of the "
+        "ecosystem: that interval was not judged.",
+        remedy="Read the advisory; report its bound to the data base that publishes it.",
+    ),
+    Reason(
+        code="no_advisories",
+        meaning="No advisories of this ecosystem are fetched, so its packages were matched with nothing.",
+        remedy="Add it to `advisories.ecosystems` if the export has it; else a scanner of images or of that ecosystem "
+        "must look (trivy, grype).",
+    ),
+    Reason(
         code="ignored_inline",
         meaning="A comment in the file, or in one that uses it, tells the tool to pass over findings, and the tool has "
         "no switch against that: what is hidden is not known, nothing in the file closes.",

@@ -33,7 +33,7 @@ GONE = "'ref_gone', 'repository_gone', 'gap_gone'"
 #: ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
     "patrols": "SELECT * FROM runs"
-    " WHERE NOT list_has_any(coalesce(sources, []), ['(import)', '(gc)', '(migrate)', '(advisories)'])",
+    " WHERE NOT list_has_any(coalesce(sources, []), ['(import)', '(gc)', '(migrate)', '(advisories)', '(assess)'])",
     "feeds": """
         WITH told AS (
             SELECT *, date_diff('second', checked_at, now()) / 86400.0 AS age_days,
@@ -50,6 +50,23 @@ _VIEWS = {
         SELECT j.feed, j.records, j.as_of, j.data_age_days, j.checked_at, j.age_days, j.max_age_days, j.refused,
                coalesce(j.old, j.reason_code) AS reason_code, w.meaning, w.remedy, j.detail, j.address
         FROM judged j LEFT JOIN reasons w ON w.code = coalesce(j.old, j.reason_code)""",
+    "inventory": """
+        SELECT s.repo_id, s.slug, s.ref, s.commit, s.evidence_at,
+               p.* EXCLUDE (result_name, part, n)
+        FROM scopes s JOIN packages p USING (result_name)
+        WHERE s.tool = 'inventory' AND s.reason_code IS DISTINCT FROM 'ref_unwatched'""",
+    "manifests": """
+        SELECT s.repo_id, s.slug, s.ref, o.path AS manifest, o.title AS format, o.extra ->> 'state' AS state,
+               (o.extra ->> 'pinned')::BIGINT AS pinned, s.evidence_at
+        FROM scopes s JOIN observations o USING (result_name)
+        WHERE s.tool = 'inventory' AND o.rule_id = 'manifest' AND s.reason_code IS DISTINCT FROM 'ref_unwatched'""",
+    "vulnerable": """
+        SELECT v.* EXCLUDE (gone_at, present), s.slug, a.summary, a.severity, a.cvss_score, a.cwes, a.url,
+               a.published_at
+        FROM vulnerabilities v
+        JOIN scopes s ON s.repo_id = v.repo_id AND s.ref = v.ref AND s.tool = 'assess'
+            AND s.result_name IS NOT NULL AND s.reason_code IS DISTINCT FROM 'ref_unwatched'
+        LEFT JOIN advisories a USING (advisory_id) WHERE v.present""",
     "latest": f"""
         SELECT s.* FROM scans s JOIN (
             SELECT repo_id, ref, tool, max(seq) AS seq FROM scans JOIN runs USING (run_id) GROUP BY ALL
@@ -180,6 +197,9 @@ VIEWS: dict[str, str] = {
     "patrols": "a run that looked for itself: all runs but imports, collections of garbage and syncs of advisories",
     "feeds": "how old each feed of advisories is, and why it is a gap: not asked for too long, or nothing in it is"
     " younger",
+    "inventory": "the packages of every watched ref as they stand, with the age of the evidence",
+    "manifests": "every manifest as it stands: ok, unpinned, unresolved, unsupported or error",
+    "vulnerable": "the packages that are vulnerable now, with what the advisory says; one row an advisory",
     "latest": "of every scope (repository, ref, tool), the row of scans of the last run that expected it;"
     " none of what is gone once that run was collected",
     "gaps": "what each run did not look at: scans without a result, and unread paths; meaning, remedy, since which run",

@@ -25,6 +25,8 @@ SETTINGS_REF = "(settings)"
 UNKNOWN_REF = "HEAD"
 #: What the tools of imported reports are called by: ``import/<tool>``.
 SCOPE_PREFIX = "import/"
+#: The scopes of inventories that were matched with advisories.
+ASSESS = "assess"
 #: Wait before the n-th retry of the same scan name; the last one repeats. The first comes with the next run.
 BACK_OFF = (timedelta(0), timedelta(hours=12), timedelta(days=1), timedelta(days=2), timedelta(days=4))
 

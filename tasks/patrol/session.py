@@ -24,6 +24,7 @@ from tasks.patrol.discovering import Discovery
 from tasks.patrol.naming import PACK, PACK_SOURCE, name_imports, name_scans
 from tasks.patrol.owning import Owning
 from tasks.patrol.plan import (
+    ASSESS,
     SCOPE_PREFIX,
     Action,
     Estimates,
@@ -147,7 +148,7 @@ class Patrol:
         #: The scopes of the repositories that are expected, or may be; and by repository and tool.
         self.states: dict[ScopeKey, ScopeState] = {}
         self.known: dict[tuple[str, str], list[ScopeState]] = {}
-        #: Scopes of imported reports, by repository.
+        #: Scopes that no patrol looks at, by repository: of imported reports, of what advisories say.
         self.imported: dict[str, list[ScopeState]] = {}
         #: The scanners that this run expects something of.
         self.scanners: tuple[Scanner, ...] = ()
@@ -175,7 +176,7 @@ class Patrol:
         self.states |= states
         for state in states.values():
             self.known.setdefault((state.repo_id, state.tool), []).append(state)
-            if state.tool.startswith(SCOPE_PREFIX):
+            if state.tool.startswith(SCOPE_PREFIX) or state.tool == ASSESS:
                 self.imported.setdefault(state.repo_id, []).append(state)
         known = {tool for _, _, tool in self.states} | set(self.options.tools)
         self.scanners = tuple(s for s in self.means.scanners if s.name not in self.means.unused or s.name in known)
