@@ -30,7 +30,17 @@ from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.views import GONE, arrow_of
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.plan import ASSESS
-from tasks.patrol.vulnerable import Differences, Package, Row, differences, form_of, matched, observations, told_of
+from tasks.patrol.vulnerable import (
+    Differences,
+    Found,
+    Package,
+    Row,
+    differences,
+    form_of,
+    matched,
+    observations,
+    told_of,
+)
 
 #: The source of such a run in ``runs``; no configuration can name it.
 ASSESS_SOURCE = "(assess)"
@@ -102,8 +112,9 @@ def assess(
     feeds = arrow_of(snapshot, "SELECT * FROM feeds WHERE feed LIKE 'osv/%' ORDER BY feed").to_pylist()
     if not any(f["records"] for f in feeds):
         raise UsageError("there are no advisories yet", advice="Run `nightwarden advisories sync`.")
+    covered = {f["feed"].partition("/")[2] for f in feeds if f["records"]}
     changed = None if everything else _changed_advisories(snapshot)
-    works = _works(snapshot, states, inventories, changed)
+    works = _works(snapshot, states, inventories, changed, covered)
     watch("scopes", len(works))
     named = {p for w in works for p in w.packages or ()}
     found = matched(
@@ -112,10 +123,10 @@ def assess(
         {_result(w) for w in works if w.packages is not None},
         named,
         key=ordering.key,
-        covered={f["feed"].partition("/")[2] for f in feeds},
+        covered=covered,
     )
     watch("versions", found.judged)
-    _judge(snapshot, works, found, began)
+    _judge(snapshot, works, found, covered, began)
     old = tuple(f"{f['feed']}: {f['reason_code']}" for f in feeds if f["reason_code"])
     rows = [row for w in works for row in w.found.changed]
     told = Assessed(
@@ -125,7 +136,7 @@ def assess(
     )  # fmt: skip
     if dry_run:
         return told
-    batch = _Batch(snapshot, states, inventories, works, old, new_advisories=bool(changed), began=began).made()
+    batch = _Batch(snapshot, states, inventories, works, old, covered, new_advisories=bool(changed), began=began).made()
     if batch is None:
         return told
     watch("publish", len(rows))
@@ -169,6 +180,7 @@ def _works(
     states: Mapping[ScopeKey, ScopeState],
     inventories: Iterable[ScopeState],
     changed: Collection[str] | None,
+    covered: Collection[str],
 ) -> list[_Work]:
     """The scopes that are judged: whole where the inventory is another one, else for the packages that changed
     advisories name."""
@@ -178,7 +190,7 @@ def _works(
         if s.result_name is None or s.reason_code == "ref_unwatched":
             continue
         before = states.get((s.repo_id, s.ref, ASSESS))
-        if changed is None or before is None or before.result_name is None or before.config_digest != _of(s):
+        if changed is None or before is None or before.result_name is None or before.config_digest != _of(s, covered):
             works.append(_Work(inventory=s, before=before, packages=None))
         else:
             rest.setdefault(s.result_name, []).append((s, before))
@@ -206,14 +218,19 @@ def _packages(snapshot: Snapshot, changed: Collection[str], results: Collection[
     return found
 
 
-def _judge(snapshot: Snapshot, works: Iterable[_Work], found: Any, now: datetime) -> None:
-    """What of each scope is vulnerable now, and what cannot be told."""
+def _judge(snapshot: Snapshot, works: Iterable[_Work], found: Found, covered: Collection[str], now: datetime) -> None:
+    """What of each scope is vulnerable now, and what nobody can tell. Of an ecosystem whose advisories are not fetched
+    nothing goes."""
     known: dict[tuple[str, str], list[Row]] = {}
     repos = {w.inventory.repo_id for w in works}
     for row in snapshot.table("vulnerabilities", {"repo_id": repos}).to_pylist() if repos else ():
         known.setdefault((row["repo_id"], row["ref"]), []).append(row)
     read = snapshot.gaps_of(_result(w) for w in works)
     before = snapshot.gaps_of(w.before.result_name for w in works if w.before and w.before.result_name)
+
+    def looked_at(w: _Work, row: Row) -> bool:
+        return w.looks_at(row) and row["ecosystem"].partition(":")[0] in covered
+
     for w in works:
         name = _result(w)
         w.found = differences(
@@ -221,7 +238,7 @@ def _judge(snapshot: Snapshot, works: Iterable[_Work], found: Any, now: datetime
             w.inventory.ref,
             found.rows.get(name, ()),
             known.get((w.inventory.repo_id, w.inventory.ref), ()),
-            judged=w.looks_at,
+            judged=partial(looked_at, w),
             unknown=found.unknown.get(name, set()),
             now=now,
         )
@@ -236,9 +253,9 @@ def _result(w: _Work) -> str:
     return w.inventory.result_name
 
 
-def _of(inventory: ScopeState) -> str:
-    """What a scope says that was judged over this inventory."""
-    return digest(ASSESS, REVISION, inventory.result_name)
+def _of(inventory: ScopeState, covered: Collection[str]) -> str:
+    """What a scope says that was judged over this inventory, with advisories of these ecosystems."""
+    return digest(ASSESS, REVISION, inventory.result_name, *sorted(covered))
 
 
 def _config() -> str:
@@ -263,13 +280,15 @@ class _Batch:
         inventories: Collection[ScopeState],
         works: Collection[_Work],
         old: Collection[str],
+        covered: Collection[str],
         *,
         new_advisories: bool,
         began: datetime,
     ) -> None:
         self._snapshot, self._states, self._inventories = snapshot, states, inventories
         self._works = {w.key: w for w in works}
-        self._old, self._new_advisories, self._began = old, new_advisories, began
+        self._old, self._covered = old, covered
+        self._new_advisories, self._began = new_advisories, began
         self._told = told_of(snapshot, (r["advisory_id"] for w in works for r in w.found.there))
 
     def made(self) -> PublishBatch | None:
@@ -327,7 +346,7 @@ class _Batch:
             tool_version=str(REVISION),
             kind=Kind.DEPENDENCY,
             unit=Unit.TREE,
-            config_digest=_of(w.inventory),
+            config_digest=_of(w.inventory, self._covered),
             rules_digest=_config(),
             parse_revision=REVISION,
             repo_id=w.inventory.repo_id,
@@ -377,7 +396,7 @@ class _Batch:
             "slug": inventory.slug,
             "commit": inventory.commit,
             "tool_version": str(REVISION),
-            "config_digest": _of(inventory) if has else None,
+            "config_digest": _of(inventory, self._covered) if has else None,
             "rules_digest": _config(),
             "outcome": outcome,
             "reason_code": reason,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
-from tasks.core.identity import dependency_anchor, dependency_carry, finding_uid, occurrence_uid
+from tasks.core.identity import alias_group, dependency_anchor, dependency_carry, finding_uid, occurrence_uid
 from tasks.core.masking import short
 from tasks.core.sealing import written
 from tasks.core.types import Gap, Kind, Observation
@@ -110,7 +110,11 @@ def _named(named: Iterable[Package]) -> pa.Table:
 def _add(found: Found, row: Mapping[str, Any], reason: str, about: str, detail: str) -> None:
     """A gap of a part of a manifest. Its path is not the manifest's own: the rest of that was judged."""
     path = f"{row['manifest']} ({about})"
-    found.gaps.setdefault(row["result_name"], []).append(Gap(path=path, reason_code=reason, detail=short(detail, 500)))
+    gaps = found.gaps.setdefault(row["result_name"], [])
+    if gaps and (gaps[-1].path, gaps[-1].reason_code) == (path, reason):  # one row for all of it
+        gaps[-1] = replace(gaps[-1], detail=short(f"{gaps[-1].detail}; {detail}", 500))
+    else:
+        gaps.append(Gap(path=path, reason_code=reason, detail=short(detail, 500)))
 
 
 _CHOSEN = """
@@ -192,7 +196,8 @@ def observations(
             version=version,
             url=next((s["url"] for s in says if s["url"]), None),
             carry_uid=dependency_carry(purl=purl, advisory=group),
-            flaw_uid=anchor,
+            # Other tools name a flaw by its CVE; the group keeps its first id.
+            flaw_uid=dependency_anchor(purl=purl, manifest=manifest, advisory=alias_group(ids)),
             extra={k: v for k, v in extra.items() if v is not None},
         )
 

@@ -74,6 +74,12 @@ _NONE_GIVEN: Mapping[str, Severity] = {}
 
 #: By the name of the adapter. A contract test holds that no adapter and no word of its samples is missing.
 TABLES: Mapping[str, Table] = {
+    "assess": Table(
+        words={"CRITICAL": _C, "HIGH": _H, "MODERATE": _M, "MEDIUM": _M, "LOW": _L},
+        source="`database_specific.severity` of an OSV record, as its data base writes it; the CVSS base score of the"
+        " advisory goes first (https://ossf.github.io/osv-schema/#severity-field)",
+        scores=True,
+    ),
     "bandit": Table(
         words={"HIGH": _H, "MEDIUM": _M, "LOW": _L, "UNDEFINED": _U},
         source="bandit/core/constants.py: RANKING; its highest is HIGH",
@@ -121,6 +127,9 @@ TABLES: Mapping[str, Table] = {
         words={"error": _M, "warning": _L, "info": _I, "style": _I, "ignore": _I},
         source="src/Hadolint/Rule.hs: DLSeverity. It grades practice (and ShellCheck's remarks), not harm, so one"
         " step lower",
+    ),
+    "inventory": Table(
+        words=_NONE_GIVEN, source="an inventory: nothing is wrong with what is listed", levels=False
     ),
     "kingfisher": Table(
         words=_NONE_GIVEN,

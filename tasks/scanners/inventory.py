@@ -143,6 +143,9 @@ class Inventory:
                 gaps.append(_gap(path, entry, "unparsable", _at(string(e["detail"]), e["line"])))
             elif name not in read and name not in document["others"]:
                 gaps.append(_gap(path, entry, "unreadable_by_tool", ""))
+        for name in sorted(read.keys() - target.files.keys()):
+            detail = "inventory read a file that it was not given"
+            gaps.append(Gap(path=storable(name), reason_code="unreadable_by_tool", detail=detail))
         return Parsed(
             outcome=Outcome.PARTIAL if gaps else Outcome.OK, observations=tuple(observations), gaps=tuple(gaps)
         )
@@ -188,17 +191,13 @@ def _by_path(target: Target) -> dict[str, str]:
     return found
 
 
-def _path(said: dict[str, Any]) -> str:
-    return string(said["path"])
-
-
 def _body(manifests: list[dict[str, Any]], others: list[str], unparsed: list[dict[str, Any]]) -> bytes:
     """The masked report, in an order of its own."""
     return compact(
         {
-            "manifests": sorted(manifests, key=_path),
+            "manifests": sorted(manifests, key=compact),
             "others": sorted(others),
-            "unparsed": sorted(unparsed, key=_path),
+            "unparsed": sorted(unparsed, key=compact),
         }
     )
 

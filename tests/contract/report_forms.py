@@ -17,6 +17,7 @@ LISTS = {
     **dict.fromkeys(
         ("zizmor", "hadolint", "cfn-lint", "posture"), (("findings",), ("read",), ("others",), ("unparsed",))
     ),
+    "inventory": (("manifests",), ("others",), ("unparsed",)),
     "semgrep": (("results",), ("errors",), ("paths", "scanned")),
     "gitleaks": ((),),
     "trivy": (("Results",),),
@@ -33,6 +34,7 @@ TWINS = {
     "bandit": (("errors",), ("reason",), "exception while scanning file"),
     "checkov": (("report", "checks"), ("guideline",), "https://example.invalid/guideline"),
     **dict.fromkeys(("zizmor", "hadolint", "cfn-lint", "posture"), (("findings",), ("severity",), "another")),
+    "inventory": (("manifests",), ("format",), "another"),
     "semgrep": (("results",), ("extra", "severity"), "another"),
     "gitleaks": ((), ("EndLine",), 7),
     "trivy": (("Results",), ("Class",), "custom"),
@@ -73,6 +75,12 @@ QUOTES = {
             lambda d, v: d["unparsed"].append({"path": d["read"][0], "reason": f"cannot parse {v}"}),
         ),
     ),
+    "inventory": [
+        lambda d, v: d["manifests"][0].update(log=v, snippet=v),
+        lambda d, v: [p.update(resolved=v, integrity=v) for m in d["manifests"] for p in m["dependencies"]],
+        lambda d, v: d["unparsed"][0].update(text=v),
+        lambda d, v: d.update(ok=False, error=f"ValueError: {v}"),
+    ],
     # The message of a result is the rule's own: packs are prepared without metavariables.
     "semgrep": [
         lambda d, v: d["results"][0]["extra"].update(lines=v, fingerprint=v),
@@ -110,7 +118,7 @@ QUOTES = {
     ],
 }
 #: Their programs pass no source on, so their recorded reports hold no value.
-QUOTE_NOTHING = {"checkov", "zizmor", "cfn-lint", "posture"}
+QUOTE_NOTHING = {"checkov", "zizmor", "cfn-lint", "posture", "inventory"}
 #: Those whose reports name each file once (see ``tasks.scanners.filewise``).
 FILEWISE = {"zizmor", "hadolint", "cfn-lint", "posture"}
 #: Where a report names the file of a finding.
@@ -126,7 +134,7 @@ PLACE = {
     "gosec": ("file",),
     "brakeman": ("file",),
     "dependency-check": ("filePath",),
-    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint", "posture", "semgrep"), ("path",)),
+    **dict.fromkeys(("zizmor", "hadolint", "cfn-lint", "posture", "inventory", "semgrep"), ("path",)),
 }
 
 

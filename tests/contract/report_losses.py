@@ -26,6 +26,9 @@ def without_gaps(scanner, target):
         document["report"]["unparsed"] = []
     if scanner.name in FILEWISE:
         document["unparsed"] = []
+    if scanner.name == "inventory":
+        document["unparsed"] = []
+        document["manifests"] = [m for m in document["manifests"] if m["path"] not in lost]
     if scanner.name == "gosec":
         document["Golang errors"] = {}
     if scanner.name == "brakeman":
@@ -96,6 +99,15 @@ def _filewise(document, target):
     yield changed(document, ("read",), None)
 
 
+def _inventory(document, target):
+    for n, manifest in enumerate(document["manifests"]):
+        yield changed(document, ("manifests", n), REMOVE)
+        lost = {"path": manifest["path"], "format": manifest["format"], "why": "malformed", "detail": "", "line": None}
+        yield changed(document, ("unparsed",), [lost])
+    yield changed(document, ("manifests",), [])
+    yield changed(document, ("manifests",), None)
+
+
 def _gosec(document, target):
     for count in (0, None, -1):
         yield changed(document, ("Stats", "files"), count)
@@ -142,6 +154,7 @@ _LESS = {
     "semgrep": _semgrep,
     "checkov": _checkov,
     **dict.fromkeys(FILEWISE, _filewise),
+    "inventory": _inventory,
     "trivy": _naming("Results"),
     "osv-scanner": _naming("results"),
     "grype": _grype,

@@ -71,6 +71,7 @@ _TOKENS: Mapping[str, tuple[Token, ...]] = {
     "cfn-lint": tuple(_plain(_random_looking(f"stack {n}", 22)) for n in range(2)),
     "semgrep": (_plain(_random_looking("store", 22)),),
     "posture": (_plain(_random_looking("habits", 22)),),
+    "inventory": (_plain(_random_looking("packages", 22)),),
     "gitleaks": (
         _plain("gl", "pat", "-", _random_looking("lab", 20)),
         _plain("gh", "p", "_", _random_looking("hub", 36)),

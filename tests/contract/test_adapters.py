@@ -44,6 +44,7 @@ _SWITCHES = {
     "hadolint": ({"-I"}, '"--disable-ignore-pragma"'),
     "cfn-lint": ({"-I"}, "Template.get_directives = lambda self: {}"),
     "posture": ({"-I"}, "yaml.parse(data, Loader=Loader)"),
+    "inventory": ({"-I"}, "form.parse(f.read()"),
     "semgrep": (
         {"-I", "--disable-nosem", "--no-git-ignore", "--x-ignore-semgrepignore-files", "--metrics=off"},
         "--disable-version-check --disable-nosem",
@@ -65,6 +66,7 @@ _HIDDEN = {
     "hadolint": {("DL3004", "Dockerfile"), ("SC2154", "web/Containerfile"), ("DL4006", "web/Containerfile")},
     "cfn-lint": {("E3002", "stacks/store.yaml"), ("W2001", "stacks/store.yaml"), ("E3012", "stacks/queue.json")},
     "posture": {("action-unpinned", ".github/workflows/ci.yml"), ("lock-file-missing", "web/package.json")},
+    "inventory": {("package", "web/package-lock.json"), ("package", "java/app/pom.xml")},
     "checkov": {("CKV_AWS_24", "network/main.tf"), ("CKV_K8S_16", "k8s/web.yaml"), ("CKV_AWS_3", "network/main.tf")},
     "semgrep": {
         ("nightwarden.python-hard-coded-credentials", "shop/orders.py"),
@@ -270,9 +272,9 @@ def test_command_sees_only_the_target_the_tool_and_its_rules(scanner, home, away
     assert Mount(source=away.root, inside=away.inside) in rest
     for mount in rest:
         assert not mount.writable
-        # Beside the target, only single files of our own and the folder of the prepared rules.
+        # Beside the target, only single files of our own (or all of them) and the folder of the prepared rules.
         single = mount.source.is_file() and mount.source.parent == ours
-        assert mount.source in {away.root, rules.parent} or single
+        assert mount.source in {away.root, rules.parent, ours.parent} or single
     assert not command.network
     assert command.cwd == "/"
     assert str(away.root) not in " ".join((*command.argv, *command.env.values())), (

@@ -146,7 +146,7 @@ def test_50_megabytes_in_a_report_are_read_or_refused(scanner, target, filler, m
     document = samples.recorded(scanner.name)
     entries = forms.at(document, forms.LISTS[scanner.name][0])
     for entry in entries[:1]:
-        for field in ("title", "name", "snippet", "issue_text", "code", "lines"):
+        for field in ("title", "name", "snippet", "issue_text", "code", "lines", "format"):
             for part in (entry, *(v for v in entry.values() if isinstance(v, dict))):
                 if isinstance(part.get(field), str):
                     part[field] = big
