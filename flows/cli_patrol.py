@@ -261,6 +261,8 @@ def _quiet_prefect(verbose: bool) -> None:
         logging.getLogger("prefect.flow_runs").setLevel(logging.CRITICAL)
         os.environ.setdefault("PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL", "CRITICAL")
         os.environ.setdefault("PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL", "CRITICAL")
+        # Of a server that restarts Prefect says a line of its own; its library would show where it was at the time.
+        logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 
 @contextmanager
