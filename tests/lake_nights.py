@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.types import Cause, Gap, Outcome
+from tasks.core.types import Cause, Gap, Kind, Outcome
 from tasks.lake.advisory_tables import ADVISORY_TABLES
 from tasks.lake.columns import Table
 from tasks.lake.lake import Lake
@@ -16,14 +16,13 @@ from tasks.lake.publish import PublishBatch
 from tasks.lake.s3_location import S3Location
 from tasks.lake.schema import TABLES
 from tasks.lake.views import connect
-from tests.lake_rows import KEY_ID, night, observation, result, rule_row, scan_of
+from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row, scan_of
 
 #: The steps of a publish, in their order; the first test holds the list to the code.
 STEPS = (
-    "prepare", "commit", "claim", "compact", "rules", "observations", "scan_gaps", "ledger", "discoveries",
+    "prepare", "commit", "claim", "compact", "rules", "observations", "packages", "scan_gaps", "ledger", "discoveries",
     "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "advisories", "advisory_ranges",
-    "enrichment", "advisory_feeds", "scans", "runs", "marts",
-    "spool", "end",
+    "enrichment", "advisory_feeds", "vulnerabilities", "scans", "runs", "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.
@@ -38,22 +37,26 @@ def second_night() -> PublishBatch:
     """A night in which every table changes: findings open, move and close, a path is unread, a repository is new."""
     app = result("app-2", observation("stays", line=8), gaps=(Gap(path="c.py", reason_code="unparsable"),))
     new = result("new", observation("new"), observation("new too", "z.py"), repo_id="team/new")
+    told = {"ecosystem": "PyPI", "format": "requirements.txt", "source": "registry"}
+    package = observation("spade", rule_id="package", kind=Kind.PACKAGE, purl="pkg:pypi/spade@1", extra=told)
+    packages = result("packages", package, tool="inventory", kind=Kind.PACKAGE)
     web = scan_of(result("web", repo_id="team/web"), outcome=Outcome.UNCHANGED, cause=Cause.NONE)
     failures = [(FAILED.repo_id, FAILED.ref, FAILED.tool)]
     fresh = [rule_row(tool_version="1.9.1")]
-    scans, decided = [scan_of(app), scan_of(new), web], [{"decision_id": "d", "state": "in_force"}]
+    scans, decided = [scan_of(app), scan_of(new), scan_of(packages), web], [{"decision_id": "d", "state": "in_force"}]
     lists: dict[str, list[str]] = {"members": ["@a"], "champions": [], "repositories": []}
     teams = [{"team": "t", "place": 0, "is_present": True, **lists}]
-    told = {t.name: [_row_of(t)] for t in ADVISORY_TABLES}
+    plain = {t.name: [_row_of(t)] for t in (*ADVISORY_TABLES, TABLES["vulnerabilities"])}
     return night(
-        2, app, new, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided, teams=teams,
-        advisories=told,
+        2, app, new, packages, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided, teams=teams,
+        plain=plain,
     )  # fmt: skip
 
 
 def _row_of(table: Table) -> dict[str, Any]:
     """A row with what no row of a table may lack."""
-    kinds = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0, pa.bool_(): True}
+    when = pa.timestamp("us", tz="UTC")
+    kinds = {when: NIGHT, pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0, pa.bool_(): True}
     return {f.name: None if f.nullable else kinds[f.type] for f in table.schema}
 
 

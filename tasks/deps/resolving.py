@@ -18,6 +18,7 @@ from tasks.deps.resolving_nuget import MSBUILD, NuGet
 
 #: How many other files one file may draw on.
 MAX_FILES = 64
+_MANAGED = "managed:"
 _CONSTRAINED = ("constraints", "constraint", "include", "requirements")
 
 
@@ -150,9 +151,16 @@ class _Pins:
         return found
 
     def _pinned(self, path: str) -> dict[tuple[str, str], str]:
+        """What a file pins: by what it installs, or, of constraints, by what it offers."""
         if path not in self._exact:
-            self._exact[path] = {
-                (d.ecosystem, d.name): d.version for d in self._manifests[path].dependencies if d.version is not None
+            manifest = self._manifests[path]
+            offered = {
+                ("PyPI", name.removeprefix(_MANAGED)): version
+                for name, version in manifest.offers.items()
+                if name.startswith(_MANAGED)
+            }
+            self._exact[path] = offered | {
+                (d.ecosystem, d.name): d.version for d in manifest.dependencies if d.version is not None
             }
         return self._exact[path]
 

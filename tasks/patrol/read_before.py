@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,21 +67,34 @@ class ReadBefore:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """A transaction. What goes wrong in it costs that a file is read once more, and nothing else."""
         with self._lock:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                con = sqlite3.connect(self._path, timeout=30)
-            except (sqlite3.Error, OSError):
-                yield _nothing()
-                return
+            con = self._connected() or self._connected() or _nothing()
             try:
                 with con:
-                    con.execute(_TABLE)
                     yield con
-            except sqlite3.DatabaseError as e:
-                if not isinstance(e, sqlite3.OperationalError):  # no data base any more; a lock or a full disk passes
-                    self._path.unlink(missing_ok=True)
+            except sqlite3.Error as e:
+                self._doubt(e)
             finally:
                 con.close()
+
+    def _connected(self) -> sqlite3.Connection | None:
+        """None: there is no place for it, or what lay there is no data base and was removed."""
+        con = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            con = sqlite3.connect(self._path, timeout=30)
+            con.execute(_TABLE)
+            return con
+        except (sqlite3.Error, OSError) as e:
+            if con is not None:
+                con.close()
+            self._doubt(e)
+            return None
+
+    def _doubt(self, error: Exception) -> None:
+        """Remove what is no data base any more; a lock or a full disk passes."""
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
 
 def _nothing() -> sqlite3.Connection:

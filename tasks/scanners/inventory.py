@@ -185,10 +185,10 @@ def _by_path(target: Target) -> dict[str, str]:
     """The names of the files by their paths for people. Of two with one such path (bytes that are no UTF-8, and the
     same written out) the second is told apart by its blob."""
     found: dict[str, str] = {}
-    for name, entry in target.files.items():
+    for name, entry in sorted(target.files.items()):
         path = display_path(entry.path)
         found[path if path not in found else f"{path} ({entry.blob[:12]})"] = name
-    return found
+    return dict(sorted(found.items()))
 
 
 def _body(manifests: list[dict[str, Any]], others: list[str], unparsed: list[dict[str, Any]]) -> bytes:
