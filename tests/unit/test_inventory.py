@@ -47,7 +47,7 @@ def test_files_close_what_others_leave_open() -> None:
     packages = sorted((o.path, o.purl) for o in told.observations if o.rule_id == "package")
     assert packages == [
         ("requirements.txt", "pkg:pypi/spade@2.0"), ("requirements.txt", "pkg:pypi/wheelbarrow@1.5"),
-        ("web/package.json", "pkg:npm/rake"), ("web/package-lock.json", "pkg:npm/rake@1.2.0"),
+        ("web/package-lock.json", "pkg:npm/rake@1.2.0"), ("web/package.json", "pkg:npm/rake"),
     ]  # fmt: skip
     assert told.outcome is Outcome.OK, "the lock file has what the manifest leaves open"
     states = {o.path: o.extra["state"] for o in told.observations if o.rule_id == "manifest"}
