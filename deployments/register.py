@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -24,12 +25,13 @@ def declared() -> dict[str, Any]:
 def register(pool: str) -> Iterator[str]:
     """Make the process work pool if it is missing, and each declared deployment. Yields a line for each.
 
-    The flow is referred to by its module (``flows.patrol.patrol``), because it is installed with the package:
+    A flow is referred to by its module (``flows.patrol.patrol``), because it is installed with the package:
     a worker pulls no code.
     """
+    from flows.assess import assess
     from flows.patrol import patrol
 
-    known = {"flows.patrol.patrol": patrol}
+    known: dict[str, Flow[..., Any]] = {"flows.patrol.patrol": patrol, "flows.assess.assess": assess}
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(pool)

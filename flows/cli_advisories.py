@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from flows.cli_lake import Format, FormatOption, emit
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption, WaitOption
-from flows.org_advisories import AdvisorySettings
-from flows.settings import Settings, load
+from flows.settings import load
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
-    from tasks.deps.advisories.syncing import Feed, Outcome
+    from tasks.deps.advisories.syncing import Outcome
 
 app = typer.Typer(help="Advisories: fetch them, say how old they are.", no_args_is_help=True, rich_markup_mode=None)
 _SHOWN = 20
@@ -36,26 +34,12 @@ def sync(
 
     What a feed does wrong leaves its last good state in force. Exit 3 when one is not up to date.
     """
-    from flows.means import opened_lake
-    from tasks.deps.advisories.snapshots import Snapshots
-    from tasks.deps.advisories.syncing import sync as sync_feeds
-    from tasks.patrol.advising import take_in
+    from flows.advisory_feeds import synced
 
     settings = load(config, lake=lake, wait_minutes=wait)
     began = datetime.now(UTC)
     out = Console(highlight=False, markup=False, soft_wrap=True)
-    store, feeds = Snapshots(_folder(settings)), _feeds(settings)
-    report = sync_feeds(store, feeds, now=began, whole=whole, tell=lambda o: _tell(o, out))
-    with opened_lake(settings) as (opened, _key):
-        taken = take_in(
-            opened,
-            report.snapshot,
-            store.state(),
-            feeds=[f.name for f in feeds],
-            max_age_days=_section(settings).max_age_days,
-            began=began,
-            now=datetime.now(UTC),
-        )
+    report, taken = synced(settings, whole=whole, tell=lambda o: _tell(o, out))
     got = report.traffic
     size = f"{got.bytes} bytes" if got.bytes < 1_000_000 else f"{got.bytes / 1e6:.1f} MB"
     out.print(f"{got.requests} requests, {got.unchanged} unchanged, {size} in {_seconds(began):.1f} s")
@@ -71,14 +55,14 @@ def sync(
 @app.command()
 def status(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
     """Show each feed: what it holds, how old it is, and why it is a gap. Exit 3 when one is. Asks no network."""
+    from flows.advisory_feeds import feeds_of, folder_of, section_of
     from tasks.core.reasons import REASONS
     from tasks.deps.advisories.ages import standing
     from tasks.deps.advisories.snapshots import Snapshots
 
     settings = load(config)
-    store = Snapshots(_folder(settings))
-    names = [f.name for f in _feeds(settings)]
-    rows = standing(store, names, datetime.now(UTC), _section(settings).max_age_days)
+    names = [f.name for f in feeds_of(settings)]
+    rows = standing(Snapshots(folder_of(settings)), names, datetime.now(UTC), section_of(settings).max_age_days)
     columns = ("feed", "records", "as_of", "age_days", "fetched_at", "refused", "reason_code", "detail")
     emit(columns, [[getattr(r, c) for c in columns] for r in rows], format, None)
     gaps = [r for r in rows if r.reason_code]
@@ -89,32 +73,6 @@ def status(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> 
             for refused in row.refusals[:_SHOWN]:
                 print(f"{row.feed}: {one_line(refused, 200)}")
     raise typer.Exit(EXIT_GAPS if gaps else 0)
-
-
-def _folder(settings: Settings) -> Path:
-    return settings.home / "advisories"
-
-
-def _section(settings: Settings) -> AdvisorySettings:
-    return settings.advisories or AdvisorySettings()
-
-
-def _feeds(settings: Settings) -> tuple[Feed, ...]:
-    """The feeds that are configured. Nothing is asked yet."""
-    from tasks.deps.advisories.fetching import open_place
-    from tasks.deps.advisories.syncing import Feed
-
-    told = _section(settings)
-    means: dict[str, Any] = {
-        "proxy": told.proxy, "ca_file": told.ca_file, "reserve_bytes": int(settings.disk_reserve_gb * 1e9)
-    }  # fmt: skip
-    osv = open_place(told.osv, **means)
-    feeds = [Feed(name=f"osv/{e}", address=str(told.osv), place=osv) for e in dict.fromkeys(told.ecosystems)]
-    for name in ("kev", "epss", "ssvc"):
-        where = getattr(told, name)
-        if where is not None:
-            feeds.append(Feed(name=name, address=str(where), place=open_place(where, **means)))
-    return tuple(feeds)
 
 
 def _tell(outcome: Outcome, out: Console) -> None:

@@ -35,13 +35,11 @@ def assess(
     err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with opened_lake(settings, write=not dry_run) as (opened, _key):
         told = judge(opened, everything=everything, dry_run=dry_run, watch=lambda step, n: err.print(f"{step}: {n}"))
-    advisories = "all advisories" if told.advisories is None else f"{told.advisories} advisories are others"
-    out.print(f"{told.scopes} inventories; {advisories}; {told.judged} judged, {told.matched} versions matched")
-    out.print(f"vulnerable packages: {told.vulnerable} new or changed, {told.gone} gone")
+    out.print(f"{told.sentence()}; {told.matched} versions matched")
     for feed in told.old_feeds:
         out.print(f"not up to date: {one_line(feed)}")
     if told.run_id is not None:
-        out.print(f"findings: {told.opened} new, {told.fixed} fixed; {told.gaps} scopes with gaps; run {told.run_id}")
+        out.print(f"{told.gaps} scopes with gaps; run {told.run_id}")
     elif not dry_run:
         out.print("nothing is other than it was: nothing was written")
     raise typer.Exit(EXIT_GAPS if told.gaps or told.old_feeds else 0)

@@ -30,6 +30,7 @@ from tasks.core.literal_secrets import address_fault
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
+    from tasks.patrol.assessing import Assessed
     from tasks.patrol.progress import Standing
     from tasks.patrol.summary import RunSummary
 
@@ -194,8 +195,14 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
         if summary is None:
             raise _failure(state)
         _every_task_recorded(state, out)
+        assessed: Assessed | None = flow_module.LAST.get("assessed")
     _print_summary(summary, settings)
-    return EXIT_GAPS if summary.has_gaps else 0
+    if assessed is not None:
+        print(assessed.sentence())
+        for feed in assessed.old_feeds:
+            print(f"not up to date: {one_line(feed)}")
+    has_gaps = summary.has_gaps or (assessed is not None and bool(assessed.gaps or assessed.old_feeds))
+    return EXIT_GAPS if has_gaps else 0
 
 
 def _wait_for_api(out: Console) -> None:

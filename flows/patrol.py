@@ -1,4 +1,4 @@
-"""The night patrol as a Prefect flow: discover → refresh → plan → scan → publish."""
+"""The night patrol as a Prefect flow: discover → refresh → plan → scan → publish → assess."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from flows.settings import Settings, current
 from tasks import publish as publishing
 from tasks import scan as scanning
 from tasks.core.text import one_line
+from tasks.patrol.assessing import is_ready
 from tasks.patrol.plan import Options, needs_work
 from tasks.patrol.scanning import ACTIVE, Scanning
 from tasks.patrol.session import Patrol, RepoState
@@ -134,9 +135,16 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
     summary: RunSummary = publishing.publish(run.run_id)
     LAST["summary"] = summary
     publishing.artifacts(summary)
-    if summary.has_gaps:
-        return Failed(name="CompletedWithGaps", message=summary.sentence())
-    return Completed(message=summary.sentence())
+    told, assessed = summary.sentence(), None
+    LAST.pop("assessed", None)
+    if is_ready(run.means.lake):
+        if flow_run.id is not None:
+            scanning.SUBMITTED[UUID(str(flow_run.id))] += 1
+        assessed = LAST["assessed"] = publishing.assess(run.run_id)
+        told = f"{told}; {assessed.sentence()}"
+    if summary.has_gaps or (assessed is not None and (assessed.gaps or assessed.old_feeds)):
+        return Failed(name="CompletedWithGaps", message=told)
+    return Completed(message=told)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from prefect.futures import PrefectConcurrentFuture
 
 from tasks.core.reasons import OUTCOMES
 from tasks.core.text import for_artifact
+from tasks.patrol.assessing import Assessed
+from tasks.patrol.assessing import assess as judge
 from tasks.patrol.publishing import publish_run
 from tasks.patrol.scanning import ACTIVE
 from tasks.patrol.session import Patrol
@@ -32,6 +34,12 @@ _TICK_S = 0.2
 def publish(run_id: str) -> RunSummary:
     """Write the run to the lake, whole or not at all."""
     return publish_run(ACTIVE[run_id].patrol)
+
+
+@task(name="assess", task_run_name="assess", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
+def assess(run_id: str) -> Assessed:
+    """Match what the run found with the advisories."""
+    return judge(ACTIVE[run_id].patrol.means.lake)
 
 
 def follow(

@@ -75,6 +75,13 @@ class Assessed:
     gaps: int = 0
     old_feeds: tuple[str, ...] = ()
 
+    def sentence(self) -> str:
+        """What was done, for people."""
+        what = "all advisories" if self.advisories is None else f"{self.advisories} advisories changed"
+        rows = f"{self.vulnerable} vulnerable packages new or changed, {self.gone} gone"
+        findings = f"{self.opened} new, {self.fixed} fixed"
+        return f"{self.judged} of {self.scopes} inventories judged ({what}): {rows}; findings: {findings}"
+
 
 @dataclass(slots=True, kw_only=True)
 class _Work:
@@ -144,6 +151,13 @@ def assess(
     done = publish(lake, snapshot, replace(batch, judge=judge))
     run_id, gaps = batch.run["run_id"], batch.run["gaps"]
     return replace(told, run_id=run_id, opened=done.opened, fixed=done.fixed, gaps=gaps)
+
+
+def is_ready(lake: Lake) -> bool:
+    """Whether advisories were ever fetched and packages ever listed, so that there is something to match."""
+    snapshot = lake.snapshot()
+    fetched = snapshot.table("advisory_feeds", None, ["records"]).column("records").to_pylist()
+    return any(fetched) and snapshot.table("scopes", {"tool": [INVENTORY]}, ["tool"]).num_rows > 0
 
 
 # -- what is to be judged --------------------------------------------------------------------------------------
