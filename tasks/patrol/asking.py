@@ -20,6 +20,7 @@ from tasks.lake.views import arrow_of
 
 _ID = re.compile(r"[A-Za-z]{2,12}-[A-Za-z0-9:._-]{3,60}")
 _BOUND = re.compile(r"(<=|>=|==|=|<|>)?\s*([^\s<>=,]+)")
+_NUMBERS = re.compile(r"v?\d+(\.\d+)?")
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "=": operator.eq,
     "": operator.eq,
@@ -109,13 +110,21 @@ def _judge(ecosystem: str, bounds: str) -> Callable[[bytes], bool]:
     tests = []
     for bound in bounds.split(","):
         found = _BOUND.fullmatch(bound.strip())
-        key = ordering.key(ecosystem, found[2]) if found else None
+        key = _key(ecosystem, found[2]) if found else None
         if found is None or key is None:
             raise UsageError(
                 f"{one_line(bound, 60)!r} is no bound of versions of {ecosystem}", advice="As @<2.33 or @>=1,<2.33."
             )
         tests.append((_OPERATORS[found[1] or ""], key))
     return lambda mine: all(compare(mine, theirs) for compare, theirs in tests)
+
+
+def _key(ecosystem: str, bound: str) -> bytes | None:
+    """The key of a bound. Where versions have three numbers, people write fewer."""
+    for text in (bound, f"{bound}.0", f"{bound}.0.0"):
+        if (key := ordering.key(ecosystem, text)) is not None or not _NUMBERS.fullmatch(bound):
+            return key
+    return None
 
 
 def _answer(table: pa.Table, notes: Sequence[str]) -> Answer:

@@ -1,0 +1,84 @@
+"""Who has an advisory or a package."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.core.errors import UsageError
+from tasks.patrol.asking import Answer, ask
+from tests.inventories import Org
+from tests.osv_server import record
+
+
+@pytest.fixture(scope="module")
+def org(tmp_path_factory: pytest.TempPathFactory) -> Org:
+    made = Org(tmp_path_factory.mktemp("org"))
+    scoped = '{"lockfileVersion": 3, "packages": {"node_modules/@tools/hoe": {"version": "1.2.0"}}}'
+    made.patrol(
+        shop={"requirements.txt": "wheelbarrow==1.0\nspade>=2\n"},
+        web={"poetry.lock": '[[package]]\nname = "Wheel_Barrow"\nversion = "2.0rc1"\n', "package-lock.json": scoped},
+        api={"requirements.txt": "wheelbarrow==1.10\n", "dev/requirements.txt": "wheelbarrow===odd_one\n"},
+    )
+    withdrawn = record(5, withdrawn="2026-03-01T00:00:00Z")
+    made.advise(record(3, aliases=["CVE-2026-3"]), withdrawn)
+    made.assess()
+    return made
+
+
+def told(answer: Answer) -> list[str]:
+    wanted = [answer.columns.index(c) for c in ("slug", "manifest", "version")]
+    return [" ".join(str(row[n]) for n in wanted) for row in answer.rows]
+
+
+@pytest.mark.parametrize("one", ["CVE-2026-3", "TEST-2026-0003"])
+def test_an_advisory_is_asked_by_any_of_its_ids(org: Org, one: str) -> None:
+    answer = ask(org.lake.snapshot(), one)
+    assert told(answer) == ["team/shop requirements.txt 1.0"]
+    assert answer.rows[0][answer.columns.index("fixed_version")] == "1.3"
+    assert answer.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "note"),
+    [("CVE-1999-0001", "no advisory of the last sync is called CVE-1999-0001"), ("TEST-2026-0005", "was withdrawn")],
+)
+def test_nobody_has_it_is_told_with_the_reason(org: Org, one: str, note: str) -> None:
+    answer = ask(org.lake.snapshot(), one)
+    assert answer.rows == []
+    assert note in answer.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "rows"),
+    [
+        ("PyPI/wheelbarrow", ["api dev/requirements.txt odd_one", "api requirements.txt 1.10",
+                              "shop requirements.txt 1.0"]),
+        ("pypi/WheelBarrow@1.0", ["shop requirements.txt 1.0"]),
+        ("PyPI/wheelbarrow@<1.9", ["shop requirements.txt 1.0"]),
+        ("PyPI/wheelbarrow@>1.9", ["api requirements.txt 1.10"]),
+        ("PyPI/wheelbarrow@>=1.0, <1.10", ["shop requirements.txt 1.0"]),
+        ("PyPI/wheelbarrow@<=1.10.0", ["api requirements.txt 1.10", "shop requirements.txt 1.0"]),
+        ("PyPI/wheel.barrow@<2", ["web poetry.lock 2.0rc1"]),
+        ("npm/@tools/hoe", ["web package-lock.json 1.2.0"]),
+        ("npm/@tools/hoe@<1.2", []),
+        ("npm/@tools/hoe@>=1", ["web package-lock.json 1.2.0"]),
+        ("PyPI/spade", ["shop requirements.txt None"]),
+    ],
+)  # fmt: skip
+def test_a_package_is_asked_by_its_name_and_a_range_in_the_order_of_its_ecosystem(
+    org: Org, what: str, rows: list[str]
+) -> None:
+    assert told(ask(org.lake.snapshot(), what)) == [f"team/{row}" for row in rows]
+
+
+def test_what_cannot_be_compared_is_told(org: Org) -> None:
+    assert "odd_one follows no grammar" in ask(org.lake.snapshot(), "PyPI/wheelbarrow@<1").notes[0]
+    assert "without an exact version" in ask(org.lake.snapshot(), "PyPI/spade@<1").notes[0]
+
+
+@pytest.mark.parametrize(
+    "what", ["", "wheelbarrow", "PyPI/", "PyPI/a@<x y", "PyPI/a@!=1", "Cobol/a", "'; DROP TABLE x", "CVE-1' OR 1=1"]
+)
+def test_what_is_neither_is_refused(org: Org, what: str) -> None:
+    with pytest.raises(UsageError):
+        ask(org.lake.snapshot(), what)
