@@ -41,17 +41,15 @@ from tasks.core.types import (
     digest,
     display_path,
 )
-from tasks.deps import catalogue
 from tasks.deps.documents import from_document, to_document
-from tasks.deps.manifest import Dependency, Manifest, Unread, Why
+from tasks.deps.manifest import Dependency, Format, Manifest, Unread, Why
 from tasks.deps.naming import purl
-from tasks.deps.resolving import resolved
 from tasks.scanners import filewise
 from tasks.scanners.masking import compact, first_json, form_checked, kept, storable, string, told
 
 PROGRAM = Path(__file__).with_name("inventory_program.py")
 _INSIDE = "/nightwarden/inventory_program.py"
-_OWN = Path(catalogue.__file__).parents[1]
+_OWN = Path(__file__).parents[1]
 _OWN_INSIDE = "/nightwarden/own/tasks"
 #: What became of a manifest, the worst first. ``error``: nothing could be read of it; ``unsupported``: something is
 #: written in a way that is not read; ``unresolved``: something hangs on what no file in reach says; ``unpinned``: an
@@ -74,11 +72,18 @@ class ManifestPaths(PathFilter):
     """The files that some format takes; by the formats' own rules, so that none is read in vain and none left out."""
 
     def __call__(self, path: bytes) -> bool:
-        return catalogue.format_of(path.decode("utf-8", "surrogateescape")) is not None
+        return _format_of(path.decode("utf-8", "surrogateescape")) is not None
 
     def label(self) -> str:
         """The form that enters a scan name."""
         return "manifests"
+
+
+def _format_of(path: str) -> Format | None:
+    # What reads thirty forms takes a moment to load, and most commands read none.
+    from tasks.deps.catalogue import format_of
+
+    return format_of(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +110,9 @@ class Inventory:
 
     def argv_label(self) -> str:
         """What can change the result: our program's text, and the formats with their revisions."""
-        return f"{PROGRAM.read_text('utf-8')}\n{catalogue.revisions()}"
+        from tasks.deps.catalogue import revisions
+
+        return f"{PROGRAM.read_text('utf-8')}\n{revisions()}"
 
     def command(self, tool: ToolHome, target: Target) -> Command:
         """Our program, for all checkouts below ``target.root``."""
@@ -124,6 +131,9 @@ class Inventory:
     @form_checked("inventory")
     def parse(self, report: RawReport, target: Target, key: HmacKey) -> Parsed:
         """Close what the files leave open, by each other. A file of which nothing is said is a gap."""
+        from tasks.deps.catalogue import FORMATS
+        from tasks.deps.resolving import resolved
+
         document = kept(report.body, self.name)
         unparsed = {string(e["path"]): e for e in document["unparsed"]}
         read = {string(m["path"]): m for m in document["manifests"]}
@@ -131,7 +141,7 @@ class Inventory:
         manifests = {path: from_document(read[name]) for path, name in by_path.items() if name in read}
         observations: list[Observation] = []
         gaps: list[Gap] = []
-        for path, manifest in resolved(manifests, catalogue.FORMATS).items():
+        for path, manifest in resolved(manifests, FORMATS).items():
             entry = target.files[by_path[path]]
             observations += _observations(path, entry, manifest)
             gaps += _gaps(path, entry, manifest.unread)
@@ -153,7 +163,7 @@ class Inventory:
     def blob_key(self, entry: TreeEntry) -> str:
         """A file is read by its bytes, its format and its own name."""
         path = entry.path.decode("utf-8", "surrogateescape")
-        form = catalogue.format_of(path)
+        form = _format_of(path)
         return digest(entry.blob, form.name if form else "", path.rpartition("/")[2])
 
     @form_checked("inventory")
