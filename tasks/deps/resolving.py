@@ -19,6 +19,8 @@ from tasks.deps.resolving_nuget import MSBUILD, NuGet
 #: How many other files one file may draw on.
 MAX_FILES = 64
 _MANAGED = "managed:"
+#: Of these what no constraint pins is unpinned, and told as such.
+_PIP = frozenset({"requirements.txt", "constraints.txt"})
 _CONSTRAINED = ("constraints", "constraint", "include", "requirements")
 
 
@@ -41,7 +43,9 @@ def resolved(manifests: Mapping[str, Manifest], formats: Iterable[Format]) -> di
             elif manifest.format in MSBUILD:
                 closed, missing = nuget.close(path, each)
             else:
-                closed, missing = each, "what only another file could tell"
+                closed = pins.pin(path, each)
+                pip = manifest.format in _PIP
+                missing = "" if closed.version is not None or pip else "what only another file could tell"
             dependencies.append(closed)
             if missing and not locks.have(path, manifest, closed):
                 unread.append(Unread(why=Why.UNRESOLVED, detail=missing, line=each.line))
