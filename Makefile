@@ -10,6 +10,8 @@ SEED ?=
 SCALE  ?=
 NIGHTS ?=
 TOOLS  := $(CURDIR)/.tools
+# Half of a test's time is waiting for a disk or a process.
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 3 // 2))')
 export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -37,7 +39,7 @@ demo: tools ## patrol an organisation made on the spot twice and judge the resul
 	$(VENV)/bin/nightwarden demo
 
 test: tools ## run the tests; those that start servers and kill processes two at a time
-	$(PY) -m pytest -n auto --dist loadfile --ignore tests/integration
+	$(PY) -m pytest -n $(TESTERS) --dist loadfile --ignore tests/integration
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration
 
 test-thorough: export NIGHTWARDEN_THOROUGH := 1

@@ -9,6 +9,7 @@ import pytest
 from tasks.core.ports import Accountable, Divisible
 from tasks.core.types import RawReport, Unit
 from tests.contract import samples
+from tests.thorough import thorough
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def test_every_file_of_a_report_is_accounted_for(scanner, target, whole):
     assert scanner.accounted(part, target) == set(some)
 
 
+@thorough
 @pytest.mark.tools
 def test_the_real_tool_says_of_some_files_what_it_says_of_them_among_all(
     divisible, scanner, tool, target, runner, tmp_path

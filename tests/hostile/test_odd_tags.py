@@ -10,6 +10,7 @@ import pytest
 from tests.builders import Repository
 from tests.hostile.nights import Night, copied, night
 from tests.hostile.repositories import OTHER_TOKEN, TOKEN
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.tools
 
@@ -100,6 +101,7 @@ def test_a_renamed_tag_is_the_new_place_and_nothing_is_read_again(first: Night, 
     assert second.still_open() == first.still_open()
 
 
+@thorough
 def test_mirrors_of_before_such_tags_were_read_are_read_now(first: Night, place: Path, tmp_path: Path) -> None:
     """A home whose mirrors tell of commits alone: nothing is fetched, and the next night reads what was left out."""
     org, home = tmp_path / "org", tmp_path / "home"

@@ -18,6 +18,7 @@ from tasks.lake.publish import publish
 from tasks.lake.store import Store
 from tasks.lake.verify import verify
 from tests.lake_rows import night, observation, result
+from tests.thorough import thorough
 
 
 def test_files_of_a_tier_are_put_together_when_there_are_eight() -> None:
@@ -64,6 +65,7 @@ def packed(sizes: list[int], most: int) -> list[int]:
     return bins
 
 
+@thorough
 def test_many_nights_leave_few_files_and_all_rows(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "WIDTH", 3)
     rng = random.Random(7)

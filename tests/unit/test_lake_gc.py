@@ -28,6 +28,7 @@ from tasks.lake.verify import verify
 from tests.kills import KilledError, kill_at
 from tests.lake_nights import Content, content, first_night, second_night, third_night
 from tests.lake_rows import KEY_ID, NIGHT, night, result
+from tests.thorough import thorough
 
 LATER = NIGHT + timedelta(days=10)
 DAY = timedelta(hours=24)
@@ -343,6 +344,7 @@ def test_of_a_decision_the_last_word_stays_while_it_is_one(monkeypatch: pytest.M
     ]  # fmt: skip
 
 
+@thorough
 @given(runs, bases, live, st.integers(0, 20))
 @settings(max_examples=8)
 def test_all_views_of_retained_runs_are_as_before(nights: Any, extends: Any, scopes: Any, keep_days: int) -> None:

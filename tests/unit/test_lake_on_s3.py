@@ -316,6 +316,7 @@ def test_what_another_run_has_written_is_not_replaced_on_moto(moto: MotoS3, tmp_
     assert not place.exists("marts/x")
 
 
+@thorough
 def test_a_collection_on_moto_removes_files_a_day_later(
     moto: MotoS3, new_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
