@@ -30,7 +30,7 @@ def told(then: str) -> Iterator[None]:
         with _sigterm_raises(came):
             yield
     except KeyboardInterrupt:
-        # A library may have lost what our handler raised, and say only that something came (``tasks.lake.duck``).
+        # A library may have lost what our handler raised, and say only that something came (``tasks.core.duck``).
         _say(signal.SIGTERM if came else signal.SIGINT, then)
     except Terminated:
         _say(signal.SIGTERM, then)

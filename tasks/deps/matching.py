@@ -5,35 +5,28 @@ https://ossf.github.io/osv-schema/#evaluation: from ``introduced`` on, until bef
 ``last_affected`` and no further. Order and equality are the ecosystem's own, given as a key whose bytes compare alike.
 
 Only distinct (ecosystem, package, version) are judged, and of them only those of packages that some advisory names:
-rows, repositories and nights are joined to the answer afterwards, by whoever holds them.
+rows, repositories and nights are joined to the answer afterwards (``vulnerable_rows`` does that for Parquet files).
+What advisories say is made ready once (``prepared``); names and versions are numbers as soon as they are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-#: A version as bytes that compare as its ecosystem orders versions; None: it follows no grammar of its ecosystem.
-Key = Callable[[str, str], bytes | None]
+from tasks.core import duck
+from tasks.deps.prepared import RANGES, Key, Kind, Prepared, prepare, remembering
+
+__all__ = [
+    "MATCHES", "PACKAGES", "RANGES", "UNJUDGED", "Judge", "Key", "Matched", "judging", "match", "match_prepared",
+]  # fmt: skip
 
 PACKAGES = pa.schema({"ecosystem": pa.string(), "package": pa.string(), "version": pa.string()})
-#: The columns of ``advisory_ranges`` that decide.
-RANGES = pa.schema(
-    {
-        "advisory_id": pa.string(),
-        "ecosystem": pa.string(),
-        "package": pa.string(),
-        "range_type": pa.string(),
-        "introduced": pa.string(),
-        "fixed": pa.string(),
-        "last_affected": pa.string(),
-        "limit_version": pa.string(),
-        "versions": pa.list_(pa.string()),
-    }
-)
 #: ``fixed_version``: the lowest version above this one from which on the advisory does not apply, as far as it says.
 MATCHES = pa.schema(
     {
@@ -55,15 +48,12 @@ UNJUDGED = pa.schema(
         "advisory_id": pa.string(),
     }
 )
-#: Types of ranges that are intervals of versions.
-_INTERVALS = "('ECOSYSTEM', 'SEMVER')"
-#: What OSV writes for "before every version".
-_BEGINNING = "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
-    """``matches`` has a row for each (ecosystem, package, version, advisory), ``unjudged`` what was not compared."""
+    """``matches`` has a row for each (ecosystem, package, version, advisory), ``unjudged`` what was not compared. Both
+    are in the order of their packages and versions as texts."""
 
     matches: pa.Table
     unjudged: pa.Table
@@ -75,101 +65,188 @@ def match(packages: pa.Table, ranges: pa.Table, key: Key) -> Matched:
     """Match all ``packages`` (``PACKAGES``, in any order, repeated or not; a version may be null) with all ``ranges``
     (``RANGES``; withdrawn advisories left out). ``key`` is asked once for each version that matters. Pure.
     """
-    con = duckdb.connect(":memory:")
+    asked = remembering(key)
+    return match_prepared(packages, prepare(ranges, asked), asked)
+
+
+def match_prepared(packages: pa.Table, prepared: Prepared, key: Key) -> Matched:
+    """The same with ranges that were made ready before, with this ``key``. Pure."""
+    texts = packages["version"].cast(pa.string())
+    # In the order of texts, so that numbers order as what they stand for.
+    versions = pc.unique(texts.drop_null())
+    versions = versions.take(pc.sort_indices(versions))
+    with judging(prepared, key) as judge:
+        answer = judge.ask(packages, pc.index_in(texts, versions), versions)
+        return Matched(matches=judge.matches(answer), unjudged=judge.unjudged(answer), judged=len(answer.named))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What prepared advisories say of some packages.
+
+    Package ``rows[i]`` is the distinct version ``of[i]`` of a package that an advisory names; others are left out.
+    Distinct version ``h`` is ``versions[v[h]]`` of package ``named[h]`` (of ``Judge.names``), and its key is
+    ``keys[h]``. ``hits`` says that the row ``place`` (of ``Prepared.rows``) is about ``h``, once for each advisory, in
+    this order.
+    """
+
+    rows: pa.Array
+    of: pa.Array
+    named: pa.Array
+    v: pa.Array
+    keys: pa.Array
+    versions: pa.Array
+    hits: pa.Table
+
+    def expanded(self) -> tuple[pa.Array, pa.Array, pa.Array]:
+        """For each given package and advisory that is about it: the package, its distinct version, the row that says
+        so. In the order of packages."""
+        runs = pc.run_end_encode(self.hits["h"].combine_chunks())
+        starts = pa.concat_arrays([pa.array([0], pa.int32()), runs.run_ends])
+        lists = pa.ListArray.from_arrays(starts, self.hits["place"].combine_chunks())
+        where = pc.index_in(self.of, runs.values)
+        hit = pc.is_valid(where)
+        lists = lists.take(where.filter(hit))
+        each = pc.list_parent_indices(lists)
+        return self.rows.filter(hit).take(each), self.of.filter(hit).take(each), pc.list_flatten(lists)
+
+
+class Judge:
+    """Prepared advisories that packages are asked of, a table of them at a time (``judging`` opens one)."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, prepared: Prepared, key: Key) -> None:
+        self._con, self._rows, self._key = con, prepared.rows, key
+        names = prepared.packages().sort_by([("ecosystem", "ascending"), ("package", "ascending")])
+        self.names: pa.Table = names.combine_chunks()
+        self._ecosystems, self._packages = (pc.unique(names[c]) for c in ("ecosystem", "package"))
+        self._pairs = self._paired(*(pc.index_in(names[c], pc.unique(names[c])) for c in ("ecosystem", "package")))
+        con.register("names", names.append_column("named", _numbers(names.num_rows)))
+        con.register("told", self._rows.append_column("place", _numbers(self._rows.num_rows)))
+        con.execute(_NAMED)
+        self._spelled: pa.Table = con.sql("SELECT named, version, place FROM spellings").to_arrow_table()
+
+    def _paired(self, ecosystem: pa.ChunkedArray, package: pa.ChunkedArray) -> pa.Array:
+        return _pair(ecosystem.combine_chunks(), package.combine_chunks(), len(self._packages))
+
+    def ask(self, packages: pa.Table, coded: pa.ChunkedArray, versions: pa.Array) -> Answer:
+        """Judge ``packages``, whose versions are places in ``versions``, or null."""
+        pairs = self._paired(
+            places(packages["ecosystem"], self._ecosystems), places(packages["package"], self._packages)
+        )
+        both = _pair(pc.index_in(pairs, self._pairs), coded.combine_chunks(), len(versions))
+        rows = pc.indices_nonzero(pc.is_valid(both))
+        distinct = both.drop_null().dictionary_encode()
+        named, v = _unpaired(distinct.dictionary, len(versions))
+        keys = self._keys(named, v, versions)
+        have = {"h": _numbers(len(named)), "named": named, "key": keys}
+        spelled = _pair(
+            self._spelled["named"].combine_chunks(),
+            pc.index_in(self._spelled["version"], versions).combine_chunks(),
+            len(versions),
+        )
+        self._con.register("have", pa.table(have))
+        self._con.register(
+            "spelled", pa.table({"h": pc.index_in(spelled, distinct.dictionary), "place": self._spelled["place"]})
+        )
+        hits = self._con.sql(_HITS).to_arrow_table()
+        return Answer(rows=rows, of=distinct.indices, named=named, v=v, keys=keys, versions=versions, hits=hits)
+
+    def _keys(self, named: pa.Array, v: pa.Array, versions: pa.Array) -> pa.Array:
+        """The key of each version; each is asked for once an ecosystem."""
+        ecosystem = pc.index_in(self.names["ecosystem"].combine_chunks(), self._ecosystems).take(named)
+        distinct = _pair(ecosystem, v, len(versions)).dictionary_encode()
+        e, each = _unpaired(distinct.dictionary, len(versions))
+        found = map(self._key, self._ecosystems.take(e).to_pylist(), versions.take(each).to_pylist())
+        return pa.array(found, pa.binary()).take(distinct.indices)
+
+    def said(self, column: str, place: pa.Array) -> pa.DictionaryArray:
+        """``advisory_id`` or ``fixed_version`` of rows of ``Prepared.rows``."""
+        told = self._rows[column].combine_chunks().dictionary_encode()
+        return pa.DictionaryArray.from_arrays(told.indices.take(place), told.dictionary)
+
+    def matches(self, answer: Answer) -> pa.Table:
+        """``MATCHES`` of the distinct versions."""
+        h, place = (answer.hits[c].combine_chunks() for c in ("h", "place"))
+        named, v = answer.named.take(h), answer.v.take(h)
+        order = pc.sort_indices(
+            pa.table({"named": named, "v": v, "place": place}), [(c, "ascending") for c in ("named", "v", "place")]
+        )
+        table = self._texts(answer, named.take(order), v.take(order))
+        for column in ("advisory_id", "fixed_version"):
+            table = table.append_column(column, self.said(column, place.take(order)))
+        return table.cast(MATCHES)
+
+    def _texts(self, answer: Answer, named: pa.Array, v: pa.Array) -> pa.Table:
+        names = self.names.select(["ecosystem", "package"]).take(named)
+        return names.append_column("version", answer.versions.take(v))
+
+    def unjudged(self, answer: Answer) -> pa.Table:
+        """``UNJUDGED`` of the distinct versions, and of all ranges."""
+        told = self._rows.filter(pc.equal(self._rows["kind"], Kind.UNJUDGED))
+        told = told.select(["ecosystem", "package", "advisory_id"])
+        lost = pc.and_(pc.is_null(answer.keys), self.names["is_ranged"].combine_chunks().take(answer.named))
+        versions = self._texts(answer, answer.named.filter(lost), answer.v.filter(lost))
+        both = [
+            table.append_column("what", pa.repeat(what, table.num_rows))
+            for what, table in (("range", told), ("version", versions))
+        ]
+        found = pa.concat_tables(both, promote_options="default").select(UNJUDGED.names).cast(UNJUDGED)
+        return found.sort_by([(column, "ascending") for column in UNJUDGED.names])
+
+
+@contextmanager
+def judging(prepared: Prepared, key: Key) -> Iterator[Judge]:
+    """A judge, whose memory is given back at the end."""
+    con = duck.connection()
     try:
-        con.register("packages", packages.select(PACKAGES.names))
-        con.register("given", ranges.select(RANGES.names))
-        con.execute(_NAMES)
-        con.execute(_WANTED)
-        con.register("keys", _keys(con.sql(_VERSIONS).to_arrow_table(), key))
-        con.execute(_KEYED)
-        con.execute(_INTERVAL)
-        matches = con.sql(_MATCHES).to_arrow_table().cast(MATCHES)
-        unjudged = con.sql(_UNJUDGED).to_arrow_table().cast(UNJUDGED)
-        judged = con.execute("SELECT count(*) FROM wanted").fetchall()[0][0]
-        return Matched(matches=matches, unjudged=unjudged, judged=judged)
+        with duck.interruptible():
+            yield Judge(con, prepared, key)
+    except duckdb.Error:
+        duck.forget()
+        raise
     finally:
         con.close()
 
 
-def _keys(versions: pa.Table, key: Key) -> pa.Table:
-    """The key of each (ecosystem, version)."""
-    found: Iterable[bytes | None] = (
-        key(ecosystem, version)
-        for ecosystem, version in zip(versions["ecosystem"].to_pylist(), versions["version"].to_pylist(), strict=True)
-    )
-    return versions.append_column("key", pa.array(found, pa.binary()))
+def places(column: pa.ChunkedArray, wanted: pa.Array) -> pa.ChunkedArray:
+    """Where each text of a column stands among those wanted; null: it does not. Of a column of dictionaries each text
+    is looked up once."""
+    found = []
+    for chunk in column.chunks:
+        if isinstance(chunk, pa.DictionaryArray):
+            found.append(pc.index_in(chunk.dictionary.cast(pa.string()), wanted).take(chunk.indices))
+        else:
+            found.append(pc.index_in(chunk.cast(pa.string()), wanted))
+    return pa.chunked_array(found, pa.int32())
+
+
+def _numbers(size: int) -> pa.Array:
+    return pa.arange(0, size).cast(pa.int32())
+
+
+def _pair(high: pa.Array, low: pa.Array, size: int) -> pa.Array:
+    """Two numbers as one, the second of which is below ``size``; null where one of them is."""
+    return pc.add(pc.multiply(high.cast(pa.int64()), max(size, 1)), low.cast(pa.int64()))
+
+
+def _unpaired(pairs: pa.Array, size: int) -> tuple[pa.Array, pa.Array]:
+    high = pc.divide(pairs, max(size, 1))
+    low = pc.subtract(pairs, pc.multiply(high, max(size, 1)))
+    return high.cast(pa.int32()), low.cast(pa.int32())
 
 
 #: Packages are numbers from here on: names are compared once.
-_NAMES = """
-    CREATE TABLE names AS
-    SELECT *, row_number() OVER () AS named
-    FROM (SELECT DISTINCT ecosystem, package FROM given WHERE package IS NOT NULL)
+_NAMED = f"""
+    CREATE TEMP TABLE pieces AS SELECT n.named, t.low, t.high, t.place
+    FROM told t JOIN names n USING (ecosystem, package) WHERE t.kind = '{Kind.PIECE}';
+    CREATE TEMP TABLE spellings AS SELECT n.named, t.version, t.place
+    FROM told t JOIN names n USING (ecosystem, package) WHERE t.kind = '{Kind.SPELLING}'
 """
-_WANTED = """
-    CREATE TABLE wanted AS
-    SELECT n.named, n.ecosystem, p.version FROM packages p JOIN names n USING (ecosystem, package)
-    WHERE p.version IS NOT NULL GROUP BY ALL
-"""
-_VERSIONS = f"""
-    SELECT ecosystem, version FROM (
-        SELECT ecosystem, version FROM wanted UNION
-        SELECT ecosystem, unnest([nullif(introduced, '{_BEGINNING}'), fixed, last_affected, limit_version]) AS version
-        FROM given WHERE range_type IN {_INTERVALS} UNION
-        SELECT ecosystem, unnest(versions) AS version FROM given WHERE range_type = 'VERSIONS'
-    ) WHERE version IS NOT NULL
-"""
-_KEYED = "CREATE TABLE keyed AS FROM keys"
-#: ``low``: null is before all. ``high`` is excluded, ``last`` included; null is no bound. A bound that has no key makes
-#: the interval unjudged: to leave it out would widen or narrow it unseen.
-_INTERVAL = f"""
-    CREATE TABLE intervals AS
-    SELECT g.advisory_id, n.named, g.fixed, i.key AS low, f.key AS fixed_key, l.key AS last, u.key AS limit_key,
-           (g.introduced IS NULL OR g.introduced = '{_BEGINNING}' OR i.key IS NOT NULL)
-           AND (g.fixed IS NULL OR f.key IS NOT NULL) AND (g.last_affected IS NULL OR l.key IS NOT NULL)
-           AND (g.limit_version IS NULL OR g.limit_version = '*' OR u.key IS NOT NULL) AS judged
-    FROM given g JOIN names n USING (ecosystem, package)
-    LEFT JOIN keyed i ON i.ecosystem = g.ecosystem AND i.version = g.introduced AND g.introduced <> '{_BEGINNING}'
-    LEFT JOIN keyed f ON f.ecosystem = g.ecosystem AND f.version = g.fixed
-    LEFT JOIN keyed l ON l.ecosystem = g.ecosystem AND l.version = g.last_affected
-    LEFT JOIN keyed u ON u.ecosystem = g.ecosystem AND u.version = g.limit_version
-    WHERE g.range_type IN {_INTERVALS}
-"""
-_MATCHES = """
-    WITH have AS (SELECT w.*, k.key FROM wanted w LEFT JOIN keyed k USING (ecosystem, version)),
-    listed AS (
-        SELECT g.advisory_id, n.named, g.ecosystem, unnest(g.versions) AS version
-        FROM given g JOIN names n USING (ecosystem, package) WHERE g.range_type = 'VERSIONS'
-    ),
-    hits AS (
-        SELECT h.named, h.version, i.advisory_id FROM have h JOIN intervals i USING (named)
-        WHERE i.judged AND h.key IS NOT NULL AND (i.low IS NULL OR h.key >= i.low)
-          AND (i.fixed_key IS NULL OR h.key < i.fixed_key) AND (i.last IS NULL OR h.key <= i.last)
-          AND (i.limit_key IS NULL OR h.key < i.limit_key)
-        UNION
-        SELECT h.named, h.version, l.advisory_id FROM have h JOIN listed l USING (named, version)
-        UNION
-        SELECT h.named, h.version, l.advisory_id FROM have h JOIN (
-            SELECT l.*, k.key FROM listed l JOIN keyed k USING (ecosystem, version)
-        ) l ON l.named = h.named AND l.key = h.key
-    ),
-    above AS (
-        SELECT t.named, t.version, t.advisory_id, arg_min(i.fixed, i.fixed_key) AS fixed_version
-        FROM hits t JOIN have h ON h.named = t.named AND h.version = t.version
-        JOIN intervals i ON i.named = t.named AND i.advisory_id = t.advisory_id
-        WHERE i.fixed_key > h.key GROUP BY ALL
-    )
-    SELECT n.ecosystem, n.package, t.version, t.advisory_id, a.fixed_version
-    FROM hits t JOIN names n USING (named) LEFT JOIN above a USING (named, version, advisory_id)
-    ORDER BY ALL
-"""
-_UNJUDGED = """
-    SELECT 'version' AS what, n.ecosystem, n.package, w.version, NULL AS advisory_id
-    FROM wanted w JOIN names n USING (named, ecosystem) LEFT JOIN keyed k USING (ecosystem, version)
-    WHERE k.key IS NULL AND w.named IN (SELECT named FROM intervals)
+#: Neither of the two can say twice that one advisory is about one version, nor both: pieces do not overlap, and what is
+#: compared as it is written has no key.
+_HITS = """
+    SELECT h, p.place FROM have JOIN pieces p USING (named) WHERE key >= p.low AND (p.high IS NULL OR key < p.high)
     UNION ALL
-    SELECT DISTINCT 'range', n.ecosystem, n.package, NULL, i.advisory_id
-    FROM intervals i JOIN names n USING (named) WHERE NOT i.judged
-    ORDER BY ALL
+    SELECT h, place FROM spelled WHERE h IS NOT NULL
+    ORDER BY h, place
 """

@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.core import duck
 from tasks.core.errors import LakeError
-from tasks.lake import duck
 from tasks.lake.lake import MARKS, Lake, Snapshot
 from tasks.lake.pending import (
     LEFT_ALONE,

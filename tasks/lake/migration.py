@@ -18,8 +18,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from tasks.core import duck
 from tasks.core.errors import LakeError
-from tasks.lake import duck
 from tasks.lake.card import note_schema
 from tasks.lake.gc import note
 from tasks.lake.lake import Lake

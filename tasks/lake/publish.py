@@ -3,9 +3,9 @@
 1. All rows of all tables are written to ``_pending/<number>-<word>/``, last ``COMMIT``, which says what they are.
 2. The run's number is claimed: ``_commits/<number>`` is created if it is not there and names the folder. Of two runs
    that both believe to be alone (``tasks.lake.lease``) one gets the number; the other has published nothing.
-3. Small files of each table are put together where there are many (``tasks.lake.compaction``). The table is appended to
-   or merged, with a Delta application transaction of the run's number: a table that holds the number already is passed
-   over, so a repetition changes nothing.
+3. Small files of each table that gets rows are put together where there are many (``tasks.lake.compaction``). The table
+   is appended to or merged, with a Delta application transaction of the run's number: a table that holds the number
+   already is passed over, so a repetition changes nothing.
 4. The row of ``runs`` goes last and names the version of every table: readers open exactly those.
 5. Marts are written anew where something changed, the spool forgets what is published, the pending folder goes.
 """

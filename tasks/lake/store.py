@@ -20,8 +20,8 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from tasks.core import duck
 from tasks.core.errors import LakeError
-from tasks.lake import duck
 from tasks.lake.columns import Table
 from tasks.lake.compaction import File, due
 from tasks.lake.places import Entry, Place

@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.core import duck
 from tasks.core.errors import LakeError
-from tasks.lake import duck
 from tasks.lake.gc import marks
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.pending import committed, pending

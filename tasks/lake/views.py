@@ -11,11 +11,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from tasks.core import duck
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import digest
 from tasks.core.view_sets import NO_VIEWS, ViewSet, set_of
-from tasks.lake import duck
 from tasks.lake.changes import CAUSES
 from tasks.lake.lake import Snapshot
 from tasks.lake.schema import TABLES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.lake import compaction
+from tasks.lake.advisory_tables import ADVISORY_TABLES
 from tasks.lake.compaction import FEW, LEAST, MOST, WIDTH, Compaction, File, due
 from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
+from tasks.lake.schema import TABLES
 from tasks.lake.store import Store
 from tasks.lake.verify import verify
 from tests.lake_rows import night, observation, result
@@ -136,3 +139,19 @@ def test_a_publish_that_was_cut_off_after_putting_files_together_loses_nothing(
         assert lake.adopt() == ["run-3"]
     assert lake.snapshot().table("scans").num_rows == 3
     assert verify(lake) == []
+
+
+def test_a_table_that_gets_no_rows_is_not_looked_at(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(Store, "compact", lambda _store, name: looked.append(name))
+    quiet = night(1, result("1", observation("x")))
+    told = {"teams": [], "advisories": {"advisories": [], "enrichment": iter(())}}
+    with lake.lock():
+        publish(lake, lake.snapshot(), replace(quiet, **told))
+    assert {"observations", "findings", "scans", "runs"} <= set(looked)
+    assert not {t.name for t in ADVISORY_TABLES} & set(looked)
+    looked.clear()
+    cve = dict.fromkeys(TABLES["enrichment"].schema.names) | {"cve": "CVE-2026-1", "is_exploited": False}
+    with lake.lock():
+        publish(lake, lake.snapshot(), replace(night(2), advisories={"enrichment": [cve]}))
+    assert "enrichment" in looked and "advisories" not in looked

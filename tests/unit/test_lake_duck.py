@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from flows.interruption import told
-from tasks.lake import duck
+from tasks.core import duck
 
 
 def test_what_one_reader_registers_no_other_one_sees() -> None:

@@ -5,6 +5,7 @@
     parts/<what>-<checksum>.parquet   written once, never changed (``layers``)
     snapshots/<number>-<digest>.json  which parts a snapshot is made of; written last, so that it is there whole
     state.json                        what is not content: when each feed was asked, its validators, why it was refused
+    keyed/                            parts made ready for matching (``keyed``); made anew where they are not there
     work/                             what is being fetched
 
 A sync that changes nothing makes no snapshot: its id then says that nothing has to be matched again. A snapshot whose

@@ -19,6 +19,7 @@ from tasks.deps.advisories.aliases import Named, groups
 from tasks.deps.advisories.enrichments import READERS
 from tasks.deps.advisories.export import Refused
 from tasks.deps.advisories.fetching import Place, Traffic, Validator
+from tasks.deps.advisories.keyed import make_ready
 from tasks.deps.advisories.layers import Layer, write_part
 from tasks.deps.advisories.osv_feed import Known, OsvFeed
 from tasks.deps.advisories.ranges import Key
@@ -220,6 +221,8 @@ def sync(
             tell(outcomes[-1])
         hubs = work.groups() if any(n.startswith(OSV) for n in work.contents) else ()
         snapshot = store.write(work.contents, now) if work.contents else before
+        if snapshot is not None and (before is None or snapshot.id != before.id):
+            make_ready(store, snapshot)
         names = {f.name for f in feeds}
         store.note({n: told for n, told in work.state.items() if n in names})
     traffic = Traffic()
