@@ -1,210 +1,234 @@
 """How long does it take to match a million packages of ten thousand repositories with every advisory, and is it right?
 
     python -m tests.bench.matching --osv DIR
+    python -m tests.bench.matching --osv DIR --one --rows 10000000
 
 DIR has the layout of the public OSV export. Packages and versions are drawn from what its advisories name, and as many
-again that none names. The join is held against a slow, obvious loop over the rows, which orders versions by other
-programs than ours: ``packaging`` for PyPI, and numbers and identifiers compared as semver.org says for the rest. Exit 1
-when a row differs.
+again that none names. The join is held against a slow, obvious loop over the rows (``matching_data``). Exit 1 when a
+row differs. ``--one``: one advisory is asked for in an inventory of many files, sorted by package in each.
+
+Each part runs in a process of its own, whose memory is its peak. Seconds are the least of some tries; on a machine
+that does other work the processor's own say more than the clock's.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import multiprocessing
+import os
 import re
-import resource
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import total_ordering
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from packaging.version import InvalidVersion, Version
 
 from tasks.deps import ordering
 from tasks.deps.advisories.fetching import FolderPlace
-from tasks.deps.advisories.snapshots import Snapshots
+from tasks.deps.advisories.keyed import prepared
+from tasks.deps.advisories.snapshots import Snapshot, Snapshots
 from tasks.deps.advisories.syncing import Feed, sync
-from tasks.deps.matching import RANGES, match
-
-_SEMVER = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
-
-
-@total_ordering
-class SemVer:
-    """https://semver.org/#spec-item-11, to the letter."""
-
-    def __init__(self, text: str) -> None:
-        found = _SEMVER.fullmatch(text)
-        if found is None:
-            raise ValueError(text)
-        self.numbers = tuple(int(n) for n in found.groups()[:3])
-        self.pre = found[4].split(".") if found[4] else None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SemVer) and (self.numbers, self.pre) == (other.numbers, other.pre)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __lt__(self, other: SemVer) -> bool:
-        if self.numbers != other.numbers:
-            return self.numbers < other.numbers
-        if self.pre is None or other.pre is None:
-            return self.pre is not None and other.pre is None
-        for a, b in zip(self.pre, other.pre, strict=False):
-            if a != b:
-                if a.isdecimal() != b.isdecimal():
-                    return a.isdecimal()
-                return int(a) < int(b) if a.isdecimal() else a < b
-        return len(self.pre) < len(other.pre)
+from tasks.deps.matching import RANGES
+from tasks.deps.vulnerable_rows import affected_rows, write_vulnerable
+from tests.bench.matching_data import slow, write_inventory, write_sorted
 
 
-def placed(ecosystem: str, version: str) -> Any:
-    """A version that can be compared with others of its ecosystem; None where it is none."""
-    try:
-        return Version(version) if ecosystem == "PyPI" else SemVer(version)
-    except (InvalidVersion, ValueError):
-        return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """The least seconds by the clock and of the processor, the peak of memory, and the bytes that the last try read."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    read_mb: float
+    first_s: float
+    result: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.2f} s, {self.cpu_s:.2f} s of a processor, {self.peak_mb:.0f} MB"
 
 
-def advisories(osv: Path, work: Path) -> pa.Table:
-    """The rows of ranges of all ecosystems that lie there."""
+def measured(what: Callable[..., Any], given: tuple[Any, ...], times: int) -> Cost:
+    """Some tries, in this process."""
+    tries, result, read = [], None, 0
+    for _ in range(times):
+        before, wall, cpu = _read(), time.perf_counter(), time.process_time()
+        result = what(*given)
+        tries.append((time.perf_counter() - wall, time.process_time() - cpu))
+        read = _read() - before
+    # Not ``ru_maxrss``: a child begins with that of its parent.
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return Cost(
+        wall_s=min(t[0] for t in tries), cpu_s=min(t[1] for t in tries), peak_mb=int(found[1]) / 1024,
+        read_mb=read / 1e6, first_s=tries[0][0], result=result,
+    )  # fmt: skip
+
+
+def _read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def alone(what: Callable[..., Any], *given: Any, times: int = 1) -> Cost:
+    """The same in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measured, (what, given, times))
+
+
+def advisories(osv: Path, folder: Path) -> Snapshot:
+    """A snapshot of all ecosystems that lie there."""
     place = FolderPlace(osv)
     names = sorted(p.parent.name for p in osv.glob("*/all.zip"))
     feeds = tuple(Feed(name=f"osv/{n}", address=str(osv), place=place) for n in names)
-    began = time.perf_counter()
-    report = sync(Snapshots(work / "advisories"), feeds, now=datetime.now(UTC))
+    report = sync(Snapshots(folder), feeds, now=datetime.now(UTC))
     assert report.snapshot is not None
-    rows = report.snapshot.matchable()
-    print(f"advisories of {', '.join(names)}: {rows.num_rows} ranges, read in {time.perf_counter() - began:.1f} s")
-    return rows.rename_columns(["range_type" if c == "type" else c for c in rows.column_names]).select(RANGES.names)
+    return report.snapshot
 
 
-def inventory(ranges: pa.Table, rows: int, repositories: int, rng: random.Random) -> pa.Table:
-    """Packages of repositories: half of them named by an advisory, at the versions that it names and near to them."""
-    versions = defaultdict(set)
-    for r in ranges.to_pylist():
-        told = {r["introduced"], r["fixed"], r["last_affected"], *(r["versions"] or ())[:40]} - {None, "0"}
-        versions[r["ecosystem"], r["package"]] |= told
-    named = [(e, p, sorted(v)) for (e, p), v in sorted(versions.items()) if v]
-    columns: dict[str, list[Any]] = {"repo_id": [], "manifest": [], "ecosystem": [], "package": [], "version": []}
-    for n in range(rows):
-        ecosystem, package, known = rng.choice(named)
-        version = rng.choice(known)
-        if n % 2:
-            package = f"{package}-{rng.randrange(50)}"
-        elif rng.random() < 0.2:
-            version = f"{rng.randrange(9)}.{rng.randrange(20)}.{rng.randrange(9)}"
-        values = (f"team/app-{rng.randrange(repositories)}", "lock", ecosystem, package, version)
-        for column, value in zip(columns.values(), values, strict=True):
-            column.append(value)
-    return pa.table(columns)
+def opened(folder: Path) -> Snapshot:
+    """The newest snapshot there."""
+    snapshot = Snapshots(folder).newest()
+    assert snapshot is not None
+    return snapshot
 
 
-def slow(rows: pa.Table, ranges: pa.Table) -> Iterator[tuple[int, str]]:
-    """(row, advisory), by going through the rows one by one."""
-    of = defaultdict(list)
-    for r in ranges.to_pylist():
-        of[r["ecosystem"], r["package"]].append(r)
-    for n, row in enumerate(rows.select(["ecosystem", "package", "version"]).to_pylist()):
-        found = set()
-        for r in of.get((row["ecosystem"], row["package"]), ()):
-            if affected(row["ecosystem"], row["version"], r):
-                found.add(r["advisory_id"])
-        yield from ((n, advisory) for advisory in found)
+# -- what is measured --------------------------------------------------------------------------------------------
 
 
-def affected(ecosystem: str, version: str, r: dict[str, Any]) -> bool:
-    """https://ossf.github.io/osv-schema/#evaluation for one row of ranges."""
-    mine = placed(ecosystem, version)
-    if r["range_type"] == "VERSIONS":
-        return any(version == v or (mine is not None and mine == placed(ecosystem, v)) for v in r["versions"])
-    if r["range_type"] not in {"ECOSYSTEM", "SEMVER"} or mine is None:
-        return False
-
-    def at(name: str) -> Any:
-        return placed(ecosystem, r[name])
-
-    low = r["introduced"] not in {None, "0"}
-    if any(r[n] is not None and at(n) is None for n in ("fixed", "last_affected")) or (
-        low and at("introduced") is None
-    ):
-        return False
-    return not (
-        (low and mine < at("introduced"))
-        or (r["fixed"] is not None and mine >= at("fixed"))
-        or (r["last_affected"] is not None and mine > at("last_affected"))
-    )
+def made_ready(folder: Path) -> int:
+    """Make all ranges ready for matching, as the first sync does."""
+    for path in (folder / "keyed").iterdir():
+        path.unlink()
+    rows: int = prepared(opened(folder)).rows.num_rows
+    return rows
 
 
-_EXPAND = """
-    COPY (SELECT r.n, r.repo_id, r.manifest, r.ecosystem, r.package, r.version, m.advisory_id, m.fixed_version
-          FROM (SELECT *, file_row_number AS n FROM read_parquet('{0}', file_row_number = true)) r
-          JOIN matches m USING (ecosystem, package, version))
-    TO '{1}' (FORMAT parquet, COMPRESSION zstd)"""
+def copied(place: Path, out: Path) -> None:
+    """Read the inventory and write it."""
+    pq.write_table(pq.read_table(place), out, compression="zstd")
 
 
-def joined(place: Path, ranges: pa.Table, out: Path) -> pa.Table:
-    """Read the inventory, match it, write the vulnerabilities."""
+def joined(folder: Path, place: Path, out: Path) -> int:
+    """Read the inventory and the advisories, match them, write the vulnerabilities."""
+    return write_vulnerable([place], prepared(opened(folder)), ordering.key, out).vulnerable
+
+
+def looped(place: Path, ranges: Path, out: Path) -> int:
+    """The same by the loop."""
+    found = list(slow(pq.read_table(place), pq.read_table(ranges)))
+    pq.write_table(pa.table(dict(zip(("row", "advisory_id"), zip(*found, strict=True), strict=True))), out)
+    return len(found)
+
+
+def asked(folder: Path, files: Iterable[Path], advisory: str) -> int:
+    """Who has what one advisory is about."""
     con = duckdb.connect()
-    packages = con.sql(f"SELECT DISTINCT ecosystem, package, version FROM '{place}'").to_arrow_table()
-    matched = match(packages, ranges, ordering.key)
-    con.register("matches", matched.matches)
-    con.execute(_EXPAND.format(place, out))
+    inventory = con.read_parquet([str(f) for f in files])
+    rows: int = affected_rows(inventory, prepared(opened(folder)).only([advisory]), ordering.key).num_rows
     con.close()
-    return matched.matches
+    return rows
 
 
-def timed(what: Callable[[], Any], times: int) -> float:
-    """The least seconds of some tries."""
-    best = float("inf")
-    for _ in range(times):
-        began = time.perf_counter()
-        what()
-        best = min(best, time.perf_counter() - began)
-    return best
+# -- what is told ------------------------------------------------------------------------------------------------
+
+
+def every(folder: Path, ranges: Path, given: argparse.Namespace, work: Path) -> int:
+    """All advisories, and the loop. 1 if a row differs."""
+    place, out, expected = (work / f"{n}.parquet" for n in ("inventory", "vulnerabilities", "expected"))
+    write_inventory(ranges, given.rows, given.repositories, place)
+    distinct = duckdb.sql(
+        f"SELECT count(*) FROM (SELECT DISTINCT ecosystem, package, version FROM '{place}')"
+    ).fetchall()
+    print(f"{given.rows} rows of {given.repositories} repositories, {distinct[0][0]} distinct, {_mb(place)}")
+    base = alone(copied, place, work / "copy.parquet", times=given.repeat)
+    ours = alone(joined, folder, place, out, times=given.repeat)
+    print(f"read and written: {base}")
+    print(f"matched: {ours}; {_times(ours, base)} of that; {ours.result} vulnerable, {_mb(out)}")
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    if given.join_only:
+        return 0
+    loop = alone(looped, place, ranges, expected)
+    print(f"row by row: {loop}; {_times(loop, ours)} of the join; {loop.result} vulnerable")
+    sides = {"only row by row": (expected, out), "only by the join": (out, expected)}
+    differ = 0
+    for side, (one, other) in sides.items():
+        found = duckdb.sql(
+            f"SELECT row, advisory_id FROM '{one}' EXCEPT ALL SELECT row, advisory_id FROM '{other}' ORDER BY ALL"
+        ).fetchall()
+        differ += len(found)
+        for row, advisory in found[:10]:
+            print("DIFFERS", side, advisory, pq.read_table(place).slice(row, 1).to_pylist()[0])
+    print("all rows agree" if not differ else f"{differ} rows differ")
+    return int(differ > 0)
+
+
+def one(folder: Path, ranges: Path, given: argparse.Namespace, work: Path) -> int:
+    """One advisory of an inventory that is too large to be matched for it."""
+    began = time.perf_counter()
+    write_sorted(ranges, given.rows, given.repositories, work)
+    files = sorted(work.glob("[0-9]*.parquet"))
+    print(
+        f"{given.rows} rows in {len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.0f} MB, made in",
+        end=" ",
+    )
+    print(f"{time.perf_counter() - began:.1f} s")
+    rows = pq.read_table(ranges, columns=["advisory_id", "package"])
+    counts = pc.value_counts(rows["package"]).to_pylist()
+    counts.sort(key=lambda c: (c["counts"], c["values"] or ""))
+    for package in (counts[-1]["values"], counts[len(counts) // 2]["values"]):
+        advisory = rows.filter(pc.equal(rows["package"], package))["advisory_id"][0].as_py()
+        for f in files:
+            with f.open("rb") as opened_file:  # the system forgets what it holds of them
+                os.posix_fadvise(opened_file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        cost = alone(asked, folder, files, advisory, times=given.repeat + 1)
+        print(
+            f"{advisory} ({package}): {cost.result} rows; {cost.read_mb:.1f} MB read; cold {cost.first_s:.2f} s, warm {cost}"
+        )
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    return 0
+
+
+def _mb(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"
+
+
+def _times(ours: Cost, base: Cost) -> str:
+    return (
+        f"{ours.wall_s / base.wall_s:.2f} times the clock, {ours.cpu_s / base.cpu_s:.2f} times the processor and "
+        f"{ours.peak_mb / base.peak_mb:.2f} times the memory"
+    )
 
 
 def main() -> int:
     """0 if every row agrees."""
-    asked = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    asked.add_argument("--osv", type=Path, required=True, metavar="DIR")
-    asked.add_argument("--rows", type=int, default=1_000_000)
-    asked.add_argument("--repositories", type=int, default=10_000)
-    asked.add_argument("--repeat", type=int, default=3)
-    given = asked.parse_args()
+    asked_for = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    asked_for.add_argument("--osv", type=Path, required=True, metavar="DIR")
+    asked_for.add_argument("--rows", type=int, default=1_000_000)
+    asked_for.add_argument("--repositories", type=int, default=10_000)
+    asked_for.add_argument("--repeat", type=int, default=3)
+    asked_for.add_argument("--one", action="store_true", help="ask for one advisory")
+    asked_for.add_argument("--join-only", action="store_true", help="leave the loop out")
+    given = asked_for.parse_args()
     with tempfile.TemporaryDirectory(prefix="matching-") as temporary:
         work = Path(temporary)
-        ranges = advisories(given.osv, work)
-        rows = inventory(ranges, given.rows, given.repositories, random.Random(1))
-        place, out = work / "inventory.parquet", work / "vulnerabilities.parquet"
-        pq.write_table(rows, place, compression="zstd")
-        print(f"{rows.num_rows} rows of {given.repositories} repositories, {place.stat().st_size / 1e6:.1f} MB")
-        through = timed(
-            lambda: pq.write_table(pq.read_table(place), work / "copy.parquet", compression="zstd"), given.repeat
-        )
-        ours = timed(lambda: joined(place, ranges, out), given.repeat)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"read and written {through:.2f} s; matched {ours:.2f} s, {ours / through:.2f} times that; {peak:.0f} MB")
-        began = time.perf_counter()
-        expected = set(slow(rows, ranges))
-        took = time.perf_counter() - began
-        found = set(zip(*pq.read_table(out, columns=["n", "advisory_id"]).to_pydict().values(), strict=True))
-        print(
-            f"row by row {took:.1f} s, {took / ours:.0f} times the join; {len(expected)} vulnerable, {len(found)} found"
-        )
-        for n, advisory in sorted(expected ^ found)[:20]:
-            side = "only row by row" if (n, advisory) in expected else "only by the join"
-            print("DIFFERS", side, advisory, rows.slice(n, 1).to_pylist()[0])
-        return int(expected != found)
+        snapshot = advisories(given.osv, work / "advisories")
+        rows = snapshot.matchable()
+        ranges = work / "ranges.parquet"
+        named = rows.rename_columns(["range_type" if c == "type" else c for c in rows.column_names])
+        pq.write_table(named.select(RANGES.names), ranges)
+        ready = alone(made_ready, snapshot.folder)
+        names = snapshot.ecosystems()
+        size = sum(f.stat().st_size for f in (snapshot.folder / "keyed").iterdir())
+        print(f"{rows.num_rows} ranges of {', '.join(names)}; made ready once: {ready}; {size / 1e6:.1f} MB")
+        return (one if given.one else every)(snapshot.folder, ranges, given, work)
 
 
 if __name__ == "__main__":

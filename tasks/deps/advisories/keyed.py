@@ -2,7 +2,7 @@
 
 ::
 
-    keyed/<checksum of a file of ranges>-<revisions>.parquet   of one layer; written once, made anew when it is not there
+    keyed/<checksum of a file of ranges>-<revisions>.parquet   of one layer, written once
 
 A layer's ranges never change, so its keys are made once, however many snapshots are made of it. The revisions of the
 ordering and of ``prepared`` stand in the name: what another grammar made is not found. A file that is damaged, or is
