@@ -9,6 +9,7 @@ KILLS ?=
 SEED ?=
 SCALE  ?=
 NIGHTS ?=
+OSV    ?=
 TOOLS  := $(CURDIR)/.tools
 # Half of a test's time is waiting for a disk or a process.
 TESTERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 3 // 2))')
@@ -55,12 +56,14 @@ format: $(VENV)/.ready ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one, SCALE=1000 many small ones, NIGHTS=365 a year of a million findings
+bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositories, COMMITS=REPO the last commits of one, SCALE=1000 many small ones, NIGHTS=365 a year of a million findings, OSV=DIR a million packages against an export of advisories
 	$(PY) -m tests.bench.bench $(if $(REPOS),--repos $(REPOS))
 	$(if $(COMMITS),$(PY) -m tests.bench.commits --repo $(COMMITS))
 	$(if $(COMMITS),$(PY) -m tests.bench.flaps --repo $(COMMITS))
 	$(if $(SCALE),$(PY) -m tests.bench.scale --repos $(SCALE))
 	$(if $(NIGHTS),$(PY) -m tests.bench.year --nights $(NIGHTS))
+	$(if $(OSV),$(PY) -m tests.bench.matching --osv $(OSV))
+	$(if $(OSV),$(PY) -m tests.bench.matching --osv $(OSV) --one --rows 10000000)
 
 chaos: tools ## kill the patrol, fill its disk, take its servers away; ONLY=NAME chooses, KILLS=N, SEED=N repeats
 	$(PY) -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))

@@ -119,7 +119,9 @@ class Judge:
         names = prepared.packages().sort_by([("ecosystem", "ascending"), ("package", "ascending")])
         self.names: pa.Table = names.combine_chunks()
         self._ecosystems, self._packages = (pc.unique(names[c]) for c in ("ecosystem", "package"))
-        self._pairs = self._paired(*(pc.index_in(names[c], pc.unique(names[c])) for c in ("ecosystem", "package")))
+        self._pairs = self._paired(
+            pc.index_in(names["ecosystem"], self._ecosystems), pc.index_in(names["package"], self._packages)
+        )
         con.register("names", names.append_column("named", _numbers(names.num_rows)))
         con.register("told", self._rows.append_column("place", _numbers(self._rows.num_rows)))
         con.execute(_NAMED)

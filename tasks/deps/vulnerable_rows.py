@@ -160,6 +160,9 @@ def _batches(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table
             coded = _few(plain, columns) if coded is None else coded
         with pq.ParquetFile(path, read_dictionary=coded) as file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
+                if held and held[0].schema != batch.schema:  # files may be written differently
+                    yield pa.Table.from_batches(held)
+                    held = []
                 held.append(batch)
                 if sum(b.num_rows for b in held) >= _BATCH:
                     yield pa.Table.from_batches(held)

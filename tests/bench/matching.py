@@ -190,7 +190,8 @@ def one(folder: Path, ranges: Path, given: argparse.Namespace, work: Path) -> in
                 os.posix_fadvise(opened_file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         cost = alone(asked, folder, files, advisory, times=given.repeat + 1)
         print(
-            f"{advisory} ({package}): {cost.result} rows; {cost.read_mb:.1f} MB read; cold {cost.first_s:.2f} s, warm {cost}"
+            f"{advisory} ({package}): {cost.result} rows, {cost.read_mb:.1f} MB read; cold {cost.first_s:.2f} s, warm",
+            cost,
         )
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     return 0

@@ -80,7 +80,7 @@ def as_written(form: str, rows: pa.Table) -> pa.Table:
     return rows.cast(pa.schema(columns))
 
 
-@pytest.mark.parametrize("form", ["plain", "large", "view", "dictionary", "no dictionary"])
+@pytest.mark.parametrize("form", ["plain", "large", "view", "dictionary", "no dictionary", "mixed"])
 def test_every_row_is_told_with_its_number_however_it_is_written(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +90,8 @@ def test_every_row_is_told_with_its_number_however_it_is_written(
     for n, start in enumerate((0, 150, 150, 350)):
         part = rows.slice(start, {0: 150, 1: 0, 2: 200, 3: 50}[n])
         files.append(tmp_path / f"{n}.parquet")
-        pq.write_table(as_written(form, part), files[-1], row_group_size=64, use_dictionary=form != "no dictionary")
+        now = ("large", "no dictionary", "dictionary", "view")[n] if form == "mixed" else form
+        pq.write_table(as_written(now, part), files[-1], row_group_size=64, use_dictionary=now != "no dictionary")
     out = tmp_path / "out.parquet"
     written = write_vulnerable(files, READY, key, out, carried=CARRIED)
     found = pq.read_table(out)
