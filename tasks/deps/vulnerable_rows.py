@@ -6,6 +6,7 @@ written are then small numbers. While one part is written the next one is matche
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,15 +43,25 @@ def write_vulnerable(
     """Match all rows of ``files`` (columns: ``PACKAGES`` and those that are ``carried`` along) with ``prepared`` and
     write to ``out``: ``row`` (its number over all files in their order, from 0), what is carried, ``MATCHES``.
 
-    Order is that of the rows. ``out`` is not there when this raises: OSError, and pyarrow's errors for files that are
-    no Parquet or lack a column.
+    Order is that of the rows. ``out`` is there whole, or as it was before when this raises: OSError, and pyarrow's
+    errors for files that are no Parquet or lack a column.
     """
+    fresh = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        written = _write([*files], prepared, key, fresh, carried)
+        fresh.replace(out)
+        return written
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _write(files: Sequence[Path], prepared: Prepared, key: Key, out: Path, carried: Sequence[str]) -> Written:
     rows = vulnerable = 0
     writer: pq.ParquetWriter | None = None
     try:
         with judging(prepared, remembering(key)) as judge, ThreadPoolExecutor(1) as behind:
             begun = None
-            for some in _batches([*files], [*carried, *PACKAGES.names]):
+            for some in _batches(files, [*carried, *PACKAGES.names]):
                 found = vulnerable_rows(judge, some, carried, rows)
                 rows += some.num_rows
                 vulnerable += found.num_rows
@@ -60,15 +71,11 @@ def write_vulnerable(
                 begun = behind.submit(writer.write_table, found)
             if begun is not None:
                 begun.result()
-        writer = writer or _writer(
-            out, pa.schema([("row", pa.int64()), *((c, pa.string()) for c in carried), *MATCHES])
-        )
-        writer.close()
-    except BaseException:
+        if writer is None:
+            writer = _writer(out, pa.schema([("row", pa.int64()), *_empty(carried).schema]))
+    finally:
         if writer is not None:
             writer.close()
-        out.unlink(missing_ok=True)
-        raise
     return Written(rows=rows, vulnerable=vulnerable)
 
 

@@ -123,7 +123,11 @@ def test_what_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> None:
         write_vulnerable([good, bad], READY, key, out, carried=CARRIED)
     with pytest.raises(FileNotFoundError):
         write_vulnerable([good, tmp_path / "none"], READY, key, out, carried=CARRIED)
-    assert not out.exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"good.parquet", "bad.parquet"}
+    out.write_text("before")
+    with pytest.raises(FileNotFoundError):
+        write_vulnerable([good, tmp_path / "none"], READY, key, out, carried=CARRIED)
+    assert out.read_text() == "before"
 
 
 @pytest.fixture
