@@ -61,7 +61,6 @@ _INTERVALS, _LIST = ("ECOSYSTEM", "SEMVER"), "VERSIONS"
 _BEGINNING, _ENDLESS = "0", "*"
 #: Rows that are Python's at a time, and keys that are remembered.
 _CHUNK, _REMEMBERED = 4_000, 1 << 19
-_ORDER = ("ecosystem", "package", "advisory_id")
 
 
 class Kind(StrEnum):
@@ -113,17 +112,19 @@ class _Span(NamedTuple):
 def prepare(ranges: pa.Table, key: Key) -> Prepared:
     """Make rows of ``RANGES`` ready. Rows without a package say nothing. Pure, if ``key`` is."""
     named = ranges.select(RANGES.names).filter(pc.is_valid(ranges["package"]))
-    ordered = named.sort_by([(column, "ascending") for column in _ORDER])
+    ordered = named.sort_by([(column, "ascending") for column in ("ecosystem", "package", "advisory_id")])
     rows = (row for batch in ordered.to_batches(max_chunksize=_CHUNK) for row in batch.to_pylist())
     asked = remembering(key)
-    made = (
-        row for of, some in groupby(rows, key=lambda r: tuple(r[c] for c in _ORDER)) for row in _said(*of, some, asked)
-    )
+    made = (row for of, some in groupby(rows, key=_of) for row in _said(of, some, asked))
     tables = []
     while chunk := list(islice(made, _CHUNK)):
         columns = dict(zip(ROWS.names, zip(*chunk, strict=True), strict=True))
         tables.append(pa.table({n: pa.array(columns[n], ROWS.field(n).type) for n in ROWS.names}, schema=ROWS))
     return Prepared(rows=pa.concat_tables(tables) if tables else ROWS.empty_table())
+
+
+def _of(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["ecosystem"], row["package"], row["advisory_id"]
 
 
 def remembering(key: Key) -> Key:
@@ -141,8 +142,9 @@ def remembering(key: Key) -> Key:
     return asked
 
 
-def _said(ecosystem: str, package: str, advisory: str, rows: Iterable[dict[str, Any]], key: Key) -> Iterator[_Row]:
+def _said(of: tuple[str, str, str], rows: Iterable[dict[str, Any]], key: Key) -> Iterator[_Row]:
     """What one advisory says of one package."""
+    ecosystem = of[0]
     spans: list[_Span] = []
     fixes: dict[bytes, str] = {}
     listed: dict[str, bytes | None] = {}
@@ -158,7 +160,6 @@ def _said(ecosystem: str, package: str, advisory: str, rows: Iterable[dict[str, 
             span = _span(row, fix, ecosystem, key)
             is_unjudged |= span is None
             spans += [span] if span is not None else []
-    of = (ecosystem, package, advisory)
     yield _Row(Kind.RANGED if is_ranged else Kind.LISTED, *of)
     if is_unjudged:
         yield _Row(Kind.UNJUDGED, *of)
