@@ -150,7 +150,8 @@ class Judge:
         self._con.register(
             "spelled", pa.table({"h": pc.index_in(spelled, distinct.dictionary), "place": self._spelled["place"]})
         )
-        hits = self._con.sql(_HITS).to_arrow_table()
+        above = (pc.max(keys).as_py() or b"") + b"\x00"
+        hits = self._con.sql(_HITS, params={"above": above}).to_arrow_table()
         return Answer(rows=rows, of=distinct.indices, named=named, v=v, keys=keys, versions=versions, hits=hits)
 
     def _keys(self, named: pa.Array, v: pa.Array, versions: pa.Array) -> pa.Array:
@@ -245,9 +246,10 @@ _NAMED = f"""
     FROM told t JOIN names n USING (ecosystem, package) WHERE t.kind = '{Kind.SPELLING}'
 """
 #: Neither of the two can say twice that one advisory is about one version, nor both: pieces do not overlap, and what is
-#: compared as it is written has no key.
+#: compared as it is written has no key. No bound is one above all keys: with an OR the join takes three times as long.
 _HITS = """
-    SELECT h, p.place FROM have JOIN pieces p USING (named) WHERE key >= p.low AND (p.high IS NULL OR key < p.high)
+    SELECT h, p.place FROM have JOIN pieces p
+    ON have.named = p.named AND have.key >= p.low AND have.key < coalesce(p.high, $above)
     UNION ALL
     SELECT h, place FROM spelled WHERE h IS NOT NULL
     ORDER BY h, place

@@ -155,7 +155,7 @@ def _dictionary(codes: pa.Array, texts: pa.Array) -> pa.DictionaryArray:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _batches(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
