@@ -12,25 +12,15 @@ against all advisories of its package. The rules:
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from itertools import islice
 
-
-class Ordering(Protocol):
-    """How the versions of one ecosystem are ordered."""
-
-    def key(self, version: str) -> bytes | None:
-        """Bytes that compare as versions do; None: it follows no grammar."""
-        ...
-
-    def is_prerelease(self, version: str) -> bool | None: ...
-
-    def step(self, before: str, after: str) -> str | None:
-        """``patch``, ``minor`` or ``major``; None where the ecosystem has no such steps."""
-        ...
+from tasks.deps import ordering
+from tasks.deps.ordering import Step
 
 
 class Outcome(StrEnum):
@@ -53,16 +43,18 @@ class Reason(StrEnum):
 
 
 #: The nearest first. A step that an ecosystem does not tell is as far as any.
-_STEPS = {"patch": 0, "minor": 1, "major": 2, None: 2}
+_FAR = {Step.PATCH: 0, Step.MINOR: 1, Step.MAJOR: 2, Step.NONE: 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """One version in its registry. ``at`` is None where it does not tell."""
+    """One version in its registry. ``at`` is None where it does not tell; ``word`` is the registry's that nobody should
+    use it any more (deprecated, end of life)."""
 
     version: str
     at: datetime | None = None
     is_withdrawn: bool = False
+    word: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,28 +64,70 @@ class Upgrade:
     ``cleared`` and ``remaining`` are groups of advisories. ``releases_skipped`` counts the published versions between
     (withdrawn ones and pre-releases left out), ``days_behind`` lies between the publication of both, ``newest`` is the
     highest version that a step might go to. ``is_breaking``: by its number the step may break (None: not known).
+    ``word`` is the registry's against the version ``to``.
     """
 
     version: str
     outcome: Outcome
     to: str | None = None
     reason: Reason | None = None
-    step: str | None = None
+    step: Step = Step.NONE
     is_breaking: bool | None = None
     cleared: tuple[str, ...] = ()
     remaining: tuple[str, ...] = ()
     releases_skipped: int = 0
     days_behind: int | None = None
     newest: str | None = None
+    word: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far behind a version is, vulnerable or not.
+
+    ``newest`` is the highest version that is neither withdrawn nor (unless the version in use is one) a pre-release;
+    None: nothing is above. ``is_withdrawn`` is None where the registry does not know the version. ``word`` is the
+    registry's against the version in use.
+    """
+
+    version: str
+    newest: str | None = None
+    releases_behind: int = 0
+    days_behind: int | None = None
+    is_withdrawn: bool | None = None
+    word: str | None = None
+
+
 class _Candidate:
-    key: bytes
-    published: Published
-    #: Groups of the advisories that are about it.
-    advisories: frozenset[str]
-    is_prerelease: bool
+    """One published version with what is known of it. ``advisories`` are groups."""
+
+    __slots__ = ("_line", "advisories", "is_prerelease", "key", "published")
+
+    def __init__(self, key: bytes, published: Published, advisories: frozenset[str], is_prerelease: bool) -> None:
+        self.key, self.published = key, published
+        self.advisories, self.is_prerelease = advisories, is_prerelease
+        self._line: tuple[str, str, str] | bool | None = False
+
+    def line(self, ecosystem: str) -> tuple[str, str, str] | None:
+        # Of most versions nobody asks.
+        if isinstance(self._line, bool):
+            self._line = ordering.line(ecosystem, self.published.version)
+        return self._line
+
+
+@dataclass(slots=True)
+class _Row:
+    """Some versions in order. ``safe`` are those that no advisory is about."""
+
+    all: list[_Candidate]
+    keys: list[bytes]
+    safe: list[_Candidate]
+    safe_keys: list[bytes]
+
+    @classmethod
+    def of(cls, some: list[_Candidate]) -> _Row:
+        safe = [c for c in some if not c.advisories]
+        return cls(some, [c.key for c in some], safe, [c.key for c in safe])
 
 
 class Releases:
@@ -101,81 +135,129 @@ class Releases:
 
     def __init__(
         self,
+        ecosystem: str,
         published: Iterable[Published],
-        ordering: Ordering,
-        judge: Callable[[Sequence[str]], Mapping[str, Iterable[str]]],
+        judged: Mapping[str, Iterable[str]],
+        key: Callable[[str, str], bytes | None] = ordering.key,
     ) -> None:
-        """``judge`` tells of each of some versions the groups of advisories about it. A version that follows no grammar
-        is no candidate: nobody can say that it is not a downgrade."""
-        self._ordering = ordering
+        """``judged`` tells of each vulnerable version the groups of advisories about it. ``key`` may be one that
+        remembers. A version that follows no grammar is no candidate: nobody can say that it is not a downgrade."""
+        self._ecosystem, self._key = ecosystem, key
         keyed: dict[bytes, Published] = {}
         for p in published:
-            key = ordering.key(p.version)
+            made = key(ecosystem, p.version)
             # Of several spellings of one version the one that is not withdrawn counts.
-            if key is not None and (key not in keyed or keyed[key].is_withdrawn):
-                keyed[key] = p
-        judged = judge([p.version for p in keyed.values()])
-        self._all = [
-            _Candidate(key, p, frozenset(judged.get(p.version, ())), bool(ordering.is_prerelease(p.version)))
-            for key, p in sorted(keyed.items())
-        ]
+            if made is not None and (made not in keyed or keyed[made].is_withdrawn):
+                keyed[made] = p
+        self._all = _Row.of(
+            [
+                _Candidate(
+                    made, p, frozenset(judged.get(p.version, ())), bool(ordering.is_prerelease(ecosystem, p.version))
+                )
+                for made, p in sorted(keyed.items())
+            ]
+        )
+        with_prereleases = [c for c in self._all.all if not c.published.is_withdrawn]
+        self._open = {
+            True: _Row.of(with_prereleases),
+            False: _Row.of([c for c in with_prereleases if not c.is_prerelease]),
+        }
 
     def upgrade(self, version: str, advisories: Iterable[str]) -> Upgrade:
         """The step from a version that ``advisories`` (groups) are about."""
-        now, key = frozenset(advisories), self._ordering.key(version)
+        now, key = frozenset(advisories), self._key(self._ecosystem, version)
         if key is None:
             return Upgrade(version=version, outcome=Outcome.NONE, reason=Reason.UNKNOWN_VERSION, remaining=_told(now))
-        above = [c for c in self._all if c.key > key]
-        with_prereleases = bool(self._ordering.is_prerelease(version))
-        open_to = [c for c in above if not c.published.is_withdrawn and (with_prereleases or not c.is_prerelease)]
-        newest = open_to[-1].published.version if open_to else None
-        safe = [c for c in open_to if not c.advisories]
-        if safe:
-            best = min(safe, key=lambda c: (self._distance(version, c), c.key))
-            return self._step(version, key, best, now, newest, None)
-        reason = self._reason(above, open_to)
-        better = [c for c in open_to if c.advisories < now]
+        row = self._open[bool(ordering.is_prerelease(self._ecosystem, version))]
+        newest = row.all[-1].published.version if row.all and row.keys[-1] > key else None
+        first = bisect_right(row.safe_keys, key)
+        if first < len(row.safe):
+            return self._to(version, key, self._nearest(version, row.safe, first), now, newest, None)
+        above = row.all[bisect_right(row.keys, key) :]
+        reason = self._reason(key, above)
+        better = [c for c in above if c.advisories < now]
         if better:
-            best = min(better, key=lambda c: (len(c.advisories), self._distance(version, c), c.key))
-            return self._step(version, key, best, now, newest, reason)
+            fewest = min(len(c.advisories) for c in better)
+            best = self._nearest(version, [c for c in better if len(c.advisories) == fewest], 0)
+            return self._to(version, key, best, now, newest, reason)
         return Upgrade(version=version, outcome=Outcome.NONE, reason=reason, remaining=_told(now), newest=newest)
 
-    def _distance(self, version: str, candidate: _Candidate) -> int:
-        return _STEPS[self._ordering.step(version, candidate.published.version)]
+    def standing(self, version: str) -> Standing:
+        """How far behind the newest version one is, whatever advisories say."""
+        key = self._key(self._ecosystem, version)
+        if key is None:
+            return Standing(version=version)
+        mine = self._at(key)
+        told = {"is_withdrawn": mine.is_withdrawn, "word": mine.word} if mine is not None else {}
+        row = self._open[bool(ordering.is_prerelease(self._ecosystem, version))]
+        if not row.all or row.keys[-1] <= key:
+            return Standing(version=version, **told)
+        newest = row.all[-1].published
+        return Standing(
+            version=version,
+            newest=newest.version,
+            releases_behind=len(self._between(key, row.keys[-1])) + 1,
+            days_behind=_days(mine, newest),
+            **told,
+        )
 
-    def _reason(self, above: Sequence[_Candidate], open_to: Sequence[_Candidate]) -> Reason:
-        if not self._all:
+    def _nearest(self, version: str, some: Sequence[_Candidate], first: int) -> _Candidate:
+        """The lowest of the nearest step, of those from ``first`` on; they stand in order and above ``version``."""
+        mine, best, best_far = ordering.line(self._ecosystem, version), some[first], len(_FAR)
+        for c in islice(some, first, None):
+            far = _FAR[ordering.step_up(mine, c.line(self._ecosystem))]
+            if far < best_far:
+                best, best_far = c, far
+            if not far:
+                break
+        return best
+
+    def _at(self, key: bytes) -> Published | None:
+        place = bisect_left(self._all.keys, key)
+        there = place < len(self._all.keys) and self._all.keys[place] == key
+        return self._all.all[place].published if there else None
+
+    def _between(self, low: bytes, high: bytes) -> Sequence[bytes]:
+        """Keys of releases between two versions."""
+        keys = self._open[False].keys
+        return keys[bisect_right(keys, low) : bisect_left(keys, high)]
+
+    def _reason(self, key: bytes, open_to: Sequence[_Candidate]) -> Reason:
+        if not self._all.all:
             return Reason.NOT_PUBLISHED
-        if not above:
+        if self._all.keys[-1] <= key:
             return Reason.NOTHING_ABOVE
-        if any(not c.advisories and not c.published.is_withdrawn for c in above):
-            return Reason.ONLY_PRERELEASES
-        if any(not c.advisories for c in above):
-            return Reason.ONLY_WITHDRAWN
+        safe = self._all.safe[bisect_right(self._all.safe_keys, key) :]
+        if safe:
+            every_one = all(c.published.is_withdrawn for c in safe)
+            return Reason.ONLY_WITHDRAWN if every_one else Reason.ONLY_PRERELEASES
         return Reason.ALL_VULNERABLE if open_to else Reason.NOTHING_ABOVE
 
-    def _step(
+    def _to(
         self, version: str, key: bytes, best: _Candidate, now: frozenset[str], newest: str | None, reason: Reason | None
     ) -> Upgrade:
-        step = self._ordering.step(version, best.published.version)
-        between = [
-            c for c in self._all if key < c.key < best.key and not c.published.is_withdrawn and not c.is_prerelease
-        ]  # fmt: skip
-        mine = next((c.published.at for c in self._all if c.key == key), None)
-        days = (best.published.at - mine).days if best.published.at and mine else None
+        step = ordering.step_up(ordering.line(self._ecosystem, version), best.line(self._ecosystem))
         return Upgrade(
             version=version,
             outcome=Outcome.SAFE if reason is None else Outcome.PARTIAL,
             to=best.published.version,
             reason=reason,
             step=step,
-            is_breaking=None if step is None else step == "major",
+            is_breaking=None if step is Step.NONE else step is Step.MAJOR,
             cleared=_told(now - best.advisories),
             remaining=_told(best.advisories),
-            releases_skipped=len(between),
-            days_behind=days,
+            releases_skipped=len(self._between(key, best.key)),
+            days_behind=_days(self._at(key), best.published),
             newest=newest,
+            word=best.published.word,
         )
+
+
+def _days(before: Published | None, after: Published) -> int | None:
+    """Days between the publication of two versions; a version may come later than a higher one: then it is 0."""
+    if before is None or before.at is None or after.at is None:
+        return None
+    return max(0, (after.at - before.at).days)
 
 
 def _told(groups: Iterable[str]) -> tuple[str, ...]:

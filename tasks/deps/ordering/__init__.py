@@ -77,24 +77,36 @@ def is_moving(ecosystem: str, version: str) -> bool:
     return grammar is not None and grammar.is_moving(version)
 
 
+def line(ecosystem: str, version: str) -> tuple[str, str, str] | None:
+    """What a step is told by: epoch, major and minor number, as digits without leading zeros; what is missing is zero.
+
+    None where ``key`` is None, and for a version without numbers.
+    """
+    grammar = _grammar(ecosystem)
+    told = None if grammar is None or grammar.key(version) is None else grammar.release(version)
+    if told is None:
+        return None
+    epoch, major, minor = (*told, "0", "0")[:3]
+    return epoch, major, minor
+
+
 def step(ecosystem: str, before: str, after: str) -> Step:
     """The step between two versions, by the first number in which they differ; PATCH where only what is behind the
     third number does. Another epoch is MAJOR.
     """
-    grammar = _grammar(ecosystem)
-    if grammar is None:
+    old_key, new_key = key(ecosystem, before), key(ecosystem, after)
+    if old_key is None or new_key is None or new_key <= old_key:
         return Step.NONE
-    old_key, new_key = grammar.key(before), grammar.key(after)
-    old, new = grammar.release(before), grammar.release(after)
-    if old_key is None or new_key is None or old is None or new is None or new_key <= old_key:
+    return step_up(line(ecosystem, before), line(ecosystem, after))
+
+
+def step_up(old: tuple[str, str, str] | None, new: tuple[str, str, str] | None) -> Step:
+    """The step from a version of one ``line`` to a higher one of another."""
+    if old is None or new is None:
         return Step.NONE
-    # Epoch, major, minor: what is missing is zero.
-    (old_epoch, old_major, old_minor), (new_epoch, new_major, new_minor) = [(*it, "0", "0")[:3] for it in (old, new)]
-    if (old_epoch, old_major) != (new_epoch, new_major):
-        return Step.MAJOR
-    if old_minor != new_minor:
-        return Step.MAJOR if old_major == "0" else Step.MINOR
-    return Step.PATCH
+    if old == new:
+        return Step.PATCH
+    return Step.MINOR if old[:2] == new[:2] and old[1] != "0" else Step.MAJOR
 
 
 def _grammar(ecosystem: str) -> Grammar | None:
