@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from itertools import islice
 
 from tasks.deps import ordering
@@ -99,13 +100,13 @@ class Standing:
 
 
 class _Candidate:
-    """One published version with what is known of it. ``advisories`` are groups."""
+    """One version with what is known of it. ``advisories`` are groups."""
 
     __slots__ = ("_line", "advisories", "is_prerelease", "key", "published")
 
-    def __init__(self, key: bytes, published: Published, advisories: frozenset[str], is_prerelease: bool) -> None:
-        self.key, self.published = key, published
-        self.advisories, self.is_prerelease = advisories, is_prerelease
+    def __init__(self, ecosystem: str, key: bytes, published: Published, advisories: frozenset[str]) -> None:
+        self.key, self.published, self.advisories = key, published, advisories
+        self.is_prerelease = bool(ordering.is_prerelease(ecosystem, published.version))
         self._line: tuple[str, str, str] | bool | None = False
 
     def line(self, ecosystem: str) -> tuple[str, str, str] | None:
@@ -115,19 +116,15 @@ class _Candidate:
         return self._line
 
 
-@dataclass(slots=True)
 class _Row:
     """Some versions in order. ``safe`` are those that no advisory is about."""
 
-    all: list[_Candidate]
-    keys: list[bytes]
-    safe: list[_Candidate]
-    safe_keys: list[bytes]
+    __slots__ = ("all", "keys", "safe", "safe_keys")
 
-    @classmethod
-    def of(cls, some: list[_Candidate]) -> _Row:
-        safe = [c for c in some if not c.advisories]
-        return cls(some, [c.key for c in some], safe, [c.key for c in safe])
+    def __init__(self, some: list[_Candidate]) -> None:
+        self.all, self.keys = some, [c.key for c in some]
+        self.safe = [c for c in some if not c.advisories]
+        self.safe_keys = [c.key for c in self.safe]
 
 
 class Releases:
@@ -137,7 +134,7 @@ class Releases:
         self,
         ecosystem: str,
         published: Iterable[Published],
-        judged: Mapping[str, Iterable[str]],
+        judged: Mapping[str, frozenset[str]],
         key: Callable[[str, str], bytes | None] = ordering.key,
     ) -> None:
         """``judged`` tells of each vulnerable version the groups of advisories about it. ``key`` may be one that
@@ -149,94 +146,101 @@ class Releases:
             # Of several spellings of one version the one that is not withdrawn counts.
             if made is not None and (made not in keyed or keyed[made].is_withdrawn):
                 keyed[made] = p
-        self._all = _Row.of(
-            [
-                _Candidate(
-                    made, p, frozenset(judged.get(p.version, ())), bool(ordering.is_prerelease(ecosystem, p.version))
-                )
-                for made, p in sorted(keyed.items())
-            ]
-        )
-        with_prereleases = [c for c in self._all.all if not c.published.is_withdrawn]
-        self._open = {
-            True: _Row.of(with_prereleases),
-            False: _Row.of([c for c in with_prereleases if not c.is_prerelease]),
-        }
+        none: frozenset[str] = frozenset()
+        self._all = [_Candidate(ecosystem, k, p, judged.get(p.version, none)) for k, p in sorted(keyed.items())]
+        self._by_key = {c.key: c for c in self._all}
+        self._rows: dict[bool, _Row] = {}
 
     def upgrade(self, version: str, advisories: Iterable[str]) -> Upgrade:
         """The step from a version that ``advisories`` (groups) are about."""
-        now, key = frozenset(advisories), self._key(self._ecosystem, version)
-        if key is None:
+        now, mine = frozenset(advisories), self._mine(version)
+        if mine is None:
             return Upgrade(version=version, outcome=Outcome.NONE, reason=Reason.UNKNOWN_VERSION, remaining=_told(now))
-        row = self._open[bool(ordering.is_prerelease(self._ecosystem, version))]
-        newest = row.all[-1].published.version if row.all and row.keys[-1] > key else None
-        first = bisect_right(row.safe_keys, key)
+        row = self._open(mine.is_prerelease)
+        newest = row.all[-1].published.version if row.all and row.keys[-1] > mine.key else None
+        first = bisect_right(row.safe_keys, mine.key)
         if first < len(row.safe):
-            return self._to(version, key, self._nearest(version, row.safe, first), now, newest, None)
-        above = row.all[bisect_right(row.keys, key) :]
-        reason = self._reason(key, above)
+            return self._to(version, mine, self._nearest(mine, row.safe, first), now, newest, None)
+        above = row.all[bisect_right(row.keys, mine.key) :]
+        reason = self._reason(mine.key, above)
         better = [c for c in above if c.advisories < now]
         if better:
             fewest = min(len(c.advisories) for c in better)
-            best = self._nearest(version, [c for c in better if len(c.advisories) == fewest], 0)
-            return self._to(version, key, best, now, newest, reason)
+            best = self._nearest(mine, [c for c in better if len(c.advisories) == fewest], 0)
+            return self._to(version, mine, best, now, newest, reason)
         return Upgrade(version=version, outcome=Outcome.NONE, reason=reason, remaining=_told(now), newest=newest)
 
     def standing(self, version: str) -> Standing:
         """How far behind the newest version one is, whatever advisories say."""
-        key = self._key(self._ecosystem, version)
-        if key is None:
+        mine = self._mine(version)
+        if mine is None:
             return Standing(version=version)
-        mine = self._at(key)
-        told = {"is_withdrawn": mine.is_withdrawn, "word": mine.word} if mine is not None else {}
-        row = self._open[bool(ordering.is_prerelease(self._ecosystem, version))]
-        if not row.all or row.keys[-1] <= key:
+        there = self._by_key.get(mine.key)
+        told = {"is_withdrawn": there.published.is_withdrawn, "word": there.published.word} if there else {}
+        row = self._open(mine.is_prerelease)
+        if not row.all or row.keys[-1] <= mine.key:
             return Standing(version=version, **told)
-        newest = row.all[-1].published
+        newest = row.all[-1]
         return Standing(
             version=version,
-            newest=newest.version,
-            releases_behind=len(self._between(key, row.keys[-1])) + 1,
-            days_behind=_days(mine, newest),
+            newest=newest.published.version,
+            releases_behind=self._between(mine.key, newest.key) + 1,
+            days_behind=self._days(mine, newest),
             **told,
         )
 
-    def _nearest(self, version: str, some: Sequence[_Candidate], first: int) -> _Candidate:
-        """The lowest of the nearest step, of those from ``first`` on; they stand in order and above ``version``."""
-        mine, best, best_far = ordering.line(self._ecosystem, version), some[first], len(_FAR)
+    def _mine(self, version: str) -> _Candidate | None:
+        """The version in use, published or not; None where it follows no grammar."""
+        key = self._key(self._ecosystem, version)
+        if key is None:
+            return None
+        return self._by_key.get(key) or _Candidate(self._ecosystem, key, Published(version=version), frozenset())
+
+    def _open(self, with_prereleases: bool) -> _Row:
+        """What a step may go to."""
+        if with_prereleases not in self._rows:
+            self._rows[with_prereleases] = _Row(
+                [c for c in self._all if not c.published.is_withdrawn and (with_prereleases or not c.is_prerelease)]
+            )
+        return self._rows[with_prereleases]
+
+    def _nearest(self, mine: _Candidate, some: Sequence[_Candidate], first: int) -> _Candidate:
+        """The lowest of the nearest step, of those from ``first`` on; they stand in order and above ``mine``."""
+        line, best, best_far = mine.line(self._ecosystem), some[first], len(_FAR)
         for c in islice(some, first, None):
-            far = _FAR[ordering.step_up(mine, c.line(self._ecosystem))]
+            far = _FAR[ordering.step_up(line, c.line(self._ecosystem))]
             if far < best_far:
                 best, best_far = c, far
             if not far:
                 break
         return best
 
-    def _at(self, key: bytes) -> Published | None:
-        place = bisect_left(self._all.keys, key)
-        there = place < len(self._all.keys) and self._all.keys[place] == key
-        return self._all.all[place].published if there else None
-
-    def _between(self, low: bytes, high: bytes) -> Sequence[bytes]:
-        """Keys of releases between two versions."""
-        keys = self._open[False].keys
-        return keys[bisect_right(keys, low) : bisect_left(keys, high)]
+    def _between(self, low: bytes, high: bytes) -> int:
+        """How many releases are between two versions."""
+        keys = self._open(False).keys
+        return bisect_left(keys, high) - bisect_right(keys, low)
 
     def _reason(self, key: bytes, open_to: Sequence[_Candidate]) -> Reason:
-        if not self._all.all:
+        if not self._all:
             return Reason.NOT_PUBLISHED
-        if self._all.keys[-1] <= key:
+        if self._all[-1].key <= key:
             return Reason.NOTHING_ABOVE
-        safe = self._all.safe[bisect_right(self._all.safe_keys, key) :]
+        safe = [c for c in self._all if not c.advisories and c.key > key]
         if safe:
             every_one = all(c.published.is_withdrawn for c in safe)
             return Reason.ONLY_WITHDRAWN if every_one else Reason.ONLY_PRERELEASES
         return Reason.ALL_VULNERABLE if open_to else Reason.NOTHING_ABOVE
 
     def _to(
-        self, version: str, key: bytes, best: _Candidate, now: frozenset[str], newest: str | None, reason: Reason | None
+        self,
+        version: str,
+        mine: _Candidate,
+        best: _Candidate,
+        now: frozenset[str],
+        newest: str | None,
+        reason: Reason | None,
     ) -> Upgrade:
-        step = ordering.step_up(ordering.line(self._ecosystem, version), best.line(self._ecosystem))
+        step = ordering.step_up(mine.line(self._ecosystem), best.line(self._ecosystem))
         return Upgrade(
             version=version,
             outcome=Outcome.SAFE if reason is None else Outcome.PARTIAL,
@@ -246,19 +250,19 @@ class Releases:
             is_breaking=None if step is Step.NONE else step is Step.MAJOR,
             cleared=_told(now - best.advisories),
             remaining=_told(best.advisories),
-            releases_skipped=len(self._between(key, best.key)),
-            days_behind=_days(self._at(key), best.published),
+            releases_skipped=self._between(mine.key, best.key),
+            days_behind=self._days(mine, best),
             newest=newest,
             word=best.published.word,
         )
 
-
-def _days(before: Published | None, after: Published) -> int | None:
-    """Days between the publication of two versions; a version may come later than a higher one: then it is 0."""
-    if before is None or before.at is None or after.at is None:
-        return None
-    return max(0, (after.at - before.at).days)
+    def _days(self, before: _Candidate, after: _Candidate) -> int | None:
+        """Days between the publication of two versions: 0 where the higher one came first."""
+        old, new = before.published.at, after.published.at
+        return max(0, (new - old).days) if old is not None and new is not None else None
 
 
-def _told(groups: Iterable[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=4_096)
+def _told(groups: frozenset[str]) -> tuple[str, ...]:
+    # Neighbouring versions have the same flaws.
     return tuple(sorted(groups))

@@ -25,7 +25,9 @@ def releases(advisories: Mapping[str, Sequence[str]], *versions: str, withdrawn:
     published = [
         Published(version=v, at=began + timedelta(days=n), is_withdrawn=v in withdrawn) for n, v in enumerate(versions)
     ]
-    return Releases(PLAIN, published, {v: [a for a, about in advisories.items() if v in about] for v in versions})
+    return Releases(
+        PLAIN, published, {v: frozenset(a for a, about in advisories.items() if v in about) for v in versions}
+    )
 
 
 def told(found: Upgrade) -> tuple[Any, ...]:
@@ -96,7 +98,7 @@ def test_how_far_behind_a_version_is() -> None:
 
 def test_a_word_of_the_registry_goes_along() -> None:
     rows = [Published(version="1.0.0", word="old"), Published(version="1.0.1", word="no longer kept")]
-    found = Releases(PLAIN, rows, {"1.0.0": ["A"]})
+    found = Releases(PLAIN, rows, {"1.0.0": frozenset("A")})
     assert found.upgrade("1.0.0", ["A"]).word == "no longer kept"
     assert found.standing("1.0.0").word == "old"
 
