@@ -73,6 +73,10 @@ class Traffic:
     bytes: int = 0
 
 
+class RefusedError(FeedError):
+    """A server answered, and with a status that says no: 401, 403 and such. Asking again changes nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
     """A file that is not what it was: where it lies, and what it is known by from now on."""
@@ -130,7 +134,7 @@ class FolderPlace:
 
 
 class WebPlace:
-    """An address. ``reserve_bytes`` of the disk stay free."""
+    """An address. ``reserve_bytes`` of the disk stay free; with ``stays`` no redirect leads to another host."""
 
     def __init__(
         self,
@@ -140,6 +144,7 @@ class WebPlace:
         ca_file: Path | None = None,
         connections: int = 8,
         reserve_bytes: int = 0,
+        stays: bool = False,
         timing: Timing | None = None,
     ) -> None:
         self._address, self._host = address, one_line(urlsplit(address).hostname or "", 100)
@@ -147,6 +152,7 @@ class WebPlace:
         self._lock = threading.Lock()
         self.traffic = Traffic()
         self._session = _Session()
+        self._session.stays = stays
         self._session.auth = _nothing_added
         self._session.max_redirects = _MAX_HOPS
         # Bytes are kept as they are sent: a gzip is a file here, not a way to send one.
@@ -159,10 +165,13 @@ class WebPlace:
         if stays_here(address):
             self._session.trust_env, self._proxies = False, None
 
-    def fetch(self, name: str, into: Path, known: Validator | None, max_bytes: int) -> Fetched | None:
-        """As ``Place``. A status of 500 and more, 429 and a broken connection are tried again, thrice."""
+    def fetch(
+        self, name: str, into: Path, known: Validator | None, max_bytes: int, *, accept: str | None = None
+    ) -> Fetched | None:
+        """As ``Place``. A status of 500 and more, 429 and a broken connection are tried again, thrice. ``accept`` is
+        the form that is wanted. Any other status raises RefusedError."""
         url = f"{self._address}/{quote(name)}" if name else self._address
-        headers = {}
+        headers = {"Accept": accept} if accept is not None else {}
         if known is not None and known.etag:
             headers["If-None-Match"] = known.etag
         if known is not None and known.last_modified:
@@ -201,7 +210,7 @@ class WebPlace:
         means: dict[str, Any] = {"verify": self._verify, "proxies": self._proxies, "timeout": times, "stream": True}
         with self._session.get(url, headers=headers, **means) as answer:
             status = answer.status_code
-            if status == 304 and headers:
+            if status == 304 and not headers.keys().isdisjoint(("If-None-Match", "If-Modified-Since")):
                 with self._lock:
                     self.traffic.unchanged += 1
                 return None
@@ -211,7 +220,7 @@ class WebPlace:
                 after = answer.headers.get("Retry-After", "")
                 return f"answered with status {status}", min(float(after) if after.isdigit() else 0.0, _MAX_WAIT_S)
             if status != 200:
-                raise self._error(f"answered with status {status}")
+                raise RefusedError("feed_unreachable", f"{self._host} answered with status {status}", advice=_ADVICE)
             return self._take(answer, into, max_bytes)
 
     def _take(self, answer: requests.Response, into: Path, max_bytes: int) -> Validator:
@@ -279,27 +288,38 @@ def _too_large(what: str, max_bytes: int) -> FeedError:
 class _Session(requests.Session):
     """Follows a redirect only where it may lead, and takes nothing of ``.netrc`` along."""
 
+    stays = False
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where an answer leads. Raises FeedError where it must not, before anything is sent there."""
         target: str | None = super().get_redirect_target(resp)
         if target:
-            refuse_redirect(resp.url, urljoin(resp.url, target))
+            refuse_redirect(resp.url, urljoin(resp.url, target), stays=self.stays)
         return target
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """No credential is sent, here or there."""
 
 
-def refuse_redirect(before: str, after: str) -> None:
-    """Raises FeedError: it leads from TLS to none, or from a machine of the network to this one."""
+def refuse_redirect(before: str, after: str, *, stays: bool = False) -> None:
+    """Raises FeedError: it leads from TLS to none, or from a machine of the network to this one; with ``stays`` also
+    to another host."""
     told = ""
     if urlsplit(before).scheme == "https" and urlsplit(after).scheme != "https":
         told = "redirects to an address without TLS"
     elif stays_here(after) and not stays_here(before):
         told = "redirects to this machine"
+    elif stays and _host(after) != _host(before):
+        told = "redirects to another host"
     if told:
         host = one_line(urlsplit(before).hostname or "", 100)
         raise FeedError("feed_unreachable", f"{host} {told}", advice=_ADVICE)
+
+
+def _host(address: str) -> tuple[str | None, str]:
+    """Host and port, as far as a port is written."""
+    parts = urlsplit(address)
+    return parts.hostname, parts.netloc.rpartition("@")[2].lower().removeprefix((parts.hostname or "").lower())
 
 
 def _nothing_added(request: requests.PreparedRequest) -> requests.PreparedRequest:
