@@ -176,17 +176,16 @@ class Releases:
         if mine is None:
             return Standing(version=version)
         there = self._by_key.get(mine.key)
-        told = {"is_withdrawn": there.published.is_withdrawn, "word": there.published.word} if there else {}
+        is_withdrawn = there.published.is_withdrawn if there is not None else None
         row = self._open(mine.is_prerelease)
-        if not row.all or row.keys[-1] <= mine.key:
-            return Standing(version=version, **told)
-        newest = row.all[-1]
+        newest = row.all[-1] if row.all and row.keys[-1] > mine.key else None
         return Standing(
             version=version,
-            newest=newest.published.version,
-            releases_behind=self._between(mine.key, newest.key) + 1,
-            days_behind=self._days(mine, newest),
-            **told,
+            newest=newest.published.version if newest is not None else None,
+            releases_behind=self._between(mine.key, newest.key) + 1 if newest is not None else 0,
+            days_behind=self._days(mine, newest) if newest is not None else None,
+            is_withdrawn=is_withdrawn,
+            word=mine.published.word,
         )
 
     def _mine(self, version: str) -> _Candidate | None:

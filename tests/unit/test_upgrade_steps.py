@@ -14,7 +14,6 @@ from tasks.deps.ordering import Step
 from tasks.deps.upgrades import Outcome, Published, Reason, Releases, Upgrade
 from tests.thorough import examples
 
-
 #: ``1.2.3`` and ``1.2.3-a``, as plain as can be.
 PLAIN = "crates.io"
 
