@@ -223,8 +223,8 @@ def test_pages_that_lie_elsewhere_are_not_asked_for(tmp_path: Path, server: OsvS
 
 
 BAD_NAMES = [
-    "", ".", "..", "../x", "a/../b", "a/..", "/etc/passwd", "a//b", "a b", "a\nb", "a%2e%2e", "a?x=1", "a#b", "a\\b", "é",
-    "@/x", "@a/..", "a:..", "..:a", "a:b/../c", "x" * 300, "http://evil/", "a/b/../../c", "\x00", "@a/b/c/../d",
+    "", ".", "..", "../x", "a/../b", "a/..", "/etc/passwd", "a//b", "a b", "a\nb", "a%2e%2e", "a?x=1", "a#b", "a\\b",
+    "é", "@/x", "@a/..", "a:..", "..:a", "a:b/../c", "x" * 300, "http://evil/", "a/b/../../c", "\x00", "@a/b/c/../d",
     "example.com/..", "example.com/.git", "a;b", "a:b:c",
 ]  # fmt: skip
 
