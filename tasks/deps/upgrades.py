@@ -5,13 +5,15 @@ against all advisories of its package. The rules:
 
 1. never a downgrade, never a version that was withdrawn (yanked), no pre-release unless one is in use already;
 2. of the versions that no advisory is about, the lowest of the nearest step: patch, else minor, else major (in 0.x a
-   minor step counts as major, https://semver.org/#spec-item-4);
+   minor step counts as major, https://semver.org/#spec-item-4). Where releases come in flavours (``32.0-jre`` and
+   ``32.0-android`` of Maven) one of the same flavour goes before others of that step;
 3. if there is none, the version above that keeps the fewest of the advisories and adds no other one: a partial fix;
 4. else none, with the reason.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ class Reason(StrEnum):
     ONLY_WITHDRAWN = "only_withdrawn"  # what is safe above was withdrawn
 
 
+_FLAVOUR = re.compile(r"[.-]([A-Za-z]+[0-9]*)$")
 #: The nearest first. A step that an ecosystem does not tell is as far as any.
 _FAR = {Step.PATCH: 0, Step.MINOR: 1, Step.MAJOR: 2, Step.NONE: 2}
 
@@ -205,14 +208,24 @@ class Releases:
 
     def _nearest(self, mine: _Candidate, some: Sequence[_Candidate], first: int) -> _Candidate:
         """The lowest of the nearest step, of those from ``first`` on; they stand in order and above ``mine``."""
-        line, best, best_far = mine.line(self._ecosystem), some[first], len(_FAR)
+        line, flavour = mine.line(self._ecosystem), self._flavour(mine)
+        best, best_far = some[first], (len(_FAR), True)
         for c in islice(some, first, None):
-            far = _FAR[ordering.step_up(line, c.line(self._ecosystem))]
+            step = ordering.step_up(line, c.line(self._ecosystem))
+            far = (_FAR[step], flavour is not None and self._flavour(c) != flavour)
             if far < best_far:
                 best, best_far = c, far
-            if not far:
+            if far == (0, False):
                 break
         return best
+
+    def _flavour(self, candidate: _Candidate) -> str | None:
+        """The word at the end of a release of Maven; None where there is none, and of a pre-release, which is on its
+        way to another word."""
+        if self._ecosystem != "Maven" or candidate.is_prerelease:
+            return None
+        found = _FLAVOUR.search(candidate.published.version)
+        return found[1].lower() if found is not None else None
 
     def _between(self, low: bytes, high: bytes) -> int:
         """How many releases are between two versions."""

@@ -124,7 +124,7 @@ def _together(table: pa.Table) -> dict[tuple[str, str, str], frozenset[str]]:
 
 def known_by_advisories(ranges: pa.Table) -> dict[Package, list[Published]]:
     """The versions of each package that advisories name as fixed, or list. Of none it is known when it was published,
-    or whether it was withdrawn. A version that follows no grammar is left out of lists and kept as it is named once."""
+    or whether it was withdrawn."""
     fixed = ranges.filter(pc.is_valid(ranges["fixed"])).select(["ecosystem", "package", "fixed"])
     listed = ranges.filter(pc.equal(ranges["range_type"], "VERSIONS"))
     flat = pc.list_flatten(listed["versions"])

@@ -14,6 +14,7 @@ import pytest
 from tasks.core.origins import ForgeKind
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import Outcome
+from tasks.deps.registries import REGISTRIES
 from tasks.lake.schema import TABLES
 from tasks.scanners import SCANNERS
 
@@ -158,3 +159,5 @@ def test_every_adapter_is_held_apart_from_the_others() -> None:
     assert scanners == {f"tasks.scanners.{s.name.replace('-', '_')}" for s in SCANNERS}
     forges = {m for m in apart if m.startswith("tasks.repos.")}
     assert forges == {f"tasks.repos.forges.{kind}" for kind in ForgeKind}
+    registries = {m for m in apart if m.startswith("tasks.deps.registries.")}
+    assert registries == {r.read.__module__ for r in REGISTRIES.values()}

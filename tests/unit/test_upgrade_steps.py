@@ -108,6 +108,23 @@ def test_of_two_spellings_the_one_that_is_not_withdrawn_counts() -> None:
         assert Releases("PyPI", order, {}).upgrade("1.0", ["A"]).to == "1.1.0"
 
 
+@pytest.mark.parametrize(
+    ("start", "versions", "expected"),
+    [
+        ("31.1-jre", ["32.0-android", "32.0-jre", "32.1-android"], "32.0-jre"),
+        ("31.1-android", ["32.0-android", "32.0-jre"], "32.0-android"),
+        # A nearer step goes before a flavour, and none is better than nothing.
+        ("5.1.0.RELEASE", ["5.1.1", "5.2.0.RELEASE"], "5.1.1"),
+        ("5.2.0.RELEASE", ["5.3.0", "5.3.1"], "5.3.0"),
+        # A pre-release is on its way to a release.
+        ("1.0-beta", ["1.0", "1.0.1-beta"], "1.0"),
+    ],
+)
+def test_of_flavours_the_same_one_is_taken(start: str, versions: list[str], expected: str) -> None:
+    rows = Releases("Maven", [Published(version=v) for v in (start, *versions)], {start: frozenset("A")})
+    assert rows.upgrade(start, ["A"]).to == expected
+
+
 VERSION = st.builds(
     lambda a, b, c, pre: f"{a}.{b}.{c}{pre}",
     st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.sampled_from(["", "", "-a"]),
