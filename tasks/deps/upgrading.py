@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -92,6 +93,27 @@ def safe_upgrades(
         )
         for (e, name, version), groups in wanted.items()
     ]
+
+
+def undated(advised: Iterable[Advised]) -> dict[Package, set[str]]:
+    """The versions whose time of publication ``days_behind`` still needs, for ``Registries.dated``."""
+    wanted: defaultdict[Package, set[str]] = defaultdict(set)
+    for a in advised:
+        if a.basis is Basis.REGISTRY and a.upgrade.to is not None and a.upgrade.days_behind is None:
+            wanted[a.ecosystem, a.package] |= {a.upgrade.version, a.upgrade.to}
+    return dict(wanted)
+
+
+def with_days(advised: Iterable[Advised], times: Mapping[Package, Mapping[str, datetime]]) -> list[Advised]:
+    """The same steps with ``days_behind``, where the times of both versions are known."""
+    told = []
+    for a in advised:
+        there, u = times.get((a.ecosystem, a.package), {}), a.upgrade
+        if u.to is not None and u.days_behind is None and u.version in there and u.to in there:
+            days = max(0, (there[u.to] - there[u.version]).days)
+            a = replace(a, upgrade=replace(u, days_behind=days))
+        told.append(a)
+    return told
 
 
 #: The groups of each version as one text, as they come: to sort them and make them distinct here costs six times that.

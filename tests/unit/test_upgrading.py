@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,17 @@ from tasks.deps.clearing import Flaw, clearing, in_words
 from tasks.deps.manifest import Dependency
 from tasks.deps.ordering import Step
 from tasks.deps.upgrades import Outcome, Published, Reason, Upgrade
-from tasks.deps.upgrading import GROUPED, VULNERABLE, Advised, Basis, Package, known_by_advisories, safe_upgrades
+from tasks.deps.upgrading import (
+    GROUPED,
+    VULNERABLE,
+    Advised,
+    Basis,
+    Package,
+    known_by_advisories,
+    safe_upgrades,
+    undated,
+    with_days,
+)
 from tasks.deps.ways import Way, What, ways
 from tests.bench.upgrades import Judge, by_hand, faults, vulnerable
 from tests.thorough import examples
@@ -105,6 +116,17 @@ def test_what_a_registry_lists_is_judged_and_nothing_else(ranges: pa.Table) -> N
     some = pa.table([["PyPI"], ["wheelbarrow"], ["1.2.0.dev1"], ["of TEST-2026-2001"]], schema=VULNERABLE)
     (step,) = safe_upgrades(some, ranges, known)
     assert (step.upgrade.to, step.upgrade.outcome) == ("2.0.1", Outcome.SAFE)
+
+
+def test_days_are_told_where_a_list_has_no_times(ranges: pa.Table) -> None:
+    package = ("Go", "example.com/hoe")
+    known = {package: [Published(version="v1.4.5"), Published(version="v1.5.3")]}
+    advised = safe_upgrades(vulnerable(ranges, known), ranges, known)
+    assert undated(advised) == {package: {"v1.4.5", "v1.5.3"}}
+    times = {package: {"v1.4.5": datetime(2026, 1, 1, tzinfo=UTC), "v1.5.3": datetime(2026, 1, 9, tzinfo=UTC)}}
+    assert [a.upgrade.days_behind for a in with_days(advised, times)] == [8]
+    assert undated(with_days(advised, times)) == {}
+    assert with_days(advised, {package: {"v1.4.5": datetime(2026, 1, 1, tzinfo=UTC)}}) == advised
 
 
 def test_of_nothing_follows_nothing(ranges: pa.Table) -> None:
