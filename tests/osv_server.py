@@ -8,7 +8,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -74,7 +74,8 @@ def serving() -> Iterator[OsvServer]:
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             if answer.status != 304:
-                self.wfile.write(answer.body[: answer.cut_at])
+                with suppress(ConnectionError):  # who asked has heard enough
+                    self.wfile.write(answer.body[: answer.cut_at])
             if answer.cut_at is not None:
                 self.close_connection = True
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -44,7 +44,7 @@ class _Row:
     low: Any
     high: Any
     last: Any
-    listed: tuple[frozenset[str], tuple[Any, ...]] | None
+    listed: tuple[frozenset[str], Collection[Any]] | None
 
 
 class Judge:
@@ -67,7 +67,8 @@ def _row(r: dict[str, Any]) -> _Row | None:
     """https://ossf.github.io/osv-schema/#evaluation; None for what cannot be compared."""
     e = r["ecosystem"]
     if r["range_type"] == "VERSIONS":
-        places = tuple(v for v in (_placed(e, v) for v in r["versions"]) if v is not None)
+        some = [v for v in (_placed(e, v) for v in r["versions"]) if v is not None]
+        places = frozenset(some) if e == "PyPI" else tuple(some)
         return _Row(r["group_id"], None, None, None, (frozenset(r["versions"]), places))
     if r["range_type"] not in {"ECOSYSTEM", "SEMVER"}:
         return None
@@ -80,7 +81,7 @@ def _row(r: dict[str, Any]) -> _Row | None:
 
 def _concerns(r: _Row, version: str, mine: Any) -> bool:
     if r.listed is not None:
-        return version in r.listed[0] or (mine is not None and any(mine == v for v in r.listed[1]))
+        return version in r.listed[0] or (mine is not None and mine in r.listed[1])
     if mine is None:
         return False
     return not (
