@@ -67,7 +67,9 @@ def safe_upgrades(
         packages = {(ecosystem, package) for ecosystem, package, _ in wanted}
         ranges = _of_packages(ranges.select(GROUPED.names), packages)
         named = known_by_advisories(ranges)
-        there = {one: published.get(one) or named.get(one, ()) for one in packages}
+        there: dict[Package, Sequence[Published]] = {}
+        for one in packages:
+            there[one] = published.get(one, ()) or named.get(one, ())
         rows = [(e, name, p.version) for (e, name), some in there.items() for p in some]
         key = _remembered((e, version) for e, _, version in rows)
         columns = zip(*rows, strict=True) if rows else ((), (), ())

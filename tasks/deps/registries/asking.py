@@ -100,7 +100,7 @@ class Registries:
         self._folder.mkdir(parents=True, exist_ok=True)
         with workplace(self._folder, "asking") as work, ThreadPoolExecutor(_AT_ONCE, "registry") as pool:
             try:
-                found = list(pool.map(lambda p: self._one(*p, work), wanted))
+                found = list(pool.map(lambda p: self._one(p[0], p[1], work), wanted))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -114,7 +114,7 @@ class Registries:
             return {}
         self._folder.mkdir(parents=True, exist_ok=True)
         with workplace(self._folder, "dating") as work, ThreadPoolExecutor(_AT_ONCE, "registry") as pool:
-            found = pool.map(lambda item: self._times(*item, work), wanted.items())
+            found = pool.map(lambda p: self._times(p, wanted[p], work), wanted)
             return {package: times for package, times in zip(wanted, found, strict=True) if times}
 
     def _times(self, package: Package, versions: Collection[str], work: Path) -> dict[str, datetime]:

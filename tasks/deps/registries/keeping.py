@@ -103,13 +103,16 @@ def _kept(told: dict[str, Any]) -> Kept:
     if found is not None:
         versions = tuple(_published(*row) for row in found["versions"][:MAX_VERSIONS])
         listed = Listed(versions=versions, word=found["word"], unread=int(found["unread"]))
-    sha256, size, etag, modified = known or (None,) * 4
+    validator = None
+    if known is not None:
+        sha256, size, etag, modified = known
+        validator = Validator(sha256=str(sha256), size_bytes=int(size), etag=etag, last_modified=modified)
     return Kept(
         asked_at=datetime.fromisoformat(told["asked_at"]),
         listed=listed,
         reason=Unlisted(told["reason"]) if told["reason"] is not None else None,
         detail=str(told["detail"]),
-        validator=Validator(sha256=sha256, size_bytes=size, etag=etag, last_modified=modified) if known else None,
+        validator=validator,
     )
 
 
