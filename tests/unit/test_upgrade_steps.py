@@ -145,7 +145,7 @@ def far(before: str, after: str) -> int:
     return 1 if a[0] == b[0] != 0 else 2
 
 
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(
     st.lists(VERSION, unique=True, max_size=12), st.dictionaries(st.sampled_from("ABC"), st.lists(VERSION)), VERSION,
     st.lists(VERSION, max_size=3),
