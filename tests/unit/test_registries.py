@@ -15,7 +15,7 @@ from tasks.deps.advisories.fetching import Timing, refuse_redirect
 from tasks.deps.registries import REGISTRIES, port
 from tasks.deps.registries.asking import Answer as Told
 from tasks.deps.registries.asking import Registries, _is_plain
-from tasks.deps.registries.port import MEANINGS, Unlisted
+from tasks.deps.registries.port import MEANINGS, Unlisted, UnlistedError
 from tests.osv_server import Answer, OsvServer, serving
 from tests.registry_samples import SAMPLES
 
@@ -138,6 +138,40 @@ def test_an_answer_about_another_package_is_none(tmp_path: Path, server: OsvServ
     server.files[f"{ecosystem}/{SAMPLES[ecosystem].first}"] = SAMPLES[ecosystem].another.encode()
     told = ask(tmp_path, server, ecosystem)
     assert (told.versions, told.reason) == ((), Unlisted.INVALID)
+
+
+def changed(value: Any) -> Iterator[Any]:
+    """The same JSON with something else at each of its places, one at a time."""
+    yield from (None, True, 7, 1e300, "x", [], {}, [[]], [{}], {"x": []})
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from ({**value, key: other} for other in changed(inner))
+    if isinstance(value, list):
+        for n, inner in enumerate(value):
+            yield from ([*value[:n], other, *value[n + 1 :]] for other in changed(inner))
+
+
+@pytest.mark.parametrize("ecosystem", [e for e, s in SAMPLES.items() if s.files[s.first][0] in "{["])
+def test_no_odd_value_anywhere_is_more_than_a_reason(ecosystem: str) -> None:
+    sample = SAMPLES[ecosystem]
+
+    class Fake:
+        address = "{url}"
+
+        def __call__(self, path: str, *, accept: str | None = None, max_bytes: int = 0) -> bytes:
+            return body if path == sample.first else sample.files[path].encode()
+
+    reasons = set()
+    lines = sample.files[sample.first].splitlines() if ecosystem == "crates.io" else [sample.files[sample.first]]
+    for told in changed(json.loads(lines[0])):
+        body = "\n".join([json.dumps(told), *lines[1:]]).encode()
+        try:
+            listed = REGISTRIES[ecosystem].read(sample.package, Fake())
+        except UnlistedError as e:
+            reasons.add(e.reason)
+        else:
+            assert listed.versions and all(isinstance(v.version, str) for v in listed.versions)
+    assert reasons <= {Unlisted.INVALID, Unlisted.NO_VERSIONS}
 
 
 EMPTY = {

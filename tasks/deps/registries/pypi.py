@@ -36,7 +36,7 @@ def _read(package: str, get: Get) -> Listed:
     if normal("PyPI", name) != package:
         raise another_package()
     found = Gathering()
-    spelled: dict[bytes | None, str] = {ordering.key("PyPI", v): v for v in versions if isinstance(v, str)}
+    spelled = {k: v for v in versions if isinstance(v, str) and (k := ordering.key("PyPI", v)) is not None}
     for version in versions:
         found.add(version, is_withdrawn=True)
     for file in files:
@@ -44,7 +44,7 @@ def _read(package: str, get: Get) -> Listed:
         if version is not None:
             # Any text is a reason, and means that it is yanked.
             yanked = file.get("yanked") not in (None, False)
-            version = spelled.get(ordering.key("PyPI", version), version)
+            version = spelled.get(ordering.key("PyPI", version) or b"", version)
             found.add(version, at=file.get("upload-time"), is_withdrawn=yanked)
     return found.listed(_status(told.get("project-status")))
 
@@ -61,10 +61,10 @@ def _version(filename: object) -> str | None:
 
 
 def _status(told: object) -> str | None:
-    if not isinstance(told, dict) or told.get("status") not in _OVER:
+    status, reason = (told.get("status"), told.get("reason")) if isinstance(told, dict) else (None, None)
+    if not isinstance(status, str) or status not in _OVER:
         return None
-    reason = told.get("reason")
-    return f"{told['status']}: {reason}" if isinstance(reason, str) and reason else str(told["status"])
+    return f"{status}: {reason}" if isinstance(reason, str) and reason else status
 
 
 PYPI = Registry(ecosystem="PyPI", revision=1, accepts=lambda name: _NAME.fullmatch(name) is not None, read=_read)
