@@ -113,12 +113,14 @@ def test_no_file_names_a_package_registry_or_a_place_of_one_machine() -> None:
     # The reader of these options names them, and so does its sample: the words alone are left out there.
     reads = {"tasks/deps/formats/pip.py", "tests/data/deps/requirements.txt/by-hand/requirements.txt"}
     options = re.compile(rb"--(extra-)?index-url|--find-links")
+    # The name of a form of answers is none of a place.
+    form = re.compile(rb"application/vnd\.pypi\.simple\.v1\+json")
     here = str(ROOT).encode()
     bad = []
     for path in tracked():
-        data = path.read_bytes()
         if path.suffix == ".png" or path == Path(__file__):
             continue
+        data = form.sub(b"", path.read_bytes())
         if str(path.relative_to(ROOT)) in reads:
             data = options.sub(b"", data)
         if index.search(data) or (len(ROOT.parts) > 2 and here in data):

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.deps import ordering
@@ -161,7 +161,7 @@ def records(draw: st.DrawFn, package: str) -> list[bytes]:
     return made
 
 
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_step_leads_to_a_vulnerable_version_or_down(data: st.DataObject) -> None:
     """A dozen packages at a time: a join costs as much as a hundred steps."""
