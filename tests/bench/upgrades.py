@@ -31,7 +31,8 @@ from tasks.deps.matching import PACKAGES, match
 from tasks.deps.registries.asking import Registries
 from tasks.deps.upgrades import Published
 from tasks.deps.upgrading import GROUPED, VULNERABLE, Advised, Package, known_by_advisories, safe_upgrades
-from tests.bench.matching import advisories, placed
+from tests.bench.matching import advisories
+from tests.bench.matching_data import placed
 
 _placed = lru_cache(maxsize=1_000_000)(placed)
 
@@ -200,7 +201,9 @@ def main() -> int:
     asked.add_argument("--sample", type=int, default=2_000, help="steps that are followed by hand, too")
     given = asked.parse_args()
     with tempfile.TemporaryDirectory(prefix="upgrades-") as temporary:
-        ranges = advisories(given.osv, Path(temporary), GROUPED.names)
+        rows = advisories(given.osv, Path(temporary)).matchable()
+        named = ["range_type" if c == "type" else c for c in rows.column_names]
+        ranges = rows.rename_columns(named).select(GROUPED.names)
         known: dict[Package, Sequence[Published]] = dict(known_by_advisories(ranges))
         if given.registry:
             known = _asked(given, list(known), Path(temporary))
