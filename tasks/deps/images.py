@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from tasks.deps.decoding import MAX_FIELD, unfit
 from tasks.deps.manifest import Dependency, Unread
+from tasks.deps.reading.fields import MAX_FIELD, is_secret, unfit
 
 _REFERENCE = re.compile(
     r"(?P<name>(?:[A-Za-z0-9][\w.-]*(?::\d+)?/)?[a-z0-9][\w.-]*(?:/[a-z0-9][\w.-]*)*)"
@@ -22,7 +22,7 @@ def image(text: str, line: int, *, development: bool | None = None) -> Dependenc
 
     A tag without a digit (``latest``, ``stable``) moves and is no version.
     """
-    found = _REFERENCE.fullmatch(text) if len(text) <= MAX_FIELD else None
+    found = _REFERENCE.fullmatch(text) if len(text) <= MAX_FIELD and not is_secret(text) else None
     if found is None:
         return unfit("an image", line)
     name, tag = found["name"], found["tag"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.deps.decoding import is_fit, requirement_of
+from tasks.deps.reading.fields import is_fit, requirement_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.IGNORECASE)
 _TAG = re.compile(r"(?:[\w.-]+[/@_-])?v?(\d+(?:\.\d+)+(?:[-+.][0-9A-Za-z.+-]+)?)", re.IGNORECASE)

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from tasks.deps.decoding import is_fit
 from tasks.deps.naming import PURL_TYPES, normal
+from tasks.deps.reading.fields import is_fit
 
 _ECOSYSTEMS = {kind: ecosystem for ecosystem, kind in PURL_TYPES.items()} | {"githubactions": "GitHub Actions"}
 #: Debian's own names of its releases, https://www.debian.org/releases/.

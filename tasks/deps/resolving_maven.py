@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tasks.deps.decoding import is_fit, requirement_of, shown
 from tasks.deps.manifest import Dependency, Manifest, Source
 from tasks.deps.pins import maven as pinned
+from tasks.deps.reading.fields import is_fit, requirement_of, shown
 
 MAX_FILES = 64
 _MAX_ROUNDS = 20

@@ -13,10 +13,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tasks.deps.decoding import is_fit, requirement_of, shown
 from tasks.deps.manifest import Dependency, Manifest
 from tasks.deps.naming import normal
 from tasks.deps.pins import nuget as pinned
+from tasks.deps.reading.fields import is_fit, requirement_of, shown
 
 #: The formats of projects, and of what lies above them.
 MSBUILD = ("*.csproj", "Directory.Packages.props")

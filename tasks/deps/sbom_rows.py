@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from tasks.core.text import one_line
 from tasks.deps.manifest import Dependency, Unread, Why
 from tasks.deps.purls import read_purl
+from tasks.deps.reading.text import Spelling, text_of
 
-MAX_BYTES = 32 * 1024 * 1024
 MAX_COMPONENTS = 300_000
+#: Values (or lines) of a document. One of 32 MiB has about a million; so many of the smallest take 400 MB.
+MAX_VALUES = 2_000_000
 #: How many of its parents a package tells.
 _MAX_PARENTS = 50
 
@@ -24,6 +26,11 @@ class Component:
     purl: str
     line: int | None
     development: bool | None = None
+
+
+def sbom_text(data: bytes) -> str:
+    """The text of a document that is no XML. Raises MalformedError as ``text_of`` does."""
+    return text_of(data, Spelling.MARKED, most_lines=MAX_VALUES)
 
 
 @dataclass(slots=True)

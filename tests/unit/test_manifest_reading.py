@@ -12,10 +12,11 @@ from tasks.deps.manifest import MalformedError, Source, Why
 from tasks.deps.reading import npm_spec, pypi_spec
 from tasks.deps.reading.graph import MAX_PARENTS, Graph, Node
 from tasks.deps.reading.json_places import read_json
-from tasks.deps.reading.rows import MAX_UNREAD, Rows
-from tasks.deps.reading.text import MAX_VALUES
+from tasks.deps.reading.rows import Rows
+from tasks.deps.reading.text import MAX_VALUES, Spelling, guard, text_of
 from tasks.deps.reading.toml_places import read_toml
-from tasks.deps.reading.yaml_places import read_yaml
+from tasks.deps.reading.values import MAX_UNREAD
+from tasks.deps.reading.yaml_places import read_written_yaml, read_yaml
 from tests.lock_files import FORMATS
 
 BY_NAME = {f.name: f for f in FORMATS}
@@ -37,6 +38,71 @@ def told(manifest):
 )
 def test_json_is_what_python_reads(text):
     assert read_json(text).table == json.loads(text)
+
+
+def test_json_tells_lines_of_objects_and_keys_however_they_are_laid_out():
+    read = read_json('{"a": {"b"\n: {}, "c": [{\n"d": "\\"}{:"}, {}]},\n\n "e:": 1, "f":\n {"g": null}}')
+    root = read.table
+    assert root.lines == {"a": 1, "e:": 5, "f": 5} and root.table("a").lines == {"b": 1, "c": 2}
+    first, second = root.table("a").listed("c")
+    assert (root.table("a").table("b").line, first.line, first.lines, second.line) == (2, 2, {"d": 3}, 3)
+    assert (root.table("f").line, root.table("f").lines) == (6, {"g": 6})
+
+
+def test_of_keys_twice_each_is_told_up_to_a_limit():
+    read = read_json('{"a": 1,\n"a": {"b": 1, "b": 2},\n"a": 3}')
+    assert (read.table, read.table.lines) == ({"a": 3}, {"a": 3})
+    assert [u.line for u in read.gaps.rows()] == [2, 2, 3]
+    many = read_json("{" + ", ".join('"a": 1' for _ in range(MAX_UNREAD + 10)) + "}").gaps.rows()
+    assert (len(many), many[-1].detail) == (MAX_UNREAD + 1, "9 more of these are not listed")
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1" * 301, "1e" + "1" * 300, "-" + "1" * 4400])
+def test_what_python_takes_for_a_number_and_json_does_not_is_refused_with_its_line(word):
+    with pytest.raises(MalformedError) as e:
+        read_json(f'{{"NaN": "{word}",\n"a": {word}}}')
+    assert e.value.line == 2
+    assert read_json(f'{{"a": "{word}"}}').table == {"a": word}
+
+
+def test_a_text_of_any_spelling():
+    latin, marked = b"a\rb\r\nc\xe9", b"\xff\xfe" + "a\rb\r\n".encode("utf-16-le")
+    assert text_of(b"a\rb\r\n") == "a\rb\n", "of TOML a CR alone is an error"
+    assert text_of(marked, Spelling.MARKED) == text_of(marked, Spelling.ANY) == "a\nb\n"
+    assert text_of(latin, Spelling.ANY) == "a\nb\nc\udce9"
+    for data, spelling, line in (
+        (marked, Spelling.PLAIN, 1),
+        (latin, Spelling.MARKED, 2),
+        (marked[:-1], Spelling.ANY, 1),
+    ):
+        with pytest.raises(MalformedError) as e:
+            text_of(data, spelling)
+        assert e.value.line == line
+    for mark in ("<<<<<<<", ">>>>>>>", "|||||||"):
+        for data in (f"a\n{mark} x\n", f"a\r\n{mark}\r\n"):
+            with pytest.raises(MalformedError, match="merge") as e:
+                text_of(data.encode())
+            assert e.value.line == 2
+            with pytest.raises(MalformedError, match="merge"):
+                guard(data.encode(), 100)
+        assert text_of(f"a {mark} x\n{mark}x".encode())
+
+
+def test_yaml_that_people_write_has_comments_and_names():
+    read = read_written_yaml("a: &n [x] # c\nb: *n\nd: 'é😀' \t# é # f\ne: !t g#h\n<<: {i: j}\na: k\n---\n{")
+    table = read.table
+    assert table == {"a": "k", "b": ["x"], "d": "é😀", "e": "g#h"}
+    assert [(table[k].line, table[k].comment) for k in "ade"] == [(6, ""), (3, "# é # f"), (4, "")]
+    assert [(u.why, u.line) for u in read.gaps.rows()] == [
+        (Why.UNSUPPORTED, 5), (Why.MALFORMED, 6), (Why.UNSUPPORTED, 7),
+    ]  # fmt: skip
+    same = read_written_yaml("a: &n {b: &s x}\nc: *n\n*s : *s\n").table
+    assert same["a"] is same["c"] and same["x"] is same["a"]["b"]
+    circle = read_written_yaml("a: &n [*n]\n").table["a"]
+    assert circle[0] is circle
+    for text in ("a: *n\n", "? [a]\n: b\n", "a: &n [b]\n*n : c\n", "- a\n", "", "a: b: c\n"):
+        with pytest.raises(MalformedError):
+            assert read_written_yaml(text).table
 
 
 def test_json_of_bun_may_have_comments_and_trailing_commas():

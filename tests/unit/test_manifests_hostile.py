@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.deps.json_tree import read_json
 from tasks.deps.manifest import MalformedError, Manifest, Why
+from tasks.deps.reading.json_places import read_json
+from tasks.deps.reading.xml_places import read_xml
+from tasks.deps.reading.yaml_places import read_written_yaml
 from tasks.deps.resolving import resolved
-from tasks.deps.xml_tree import read_xml
-from tasks.deps.yaml_tree import read_yaml_nodes
 from tests.deps_samples import BY_NAME, DATA, FORMATS, SAMPLES
 from tests.thorough import examples
 
@@ -160,16 +160,16 @@ def test_nesting_of_a_hundred_thousand_is_no_error_of_ours(form: str) -> None:
 
 
 def test_what_is_nested_and_closed_is_too_large() -> None:
-    for deep in (b"[" * 300 + b"]" * 300, b"[" * 100_000 + b"]" * 100_000):
+    for deep in ("[" * 300 + "]" * 300, "[" * 100_000 + "]" * 100_000):
         with pytest.raises(MalformedError) as caught:
-            read_json(b'{"a":' + deep + b"}", 10**6)
+            read_json('{"a":' + deep + "}")
         assert caught.value.why is Why.TOO_LARGE
     with pytest.raises(MalformedError) as caught:
         read_xml(b"<a>" * 100_000 + b"</a>" * 100_000, 10**6)
     assert caught.value.why is Why.TOO_LARGE
-    for text in (b"a: " + b"[" * 100_000 + b"]" * 100_000, b"- " * 100_000 + b"a"):
+    for text in ("a: " + "[" * 100_000 + "]" * 100_000, "a:\n- " + "- " * 100_000 + "a"):
         with pytest.raises(MalformedError) as caught:
-            read_yaml_nodes(text, 10**6)
+            read_written_yaml(text)
         assert caught.value.why is Why.TOO_LARGE
 
 
@@ -195,10 +195,10 @@ def test_an_alias_in_itself_ends() -> None:
     ("form", "data", "line"),
     [
         ("packages.lock.json", '{"version": 1,\n"dependencies": {"n": {"a": {"type": "Direct", "resolved": "1"},\n'
-         '"a": {"type": "Direct", "resolved": "2"}}}}', 2),
+         '"a": {"type": "Direct", "resolved": "2"}}}}', 3),
         ("CycloneDX", '{"bomFormat": "CycloneDX", "specVersion": "1.4", "components": [\n{"name": 1, "name": 2,'
          '"type": "file"}]}', 2),
-        ("SPDX", '{"spdxVersion": "SPDX-2.3", "packages": [],\n "packages": []}', 1),
+        ("SPDX", '{"spdxVersion": "SPDX-2.3", "packages": [],\n "packages": []}', 2),
         ("GitHub Actions", "on: push\njobs:\n  a: {}\n  a: {}\n", 4),
         (".pre-commit-config.yaml", "repos: []\nx: 1\nrepos: []\n", 3),
         (".terraform.lock.hcl", 'provider "a/b" {\nversion = "1"\n}\nprovider "a/b" {\nversion = "2"\n}\n', 4),
@@ -243,6 +243,37 @@ def test_no_login_gets_into_any_field(form: str, path: str) -> None:
                 if isinstance(found, Manifest):
                     found = resolved({path: found}, FORMATS)[path]
                 assert "s3cr3t" not in repr(found), (word, put)
+
+
+TOKEN = "ghp_" + "a" * 30
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("pom.xml", "<project><properties><v>{0}</v></properties><dependencies><dependency><groupId>a</groupId>"
+         "<artifactId>b</artifactId><version>{0}</version></dependency></dependencies></project>"),
+        ("packages.config", '<packages><package id="a" version="{0}"/></packages>'),
+        ("packages.lock.json", '{{"version": 1, "dependencies": {{"n": {{"a": {{"type": "Direct",'
+         ' "resolved": "{0}"}}}}}}}}'),
+        ("GitHub Actions", "jobs:\n  a:\n    steps:\n    - uses: a/b@{0}\n    - uses: {0}/b@v1.0.0\n"),
+        (".pre-commit-config.yaml", "repos:\n- repo: https://h.example/a\n  rev: {0}\n"),
+        ("libs.versions.toml", '[libraries]\na = "b:c:{0}"\n'), ("gradle.lockfile", "# gradle\na:b:{0}=c\n"),
+        ("Dockerfile", "FROM a\nFROM {0}\n"), ("*.tf", 'module "a" {{\n source = "a/b/c"\n version = "{0}"\n}}\n'),
+        ("CycloneDX", '{{"bomFormat": "CycloneDX", "specVersion": "1.4",'
+         ' "components": [{{"purl": "pkg:npm/a@{0}"}}]}}'),
+    ],
+)  # fmt: skip
+def test_a_token_in_the_place_of_a_version_gets_into_no_field(form: str, text: str) -> None:
+    found = _read(form, SAMPLES[form][0], text.format(TOKEN).encode())
+    assert isinstance(found, Manifest) and TOKEN not in repr(found)
+    assert "1.0.7" in repr(_read(form, SAMPLES[form][0], text.format("1.0.7").encode())), "the sample is none"
+
+
+def test_a_long_line_of_yaml_does_not_cost_its_square() -> None:
+    start = time.process_time()
+    found = _read("GitHub Actions", "ci.yml", b"on: x\na: [" + b"a, " * 100_000 + b"]\n")
+    assert isinstance(found, Manifest) and time.process_time() - start < 3
 
 
 def test_properties_that_may_be_secrets_are_not_offered() -> None:

@@ -19,7 +19,7 @@ _SECTIONS = (
 
 def _parse(data: bytes, name: str) -> Manifest:
     read = read_json(text_of(data), comments=True)
-    rows, graph = Rows("npm", read.twice), Graph()
+    rows, graph = Rows("npm", read.gaps), Graph()
     root = read.table
     if "lockfileVersion" not in root:
         raise MalformedError("no lock file of bun: it names no version of the format", line=1)

@@ -17,7 +17,7 @@ def _parse(data: bytes, name: str) -> Manifest:
     read = read_json(text_of(data))
     if not {"packages", "packages-dev", "content-hash", "hash"} & set(read.table):
         raise MalformedError("no composer.lock: it lists no packages", line=1)
-    rows, graph = Rows("Packagist", read.twice), Graph()
+    rows, graph = Rows("Packagist", read.gaps), Graph()
     asked: list[tuple[Node, Table]] = []
     for section, development in _SECTIONS:
         said = read.table.get(section)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tasks.deps.json_tree import Object, objects, read_json, text_in
-from tasks.deps.manifest import Format, MalformedError, Manifest, Unread, Why
-from tasks.deps.sbom_rows import MAX_BYTES, MAX_COMPONENTS, Component, rows
-from tasks.deps.xml_tree import Element, read_xml
+from tasks.deps.manifest import Format, MalformedError, Manifest, Why
+from tasks.deps.reading.json_places import read_json
+from tasks.deps.reading.values import Gaps, Table
+from tasks.deps.reading.xml_places import Element, read_xml
+from tasks.deps.sbom_rows import MAX_COMPONENTS, MAX_VALUES, Component, rows, sbom_text
 
 VERSIONS = ("1.2", "1.3", "1.4", "1.5", "1.6", "1.7")
 MAX_XML_BYTES = 16 * 1024 * 1024
@@ -23,14 +24,14 @@ _Parts = tuple[list[Component], dict[str, list[str]], list[str], str]
 
 
 def _parse(data: bytes, _name: str) -> Manifest:
-    unread: list[Unread] = []
+    gaps = Gaps()
     if _is_xml(data):
         parts = _of_xml(read_xml(data, MAX_XML_BYTES))
     else:
-        top, unread = read_json(data, MAX_BYTES)
-        parts = _of_json(top)
+        read = read_json(sbom_text(data), most=MAX_VALUES)
+        gaps, parts = read.gaps, _of_json(read.table)
     found, more = rows(*parts)
-    return Manifest(format="CycloneDX", dependencies=tuple(found), unread=(*unread, *more))
+    return Manifest(format="CycloneDX", dependencies=tuple(found), unread=(*gaps.rows(), *more))
 
 
 def _is_xml(data: bytes) -> bool:
@@ -44,48 +45,46 @@ def _version(version: str) -> None:
         raise MalformedError(detail, why=Why.UNSUPPORTED, line=1)
 
 
-def _of_json(top: Object) -> _Parts:
+def _of_json(top: Table) -> _Parts:
     if "spdxVersion" in top or "@graph" in top:
         detail = "SPDX under a name of CycloneDX; `*.spdx.json` is read as SPDX"
         raise MalformedError(detail, why=Why.UNSUPPORTED, line=1)
     if top.get("bomFormat") != "CycloneDX":
         raise MalformedError("no CycloneDX: `bomFormat` does not say so", line=1)
-    _version(text_in(top.get("specVersion")))
-    metadata = top.get("metadata")
-    root = metadata.get("component") if isinstance(metadata, Object) else None
-    roots = [text_in(root.get("bom-ref"))] if isinstance(root, Object) and root.get("bom-ref") else []
+    _version(top.text("specVersion") or "")
+    root = top.table("metadata").table("component").text("bom-ref")
+    roots = [root] if root else []
     listed, release = [], ""
-    for number, each in enumerate(_nested(objects(top.get("components")))):
-        kind = text_in(each.get("type"))
+    for number, each in enumerate(_nested(top.listed("components"))):
+        kind = each.text("type") or ""
         if number >= MAX_COMPONENTS:
             raise MalformedError(f"more than {MAX_COMPONENTS} components", why=Why.TOO_LARGE, line=each.line)
         if kind == "operating-system":
-            release = f"{text_in(each.get('name'))}-{text_in(each.get('version'))}".lower()
+            release = f"{each.text('name') or ''}-{each.text('version') or ''}".lower()
         elif kind in _PACKAGES:
-            purl = text_in(each.get("purl"))
-            listed.append(Component(reference=text_in(each.get("bom-ref")) or purl, purl=purl, line=each.line,
+            purl = each.text("purl") or ""
+            listed.append(Component(reference=each.text("bom-ref") or purl, purl=purl, line=each.line,
                                     development=_development(each)))  # fmt: skip
     asks: dict[str, list[str]] = {}
-    for each in objects(top.get("dependencies")):
-        below = each.get("dependsOn")
-        if isinstance(below, list):
-            asks.setdefault(text_in(each.get("ref")), []).extend(filter(None, map(text_in, below)))
+    for each in top.listed("dependencies"):
+        below = [b for b in each.items_of("dependsOn") if isinstance(b, str) and b]
+        asks.setdefault(each.text("ref") or "", []).extend(below)
     return listed, asks, roots, release
 
 
-def _nested(components: list[Object]) -> Iterator[Object]:
+def _nested(components: list[Table]) -> Iterator[Table]:
     waiting = components[::-1]
     while waiting:
         each = waiting.pop()
         yield each
-        waiting += objects(each.get("components"))[::-1]
+        waiting += each.listed("components")[::-1]
 
 
-def _development(component: Object) -> bool | None:
-    said = {text_in(p.get("name")): p.get("value") for p in objects(component.get("properties"))}
+def _development(component: Table) -> bool | None:
+    said = {p.text("name"): p.get("value") for p in component.listed("properties")}
     if said.get(_NPM_DEVELOPMENT) == "true":
         return True
-    return _DEVELOPMENT.get(text_in(component.get("scope")))
+    return _DEVELOPMENT.get(component.text("scope") or "")
 
 
 def _of_xml(root: Element) -> _Parts:
@@ -126,5 +125,5 @@ def _matches(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="CycloneDX", ecosystem="", revision=1, matches=_matches, parse=_parse, is_lock=True),
+    Format(name="CycloneDX", ecosystem="", revision=2, matches=_matches, parse=_parse, is_lock=True),
 )  # fmt: skip

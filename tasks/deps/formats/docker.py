@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tasks.deps.decoding import is_fit, text_of
 from tasks.deps.images import image
 from tasks.deps.manifest import Dependency, Format, MalformedError, Manifest, Unread, Why
+from tasks.deps.reading.fields import is_fit
+from tasks.deps.reading.text import Spelling, text_of
 
 MAX_BYTES = 1024 * 1024
 _MAX_VALUE = 1000
@@ -141,7 +142,7 @@ class _File:
 
 def _parse(data: bytes, _name: str) -> Manifest:
     file = _File()
-    for line, word, rest in _instructions(text_of(data, MAX_BYTES)):
+    for line, word, rest in _instructions(text_of(data, Spelling.MARKED, most=MAX_BYTES)):
         file.instruction(line, word, rest)
     if not file.bases:
         raise MalformedError("no FROM")
@@ -156,5 +157,5 @@ def _matches(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="Dockerfile", ecosystem="Docker", revision=1, matches=_matches, parse=_parse),
+    Format(name="Dockerfile", ecosystem="Docker", revision=2, matches=_matches, parse=_parse),
 )  # fmt: skip

@@ -9,20 +9,17 @@ A plugin is the package ``id:id.gradle.plugin``, by which Gradle fetches it.
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import Any
 
-from tasks.deps.decoding import is_fit, requirement_of, shown, text_of, unfit
 from tasks.deps.manifest import Dependency, Format, MalformedError, Manifest, Unread, Why
 from tasks.deps.pins import maven as pinned
+from tasks.deps.reading.fields import is_fit, requirement_of, shown, unfit
+from tasks.deps.reading.text import Spelling, text_of
+from tasks.deps.reading.toml_places import Toml, read_toml
 
 MAX_LOCK_BYTES = 16 * 1024 * 1024
 MAX_CATALOG_BYTES = 1024 * 1024
 _OLD_LOCK = re.compile(r"(?:.*/)?gradle/(?:[\w-]+/)?dependency-locks/[^/]+\.lockfile")
-_TABLE = re.compile(r"\s*\[\s*([\w.\"'-]+)\s*\]")
-_KEY = re.compile(r"\s*[\"']?([\w.-]+)[\"']?\s*=")
-#: A key of more parts is none of a catalog; tomllib's time grows with their square.
-_LONG_KEY = re.compile(r"(?:[\w\"'-]+\s*\.\s*){20}")
 
 
 def _lock(data: bytes, name: str) -> Manifest:
@@ -30,7 +27,7 @@ def _lock(data: bytes, name: str) -> Manifest:
     found: list[Dependency] = []
     unread: list[Unread] = []
     read = False
-    for number, line in enumerate(text_of(data, MAX_LOCK_BYTES).split("\n"), start=1):
+    for number, line in enumerate(text_of(data, Spelling.MARKED, most=MAX_LOCK_BYTES).split("\n"), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
             read = read or "gradle" in line.lower()
@@ -53,50 +50,24 @@ def _lock(data: bytes, name: str) -> Manifest:
 
 
 def _catalog(data: bytes, _name: str) -> Manifest:
-    text = text_of(data, MAX_CATALOG_BYTES)
-    if _LONG_KEY.search(text):
-        raise MalformedError("a key of more than 20 parts", why=Why.TOO_LARGE)
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        at = re.search(r"at line (\d+)", str(e))
-        raise MalformedError("no TOML from here on", line=int(at[1]) if at else None) from None
-    except RecursionError:
-        raise MalformedError("nested too deeply", why=Why.TOO_LARGE) from None
-    except ValueError:  # a number of more digits than Python reads, or a date that is none
-        raise MalformedError("a number or a date that is none") from None
-    if not tables.keys() & {"versions", "libraries", "plugins", "bundles", "metadata"}:
+    toml = read_toml(text_of(data, Spelling.MARKED, most=MAX_CATALOG_BYTES))
+    if not toml.values.keys() & {"versions", "libraries", "plugins", "bundles", "metadata"}:
         raise MalformedError("no version catalog: it has none of its tables", line=1)
-    return _Catalog(tables, _lines(text)).manifest()
-
-
-def _lines(text: str) -> dict[tuple[str, str], int]:
-    """(table, key) → line. tomllib tells none; a multi-line text that looks like a key can only misplace a line."""
-    lines: dict[tuple[str, str], int] = {}
-    table = ""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if head := _TABLE.match(line):
-            table, _, rest = head[1].partition(".")
-            if rest:
-                lines.setdefault((table, rest.strip("\"'")), number)
-        elif key := _KEY.match(line):
-            lines.setdefault((table, key[1]), number)
-            lines.setdefault((table, key[1].partition(".")[0]), number)
-    return lines
+    return _Catalog(toml).manifest()
 
 
 class _Catalog:
-    def __init__(self, tables: dict[str, Any], lines: dict[tuple[str, str], int]) -> None:
-        self._tables, self._lines = tables, lines
+    def __init__(self, toml: Toml) -> None:
+        self._toml = toml
         self._found: list[Dependency] = []
         self._unread: list[Unread] = []
         self._offers: dict[str, str] = {}
 
     def manifest(self) -> Manifest:
         for alias, entry in self._table("libraries"):
-            self._library(alias, entry, self._lines.get(("libraries", alias)))
+            self._library(alias, entry, self._toml.line("libraries", alias))
         for alias, entry in self._table("plugins"):
-            self._plugin(alias, entry, self._lines.get(("plugins", alias)))
+            self._plugin(alias, entry, self._toml.line("plugins", alias))
         for alias, entry in self._table("bundles"):
             if isinstance(entry, list) and is_fit(alias):
                 self._offers[f"alias:bundles.{alias}"] = ",".join(e for e in entry if isinstance(e, str) and is_fit(e))
@@ -104,7 +75,7 @@ class _Catalog:
                         offers=self._offers)  # fmt: skip
 
     def _table(self, name: str) -> list[tuple[str, Any]]:
-        table = self._tables.get(name, {})
+        table = self._toml.values.get(name, {})
         if isinstance(table, dict):
             return list(table.items())
         self._unread.append(Unread(why=Why.MALFORMED, detail=f"`{name}` is no table"))
@@ -148,7 +119,7 @@ class _Catalog:
         """(exact, requirement, name of a reference that leads nowhere)."""
         if isinstance(version, dict) and "ref" in version:
             reference = version["ref"]
-            versions = self._tables.get("versions")
+            versions = self._toml.values.get("versions")
             if not isinstance(versions, dict) or not isinstance(reference, str) or reference not in versions:
                 return None, None, str(reference)
             version = versions[reference]
@@ -172,7 +143,7 @@ def _is_catalog(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="gradle.lockfile", ecosystem="Maven", revision=1, matches=_is_lock, parse=_lock, is_lock=True),
-    Format(name="libs.versions.toml", ecosystem="Maven", revision=1, matches=_is_catalog, parse=_catalog,
+    Format(name="gradle.lockfile", ecosystem="Maven", revision=2, matches=_is_lock, parse=_lock, is_lock=True),
+    Format(name="libs.versions.toml", ecosystem="Maven", revision=2, matches=_is_catalog, parse=_catalog,
            locked_by=("gradle.lockfile", "buildscript-gradle.lockfile")),
 )  # fmt: skip

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from tasks.deps.decoding import is_fit, may_be_offered, unfit
 from tasks.deps.manifest import Dependency, Format, MalformedError, Manifest, Source, Unread, Why
 from tasks.deps.pins import maven as pinned
-from tasks.deps.xml_tree import Element, read_xml
+from tasks.deps.reading.fields import is_fit, may_be_offered, unfit
+from tasks.deps.reading.xml_places import Element, read_xml
 
 MAX_BYTES = 4 * 1024 * 1024
 _PLUGINS = "org.apache.maven.plugins"
@@ -155,5 +155,5 @@ def _matches(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="pom.xml", ecosystem="Maven", revision=1, matches=_matches, parse=_parse),
+    Format(name="pom.xml", ecosystem="Maven", revision=2, matches=_matches, parse=_parse),
 )  # fmt: skip

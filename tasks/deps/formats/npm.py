@@ -27,7 +27,7 @@ _FOLDER = "node_modules/"
 
 def _parse_manifest(data: bytes, name: str) -> Manifest:
     read = read_json(text_of(data))
-    rows = Rows("npm", read.twice)
+    rows = Rows("npm", read.gaps)
     for section, development in SECTIONS:
         said = read.table.get(section)
         if said is not None and not isinstance(said, Table) and said != []:
@@ -47,7 +47,7 @@ def _parse_manifest(data: bytes, name: str) -> Manifest:
 
 def _parse_lock(data: bytes, name: str) -> Manifest:
     read = read_json(text_of(data))
-    rows, graph = Rows("npm", read.twice), Graph()
+    rows, graph = Rows("npm", read.gaps), Graph()
     packages = read.table.table("packages")
     if packages:
         _flat(packages, rows, graph)

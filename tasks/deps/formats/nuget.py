@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from tasks.deps.decoding import is_fit, may_be_offered, requirement_of, unfit
-from tasks.deps.json_tree import Object, read_json, text_in
 from tasks.deps.manifest import Dependency, Format, MalformedError, Manifest, Unread, Why
 from tasks.deps.naming import normal
 from tasks.deps.pins import nuget as pinned
-from tasks.deps.xml_tree import Element, read_xml
+from tasks.deps.reading.fields import is_fit, may_be_offered, requirement_of, unfit
+from tasks.deps.reading.json_places import read_json
+from tasks.deps.reading.text import Spelling, text_of
+from tasks.deps.reading.values import Gaps, Table
+from tasks.deps.reading.xml_places import Element, read_xml
 
 MAX_LOCK_BYTES = 16 * 1024 * 1024
 MAX_BYTES = 4 * 1024 * 1024
@@ -150,43 +151,43 @@ def _config(data: bytes, _name: str) -> Manifest:
 
 
 def _lock(data: bytes, _name: str) -> Manifest:
-    top, unread = read_json(data, MAX_LOCK_BYTES)
+    read = read_json(text_of(data, Spelling.MARKED, most=MAX_LOCK_BYTES))
+    top = read.table
     if top.get("version") not in (1, 2):
         raise MalformedError("a version of the lock file that is not read", why=Why.UNSUPPORTED, line=1)
     frameworks = top.get("dependencies")
-    if not isinstance(frameworks, Object):
+    if not isinstance(frameworks, Table):
         raise MalformedError("no `dependencies`", line=1)
     found: dict[tuple[str, str], Dependency] = {}
     asked: dict[tuple[str, str], set[str]] = {}
     for packages in frameworks.values():
-        if isinstance(packages, Object):
-            _framework(packages, found, asked, unread)
+        if isinstance(packages, Table):
+            _framework(packages, found, asked, read.gaps)
     told = [replace(each, parents=tuple(sorted(asked.get(key, ())))) for key, each in found.items()]
-    return Manifest(format="packages.lock.json", dependencies=tuple(told), unread=tuple(unread))
+    return Manifest(format="packages.lock.json", dependencies=tuple(told), unread=read.gaps.rows())
 
 
 def _framework(
-    packages: Object,
+    packages: Table,
     found: dict[tuple[str, str], Dependency],
     asked: dict[tuple[str, str], set[str]],
-    unread: list[Unread],
+    gaps: Gaps,
 ) -> None:
-    versions = {normal("NuGet", name): text_in(entry.get("resolved")) for name, entry in packages.items()
-                if isinstance(entry, Object)}  # fmt: skip
+    versions = {normal("NuGet", name): entry.text("resolved") or "" for name, entry in packages.items()
+                if isinstance(entry, Table)}  # fmt: skip
     for name, entry in packages.items():
-        line = entry.line if isinstance(entry, Object) else packages.line
-        kind = text_in(entry.get("type")) if isinstance(entry, Object) else ""
-        key = (normal("NuGet", name), text_in(entry.get("resolved")) if isinstance(entry, Object) else "")
+        line = packages.lines[name]
+        kind = entry.text("type") if isinstance(entry, Table) else None
+        key = (normal("NuGet", name), (entry.text("resolved") or "") if isinstance(entry, Table) else "")
         if kind != "Project" and not (is_fit(name) and is_fit(key[1])):
-            unread.append(unfit("a locked package", line))
+            gaps.put(unfit("a locked package", line))
             continue
         if kind != "Project":
             known = found.get(key)
             direct = kind == "Direct" or bool(known and known.direct)
             found[key] = Dependency(ecosystem="NuGet", name=key[0], version=key[1], direct=direct,
                                     line=known.line if known else line)  # fmt: skip
-        below: Any = entry.get("dependencies")
-        for child in below if isinstance(below, Object) and kind != "Project" else ():
+        for child in entry.table("dependencies") if kind != "Project" else ():
             child = normal("NuGet", child)
             asked.setdefault((child, versions.get(child, "")), set()).add("@".join(key))
 
@@ -210,9 +211,9 @@ def _is_props(path: str) -> bool:
 
 _LOCKS = ("packages.lock.json",)
 FORMATS: tuple[Format, ...] = (
-    Format(name="packages.lock.json", ecosystem="NuGet", revision=1, matches=_is_lock, parse=_lock, is_lock=True),
-    Format(name="packages.config", ecosystem="NuGet", revision=1, matches=_is_config, parse=_config, is_lock=True),
-    Format(name="*.csproj", ecosystem="NuGet", revision=1, matches=_is_project, parse=_project, locked_by=_LOCKS),
-    Format(name="Directory.Packages.props", ecosystem="NuGet", revision=1, matches=_is_props, parse=_project,
+    Format(name="packages.lock.json", ecosystem="NuGet", revision=2, matches=_is_lock, parse=_lock, is_lock=True),
+    Format(name="packages.config", ecosystem="NuGet", revision=2, matches=_is_config, parse=_config, is_lock=True),
+    Format(name="*.csproj", ecosystem="NuGet", revision=2, matches=_is_project, parse=_project, locked_by=_LOCKS),
+    Format(name="Directory.Packages.props", ecosystem="NuGet", revision=2, matches=_is_props, parse=_project,
            locked_by=_LOCKS),
 )  # fmt: skip

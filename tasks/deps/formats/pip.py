@@ -17,7 +17,7 @@ from tasks.deps.reading.addresses import source_of
 from tasks.deps.reading.pypi_spec import at_address, by_file_name, git_revision, spec_of
 from tasks.deps.reading.rows import Rows
 from tasks.deps.reading.spec import Spec
-from tasks.deps.reading.text import MAX_LINE, text_of
+from tasks.deps.reading.text import MAX_LINE, Spelling, text_of
 
 _REQUIREMENTS = re.compile(r"(?:^|/)(?:[^/]*requirements?[^/]*\.txt|requirements/[^/]+\.txt)$", re.IGNORECASE)
 _CONSTRAINTS = re.compile(r"(?:^|/)[^/]*constraints?[^/]*\.txt$", re.IGNORECASE)
@@ -73,7 +73,7 @@ def _read(data: bytes, name: str, *, is_constraints: bool) -> Manifest:
     rows = Rows("PyPI")
     refers: dict[tuple[str, str], None] = {}
     found: list[tuple[_Line, Spec]] = []
-    for line in _lines(text_of(data, strict=False)):
+    for line in _lines(text_of(data, Spelling.ANY)):
         if line.text.startswith("-"):
             _option(line, rows, refers, found)
         elif (spec := _requirement(line, rows)) is not None:
@@ -249,7 +249,7 @@ def _at_address(bare: str, source: Source, line: _Line, rows: Rows) -> Spec | No
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="requirements.txt", ecosystem="PyPI", revision=1, matches=_is_requirements, parse=_parse_requirements,
+        name="requirements.txt", ecosystem="PyPI", revision=2, matches=_is_requirements, parse=_parse_requirements,
     ),
-    Format(name="constraints.txt", ecosystem="PyPI", revision=1, matches=_is_constraints, parse=_parse_constraints),
+    Format(name="constraints.txt", ecosystem="PyPI", revision=2, matches=_is_constraints, parse=_parse_constraints),
 )  # fmt: skip

@@ -30,7 +30,7 @@ _READ = range(5, 10)
 
 def _parse(data: bytes, name: str) -> Manifest:
     read = read_yaml(text_of(data))
-    rows = Rows("npm", read.twice)
+    rows = Rows("npm", read.gaps)
     if not any("lockfileVersion" in t for t in read.tables):
         raise MalformedError("no lock file of pnpm: it names no version of the format", line=1)
     for table in read.tables:

@@ -95,7 +95,7 @@ def _poetry_source(table: dict[str, Any]) -> tuple[Source, str | None]:
 
 def _pipenv(data: bytes, _: str) -> Manifest:
     read = read_json(text_of(data))
-    rows = Rows("PyPI", read.twice)
+    rows = Rows("PyPI", read.gaps)
     _known(read.table, "Pipfile.lock", "_meta", "default", "develop")
     for section in read.table:
         if section != "_meta":

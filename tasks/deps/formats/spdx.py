@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from tasks.deps.decoding import text_of
-from tasks.deps.json_tree import objects, read_json, text_in
-from tasks.deps.manifest import Format, MalformedError, Manifest, Unread, Why
-from tasks.deps.sbom_rows import MAX_BYTES, MAX_COMPONENTS, Component, rows
+from tasks.deps.manifest import Format, MalformedError, Manifest, Why
+from tasks.deps.reading.json_places import read_json
+from tasks.deps.reading.values import Gaps
+from tasks.deps.sbom_rows import MAX_COMPONENTS, MAX_VALUES, Component, rows, sbom_text
 
 _TAG = re.compile(r"([A-Za-z][A-Za-z0-9]*):\s*(.*)")
 _REFERENCE = re.compile(r"(?:PACKAGE[-_]MANAGER|purl)\s+purl\s+(\S+)", re.IGNORECASE)
@@ -45,7 +45,7 @@ class _Document:
         elif kind in _NEEDS:
             self.asks.setdefault(left, []).append(right)
 
-    def manifest(self, unread: list[Unread]) -> Manifest:
+    def manifest(self, gaps: Gaps) -> Manifest:
         listed = []
         for package in self.packages:
             if package.reference in self.described and (not package.purl or package.reference in self.asks):
@@ -53,7 +53,7 @@ class _Document:
             package.development = self.development.get(package.reference)
             listed.append(package)
         found, more = rows(listed, self.asks, self.described, "")
-        return Manifest(format="SPDX", dependencies=tuple(found), unread=(*unread, *more))
+        return Manifest(format="SPDX", dependencies=tuple(found), unread=(*gaps.rows(), *more))
 
     def add(self, package: Component) -> None:
         if len(self.packages) >= MAX_COMPONENTS:
@@ -76,30 +76,30 @@ def _version(version: str) -> None:
 
 
 def _json(data: bytes) -> Manifest:
-    top, unread = read_json(data, MAX_BYTES)
-    if "@graph" in top or "spdx.org/rdf/3" in text_in(top.get("@context")):
+    read = read_json(sbom_text(data), most=MAX_VALUES)
+    top = read.table
+    if "@graph" in top or "spdx.org/rdf/3" in (top.text("@context") or ""):
         raise MalformedError("SPDX 3, which is not read; 2.2 and 2.3 are", why=Why.UNSUPPORTED, line=1)
     if "spdxVersion" not in top:
         raise MalformedError("no SPDX: it has no `spdxVersion`", line=1)
-    _version(text_in(top.get("spdxVersion")))
+    _version(top.text("spdxVersion") or "")
     document = _Document()
-    described = top.get("documentDescribes")
-    document.described.update(filter(None, map(text_in, described if isinstance(described, list) else ())))
-    for package in objects(top.get("packages")):
-        purls = [text_in(r.get("referenceLocator")) for r in objects(package.get("externalRefs"))
-                 if text_in(r.get("referenceType")) == "purl"]  # fmt: skip
-        document.add(Component(reference=text_in(package.get("SPDXID")), purl=purls[0] if purls else "",
+    document.described.update(d for d in top.items_of("documentDescribes") if isinstance(d, str) and d)
+    for package in top.listed("packages"):
+        purls = [r.text("referenceLocator") or "" for r in package.listed("externalRefs")
+                 if r.text("referenceType") == "purl"]  # fmt: skip
+        document.add(Component(reference=package.text("SPDXID") or "", purl=purls[0] if purls else "",
                                line=package.line))  # fmt: skip
-    for each in objects(top.get("relationships")):
-        document.relate(text_in(each.get("spdxElementId")), text_in(each.get("relationshipType")),
-                        text_in(each.get("relatedSpdxElement")))  # fmt: skip
-    return document.manifest(unread)
+    for each in top.listed("relationships"):
+        document.relate(*(each.text(k) or "" for k in ("spdxElementId", "relationshipType", "relatedSpdxElement")))
+    return document.manifest(read.gaps)
 
 
 def _tag_value(data: bytes) -> Manifest:
-    text = text_of(data, MAX_BYTES)
+    text = sbom_text(data)
     document = _Document()
-    unread: list[Unread] = []
+    gaps = Gaps()
+    strange = 0
     package: Component | None = None
     version, inside = "", False
     for number, line in enumerate(text.split("\n"), start=1):
@@ -110,8 +110,9 @@ def _tag_value(data: bytes) -> Manifest:
             continue
         found = _TAG.fullmatch(line.rstrip())
         if found is None:
-            unread.append(Unread(why=Why.MALFORMED, detail="a line that is no tag", line=number))
-            if len(unread) > 100:
+            gaps.add(Why.MALFORMED, "a line that is no tag", number)
+            strange += 1
+            if strange > 100:
                 raise MalformedError("no SPDX in tag-value: 100 lines are no tags", line=number)
             continue
         tag, value = found[1], found[2]
@@ -133,8 +134,8 @@ def _tag_value(data: bytes) -> Manifest:
     if not version:
         raise MalformedError("no SPDX: it has no `SPDXVersion`", line=1)
     if inside:
-        unread.append(Unread(why=Why.MALFORMED, detail="a text that is not closed; it may be cut off"))
-    return document.manifest(unread)
+        gaps.add(Why.MALFORMED, "a text that is not closed; it may be cut off")
+    return document.manifest(gaps)
 
 
 def _matches(path: str) -> bool:
@@ -145,5 +146,5 @@ def _matches(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="SPDX", ecosystem="", revision=1, matches=_matches, parse=_parse, is_lock=True),
+    Format(name="SPDX", ecosystem="", revision=2, matches=_matches, parse=_parse, is_lock=True),
 )  # fmt: skip

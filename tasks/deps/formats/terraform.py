@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs
 
-from tasks.deps.decoding import is_fit, text_of, unfit
-from tasks.deps.hcl_blocks import Attribute, Block, read_hcl
 from tasks.deps.manifest import Dependency, Format, MalformedError, Manifest, Source, Unread, Why
 from tasks.deps.pins import place, tag
 from tasks.deps.pins import terraform as pinned
+from tasks.deps.reading.fields import is_fit, unfit
+from tasks.deps.reading.hcl_blocks import Attribute, Block, read_hcl
+from tasks.deps.reading.text import Spelling, text_of
 
 MAX_BYTES = 4 * 1024 * 1024
 _PUBLIC = ("registry.terraform.io/", "registry.opentofu.org/")
@@ -30,7 +31,7 @@ def _public(name: str) -> str:
 
 
 def _lock(data: bytes, _name: str) -> Manifest:
-    text = text_of(data, MAX_BYTES)
+    text = text_of(data, Spelling.MARKED, most=MAX_BYTES)
     found: list[Dependency] = []
     unread: list[Unread] = []
     seen: set[str] = set()
@@ -55,7 +56,7 @@ def _lock(data: bytes, _name: str) -> Manifest:
 def _declared(data: bytes, _name: str) -> Manifest:
     found: list[Dependency] = []
     unread: list[Unread] = []
-    for block in read_hcl(text_of(data, MAX_BYTES)):
+    for block in read_hcl(text_of(data, Spelling.MARKED, most=MAX_BYTES)):
         each: Iterator[Dependency | Unread] = iter(())
         if block.kind == "terraform":
             each = (e for b in block.blocks if b.kind == "required_providers" for e in _providers(b))
@@ -135,7 +136,7 @@ def _is_declared(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name=".terraform.lock.hcl", ecosystem="Terraform", revision=1, matches=_is_lock, parse=_lock, is_lock=True),
-    Format(name="*.tf", ecosystem="Terraform", revision=1, matches=_is_declared, parse=_declared,
+    Format(name=".terraform.lock.hcl", ecosystem="Terraform", revision=2, matches=_is_lock, parse=_lock, is_lock=True),
+    Format(name="*.tf", ecosystem="Terraform", revision=2, matches=_is_declared, parse=_declared,
            locked_by=(".terraform.lock.hcl",)),
 )  # fmt: skip

@@ -117,7 +117,7 @@ def _words(text: str, number: int) -> list[str]:
 
 def _berry(text: str) -> Manifest:
     read = read_yaml(text)
-    rows, graph = Rows("npm", read.twice), Graph()
+    rows, graph = Rows("npm", read.gaps), Graph()
     found: dict[str, Key] = {}
     own: list[Table] = []
     for key, entry in read.table.items():

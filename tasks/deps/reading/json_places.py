@@ -1,143 +1,119 @@
 """JSON (RFC 8259) with lines, and bun's kind of it with comments and trailing commas.
 
-``json`` of Python tells no places and recurses. This reader keeps a stack of its own, so nesting ends at a limit.
+The values are decoded by the standard library, which is fast and tells no places. A look at the brackets and keys goes
+before it: it holds nesting to a limit, for ``json`` recurses, and gives the lines in the order in which the library
+ends its objects.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, NoReturn
 
-from tasks.deps.manifest import MalformedError, Unread, Why
+from tasks.deps.manifest import MalformedError, Why
 from tasks.deps.reading.text import MAX_DEPTH, MAX_VALUES, line_at, too_deep
-from tasks.deps.reading.values import Read, Table
+from tasks.deps.reading.values import Gaps, Read, Table
 
 _STRING = r'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
 _BLANK = r"[ \t\n\r]*+"
-_KEY = re.compile(rf"{_BLANK}({_STRING}){_BLANK}:")
-_VALUE = re.compile(rf"{_BLANK}(?:({_STRING})|([{{\[])|(true|false|null)|(-?(?:0|[1-9]\d*+)(\.\d++)?([eE][+-]?\d++)?))")
-_AFTER = re.compile(rf"{_BLANK}([,}}\]])")
-_CLOSE = re.compile(rf"{_BLANK}([}}\]])")
-_END = re.compile(rf"{_BLANK}\Z")
 #: A string with its end or without: what is looked at once is not looked at again.
 _ANY_STRING = rf'{_STRING[:-1]}(?:"|(?=[\x00-\x1f])|\Z)'
+#: A key with its value where that is a string, another string, or a bracket.
+_TOKEN = re.compile(rf"{_ANY_STRING}(?:{_BLANK}(:)(?:{_BLANK}{_ANY_STRING})?+)?+|([{{\[])|([}}\]])")
 _EXTRAS = re.compile(rf"({_ANY_STRING})|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)")
 _TRAILING = re.compile(rf"({_ANY_STRING})|,(?={_BLANK}[}}\]])")
-_NAMED = {"true": True, "false": False, "null": None}
 _NOT_BREAKS = re.compile(r"[^\n]")
 #: Digits of a number that is read as one; no format has a longer one.
 _MAX_DIGITS = 300
+_LONG_NUMBER = re.compile(rf"{_ANY_STRING}|([\d.eE+-]{{{_MAX_DIGITS + 1},}}+)")
+_NO_NUMBER = re.compile(rf"{_ANY_STRING}|(-?(?:NaN|Infinity))")
+#: Where an object begins, and its keys.
+_Lines = tuple[int, list[int]]
 
 
-def read_json(text: str, *, comments: bool = False) -> Read:
+def read_json(text: str, *, comments: bool = False, most: int = MAX_VALUES) -> Read:
     """The object that a text is. Of a key that stands twice the last wins, as for npm and Composer, and a row tells it.
 
-    Raises MalformedError: no JSON, no object, nested too deeply, too many values.
+    Raises MalformedError: no JSON, no object, nested too deeply, more than ``most`` values.
     """
     if comments:
         text = _EXTRAS.sub(lambda m: m[1] or _NOT_BREAKS.sub(" ", m[0]), text)
         text = _TRAILING.sub(lambda m: m[1] or " ", text)
-    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
-        raise MalformedError(f"more than {MAX_VALUES} values", why=Why.TOO_LARGE)
-    return _Reader(text).read()
+    if text.count(",") + text.count("[") + text.count("{") > most:
+        raise MalformedError(f"more than {most} values", why=Why.TOO_LARGE)
+    if not text.strip():
+        raise MalformedError("empty", line=1)
+    ended = iter(_lines(text))
+    gaps = Gaps()
+
+    def hook(pairs: list[tuple[str, Any]]) -> Table:
+        line, lines = next(ended)
+        table = Table(line)
+        table.update(pairs)
+        table.lines = dict(zip(table, lines, strict=False))
+        if len(table) < len(pairs):  # a key stands twice, so its last line counts
+            table.lines = dict(zip((key for key, _ in pairs), lines, strict=True))
+            _note(pairs, lines, gaps)
+        return table
+
+    def number(said: str) -> int | float:
+        if len(said) > _MAX_DIGITS:
+            raise _wrong("a number is too long", text, _LONG_NUMBER)
+        return int(said) if said.lstrip("-").isdigit() else float(said)
+
+    def constant(_said: str) -> NoReturn:
+        raise _wrong("a value is missing", text, _NO_NUMBER)
+
+    try:
+        value = json.loads(text, object_pairs_hook=hook, parse_int=number, parse_float=number, parse_constant=constant)
+    except json.JSONDecodeError as e:
+        raise MalformedError("no JSON from here on", line=e.lineno) from None
+    if not isinstance(value, Table):
+        raise MalformedError("no object of JSON", line=1)
+    return Read(tables=(value,), gaps=gaps)
 
 
-class _Reader:
-    """One pass over a text; ``_line`` is the line of ``_at``."""
+def _lines(text: str) -> list[_Lines]:
+    """The lines of each object and its keys, in the order in which objects end. Of what is no JSON it may tell wrongly.
 
-    def __init__(self, text: str) -> None:
-        self._text, self._at, self._line = text, 0, 1
-        self._twice: list[Unread] = []
+    Raises MalformedError: nested too deeply.
+    """
+    ended: list[_Lines] = []
+    keys: list[int] = []  # of the innermost object
+    stack: list[tuple[int, list[int]]] = []  # where each bracket that is open stands, and the keys around it
+    line, at = 1, 0
+    count = text.count
+    for token in _TOKEN.finditer(text):
+        kind = token.lastindex
+        if kind is None:
+            continue
+        start = token.start()
+        line += count("\n", at, start)
+        at = start
+        if kind == 1:
+            keys.append(line)
+        elif kind == 2:
+            if len(stack) >= MAX_DEPTH:
+                raise too_deep(line)
+            stack.append((line, keys))
+            keys = []
+        elif stack:
+            begun, around = stack.pop()
+            if text[start] == "}":
+                ended.append((begun, keys))
+            keys = around
+    return ended
 
-    def read(self) -> Read:
-        root = self._value()
-        if not isinstance(root, Table):
-            raise MalformedError("no object of JSON", line=1)
-        stack: list[Table | list[Any]] = [root]
-        if not self._closed(root):
-            self._fill(stack)
-        if not _END.match(self._text, self._at):
-            raise self._wrong("something follows the end")
-        return Read(tables=(root,), twice=tuple(self._twice))
 
-    def _fill(self, stack: list[Table | list[Any]]) -> None:
-        """Read on until the first container is closed. All that are open stand on the stack and expect a value."""
-        while stack:
-            inside = stack[-1]
-            if isinstance(inside, Table):
-                key = self._key(inside)
-                value = inside[key] = self._value()
-            else:
-                value = self._value()
-                inside.append(value)
-            if isinstance(value, Table | list) and not self._closed(value):
-                if len(stack) >= MAX_DEPTH:
-                    raise too_deep(self._line)
-                stack.append(value)
-                continue
-            self._after(stack)
+def _note(pairs: list[tuple[str, Any]], lines: list[int], gaps: Gaps) -> None:
+    seen: set[str] = set()
+    for (key, _), line in zip(pairs, lines, strict=True):
+        if key in seen:
+            gaps.twice(line)
+        seen.add(key)
 
-    def _after(self, stack: list[Table | list[Any]]) -> None:
-        """What follows a value: a comma, or the ends of what is open."""
-        while stack:
-            found = _AFTER.match(self._text, self._at)
-            if found is None:
-                raise self._wrong("a comma or the end of what is open is missing")
-            self._move(found.end())
-            if found[1] == ",":
-                return
-            if (found[1] == "}") != isinstance(stack.pop(), Table):
-                raise self._wrong("another bracket is open")
 
-    def _key(self, inside: Table) -> str:
-        found = _KEY.match(self._text, self._at)
-        if found is None:
-            raise self._wrong("a key is missing")
-        self._move(found.start(1))
-        key = self._string(found[1])
-        if key in inside:
-            self._twice.append(Unread(why=Why.MALFORMED, detail="a key stands twice; the last counts", line=self._line))
-        inside.lines[key] = self._line
-        self._move(found.end())
-        return key
-
-    def _value(self) -> Any:
-        found = _VALUE.match(self._text, self._at)
-        if found is None:
-            raise self._wrong("a value is missing")
-        string, bracket, named, number, part, power = found.groups()
-        self._move(found.end())
-        if string is not None:
-            return self._string(string)
-        if bracket is not None:
-            return Table(self._line) if bracket == "{" else []
-        if named is not None:
-            return _NAMED[named]
-        if len(number) > _MAX_DIGITS:
-            raise self._wrong("a number is too long")
-        return float(number) if part or power else int(number)
-
-    def _closed(self, value: Table | list[Any]) -> bool:
-        """Whether what was opened just now is empty; then its end is read, too."""
-        found = _CLOSE.match(self._text, self._at)
-        if found is None or (found[1] == "}") != isinstance(value, Table):
-            return False
-        self._move(found.end())
-        return True
-
-    def _string(self, token: str) -> str:
-        if "\\" not in token:
-            return token[1:-1]
-        try:
-            return str(json.loads(token))
-        except ValueError:
-            raise self._wrong("an escape is unknown") from None
-
-    def _move(self, to: int) -> None:
-        self._line += self._text.count("\n", self._at, to)
-        self._at = to
-
-    def _wrong(self, what: str) -> MalformedError:
-        rest = len(self._text) - len(self._text[self._at :].lstrip(" \t\n\r"))
-        return MalformedError(f"no JSON: {what}", line=line_at(self._text, rest))
+def _wrong(what: str, text: str, pattern: re.Pattern[str]) -> MalformedError:
+    at = next((found.start() for found in pattern.finditer(text) if found[1]), None)
+    return MalformedError(f"no JSON: {what}", line=None if at is None else line_at(text, at))

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from tasks.core.literal_secrets import literal_secret
-from tasks.deps.manifest import Dependency, Manifest, Source, Unread, Why
+from tasks.deps.manifest import Dependency, Manifest, Source, Why
 from tasks.deps.naming import normal
+from tasks.deps.reading.fields import is_secret
+from tasks.deps.reading.values import Gaps
 
 _NAMES = {
     "PyPI": r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,210}[A-Za-z0-9])?",
@@ -29,44 +30,34 @@ _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~^!:_/#-]{0,149}")
 _LOGIN = re.compile(r"//|@[^@]*:|:[^:]*@")
 _REQUIREMENT = re.compile(r"[!-~ ]{1,300}")
 _REVISION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/+-]{0,99}")
-#: No token that is known by its shape has fewer characters.
-_SHORTEST_SECRET = 15
-#: Rows of ``unread`` of one manifest, before the last that says there are more.
-MAX_UNREAD = 1000
 
 
 class Rows:
     """What was read of one manifest, so far."""
 
-    def __init__(self, ecosystem: str, unread: Iterable[Unread] = ()) -> None:
+    def __init__(self, ecosystem: str, gaps: Gaps | None = None) -> None:
         self._ecosystem, self._legal = ecosystem, _LEGAL[ecosystem]
         self._rows: dict[tuple[object, ...], Dependency] = {}
         self._open: list[Dependency] = []
-        self._unread: list[Unread] = []
-        self._more = 0
-        for one in unread:
-            self.gap(one.why, one.detail, one.line)
+        self._gaps = gaps if gaps is not None else Gaps()
 
     def name(self, name: str, line: int | None) -> str | None:
         """The name as advisories write it; None, and a row of ``unread``, where no registry would have it."""
-        if self._legal.fullmatch(name) and not _is_secret(name):
+        if self._legal.fullmatch(name) and not is_secret(name):
             return normal(self._ecosystem, name)
         self.gap(Why.MALFORMED, "a name that no package can have", line)
         return None
 
     def key(self, name: str, version: str | None) -> str | None:
         """How ``parents`` name a package (``name@version``); None where its row will not have that name."""
-        if not self._legal.fullmatch(name) or _is_secret(name):
+        if not self._legal.fullmatch(name) or is_secret(name):
             return None
         known = normal(self._ecosystem, name)
         return f"{known}@{version}" if version is not None and _is_version(version) else known
 
     def gap(self, why: Why, detail: str, line: int | None = None) -> None:
         """A row of ``unread``. ``detail`` is ours and quotes nothing but names that were checked."""
-        if len(self._unread) < MAX_UNREAD:
-            self._unread.append(Unread(why=why, detail=detail, line=line))
-        else:
-            self._more += 1
+        self._gaps.add(why, detail, line)
 
     def add(
         self,
@@ -95,7 +86,7 @@ class Rows:
         if requirement and (not _REQUIREMENT.fullmatch(requirement) or _unsafe(requirement)):
             self.gap(Why.MALFORMED, f"the range of {known} is none", line)
             requirement = None
-        if revision is not None and (not _REVISION.fullmatch(revision) or _is_secret(revision)):
+        if revision is not None and (not _REVISION.fullmatch(revision) or is_secret(revision)):
             revision = None
         row = Dependency(
             ecosystem=self._ecosystem, name=known, version=version, direct=direct, development=development, line=line,
@@ -113,11 +104,8 @@ class Rows:
         self, format: str, *, refers: Iterable[tuple[str, str]] = (), offers: Mapping[str, str] | None = None
     ) -> Manifest:
         """All of it."""
-        unread = tuple(self._unread)
-        if self._more:
-            unread += (Unread(why=Why.TOO_LARGE, detail=f"{self._more} more of these are not listed"),)
         return Manifest(
-            format=format, dependencies=tuple(self._rows.values()), unread=unread, refers=tuple(refers),
+            format=format, dependencies=tuple(self._rows.values()), unread=self._gaps.rows(), refers=tuple(refers),
             offers=offers or {}, open=tuple(self._open),
         )  # fmt: skip
 
@@ -127,11 +115,7 @@ def _is_version(text: str) -> bool:
 
 
 def _unsafe(text: str) -> bool:
-    return _LOGIN.search(text) is not None or _is_secret(text)
-
-
-def _is_secret(text: str) -> bool:
-    return len(text) >= _SHORTEST_SECRET and literal_secret(text) is not None
+    return _LOGIN.search(text) is not None or is_secret(text)
 
 
 def _joined(a: Dependency, b: Dependency) -> Dependency:

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.deps.manifest import MalformedError, Unread
+from tasks.deps.manifest import MalformedError, Unread, Why
+
+#: Rows of ``unread`` of one manifest, before the last that says there are more.
+MAX_UNREAD = 1000
 
 
 class Table(dict[str, Any]):
@@ -38,6 +41,10 @@ class Table(dict[str, Any]):
             if isinstance(value, str):
                 yield name, value, inside.lines[name]
 
+    def listed(self, key: str) -> list[Table]:
+        """The tables in the list under a key."""
+        return [item for item in self.items_of(key) if isinstance(item, Table)]
+
     def text(self, key: str) -> str | None:
         """The text under a key."""
         found = self.get(key)
@@ -49,12 +56,41 @@ class Table(dict[str, Any]):
         return found if isinstance(found, list) else []
 
 
+class Gaps:
+    """Rows of what is not read of a manifest, and after ``MAX_UNREAD`` of them only how many more there are."""
+
+    def __init__(self) -> None:
+        self._rows: list[Unread] = []
+        self._more = 0
+
+    def add(self, why: Why, detail: str, line: int | None = None) -> None:
+        """One more. ``detail`` is ours and quotes nothing but names that were checked."""
+        self.put(Unread(why=why, detail=detail, line=line))
+
+    def put(self, row: Unread) -> None:
+        """One more."""
+        if len(self._rows) < MAX_UNREAD:
+            self._rows.append(row)
+        else:
+            self._more += 1
+
+    def twice(self, line: int) -> None:
+        """A key stands twice in its table. The last of them counts, as it does for most tools."""
+        self.add(Why.MALFORMED, "a key stands twice; the last counts", line)
+
+    def rows(self) -> tuple[Unread, ...]:
+        """All of them."""
+        if not self._more:
+            return tuple(self._rows)
+        return (*self._rows, Unread(why=Why.TOO_LARGE, detail=f"{self._more} more of these are not listed"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """The tables of a file (YAML may have several documents), and the keys that stood in it twice."""
+    """The tables of a file (YAML may have several documents), and what was not read of it, as keys that stand twice."""
 
     tables: tuple[Table, ...]
-    twice: tuple[Unread, ...] = ()
+    gaps: Gaps
 
     @property
     def table(self) -> Table:

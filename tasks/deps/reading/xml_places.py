@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.parsers import expat
 
-from tasks.deps.decoding import guard
 from tasks.deps.manifest import MalformedError, Why
+from tasks.deps.reading.text import MAX_DEPTH, guard
 
-MAX_DEPTH = 100
 MAX_ELEMENTS = 300_000
 
 
