@@ -30,6 +30,9 @@ EPSS = b"#model_version:v2025.03.14,score_date:2026-03-01T00:00:00+0000\ncve,eps
 )
 
 
+SSVC = Path(__file__).parents[1] / "data" / "ssvc"
+
+
 def decided(cve: str, options: Any) -> bytes:
     content = {"id": cve, "options": options, "version": "2.0.3", "timestamp": "2026-03-01T10:00:00.000Z"}
     adp = {
@@ -78,6 +81,20 @@ def test_ssvc(tmp_path: Path) -> None:
     first, second = found.table.to_pylist()
     assert list(first.values())[:4] == ["CVE-2026-0001", "poc", "yes", "total"]
     assert list(second.values())[:4] == ["CVE-2026-0002", None, None, None]
+
+
+def test_ssvc_as_cisa_publishes_it(tmp_path: Path) -> None:
+    """The shapes of real records: a container beside CISA's, a KEV metric, capitals (CISA's oldest), nothing at all."""
+    files = {str(p.relative_to(SSVC)): p.read_bytes() for p in sorted(SSVC.rglob("*.json"))}
+    found = read_ssvc(put(tmp_path, zipped(files)))
+    assert (found.wrong, found.as_of) == (0, datetime(2024, 6, 1, tzinfo=UTC))
+    assert [list(row.values())[:4] for row in found.table.to_pylist()] == [
+        ["CVE-2021-36001", "active", "yes", "total"],
+        ["CVE-2024-5001", "active", "no", "total"],
+        ["CVE-2024-5002", "poc", None, "partial"],
+    ]
+    alone = read_ssvc(put(tmp_path, files["vulnrichment-develop/2024/5xxx/CVE-2024-5001.json"]))
+    assert alone.table["ssvc_at"].to_pylist() == [datetime(2024, 5, 29, 4, 0, 35, 37778, tzinfo=UTC)]
 
 
 @pytest.mark.parametrize("name", sorted(READERS))

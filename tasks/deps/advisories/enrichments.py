@@ -3,7 +3,7 @@
 KEV: https://www.cisa.gov/known-exploited-vulnerabilities-catalog (JSON). EPSS: https://www.first.org/epss/data_stats (a
 comment line with model and date, then ``cve,epss,percentile``; gzip or not). SSVC: CISA's vulnrichment, a zip (or one
 file) of CVE records whose container "CISA ADP Vulnrichment" has a metric ``other`` of type ``ssvc``
-(https://github.com/cisagov/vulnrichment); written after that description, not tried on the real archive.
+(https://github.com/cisagov/vulnrichment); tried on the whole of it of October 2024, 44,026 decisions.
 """
 
 from __future__ import annotations
@@ -194,9 +194,13 @@ def _options(content: dict[str, Any]) -> tuple[Any, ...]:
     for option in [told] if isinstance(told, dict) else told if isinstance(told, list) else []:
         if isinstance(option, dict):
             said |= option
-    # A word that is none of CISA's is unknown.
-    words = [w if isinstance(w := said.get(name), str) and w in known else None for name, (_, known) in _WORDS.items()]
-    return (*words, dated(content.get("timestamp")))
+    return (*(_word(said.get(name), known) for name, (_, known) in _WORDS.items()), dated(content.get("timestamp")))
+
+
+def _word(said: Any, known: set[str]) -> str | None:
+    """A word as CISA's schema spells it; its oldest decisions have capitals. One that is none of CISA's is unknown."""
+    word = said.lower() if isinstance(said, str) else None
+    return word if word in known else None
 
 
 def _is_cve(value: object) -> bool:
