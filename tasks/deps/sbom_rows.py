@@ -12,7 +12,7 @@ from tasks.deps.purls import read_purl
 from tasks.deps.reading.text import Spelling, text_of
 
 MAX_COMPONENTS = 300_000
-#: Values (or lines) of a document. One of 32 MiB has about a million; so many of the smallest take 400 MB.
+#: Values (or lines) of a document. One of 32 MiB has about a million; so many of the smallest take 300 MB.
 MAX_VALUES = 2_000_000
 #: How many of its parents a package tells.
 _MAX_PARENTS = 50

@@ -272,7 +272,7 @@ def test_a_token_in_the_place_of_a_version_gets_into_no_field(form: str, text: s
 
 def test_a_long_line_of_yaml_does_not_cost_its_square() -> None:
     start = time.process_time()
-    found = _read("GitHub Actions", "ci.yml", b"on: x\na: [" + b"a, " * 100_000 + b"]\n")
+    found = _read("GitHub Actions", "ci.yml", b"on: x\na: [" + b"x" + b", aaaaaaaaaaaaaaaaaaaa" * 40_000 + b"]\n")
     assert isinstance(found, Manifest) and time.process_time() - start < 3
 
 

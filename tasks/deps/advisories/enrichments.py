@@ -3,7 +3,7 @@
 KEV: https://www.cisa.gov/known-exploited-vulnerabilities-catalog (JSON). EPSS: https://www.first.org/epss/data_stats (a
 comment line with model and date, then ``cve,epss,percentile``; gzip or not). SSVC: CISA's vulnrichment, a zip (or one
 file) of CVE records whose container "CISA ADP Vulnrichment" has a metric ``other`` of type ``ssvc``
-(https://github.com/cisagov/vulnrichment); tried on the whole of it of October 2024, 44,026 decisions.
+(https://github.com/cisagov/vulnrichment); tried on all of it as of October 2024, 44,026 decisions.
 """
 
 from __future__ import annotations
