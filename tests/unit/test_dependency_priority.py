@@ -195,21 +195,20 @@ def test_days_of_an_exploited_flaw_count_from_when_it_was_known(con: duckdb.Duck
 
 def test_order_within_a_tier(con: duckdb.DuckDBPyConnection) -> None:
     fill(con, enrichment=[{"cve": f"CVE-1-{n}", "epss": n / 10} for n in (1, 9)])
-    same = {"exposure": "internet", "cvss_v3": WORST, "cves": []}
-    found = asked(
-        con,
-        {**same, "n": 6, "is_direct": False, "is_development": False},
-        {**same, "n": 5, "is_direct": None},
-        {**same, "n": 4, "is_direct": True, "is_development": True},
-        {**same, "n": 3, "is_direct": True, "is_development": False},
-        {**same, "n": 2, "cvss_score": 5.0},
-        {**same, "n": 1, "cves": ["CVE-1-1"], "cvss_score": 1.0, "is_development": True},
-        {**same, "n": 0, "cves": ["CVE-1-9"]},
-        {**same, "n": 8, "exposure": "internal", "cves": ["CVE-1-9"]},
-        {**same, "n": 7, "exposure": None, "cves": ["CVE-1-1"]},
-        by=ORDER,
-    )
-    assert [each["n"] for each in found] == list(range(9))
+    in_order: list[dict[str, Any]] = [
+        {"cves": ["CVE-1-9"]},
+        {"cves": ["CVE-1-1"], "cvss_score": 1.0, "is_development": True},
+        {"cvss_score": 5.0},
+        {"is_direct": True, "is_development": False},
+        {"is_direct": True},
+        {"is_direct": True, "is_development": True},
+        {},
+        {"is_direct": False, "is_development": False},
+        {"exposure": None, "cves": ["CVE-1-1"]},  # at worst as soon, but 60 days are certain
+        {"exposure": "internal", "cves": ["CVE-1-9"]},
+    ]
+    given = [{"n": n, "exposure": "internet", "cvss_v3": WORST, "cves": [], **each} for n, each in enumerate(in_order)]
+    assert [told["n"] for told in asked(con, *given[::-1], by=ORDER)] == list(range(len(in_order)))
 
 
 MALFORMED = [
