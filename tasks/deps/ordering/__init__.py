@@ -78,12 +78,11 @@ def is_moving(ecosystem: str, version: str) -> bool:
 
 
 def line(ecosystem: str, version: str) -> tuple[str, str, str] | None:
-    """What a step is told by: epoch, major and minor number, as digits without leading zeros; what is missing is zero.
-
-    None where ``key`` is None, and for a version without numbers.
+    """What a step is told by, of a version that has a key: epoch, major and minor number, as digits without leading
+    zeros; what is missing is zero. None for a version without numbers.
     """
     grammar = _grammar(ecosystem)
-    told = None if grammar is None or grammar.key(version) is None else grammar.release(version)
+    told = grammar.release(version) if grammar is not None else None
     if told is None:
         return None
     epoch, major, minor = (*told, "0", "0")[:3]
