@@ -118,6 +118,7 @@ def test_what_is_no_answer_is_a_reason_and_the_last_good_one_stays(
     told = ask(tmp_path, server, ecosystem)
     assert (told.versions, told.reason) == ((), reason)
     assert "left" not in told.detail.lower() and "{" not in told.detail
+    assert ("redirects to another host" in told.detail) == (fault == "another host")
     server.faults.clear()
     # An answer that is none is not kept; that the package is not there is.
     there = ask(tmp_path, server, ecosystem)
