@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.core.feed_reasons import FEED_REASONS
+from tasks.core.package_reasons import PACKAGE_REASONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,42 +350,6 @@ _ALL = (
         remedy="Correct the file, or accept the gap.",
     ),
     Reason(
-        code="manifest_unsupported",
-        meaning="Something in the manifest is written in a way, or in a version of its format, that the inventory does "
-        "not read; the rest of it was read.",
-        remedy="Commit a lock file beside it, or import an SBOM of what is built (`nightwarden assess --sbom`).",
-    ),
-    Reason(
-        code="version_unresolved",
-        meaning="A version hangs on something that no file in reach says (a property, a parent, a variable, a commit), "
-        "so the package was matched with no advisory.",
-        remedy="Commit a lock file, write the version out, or import an SBOM of what is built.",
-    ),
-    Reason(
-        code="version_unpinned",
-        meaning="The manifest names packages without an exact version, and no lock file of its folder or one above has "
-        "them: what is installed is not known, so it was matched with no advisory.",
-        remedy="Commit a lock file or pin the version; accept the gap by a decision where the version must float.",
-    ),
-    Reason(
-        code="version_unjudged",
-        meaning="The version of a package that has advisories follows no grammar of its ecosystem, so it cannot be "
-        "compared with theirs; what was known of it before stays.",
-        remedy="Pin a released version, or decide about what is open.",
-    ),
-    Reason(
-        code="advisory_unjudged",
-        meaning="An advisory about a package that is used here bounds its versions by what follows no grammar of the "
-        "ecosystem: that interval was not judged.",
-        remedy="Read the advisory; report its bound to the data base that publishes it.",
-    ),
-    Reason(
-        code="no_advisories",
-        meaning="No advisories of this ecosystem are fetched, so its packages were matched with nothing.",
-        remedy="Add it to `advisories.ecosystems` if the export has it; else a scanner of images or of that ecosystem "
-        "must look (trivy, grype).",
-    ),
-    Reason(
         code="ignored_inline",
         meaning="A comment in the file, or in one that uses it, tells the tool to pass over findings, and the tool has "
         "no switch against that: what is hidden is not known, nothing in the file closes.",
@@ -441,7 +406,7 @@ _ALL = (
         remedy="Repair the remote; `git fsck --connectivity-only` names what is missing.",
     ),
     # advisories
-    *(Reason(code=code, meaning=meaning, remedy=remedy) for code, meaning, remedy in FEED_REASONS),
+    *(Reason(code=code, meaning=meaning, remedy=remedy) for code, meaning, remedy in (*PACKAGE_REASONS, *FEED_REASONS)),
 )
 
 REASONS: dict[str, Reason] = {r.code: r for r in _ALL}

@@ -69,6 +69,18 @@ _MADE: Mapping[str, Mapping[str, str]] = {
     "reasons": {"code": "a reason_code", "meaning": "what it means", "remedy": "what to do about it"},
     "outcomes": {"outcome": "an outcome of scans and scopes", "meaning": "what it means"},
     "causes": {"cause": "a cause of finding_events", "meaning": "what it means"},
+    "inventory": {
+        "slug": "the repository's name for people",
+        "commit": "the commit it was read from",
+        "evidence_at": "when its manifests were really looked at, UTC",
+    },
+    "manifests": {
+        "manifest": "path of the manifest or lock file",
+        "format": "its form",
+        "state": "ok, unpinned, unresolved, unsupported or error: the worst of what is in it",
+        "pinned": "packages with an exact version",
+    },
+    "vulnerable": {"slug": "the repository's name for people"},
     "feeds": {
         "data_age_days": "days since as_of; null where the feed has no date",
         "age_days": "days since checked_at",
@@ -94,6 +106,9 @@ _FROM: Mapping[str, Sequence[str]] = {
     "flaws": ("findings",),
     "decisions_now": ("decisions",),
     "scan_results": ("observations", "scans"),
+    "inventory": ("packages", "scopes"),
+    "manifests": ("scopes",),
+    "vulnerable": ("vulnerabilities", "advisories"),
     "feeds": ("advisory_feeds",),
     "findings_at": ("findings",),
 }

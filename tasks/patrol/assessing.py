@@ -10,42 +10,30 @@ be told or compared any more keeps what was known of it.
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from tasks.core.errors import LakeError, UsageError
-from tasks.core.reasons import GAP_OUTCOMES
-from tasks.core.types import Cause, Gap, Kind, Outcome, Scan, ScanResult, ScopeState, Unit, digest
+from tasks.core.types import ScopeState
 from tasks.deps import ordering
-from tasks.lake.changes import Change, Origin, ScopeKey
+from tasks.lake.changes import ScopeKey
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.package_tables import INVENTORY
-from tasks.lake.publish import PublishBatch, publish
+from tasks.lake.publish import publish
 from tasks.lake.views import GONE, arrow_of
+from tasks.patrol.assess_rows import ASSESS_SOURCE, Batch, Work, config_digest, judged_over, result_of
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.plan import ASSESS
 from tasks.patrol.vulnerable import (
-    Differences,
     Found,
     Package,
     Row,
     differences,
-    form_of,
     matched,
-    observations,
-    told_of,
 )
 
-#: The source of such a run in ``runs``; no configuration can name it.
-ASSESS_SOURCE = "(assess)"
-#: Raised when the same inventory and advisories give another result.
-REVISION = 1
 #: Gaps of an inventory after which it is known all the same what is there, if not in which version.
 _KNOWN_TO_BE_THERE = frozenset({"version_unpinned", "version_unresolved"})
 _GONE = frozenset(GONE.replace("'", "").split(", "))
@@ -83,25 +71,6 @@ class Assessed:
         return f"{self.judged} of {self.scopes} inventories judged ({what}): {rows}; findings: {findings}"
 
 
-@dataclass(slots=True, kw_only=True)
-class _Work:
-    """One scope that is judged. ``packages`` None: whole."""
-
-    inventory: ScopeState
-    before: ScopeState | None
-    packages: frozenset[Package] | None
-    found: Differences = field(default_factory=lambda: Differences(changed=(), there=()))
-    gaps: tuple[Gap, ...] = ()
-
-    @property
-    def key(self) -> ScopeKey:
-        return (self.inventory.repo_id, self.inventory.ref, ASSESS)
-
-    def looks_at(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of ``vulnerabilities`` is about what is judged."""
-        return self.packages is None or (row["ecosystem"], row["package"]) in self.packages
-
-
 def assess(
     lake: Lake, *, everything: bool = False, dry_run: bool = False, watch: Watcher = lambda _step, _n: None
 ) -> Assessed:
@@ -126,8 +95,8 @@ def assess(
     named = {p for w in works for p in w.packages or ()}
     found = matched(
         snapshot,
-        {_result(w) for w in works if w.packages is None},
-        {_result(w) for w in works if w.packages is not None},
+        {result_of(w) for w in works if w.packages is None},
+        {result_of(w) for w in works if w.packages is not None},
         named,
         key=ordering.key,
         covered=covered,
@@ -143,7 +112,7 @@ def assess(
     )  # fmt: skip
     if dry_run:
         return told
-    batch = _Batch(snapshot, states, inventories, works, old, covered, new_advisories=bool(changed), began=began).made()
+    batch = Batch(snapshot, states, inventories, works, old, covered, new_advisories=bool(changed), began=began).made()
     if batch is None:
         return told
     watch("publish", len(rows))
@@ -168,11 +137,8 @@ def _changed_advisories(snapshot: Snapshot) -> frozenset[str] | None:
 
     None: there was no such run, or its tables are not kept any more.
     """
-    last = arrow_of(
-        snapshot,
-        f"SELECT run_id FROM runs WHERE list_contains(sources, '{ASSESS_SOURCE}') AND config_digest = '{_config()}'"
-        " ORDER BY seq DESC LIMIT 1",
-    ).to_pylist()  # fmt: skip
+    ours = f"list_contains(sources, '{ASSESS_SOURCE}') AND config_digest = '{config_digest()}'"
+    last = arrow_of(snapshot, f"SELECT run_id FROM runs WHERE {ours} ORDER BY seq DESC LIMIT 1").to_pylist()
     if not last:
         return None
     columns = ("advisory_id", "match_digest", "group_id", "aliases", "is_withdrawn", "unmatchable_reason", "present")
@@ -195,22 +161,27 @@ def _works(
     inventories: Iterable[ScopeState],
     changed: Collection[str] | None,
     covered: Collection[str],
-) -> list[_Work]:
+) -> list[Work]:
     """The scopes that are judged: whole where the inventory is another one, else for the packages that changed
     advisories name."""
-    works: list[_Work] = []
+    works: list[Work] = []
     rest: dict[str, list[tuple[ScopeState, ScopeState]]] = {}
     for s in inventories:
         if s.result_name is None or s.reason_code == "ref_unwatched":
             continue
         before = states.get((s.repo_id, s.ref, ASSESS))
-        if changed is None or before is None or before.result_name is None or before.config_digest != _of(s, covered):
-            works.append(_Work(inventory=s, before=before, packages=None))
+        if (
+            changed is None
+            or before is None
+            or before.result_name is None
+            or before.config_digest != judged_over(s, covered)
+        ):
+            works.append(Work(inventory=s, before=before, packages=None))
         else:
             rest.setdefault(s.result_name, []).append((s, before))
     if changed:
         for name, packages in _packages(snapshot, changed, rest).items():
-            works += [_Work(inventory=s, before=b, packages=frozenset(packages)) for s, b in rest[name]]
+            works += [Work(inventory=s, before=b, packages=frozenset(packages)) for s, b in rest[name]]
     return sorted(works, key=lambda w: w.key)
 
 
@@ -232,21 +203,21 @@ def _packages(snapshot: Snapshot, changed: Collection[str], results: Collection[
     return found
 
 
-def _judge(snapshot: Snapshot, works: Iterable[_Work], found: Found, covered: Collection[str], now: datetime) -> None:
+def _judge(snapshot: Snapshot, works: Iterable[Work], found: Found, covered: Collection[str], now: datetime) -> None:
     """What of each scope is vulnerable now, and what nobody can tell. Of an ecosystem whose advisories are not fetched
     nothing goes."""
     known: dict[tuple[str, str], list[Row]] = {}
     repos = {w.inventory.repo_id for w in works}
     for row in snapshot.table("vulnerabilities", {"repo_id": repos}).to_pylist() if repos else ():
         known.setdefault((row["repo_id"], row["ref"]), []).append(row)
-    read = snapshot.gaps_of(_result(w) for w in works)
+    read = snapshot.gaps_of(result_of(w) for w in works)
     before = snapshot.gaps_of(w.before.result_name for w in works if w.before and w.before.result_name)
 
-    def looked_at(w: _Work, row: Row) -> bool:
+    def looked_at(w: Work, row: Row) -> bool:
         return w.looks_at(row) and row["ecosystem"].partition(":")[0] in covered
 
     for w in works:
-        name = _result(w)
+        name = result_of(w)
         w.found = differences(
             w.inventory.repo_id,
             w.inventory.ref,
@@ -260,208 +231,3 @@ def _judge(snapshot: Snapshot, works: Iterable[_Work], found: Found, covered: Co
             w.gaps = (*(g for g in read[name] if g.reason_code not in _KNOWN_TO_BE_THERE), *found.gaps.get(name, ()))
         elif w.before is not None and w.before.result_name is not None:
             w.gaps = tuple(before[w.before.result_name])
-
-
-def _result(w: _Work) -> str:
-    assert w.inventory.result_name is not None
-    return w.inventory.result_name
-
-
-def _of(inventory: ScopeState, covered: Collection[str]) -> str:
-    """What a scope says that was judged over this inventory, with advisories of these ecosystems."""
-    return digest(ASSESS, REVISION, inventory.result_name, *sorted(covered))
-
-
-def _config() -> str:
-    return digest(ASSESS, REVISION)
-
-
-def _highest(ecosystem: str, versions: Iterable[str]) -> str | None:
-    keyed = [(key, v) for v in versions if (key := ordering.key(ecosystem, v)) is not None]
-    return max(keyed)[1] if keyed else None
-
-
-# -- what is written -------------------------------------------------------------------------------------------
-
-
-class _Batch:
-    """The rows of a run."""
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        states: Mapping[ScopeKey, ScopeState],
-        inventories: Collection[ScopeState],
-        works: Collection[_Work],
-        old: Collection[str],
-        covered: Collection[str],
-        *,
-        new_advisories: bool,
-        began: datetime,
-    ) -> None:
-        self._snapshot, self._states, self._inventories = snapshot, states, inventories
-        self._works = {w.key: w for w in works}
-        self._old, self._covered = old, covered
-        self._new_advisories, self._began = new_advisories, began
-        self._told = told_of(snapshot, (r["advisory_id"] for w in works for r in w.found.there))
-
-    def made(self) -> PublishBatch | None:
-        """None: nothing is other than it was."""
-        results: dict[ScopeKey, ScanResult] = {k: self._result(w) for k, w in self._works.items()}
-        scans, scopes, changes = [], [], []
-        for inventory in sorted(self._inventories, key=lambda s: (s.repo_id, s.ref)):
-            key = (inventory.repo_id, inventory.ref, ASSESS)
-            before, result = self._states.get(key), results.get(key)
-            scan, scope = self._row(inventory, before, result)
-            scans.append(scan)
-            if before is None or _standing(scope) != _standing(before):
-                scopes.append(scope)
-            had, has = before.result_name if before else None, scope.result_name
-            if had != has:
-                changes.append(self._change(inventory, before, result, scope))
-        rows = [r for w in self._works.values() for r in w.found.changed]
-        if not (scopes or rows):
-            return None
-        finished = datetime.now(UTC)
-        outcomes = Counter(str(s.outcome) for s in scans)
-        partly = sum(1 for s in scans if s.outcome in GAP_OUTCOMES or s.gaps)
-        run: dict[str, Any] = {
-            "run_id": uuid.uuid4().hex,
-            "started_at": self._began,
-            "finished_at": finished,
-            "state": "CompletedWithGaps" if partly else "Completed",
-            "sources": [ASSESS_SOURCE],
-            "filters": json.dumps({"judged": len(self._works)}),
-            "config_digest": _config(),
-            "versions": json.dumps({ASSESS: str(REVISION)}),
-            "sandbox": "none: no tool was started",
-            "repositories": len({s.repo_id for s in scans}),
-            "expected": len(scans),
-            "tools_started": 0,
-            "gaps": partly,
-            "outcomes": json.dumps(dict(sorted(outcomes.items()))),
-            "duration_s": (finished - self._began).total_seconds(),
-            "scan_s": 0.0,
-        }
-        return PublishBatch(
-            run=run, scans=scans, results=list(results.values()), scopes=scopes, changes=changes,
-            plain={"vulnerabilities": rows},
-        )  # fmt: skip
-
-    def _result(self, w: _Work) -> ScanResult:
-        seen = tuple(observations(w.found.there, self._told, _highest))
-        gaps = tuple(sorted(set(w.gaps), key=lambda g: (g.path, g.reason_code, g.detail)))
-        said = [f"{g.path}|{g.reason_code}|{g.detail}" for g in gaps]
-        name = digest(ASSESS, REVISION, _result(w), *map(form_of, seen), *said)
-        return ScanResult(
-            scan_name=name,
-            result_name=f"{name}.{REVISION}",
-            tool=ASSESS,
-            tool_version=str(REVISION),
-            kind=Kind.DEPENDENCY,
-            unit=Unit.TREE,
-            config_digest=_of(w.inventory, self._covered),
-            rules_digest=_config(),
-            parse_revision=REVISION,
-            repo_id=w.inventory.repo_id,
-            ref=w.inventory.ref,
-            commit=w.inventory.commit or "",
-            outcome=Outcome.PARTIAL if gaps else Outcome.OK,
-            observations=seen,
-            gaps=gaps,
-            base_result_name=_result(w),
-            started_at=self._began,
-            duration_s=0.0,
-            exit_code=None,
-            sandbox="none",
-            files_read=0,
-            bytes_read=0,
-            peak_rss_bytes=0,
-        )
-
-    def _row(
-        self, inventory: ScopeState, before: ScopeState | None, result: ScanResult | None
-    ) -> tuple[Scan, ScopeState]:
-        """The row of the coverage record, and the scope as it stands."""
-        has = result.result_name if result is not None else before.result_name if before is not None else None
-        same = before is not None and before.result_name == has
-        cause, reason, detail = Cause.NONE, inventory.reason_code, inventory.detail
-        if inventory.result_name is None or inventory.reason_code == "ref_unwatched":
-            # Nothing of it was ever read, there is nothing to read, or nobody watches it.
-            outcome = inventory.outcome
-            has = has if reason == "ref_unwatched" else None
-        else:
-            reason, detail = (None, "") if not self._old else ("advisories_old", "; ".join(self._old))
-            outcome = Outcome.UNCHANGED if same else result.outcome if result is not None else Outcome.OK
-            outcome = Outcome.STALE if self._old else outcome
-            cause = Cause.NONE if same else Cause.NEW if before is None else Cause.CHANGED
-        scan_name, seen, gaps = None, 0, 0
-        if has and result is not None:
-            scan_name, seen, gaps = result.scan_name, len(result.observations), len(result.gaps)
-        elif has and before is not None:
-            scan_name, seen, gaps = before.scan_name or "", before.observations, before.gaps
-        evidence = inventory.evidence_at if has else None
-        common: dict[str, Any] = {
-            "scan_name": scan_name,
-            "result_name": has,
-            "repo_id": inventory.repo_id,
-            "ref": inventory.ref,
-            "tool": ASSESS,
-            "slug": inventory.slug,
-            "commit": inventory.commit,
-            "tool_version": str(REVISION),
-            "config_digest": _of(inventory, self._covered) if has else None,
-            "rules_digest": _config(),
-            "outcome": outcome,
-            "reason_code": reason,
-            "detail": detail,
-            "observations": seen,
-            "gaps": gaps,
-        }
-        scan = Scan(**common, unit=Unit.TREE, cause=cause, started_at=None if same else self._began)
-        part = before.result_part if before is not None and same else None
-        scope = ScopeState(**common, source=inventory.source, evidence_at=evidence, result_part=part)
-        if scope.outcome is Outcome.UNCHANGED and before is not None:
-            scope = replace(scope, outcome=Outcome.PARTIAL if gaps else Outcome.OK)
-        return scan, scope
-
-    def _change(
-        self, inventory: ScopeState, before: ScopeState | None, result: ScanResult | None, scope: ScopeState
-    ) -> Change:
-        had = before.result_name if before is not None else None
-        unread = self._snapshot.gaps_of([had]).get(had, ()) if had else ()
-        return Change(
-            repo_id=scope.repo_id,
-            ref=scope.ref,
-            tool=ASSESS,
-            slug=scope.slug,
-            commit=scope.commit,
-            result=result if scope.result_name else None,
-            before=had,
-            empty_reason=inventory.reason_code or "nothing_to_read",
-            origin=Origin.BACKLOG if had is None else None,
-            other_tool=self._new_advisories and had is not None,
-            same_paths=partial(self._same_manifests, had, inventory.result_name),
-            same_commit=before is not None and before.commit == scope.commit,
-            unread_before=frozenset(g.path for g in unread),
-            paths=partial(self._manifests, inventory.result_name),
-        )
-
-    def _manifests(self, inventory: str | None) -> frozenset[str] | None:
-        return frozenset(path for path, _ in self._blobs(inventory)) if inventory else frozenset()
-
-    def _same_manifests(self, had: str | None, inventory: str | None) -> frozenset[str] | None:
-        """Manifests that are the same as when the scope was judged before."""
-        rows = self._snapshot.table("ledger", {"result_name": [had]}, ["base_result_name"]).to_pylist() if had else []
-        if not rows or inventory is None:
-            return None
-        return frozenset(path for path, _ in self._blobs(rows[0]["base_result_name"]) & self._blobs(inventory))
-
-    def _blobs(self, inventory: str) -> frozenset[tuple[str, str]]:
-        seen = self._snapshot.observations_of([inventory]).get(inventory, ())
-        return frozenset((o.path or "", o.blob or "") for o in seen if o.rule_id == "manifest")
-
-
-def _standing(s: ScopeState) -> tuple[object, ...]:
-    """What of a scope is worth a row."""
-    return (s.result_name, s.config_digest, s.commit, s.outcome, s.reason_code, s.detail, s.evidence_at, s.slug)

@@ -17,7 +17,7 @@ from tasks.core.errors import LakeError
 from tasks.core.types import Cause, Gap, Kind, Outcome, ScanResult, Unit
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import PublishBatch, Published, adopt, publish
-from tasks.lake.schema import TABLES, table_schema_markdown
+from tasks.lake.schema import OLDEST_SCHEMA, TABLES, table_schema_markdown
 from tasks.lake.verify import verify
 from tasks.lake.views import arrow_of
 from tests.lake_rows import KEY_ID, change_of, night, observation, result, scan_of, scope_of
@@ -130,8 +130,9 @@ def test_a_lake_of_a_newer_program_is_refused(lake: Lake, newer: str) -> None:
 def test_a_lake_of_an_older_program_is_refused_with_advice(lake: Lake, older: str, key_id: str | None) -> None:
     card = lake.path / "lake.json"
     told = json.loads(card.read_text())
-    # Tables of the version before lack one, and get it.
-    card.write_text(json.dumps({**told, older: told[older] - (2 if older == "schema_version" else 1)}))
+    # What came since the oldest schema is added by a migration.
+    before = {"schema_version": OLDEST_SCHEMA - 1, "format": told["format"] - 1}[older]
+    card.write_text(json.dumps({**told, older: before}))
     with pytest.raises(LakeError, match="older Nightwarden") as refused:
         Lake.open(lake.path, key_id=key_id)
     assert "patrol again" in refused.value.advice

@@ -19,6 +19,7 @@ from tasks.lake.saved import SAVED
 from tasks.lake.schema import TABLES
 from tasks.lake.views import FUNCTIONS, VIEWS, run_query
 from tasks.policy import POLICY
+from tests.inventories import inventory_of
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row, scan_of, scope_of
 
 POLICY_VIEWS = tuple(v.name for v in POLICY.views)
@@ -36,6 +37,10 @@ ADVISORIES: dict[str, list[dict[str, Any]]] = {
     "advisory_ranges": [{"advisory_id": "GHSA-1", "ecosystem": "PyPI", "n": 0, "package": "spade",
                          "range_type": "ECOSYSTEM", "introduced": "0", "fixed": "1.1", "present": True}],
     "enrichment": [{"cve": "CVE-2026-0001", "is_exploited": True, "kev_added_at": NIGHT, "epss": 0.5}],
+    "vulnerabilities": [{"repo_id": "team/app", "ref": "refs/heads/main", "manifest": "requirements.txt",
+                         "ecosystem": "PyPI", "package": "spade", "version": "1.0", "purl": "pkg:pypi/spade@1.0",
+                         "advisory_id": "GHSA-1", "group_id": "GHSA-1", "finding_uid": "f", "first_seen_at": NIGHT,
+                         "present": True}],
     "advisory_feeds": [{"feed": "osv/PyPI", "records": 1, "max_age_days": 7.0, "refused": 0, "configured": True}],
 }  # fmt: skip
 
@@ -47,15 +52,16 @@ def snapshot(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
     shutil.copytree(new_lake, place)
     lake = Lake.open(place, key_id=KEY_ID)
     app, web = result("app", observation("x"), gaps=(BLIND,)), result("web", observation("y"), repo_id="team/web")
+    packages, assessed = inventory_of({"requirements.txt": "spade==1.0\n"}), result("assessed", tool="assess")
     unchanged = scan_of(app, outcome=Outcome.UNCHANGED, cause=Cause.NONE)
     failed = scan_of(web, outcome=Outcome.FAILED, reason_code="fetch", result_name=None, detail="no route")
     missing = scan_of(web, outcome=Outcome.MISSING, reason_code="not_found", result_name=None)
     stale = scope_of(web, outcome=Outcome.FAILED, reason_code="fetch", attempts=1)
     with lake.lock():
-        publish(lake, lake.snapshot(), night(1, app, web, teams=[TEAM]))
+        publish(lake, lake.snapshot(), night(1, app, web, packages, assessed, teams=[TEAM]))
         publish(lake, lake.snapshot(), night(2, scans=[unchanged, failed], scopes=[stale]))
         publish(lake, lake.snapshot(), night(3, scans=[unchanged, missing], decisions=lambda: [DECIDED],
-                                             advisories=ADVISORIES))  # fmt: skip
+                                             plain=ADVISORIES))  # fmt: skip
     return lake.snapshot()
 
 

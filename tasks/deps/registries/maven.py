@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from tasks.deps.manifest import MalformedError, Why
+from tasks.deps.reading.xml_places import read_xml
 from tasks.deps.registries.port import Gathering, Get, Listed, Registry, Unlisted, UnlistedError, another_package
-from tasks.deps.xml_tree import read_xml
 
 _PART = r"[A-Za-z0-9_-](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-]))*"
 _NAME = re.compile(rf"{_PART}:{_PART}")

@@ -1,0 +1,247 @@
+"""The rows of a run that judged: results, scopes and the coverage record of the scopes ``assess``."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from tasks.core.reasons import GAP_OUTCOMES
+from tasks.core.types import Cause, Gap, Kind, Outcome, Scan, ScanResult, ScopeState, Unit, digest
+from tasks.deps import ordering
+from tasks.lake.changes import Change, Origin, ScopeKey
+from tasks.lake.lake import Snapshot
+from tasks.lake.publish import PublishBatch
+from tasks.patrol.plan import ASSESS
+from tasks.patrol.vulnerable import Differences, Package, form_of, observations, told_of
+
+#: The source of such a run in ``runs``; no configuration can name it.
+ASSESS_SOURCE = "(assess)"
+#: Raised when the same inventory and advisories give another result.
+REVISION = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """One scope that is judged. ``packages`` None: whole."""
+
+    inventory: ScopeState
+    before: ScopeState | None
+    packages: frozenset[Package] | None
+    found: Differences = field(default_factory=lambda: Differences(changed=(), there=()))
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def key(self) -> ScopeKey:
+        return (self.inventory.repo_id, self.inventory.ref, ASSESS)
+
+    def looks_at(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of ``vulnerabilities`` is about what is judged."""
+        return self.packages is None or (row["ecosystem"], row["package"]) in self.packages
+
+
+def result_of(w: Work) -> str:
+    assert w.inventory.result_name is not None
+    return w.inventory.result_name
+
+
+def judged_over(inventory: ScopeState, covered: Collection[str]) -> str:
+    """What a scope says that was judged over this inventory, with advisories of these ecosystems."""
+    return digest(ASSESS, REVISION, inventory.result_name, *sorted(covered))
+
+
+def config_digest() -> str:
+    return digest(ASSESS, REVISION)
+
+
+def highest(ecosystem: str, versions: Iterable[str]) -> str | None:
+    keyed = [(key, v) for v in versions if (key := ordering.key(ecosystem, v)) is not None]
+    return max(keyed)[1] if keyed else None
+
+
+class Batch:
+    """The rows of a run."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        states: Mapping[ScopeKey, ScopeState],
+        inventories: Collection[ScopeState],
+        works: Collection[Work],
+        old: Collection[str],
+        covered: Collection[str],
+        *,
+        new_advisories: bool,
+        began: datetime,
+    ) -> None:
+        self._snapshot, self._states, self._inventories = snapshot, states, inventories
+        self._works = {w.key: w for w in works}
+        self._old, self._covered = old, covered
+        self._new_advisories, self._began = new_advisories, began
+        self._told = told_of(snapshot, (r["advisory_id"] for w in works for r in w.found.there))
+
+    def made(self) -> PublishBatch | None:
+        """None: nothing is other than it was."""
+        results: dict[ScopeKey, ScanResult] = {k: self._result(w) for k, w in self._works.items()}
+        scans, scopes, changes = [], [], []
+        for inventory in sorted(self._inventories, key=lambda s: (s.repo_id, s.ref)):
+            key = (inventory.repo_id, inventory.ref, ASSESS)
+            before, result = self._states.get(key), results.get(key)
+            scan, scope = self._row(inventory, before, result)
+            scans.append(scan)
+            if before is None or _standing(scope) != _standing(before):
+                scopes.append(scope)
+            had, has = before.result_name if before else None, scope.result_name
+            if had != has:
+                changes.append(self._change(inventory, before, result, scope))
+        rows = [r for w in self._works.values() for r in w.found.changed]
+        if not (scopes or rows):
+            return None
+        finished = datetime.now(UTC)
+        outcomes = Counter(str(s.outcome) for s in scans)
+        partly = sum(1 for s in scans if s.outcome in GAP_OUTCOMES or s.gaps)
+        run: dict[str, Any] = {
+            "run_id": uuid.uuid4().hex,
+            "started_at": self._began,
+            "finished_at": finished,
+            "state": "CompletedWithGaps" if partly else "Completed",
+            "sources": [ASSESS_SOURCE],
+            "filters": json.dumps({"judged": len(self._works)}),
+            "config_digest": config_digest(),
+            "versions": json.dumps({ASSESS: str(REVISION)}),
+            "sandbox": "none: no tool was started",
+            "repositories": len({s.repo_id for s in scans}),
+            "expected": len(scans),
+            "tools_started": 0,
+            "gaps": partly,
+            "outcomes": json.dumps(dict(sorted(outcomes.items()))),
+            "duration_s": (finished - self._began).total_seconds(),
+            "scan_s": 0.0,
+        }
+        return PublishBatch(
+            run=run, scans=scans, results=list(results.values()), scopes=scopes, changes=changes,
+            plain={"vulnerabilities": rows},
+        )  # fmt: skip
+
+    def _result(self, w: Work) -> ScanResult:
+        seen = tuple(observations(w.found.there, self._told, highest))
+        gaps = tuple(sorted(set(w.gaps), key=lambda g: (g.path, g.reason_code, g.detail)))
+        said = [f"{g.path}|{g.reason_code}|{g.detail}" for g in gaps]
+        name = digest(ASSESS, REVISION, result_of(w), *map(form_of, seen), *said)
+        return ScanResult(
+            scan_name=name,
+            result_name=f"{name}.{REVISION}",
+            tool=ASSESS,
+            tool_version=str(REVISION),
+            kind=Kind.DEPENDENCY,
+            unit=Unit.TREE,
+            config_digest=judged_over(w.inventory, self._covered),
+            rules_digest=config_digest(),
+            parse_revision=REVISION,
+            repo_id=w.inventory.repo_id,
+            ref=w.inventory.ref,
+            commit=w.inventory.commit or "",
+            outcome=Outcome.PARTIAL if gaps else Outcome.OK,
+            observations=seen,
+            gaps=gaps,
+            base_result_name=result_of(w),
+            started_at=self._began,
+            duration_s=0.0,
+            exit_code=None,
+            sandbox="none",
+            files_read=0,
+            bytes_read=0,
+            peak_rss_bytes=0,
+        )
+
+    def _row(
+        self, inventory: ScopeState, before: ScopeState | None, result: ScanResult | None
+    ) -> tuple[Scan, ScopeState]:
+        """The row of the coverage record, and the scope as it stands."""
+        has = result.result_name if result is not None else before.result_name if before is not None else None
+        same = before is not None and before.result_name == has
+        cause, reason, detail = Cause.NONE, inventory.reason_code, inventory.detail
+        if inventory.result_name is None or inventory.reason_code == "ref_unwatched":
+            # Nothing of it was ever read, there is nothing to read, or nobody watches it.
+            outcome = inventory.outcome
+            has = has if reason == "ref_unwatched" else None
+        else:
+            reason, detail = (None, "") if not self._old else ("advisories_old", "; ".join(self._old))
+            outcome = Outcome.UNCHANGED if same else result.outcome if result is not None else Outcome.OK
+            outcome = Outcome.STALE if self._old else outcome
+            cause = Cause.NONE if same else Cause.NEW if before is None else Cause.CHANGED
+        scan_name, seen, gaps = None, 0, 0
+        if has and result is not None:
+            scan_name, seen, gaps = result.scan_name, len(result.observations), len(result.gaps)
+        elif has and before is not None:
+            scan_name, seen, gaps = before.scan_name or "", before.observations, before.gaps
+        evidence = inventory.evidence_at if has else None
+        common: dict[str, Any] = {
+            "scan_name": scan_name,
+            "result_name": has,
+            "repo_id": inventory.repo_id,
+            "ref": inventory.ref,
+            "tool": ASSESS,
+            "slug": inventory.slug,
+            "commit": inventory.commit,
+            "tool_version": str(REVISION),
+            "config_digest": judged_over(inventory, self._covered) if has else None,
+            "rules_digest": config_digest(),
+            "outcome": outcome,
+            "reason_code": reason,
+            "detail": detail,
+            "observations": seen,
+            "gaps": gaps,
+        }
+        scan = Scan(**common, unit=Unit.TREE, cause=cause, started_at=None if same else self._began)
+        part = before.result_part if before is not None and same else None
+        scope = ScopeState(**common, source=inventory.source, evidence_at=evidence, result_part=part)
+        if scope.outcome is Outcome.UNCHANGED and before is not None:
+            scope = replace(scope, outcome=Outcome.PARTIAL if gaps else Outcome.OK)
+        return scan, scope
+
+    def _change(
+        self, inventory: ScopeState, before: ScopeState | None, result: ScanResult | None, scope: ScopeState
+    ) -> Change:
+        had = before.result_name if before is not None else None
+        unread = self._snapshot.gaps_of([had]).get(had, ()) if had else ()
+        return Change(
+            repo_id=scope.repo_id,
+            ref=scope.ref,
+            tool=ASSESS,
+            slug=scope.slug,
+            commit=scope.commit,
+            result=result if scope.result_name else None,
+            before=had,
+            empty_reason=inventory.reason_code or "nothing_to_read",
+            origin=Origin.BACKLOG if had is None else None,
+            other_tool=self._new_advisories and had is not None,
+            same_paths=partial(self._same_manifests, had, inventory.result_name),
+            same_commit=before is not None and before.commit == scope.commit,
+            unread_before=frozenset(g.path for g in unread),
+            paths=partial(self._manifests, inventory.result_name),
+        )
+
+    def _manifests(self, inventory: str | None) -> frozenset[str] | None:
+        return frozenset(path for path, _ in self._blobs(inventory)) if inventory else frozenset()
+
+    def _same_manifests(self, had: str | None, inventory: str | None) -> frozenset[str] | None:
+        """Manifests that are the same as when the scope was judged before."""
+        rows = self._snapshot.table("ledger", {"result_name": [had]}, ["base_result_name"]).to_pylist() if had else []
+        if not rows or inventory is None:
+            return None
+        return frozenset(path for path, _ in self._blobs(rows[0]["base_result_name"]) & self._blobs(inventory))
+
+    def _blobs(self, inventory: str) -> frozenset[tuple[str, str]]:
+        seen = self._snapshot.observations_of([inventory]).get(inventory, ())
+        return frozenset((o.path or "", o.blob or "") for o in seen if o.rule_id == "manifest")
+
+
+def _standing(s: ScopeState) -> tuple[object, ...]:
+    """What of a scope is worth a row."""
+    return (s.result_name, s.config_digest, s.commit, s.outcome, s.reason_code, s.detail, s.evidence_at, s.slug)
