@@ -38,6 +38,7 @@ class Work:
 
     @property
     def key(self) -> ScopeKey:
+        """The scope's key."""
         return (self.inventory.repo_id, self.inventory.ref, ASSESS)
 
     def looks_at(self, row: Mapping[str, Any]) -> bool:
@@ -46,6 +47,7 @@ class Work:
 
 
 def result_of(w: Work) -> str:
+    """The inventory that is judged."""
     assert w.inventory.result_name is not None
     return w.inventory.result_name
 
@@ -56,10 +58,12 @@ def judged_over(inventory: ScopeState, covered: Collection[str]) -> str:
 
 
 def config_digest() -> str:
+    """What a run says that judged by these rules."""
     return digest(ASSESS, REVISION)
 
 
 def highest(ecosystem: str, versions: Iterable[str]) -> str | None:
+    """The greatest of some versions; None where none follows the ecosystem's grammar."""
     keyed = [(key, v) for v in versions if (key := ordering.key(ecosystem, v)) is not None]
     return max(keyed)[1] if keyed else None
 

@@ -157,7 +157,7 @@ def test_gaps_now_names_what_stands(snapshot: Snapshot) -> None:
 
 
 def test_latest_holds_one_row_a_scope(snapshot: Snapshot) -> None:
-    found = ask(snapshot, "SELECT run_id, repo_id, outcome FROM latest ORDER BY repo_id")
+    found = ask(snapshot, "SELECT run_id, repo_id, outcome FROM latest WHERE tool = 'bandit' ORDER BY repo_id")
     assert [tuple(r.values()) for r in found] == [
         ("run-3", "team/app", "unchanged"),
         ("run-3", "team/web", "missing"),
@@ -172,7 +172,7 @@ def test_freshness_tells_the_age_of_the_evidence(snapshot: Snapshot) -> None:
 
 
 def test_scan_results_of_a_failed_night_are_none(snapshot: Snapshot) -> None:
-    found = ask(snapshot, "SELECT run_id, repo_id, outcome FROM scan_results ORDER BY ALL")
+    found = ask(snapshot, "SELECT run_id, repo_id, outcome FROM scan_results WHERE tool = 'bandit' ORDER BY ALL")
     assert [tuple(r.values()) for r in found] == [
         ("run-1", "team/app", "partial"),
         ("run-1", "team/web", "ok"),
