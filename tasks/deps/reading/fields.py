@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from tasks.core.literal_secrets import literal_secret
 from tasks.deps.manifest import Unread, Why
@@ -18,6 +19,7 @@ _ADDRESS = re.compile(r"://|:[^/]*@")
 _SHORTEST_SECRET = 15
 
 
+@lru_cache(maxsize=4096)  # names and versions come again and again
 def is_secret(text: str) -> bool:
     """Whether a text is a token, or an address with a login, by its shape."""
     return len(text) >= _SHORTEST_SECRET and literal_secret(text) is not None
