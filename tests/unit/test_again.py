@@ -61,7 +61,7 @@ def test_what_a_run_saw_published_by_another_run_too_is_there_once(lake: Lake) -
     """As if two runs had scanned the same: the second one's results have names that the lake knows."""
     publish(lake, lake.snapshot(), second_night())
     once = kept(lake)
-    assert len(once["observations"]) == 5
+    assert len(once["observations"]) == 6
     assert len(once["findings"]) == 4
     for n in (3, 4):
         night = second_night()
