@@ -78,7 +78,6 @@ TABLES: Mapping[str, Table] = {
         words={"CRITICAL": _C, "HIGH": _H, "MODERATE": _M, "MEDIUM": _M, "LOW": _L},
         source="`database_specific.severity` of an OSV record, as its data base writes it; the CVSS base score of the"
         " advisory goes first (https://ossf.github.io/osv-schema/#severity-field)",
-        scores=True,
     ),
     "bandit": Table(
         words={"HIGH": _H, "MEDIUM": _M, "LOW": _L, "UNDEFINED": _U},

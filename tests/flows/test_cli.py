@@ -89,19 +89,6 @@ def test_a_wrong_configuration_is_named_with_file_and_field(text: str, told: str
     assert told in done.stderr
 
 
-def test_nothing_of_the_working_directory_is_obeyed(tmp_path: Path, home: dict[str, str]) -> None:
-    (tmp_path / "org.yaml").write_text("wokers: 2")
-    (tmp_path / ".env").write_text("PREFECT_LOGGING_CONFIG_PATH=evil.yml\n")
-    canary = tmp_path / "canary"
-    (tmp_path / "evil.yml").write_text(
-        f"version: 1\nformatters:\n  x:\n    '()': subprocess.check_call\n    args: [touch, {canary}]\n"
-    )
-    (tmp_path / "org").mkdir()
-    done = cli("patrol", "--repos", "org", cwd=tmp_path, **home)
-    assert "no git repository below" in done.stderr
-    assert not canary.exists()
-
-
 def test_explain_knows_outcomes_and_reasons(tmp_path: Path) -> None:
     both = cli("explain", "timeout", cwd=tmp_path).stdout
     assert "outcome timeout" in both

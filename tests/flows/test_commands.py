@@ -342,7 +342,9 @@ def test_tools_list_says_what_is_there_and_what_is_not(patrolled: Path, tmp_path
     done = nightwarden("tools", "list", cwd=tmp_path, **empty)
     assert done.returncode == 0
     rows = cells(done.stdout)[1:]
-    assert [(r[0], r[1]) for r in rows] == [(s.name, "2" if s.name == "posture" else "–") for s in SCANNERS]
+    assert [(r[0], r[1]) for r in rows] == [
+        (s.name, {"posture": "2", "inventory": "1"}.get(s.name, "–")) for s in SCANNERS
+    ]
     assert ["not installed" in r[5] for r in rows] == [s in LOCKED for s in SCANNERS]
     assert ["not on PATH: not used" in r[5] for r in rows] == [s not in EXPECTED for s in SCANNERS]
-    assert [r[5] for r in rows if r[0] == "posture"] == ["built in"]
+    assert [r[5] for r in rows if r[0] in ("posture", "inventory")] == ["built in"] * 2

@@ -61,6 +61,20 @@ def test_states_tell_the_truth(nights: list[dict[str, Any]]) -> None:
     assert "with gaps" in nights[0]["state"]["message"]
 
 
+def test_nothing_of_the_working_directory_is_obeyed(api: PrefectServer, tmp_path: Path) -> None:
+    (tmp_path / "org.yaml").write_text("wokers: 2")
+    (tmp_path / ".env").write_text("PREFECT_LOGGING_CONFIG_PATH=evil.yml\n")
+    canary = tmp_path / "canary"
+    (tmp_path / "evil.yml").write_text(
+        f"version: 1\nformatters:\n  x:\n    '()': subprocess.check_call\n    args: [touch, {canary}]\n"
+    )
+    (tmp_path / "org").mkdir()
+    home = {"NIGHTWARDEN_HOME": str(tmp_path / "home")}
+    done = nightwarden("patrol", "--repos", "org", cwd=tmp_path, **home, **api.environment)
+    assert "no git repository below" in done.stderr
+    assert not canary.exists()
+
+
 def test_every_task_run_is_recorded_under_a_name_that_tells(api: PrefectServer, nights: list[dict[str, Any]]) -> None:
     first, second = (api.task_runs(n["id"]) for n in nights)
     names = sorted(t["name"] for t in first)

@@ -145,7 +145,7 @@ def test_a_table_that_gets_no_rows_is_not_looked_at(lake: Lake, monkeypatch: pyt
     looked: list[str] = []
     monkeypatch.setattr(Store, "compact", lambda _store, name: looked.append(name))
     quiet = night(1, result("1", observation("x")))
-    told = {"teams": [], "advisories": {"advisories": [], "enrichment": iter(())}}
+    told = {"teams": [], "plain": {"advisories": [], "enrichment": iter(())}}
     with lake.lock():
         publish(lake, lake.snapshot(), replace(quiet, **told))
     assert {"observations", "findings", "scans", "runs"} <= set(looked)
@@ -153,5 +153,5 @@ def test_a_table_that_gets_no_rows_is_not_looked_at(lake: Lake, monkeypatch: pyt
     looked.clear()
     cve = dict.fromkeys(TABLES["enrichment"].schema.names) | {"cve": "CVE-2026-1", "is_exploited": False}
     with lake.lock():
-        publish(lake, lake.snapshot(), replace(night(2), advisories={"enrichment": [cve]}))
+        publish(lake, lake.snapshot(), replace(night(2), plain={"enrichment": [cve]}))
     assert "enrichment" in looked and "advisories" not in looked

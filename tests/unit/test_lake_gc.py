@@ -100,7 +100,7 @@ def test_what_is_needed_stays_and_the_rest_goes_a_day_later(place: Path, clock: 
     done = collected(place)
     after = content(place)
     assert verify(lake) == []
-    assert counts(after) == counts(before) | {"scans": 4, "ledger": 4, "observations": 4, "discoveries": 2}, (
+    assert counts(after) == counts(before) | {"scans": 5, "ledger": 5, "observations": 5, "discoveries": 2}, (
         "run 1 for run 4"
     )
     for name in ("repositories", "scopes", "findings", "rules", "scan_gaps"):
@@ -132,7 +132,7 @@ def test_the_tables_as_of_a_run_are_refused_once_they_are_not_kept(place: Path, 
     with pytest.raises(LakeError, match="as of run 2 are no longer kept"):
         lake.snapshot("run-2")
     assert lake.snapshot("run-3").seq == 3
-    assert lake.snapshot().table("scans").num_rows == 6
+    assert lake.snapshot().table("scans").num_rows == 7
 
 
 def test_the_log_goes_up_to_the_checkpoint_that_leads_to_what_is_kept(place: Path, clock: Clock) -> None:
@@ -184,9 +184,9 @@ def test_a_killed_collection_is_finished_or_never_was(place: Path, clock: Clock,
     with lake.lock():
         lake.adopt()
     assert verify(lake) == []
-    assert counts(content(place))["ledger"] == (5 if step == "claim" else 4)
+    assert counts(content(place))["ledger"] == (6 if step == "claim" else 5)
     collected(place)
-    assert counts(content(place))["ledger"] == 4
+    assert counts(content(place))["ledger"] == 5
     assert len([r for r in lake.snapshot().table("runs").to_pylist() if r["sources"] == ["(gc)"]]) == 1
 
 
@@ -204,7 +204,7 @@ def test_a_collection_that_slept_while_a_run_published_removes_nothing(
     monkeypatch.setattr(gc_module, "claim", late)
     with lake.lock(), pytest.raises(LakeError, match="taken the lake over"):
         collect(lake, keep_days=1, snapshot_days=0)
-    assert lake.snapshot().table("ledger").num_rows == 6
+    assert lake.snapshot().table("ledger").num_rows == 7
     assert verify(Lake.open(place, key_id=KEY_ID))[0].table == "_pending"
     with lake.lock():
         lake.adopt()

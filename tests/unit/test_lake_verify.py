@@ -22,7 +22,7 @@ from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tasks.patrol import session
-from tests.lake_rows import KEY_ID, change_of, night, observation, result
+from tests.lake_rows import KEY_ID, change_of, night, observation, result, scan_of
 from tests.patrols import FakeTool, House
 
 BLIND = Gap(path="broken.py", reason_code="unparsable", detail="line 3")
@@ -184,7 +184,8 @@ def test_a_mart_that_says_something_else_is_found(kept: Lake, mart: str) -> None
 def test_a_row_that_stands_twice_is_found(kept: Lake) -> None:
     table = kept.snapshot().table("scans")
     kept.store.apply(TABLES["scans"], table.slice(0, 1), seq=3)
-    batch = night(3, scans=[], results=[], changes=[], scopes=[])
+    # Of a table that gets no rows a run names the version of the run before.
+    batch = night(3, scans=[scan_of(result("one"))], results=[], changes=[], scopes=[])
     put(kept, replace(batch, run={**batch.run, "expected": 0}))
     assert "more than once" in problems(kept)["scans"]
 

@@ -51,7 +51,7 @@ def severity_of(tool: str, word: str | None, number: str | None) -> str:
     if (
         not found
         and tool != name
-        and name not in ("kingfisher", "gitleaks", "brakeman", "checkov", "osv-scanner", "syft")
+        and name not in ("kingfisher", "gitleaks", "brakeman", "checkov", "osv-scanner", "syft", "inventory")
     ):
         found = by_table("sarif")
     return found or "unknown"
