@@ -79,7 +79,7 @@ def test_every_task_run_is_recorded_under_a_name_that_tells(api: PrefectServer, 
     first, second = (api.task_runs(n["id"]) for n in nights)
     names = sorted(t["name"] for t in first)
     assert {"discover", "refresh mirrors", "plan", "publish"} <= set(names)
-    assert "scan shop/infra (kingfisher, checkov, cfn-lint)" in names
+    assert "scan shop/infra (kingfisher, checkov, cfn-lint, inventory)" in names
     assert all(t["state_type"] in {"COMPLETED", "FAILED"} for t in first + second)
     assert sorted(t["name"] for t in second) == ["discover", "plan", "publish", "refresh mirrors"]
     scans = [t for t in first if t["name"].startswith("scan ")]
