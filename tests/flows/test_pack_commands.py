@@ -11,6 +11,7 @@ from tasks.scanners import tools
 from tests.flows.test_commands import EXIT_FAILED, Done, cells
 from tests.hostile.fake_tools import SEMGREP_WITH_RULES, fake_tool
 from tests.integration.servers import nightwarden
+from tests.thorough import thorough
 from tests.unit.test_rule_packs import file_of, rule
 from tests.unit.test_rule_preparing import HOME
 
@@ -72,7 +73,8 @@ def test_tools_packs_is_content_where_all_rules_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("packs", "why"), [((), "no rule pack is configured"), (("gone",), "no rule of the packs runs")]
+    ("packs", "why"),
+    [((), "no rule pack is configured"), pytest.param(("gone",), "no rule of the packs runs", marks=thorough)],
 )
 def test_a_semgrep_without_any_rule_is_a_fault(tmp_path: Path, packs: tuple[str, ...], why: str) -> None:
     configured(tmp_path, *packs)

@@ -26,6 +26,7 @@ from tasks.repos.git import Git
 from tests.builders import Repository
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result
 from tests.patrols import FakeTool, House
+from tests.thorough import thorough
 
 SOON = (NIGHT + timedelta(days=25)).date().isoformat()
 
@@ -434,7 +435,7 @@ def test_an_accepted_gap_stays_listed_and_changes_the_state_no_more(tmp_path: Pa
     assert ("decisions_unread", ("decisions.yaml",)) in [(g.reason_code, g.repositories) for g in told.gaps]
 
 
-@pytest.mark.parametrize("narrowed", [{"only": ("b",)}, {"tools": ("other",)}])
+@pytest.mark.parametrize("narrowed", [{"only": ("b",)}, pytest.param({"tools": ("other",)}, marks=thorough)])
 def test_a_narrowed_run_counts_the_gaps_that_it_leaves_alone(tmp_path: Path, narrowed: dict[str, Any]) -> None:
     house = House(tmp_path, scanners=(FakeTool(), FakeTool(name="other")))
     house.decisions = DecisionPlace(file=tmp_path / "d.yaml", approval="none")

@@ -26,6 +26,7 @@ from tasks.core.origins import (
 from tasks.patrol.summary import RunSummary
 from tests import patrols
 from tests.patrols import House
+from tests.thorough import thorough
 from tests.unit.test_importing import bring, report
 
 ACCESS = ForgeAccess(kind=ForgeKind.GITEA, api_url="http://forge.test", owner="acme", owner_kind="organization")
@@ -257,7 +258,9 @@ def test_what_a_selection_no_longer_shows_is_never_taken_for_gone(house: House, 
         assert told(house, night(house))["acme/shop"] == "missing not_found"
 
 
-@pytest.mark.parametrize("what", ["the credential's total", "another account", "another host"])
+@pytest.mark.parametrize(
+    "what", ["the credential's total", pytest.param("another account", marks=thorough), "another host"]
+)
 def test_what_another_look_does_not_show_is_never_taken_for_gone(house: House, forge: StandInForge, what: str) -> None:
     night(house)
     shop = forge.repos.pop("shop")
