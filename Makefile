@@ -40,7 +40,7 @@ demo: tools ## patrol an organisation made on the spot twice and judge the resul
 	$(VENV)/bin/nightwarden demo
 
 test: tools ## run the tests; those that start servers and kill processes two at a time
-	$(PY) -m pytest -n $(TESTERS) --dist loadfile --ignore tests/integration
+	$(PY) -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --ignore tests/integration
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration
 
 test-thorough: export NIGHTWARDEN_THOROUGH := 1

@@ -28,6 +28,17 @@ _LONG = (
     "integration/test_wheel.py",
 )
 
+#: Files that take most of a minute, the longest first: begun last, one of them alone would be the end of a run.
+_FIRST = (
+    "unit/test_forge_discovery.py", "unit/test_lives.py", "unit/test_assessing.py", "unit/test_publish_kill.py",
+    "hostile/test_faults.py", "unit/test_deciding.py", "unit/test_again.py", "unit/test_lake_gc.py",
+    "unit/test_importing.py", "unit/test_report_of_lake.py", "unit/test_lake_verify.py", "unit/test_two_runs.py",
+    "flows/test_platform_commands.py", "unit/test_lake_on_s3.py", "unit/test_lake.py", "unit/test_settings_round.py",
+    "unit/test_lake_reads.py", "hostile/test_rule_packs.py", "unit/test_overlapping_sources.py",
+    "contract/test_adapters.py", "flows/test_commands.py", "unit/test_manifests_hostile.py",
+    "unit/test_lifecycle.py", "unit/test_failing_scans.py", "contract/test_lock_files.py",
+)  # fmt: skip
+
 
 @cache
 def _missing() -> dict[str, str]:
@@ -43,7 +54,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the long files to `make test-thorough`."""
+    """Leave the long files to `make test-thorough`, and begin with those that take longest."""
     for item in items:
         if not THOROUGH and str(item.path).endswith(_LONG):
             item.add_marker(thorough)
+    places = {item.path: str(item.path) for item in items}
+    ranks = {
+        p: next((n for n, f in enumerate(_FIRST) if place.endswith(f)), len(_FIRST)) for p, place in places.items()
+    }
+    items.sort(key=lambda item: ranks[item.path])
