@@ -110,7 +110,7 @@ def place(tmp_path: Path, database: Path) -> Place:
     Repository(made.org / "stuck").commit({"c.tf": b"# misbehave: hang\n"})
     lines = [f"home: {made.home}", "workers: 3", "sources: [{name: org, path: org}]", "tools:"]
     # Semgrep reads the same files as bandit and would be a third that runs at that moment.
-    lines += ["  semgrep: {enabled: false}"]
+    lines += ["  semgrep: {enabled: false}", "  inventory: {enabled: false}"]
     for tool in ("bandit", "checkov"):
         program = fake_tool(tmp_path / "fake" / tool, tool)
         hanging = program.with_name("python")

@@ -61,20 +61,6 @@ def test_states_tell_the_truth(nights: list[dict[str, Any]]) -> None:
     assert "with gaps" in nights[0]["state"]["message"]
 
 
-def test_nothing_of_the_working_directory_is_obeyed(api: PrefectServer, tmp_path: Path) -> None:
-    (tmp_path / "org.yaml").write_text("wokers: 2")
-    (tmp_path / ".env").write_text("PREFECT_LOGGING_CONFIG_PATH=evil.yml\n")
-    canary = tmp_path / "canary"
-    (tmp_path / "evil.yml").write_text(
-        f"version: 1\nformatters:\n  x:\n    '()': subprocess.check_call\n    args: [touch, {canary}]\n"
-    )
-    (tmp_path / "org").mkdir()
-    home = {"NIGHTWARDEN_HOME": str(tmp_path / "home")}
-    done = nightwarden("patrol", "--repos", "org", cwd=tmp_path, **home, **api.environment)
-    assert "no git repository below" in done.stderr
-    assert not canary.exists()
-
-
 def test_every_task_run_is_recorded_under_a_name_that_tells(api: PrefectServer, nights: list[dict[str, Any]]) -> None:
     first, second = (api.task_runs(n["id"]) for n in nights)
     names = sorted(t["name"] for t in first)
@@ -84,7 +70,8 @@ def test_every_task_run_is_recorded_under_a_name_that_tells(api: PrefectServer, 
     assert sorted(t["name"] for t in second) == ["discover", "plan", "publish", "refresh mirrors"]
     scans = [t for t in first if t["name"].startswith("scan ")]
     assert len({tuple(sorted(t["tags"])) for t in first}) == 1
-    assert {t["name"].split()[1] for t in scans if t["state_name"] == "Gaps"} == {"shop/web"}
+    gaps = {t["name"].split()[1] for t in scans if t["state_name"] == "Gaps"}
+    assert gaps == {"shop/web", "shop/deploy", "shop/gateway", "shop/pipelines"}, "versions float in all but the first"
 
 
 def test_repositories_that_share_task_runs_are_recorded_too(
@@ -164,3 +151,17 @@ def _told(home: Path) -> list[tuple[str, ...]]:
         (f["finding_uid"], f["ref"], f["tool"], f["status"], f["path"] or "", str(f["line_start"]))
         for f in snapshot.table("findings").to_pylist()
     )
+
+
+def test_nothing_of_the_working_directory_is_obeyed(api: PrefectServer, tmp_path: Path) -> None:
+    (tmp_path / "org.yaml").write_text("wokers: 2")
+    (tmp_path / ".env").write_text("PREFECT_LOGGING_CONFIG_PATH=evil.yml\n")
+    canary = tmp_path / "canary"
+    (tmp_path / "evil.yml").write_text(
+        f"version: 1\nformatters:\n  x:\n    '()': subprocess.check_call\n    args: [touch, {canary}]\n"
+    )
+    (tmp_path / "org").mkdir()
+    home = {"NIGHTWARDEN_HOME": str(tmp_path / "home")}
+    done = nightwarden("patrol", "--repos", "org", cwd=tmp_path, **home, **api.environment)
+    assert "no git repository below" in done.stderr
+    assert not canary.exists()
