@@ -24,6 +24,7 @@ from flows.server import Server
 from tasks.core.errors import NightwardenError
 from tests.builders import Repository, processes_with, wait_until
 from tests.integration.servers import environment, nightwarden, with_database
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.prefect
 
@@ -116,6 +117,7 @@ def test_a_server_whose_only_user_was_killed_ends_by_itself(home: Path) -> None:
     assert not server.state_file(home).exists()
 
 
+@thorough
 def test_whoever_comes_while_a_server_ends_gets_another(home: Path) -> None:
     with server.used(home) as old:
         pass
@@ -153,6 +155,7 @@ def test_start_leaves_a_server_running_and_stop_ends_it(home: Path, tmp_path: Pa
     assert not [p for p in written if auth in p.read_bytes()]
 
 
+@thorough
 def test_a_server_that_one_of_its_users_wants_to_keep_stays(home: Path) -> None:
     first = User(home)
     pid = first.server
@@ -166,6 +169,7 @@ def test_a_server_that_one_of_its_users_wants_to_keep_stays(home: Path) -> None:
     assert servers_of(home) == []
 
 
+@thorough
 def test_sigterm_ends_a_kept_server_but_not_before_its_users_have_gone(home: Path) -> None:
     user = User(home, "keep")
     pid = user.server
@@ -204,6 +208,7 @@ def listener() -> Iterator[tuple[int, list[bytes]]]:
             told.append(connection.recv(4096))
 
 
+@thorough
 def test_a_server_that_is_written_down_but_dead_is_replaced(home: Path) -> None:
     with listener() as (port, told):
         old = stale(home, port=port)
@@ -244,6 +249,7 @@ def test_a_torn_state_file_is_replaced(home: Path) -> None:
     assert not server.state_file(home).exists()
 
 
+@thorough
 def test_a_server_that_nobody_can_find_any_more_ends(home: Path) -> None:
     user = User(home, "keep")
     pid = user.server
@@ -252,6 +258,7 @@ def test_a_server_that_nobody_can_find_any_more_ends(home: Path) -> None:
     assert wait_until(lambda: not servers_of(home), GONE_WITHIN_S), pid
 
 
+@thorough
 def test_a_server_that_does_not_answer_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = server.keep_running(home)
     os.kill(old.pid, signal.SIGSTOP)
@@ -316,6 +323,7 @@ def test_a_patrol_on_a_terminal_writes_nothing_outside_its_home_and_tells_nobody
     assert list(person.rglob("*")) == []
 
 
+@thorough
 def test_what_the_user_chose_for_prefect_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_HOME", "/chosen")
     monkeypatch.setenv("NO_PROXY", "example.org")
