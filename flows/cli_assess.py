@@ -42,7 +42,7 @@ def assess(
         out.print(f"{told.gaps} scopes with gaps; run {told.run_id}")
     elif not dry_run:
         out.print("nothing is other than it was: nothing was written")
-    raise typer.Exit(EXIT_GAPS if told.gaps or told.old_feeds else 0)
+    raise typer.Exit(EXIT_GAPS if told.has_gaps else 0)
 
 
 def affected(

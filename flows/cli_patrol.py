@@ -201,7 +201,7 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
         print(assessed.sentence())
         for feed in assessed.old_feeds:
             print(f"not up to date: {one_line(feed)}")
-    has_gaps = summary.has_gaps or (assessed is not None and bool(assessed.gaps or assessed.old_feeds))
+    has_gaps = summary.has_gaps or (assessed is not None and assessed.has_gaps)
     return EXIT_GAPS if has_gaps else 0
 
 

@@ -136,13 +136,12 @@ def _phases(run: Patrol, work: Scanning, settings: Settings, *, plan_only: bool)
     LAST["summary"] = summary
     publishing.artifacts(summary)
     told, assessed = summary.sentence(), None
-    LAST.pop("assessed", None)
     if is_ready(run.means.lake):
         if flow_run.id is not None:
             scanning.SUBMITTED[UUID(str(flow_run.id))] += 1
         assessed = LAST["assessed"] = publishing.assess(run.run_id)
         told = f"{told}; {assessed.sentence()}"
-    if summary.has_gaps or (assessed is not None and (assessed.gaps or assessed.old_feeds)):
+    if summary.has_gaps or (assessed is not None and assessed.has_gaps):
         return Failed(name="CompletedWithGaps", message=told)
     return Completed(message=told)
 

@@ -25,7 +25,8 @@ _BATCH = 10_000
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 
 #: Reasons of scopes that are not expected again: `lake gc` need not keep the run that said so for ever.
-GONE = "'ref_gone', 'repository_gone', 'gap_gone'"
+GONE_REASONS = ("ref_gone", "repository_gone", "gap_gone")
+GONE = ", ".join(f"'{reason}'" for reason in GONE_REASONS)
 
 
 #: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it; of what is gone,

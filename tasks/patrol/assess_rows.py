@@ -17,8 +17,9 @@ from tasks.deps import ordering
 from tasks.lake.changes import Change, Origin, ScopeKey
 from tasks.lake.lake import Snapshot
 from tasks.lake.publish import PublishBatch
+from tasks.patrol.importing import form_of
 from tasks.patrol.plan import ASSESS
-from tasks.patrol.vulnerable import Differences, Package, form_of, observations, told_of
+from tasks.patrol.vulnerable import Differences, Package, observations, told_of
 
 #: The source of such a run in ``runs``; no configuration can name it.
 ASSESS_SOURCE = "(assess)"

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+import pyarrow as pa
+
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.types import ScopeState
 from tasks.deps import ordering
@@ -22,7 +24,7 @@ from tasks.lake.changes import ScopeKey
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.package_tables import INVENTORY
 from tasks.lake.publish import publish
-from tasks.lake.views import GONE, arrow_of
+from tasks.lake.views import GONE_REASONS, arrow_of
 from tasks.patrol.assess_rows import ASSESS_SOURCE, Batch, Work, config_digest, judged_over, result_of
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.plan import ASSESS
@@ -36,7 +38,6 @@ from tasks.patrol.vulnerable import (
 
 #: Gaps of an inventory after which it is known all the same what is there, if not in which version.
 _KNOWN_TO_BE_THERE = frozenset({"version_unpinned", "version_unresolved"})
-_GONE = frozenset(GONE.replace("'", "").split(", "))
 
 #: Told of each step: a word, and how much there is of it.
 Watcher = Callable[[str, int], None]
@@ -63,6 +64,11 @@ class Assessed:
     gaps: int = 0
     old_feeds: tuple[str, ...] = ()
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether something could not be judged, or was judged by old advisories."""
+        return bool(self.gaps or self.old_feeds)
+
     def sentence(self) -> str:
         """What was done, for people."""
         what = "all advisories" if self.advisories is None else f"{self.advisories} advisories changed"
@@ -81,7 +87,7 @@ def assess(
     began = datetime.now(UTC)
     snapshot = lake.snapshot()
     states = snapshot.scope_states(None)
-    inventories = [s for s in states.values() if s.tool == INVENTORY and s.reason_code not in _GONE]
+    inventories = [s for s in states.values() if s.tool == INVENTORY and s.reason_code not in GONE_REASONS]
     if not inventories:
         advice = "Run `nightwarden patrol`: its scanner `inventory` lists the packages of each."
         raise UsageError("no repository has an inventory yet", advice=advice)
@@ -187,8 +193,6 @@ def _works(
 
 def _packages(snapshot: Snapshot, changed: Collection[str], results: Collection[str]) -> dict[str, set[Package]]:
     """Of some inventories, the packages that some advisories name or named."""
-    import pyarrow as pa
-
     rows = arrow_of(
         snapshot,
         "SELECT DISTINCT p.result_name, p.ecosystem, p.package FROM packages p SEMI JOIN results USING (result_name)"

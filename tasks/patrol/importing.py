@@ -113,7 +113,7 @@ class ToolReport:
             self.repeated += 1
         elif item is not None:
             self.uids.add(item.occurrence_uid)
-            self.content.update(_form(item))
+            self.content.update(form_of(item))
             self.observations.append(item)
 
     def scan_name(self, scope_tool: str) -> str:
@@ -386,7 +386,7 @@ def _newer(a: ReportedTool, b: ReportedTool) -> ReportedTool:
     return replace(newest, commit=a.commit if a.commit == b.commit else None)
 
 
-def _form(o: Observation) -> bytes:
+def form_of(o: Observation) -> bytes:
     """An observation as it enters the name of a result."""
     told = [o.anchor_uid, o.occurrence_uid, o.rule_id, sorted(written(o).items())]
     return json.dumps(told, sort_keys=True).encode() + b"\n"

@@ -6,7 +6,6 @@ are vulnerable.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,6 @@ import pyarrow as pa
 
 from tasks.core.identity import alias_group, dependency_anchor, dependency_carry, finding_uid, occurrence_uid
 from tasks.core.masking import short
-from tasks.core.sealing import written
 from tasks.core.types import Gap, Kind, Observation
 from tasks.deps.matching import RANGES, match
 from tasks.lake.lake import Snapshot
@@ -30,8 +28,6 @@ Package = tuple[str, str]
 _KEY = ("manifest", "ecosystem", "package", "version", "advisory_id")
 #: Of an advisory, what findings tell.
 _TOLD = ("advisory_id", "summary", "severity", "cvss_score", "cwes", "url")
-#: Packages that a gap names of one manifest.
-_NAMED = 10
 
 
 def row_key(row: Mapping[str, Any]) -> RowKey:
@@ -204,11 +200,6 @@ def observations(
 
 def _word(truth: bool | None) -> str | None:
     return None if truth is None else str(truth).lower()
-
-
-def form_of(o: Observation) -> str:
-    """An observation as it enters the name of a result."""
-    return json.dumps([o.anchor_uid, o.occurrence_uid, sorted(written(o).items())], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
