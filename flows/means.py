@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.lake_location import lake_location, tell_other_run
@@ -87,6 +88,9 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
         if _used(settings, asked):
             tools, prepared = _with_rules(settings, tools, runner, lambda p: fetch_packs(p, packs_dir, mirrors, git))
         scanners = tuple(_limited(_reading(s, prepared), settings.tools.get(s.name)) for s in SCANNERS)
+        read_before = ReadBefore(settings.home / "read-before.sqlite")
+        if write:
+            stack.callback(lambda: read_before.forget(datetime.now(UTC)))
         yield Means(
             lake=lake,
             runner=runner,
@@ -96,7 +100,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             tools=tools,
             key=key,
             work=work,
-            read_before=ReadBefore(settings.home / "read-before.sqlite"),
+            read_before=read_before,
             memory=memory,
             workers=settings.workers,
             writes=write,

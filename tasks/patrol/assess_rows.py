@@ -88,6 +88,8 @@ class Batch:
         self._works = {w.key: w for w in works}
         self._old, self._covered = old, covered
         self._new_advisories, self._began = new_advisories, began
+        #: Scopes in which something is not judged, whether it is new or not; known when the rows are made.
+        self.gaps = 0
         self._told = told_of(snapshot, (r["advisory_id"] for w in works for r in w.found.there))
 
     def made(self) -> PublishBatch | None:
@@ -105,16 +107,16 @@ class Batch:
             if had != has:
                 changes.append(self._change(inventory, before, result, scope))
         rows = [r for w in self._works.values() for r in w.found.changed]
+        self.gaps = sum(1 for s in scans if s.outcome in GAP_OUTCOMES or s.gaps)
         if not (scopes or rows):
             return None
         finished = datetime.now(UTC)
         outcomes = Counter(str(s.outcome) for s in scans)
-        partly = sum(1 for s in scans if s.outcome in GAP_OUTCOMES or s.gaps)
         run: dict[str, Any] = {
             "run_id": uuid.uuid4().hex,
             "started_at": self._began,
             "finished_at": finished,
-            "state": "CompletedWithGaps" if partly else "Completed",
+            "state": "CompletedWithGaps" if self.gaps else "Completed",
             "sources": [ASSESS_SOURCE],
             "filters": json.dumps({"judged": len(self._works)}),
             "config_digest": config_digest(),
@@ -123,7 +125,7 @@ class Batch:
             "repositories": len({s.repo_id for s in scans}),
             "expected": len(scans),
             "tools_started": 0,
-            "gaps": partly,
+            "gaps": self.gaps,
             "outcomes": json.dumps(dict(sorted(outcomes.items()))),
             "duration_s": (finished - self._began).total_seconds(),
             "scan_s": 0.0,

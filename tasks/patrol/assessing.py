@@ -118,14 +118,15 @@ def assess(
     )  # fmt: skip
     if dry_run:
         return told
-    batch = Batch(snapshot, states, inventories, works, old, covered, new_advisories=bool(changed), began=began).made()
+    rows_of = Batch(snapshot, states, inventories, works, old, covered, new_advisories=bool(changed), began=began)
+    batch = rows_of.made()
+    told = replace(told, gaps=rows_of.gaps)
     if batch is None:
         return told
     watch("publish", len(rows))
     judge = Deciding(snapshot, batch.run["finished_at"]).judge()
     done = publish(lake, snapshot, replace(batch, judge=judge))
-    run_id, gaps = batch.run["run_id"], batch.run["gaps"]
-    return replace(told, run_id=run_id, opened=done.opened, fixed=done.fixed, gaps=gaps)
+    return replace(told, run_id=batch.run["run_id"], opened=done.opened, fixed=done.fixed)
 
 
 def is_ready(lake: Lake) -> bool:
