@@ -63,7 +63,7 @@ bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositori
 	$(if $(SCALE),$(PY) -m tests.bench.scale --repos $(SCALE))
 	$(if $(NIGHTS),$(PY) -m tests.bench.year --nights $(NIGHTS))
 	$(if $(OSV),$(PY) -m tests.bench.matching --osv $(OSV))
-	$(if $(OSV),$(PY) -m tests.bench.matching --osv $(OSV) --one --rows 10000000)
+	$(if $(OSV),$(PY) -m tests.bench.one_advisory --osv $(OSV))
 
 chaos: tools ## kill the patrol, fill its disk, take its servers away; ONLY=NAME chooses, KILLS=N, SEED=N repeats
 	$(PY) -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))

@@ -8,10 +8,11 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.advisory_feeds import synced
+from flows.advisory_feeds import folder_of, synced
 from flows.means import opened_lake
 from flows.settings import current
 from tasks.core.text import one_line
+from tasks.deps.advisories.keyed import ready_in
 from tasks.patrol.assessing import assess as judge
 
 
@@ -37,7 +38,7 @@ def assess(sync: bool = True, everything: bool = False) -> State[Any]:
         report, _ = synced(settings, tell=lambda o: log.info("%s: %s", o.name, one_line(o.how, 300)))
         late = [f"{o.name}: {o.reason_code}" for o in report.outcomes if o.reason_code]
     with opened_lake(settings) as (lake, _key):
-        told = judge(lake, everything=everything)
+        told = judge(lake, everything=everything, advisories=ready_in(folder_of(settings)))
     sentence = told.sentence()
     gaps = list(dict.fromkeys((*late, *told.old_feeds)))
     if gaps or told.gaps:

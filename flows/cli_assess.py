@@ -27,14 +27,19 @@ def assess(
     Asks neither a repository nor the network, and judges what is new on either side. Exit 3 when something could not be
     judged, or when the advisories are old.
     """
+    from flows.advisory_feeds import folder_of
     from flows.means import opened_lake
+    from tasks.deps.advisories.keyed import ready_in
     from tasks.patrol.assessing import assess as judge
 
     settings = load(config, lake=lake, wait_minutes=wait)
     out = Console(highlight=False, markup=False, soft_wrap=True)
     err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with opened_lake(settings, write=not dry_run) as (opened, _key):
-        told = judge(opened, everything=everything, dry_run=dry_run, watch=lambda step, n: err.print(f"{step}: {n}"))
+        told = judge(
+            opened, everything=everything, dry_run=dry_run, advisories=ready_in(folder_of(settings)),
+            watch=lambda step, n: err.print(f"{step}: {n}"),
+        )  # fmt: skip
     out.print(f"{told.sentence()}; {told.matched} versions matched")
     for feed in told.old_feeds:
         out.print(f"not up to date: {one_line(feed)}")

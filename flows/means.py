@@ -26,6 +26,7 @@ from tasks.core.ports import Forge, PlatformTool, Scanner, Secrets
 from tasks.core.process import ProcessRunner
 from tasks.core.sandbox import detect
 from tasks.core.types import Limits, ToolHome
+from tasks.deps.advisories.keyed import ready_in
 from tasks.lake.lake import Lake
 from tasks.patrol.owning import Files
 from tasks.patrol.read_before import ReadBefore
@@ -101,6 +102,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             key=key,
             work=work,
             read_before=read_before,
+            advisories=ready_in(settings.home / "advisories"),
             memory=memory,
             workers=settings.workers,
             writes=write,

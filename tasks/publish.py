@@ -39,7 +39,8 @@ def publish(run_id: str) -> RunSummary:
 @task(name="assess", task_run_name="assess", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
 def assess(run_id: str) -> Assessed:
     """Match what the run found with the advisories."""
-    return judge(ACTIVE[run_id].patrol.means.lake)
+    means = ACTIVE[run_id].patrol.means
+    return judge(means.lake, advisories=means.advisories)
 
 
 def follow(

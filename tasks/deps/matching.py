@@ -5,7 +5,7 @@ https://ossf.github.io/osv-schema/#evaluation: from ``introduced`` on, until bef
 ``last_affected`` and no further. Order and equality are the ecosystem's own, given as a key whose bytes compare alike.
 
 Only distinct (ecosystem, package, version) are judged, and of them only those of packages that some advisory names:
-rows, repositories and nights are joined to the answer afterwards (``vulnerable_rows`` does that for Parquet files).
+rows, repositories and nights are joined to the answer afterwards (``vulnerable_rows``).
 What advisories say is made ready once (``prepared``); names and versions are numbers as soon as they are read.
 """
 
@@ -77,7 +77,8 @@ def match_prepared(packages: pa.Table, prepared: Prepared, key: Key) -> Matched:
     versions = versions.take(pc.sort_indices(versions))
     with judging(prepared, key) as judge:
         answer = judge.ask(packages, pc.index_in(texts, versions), versions)
-        return Matched(matches=judge.matches(answer), unjudged=judge.unjudged(answer), judged=len(answer.named))
+        unjudged = pa.concat_tables([judge.unjudged_ranges(), judge.unjudged_versions(answer)])
+        return Matched(matches=judge.matches(answer), unjudged=unjudged, judged=len(answer.named))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,18 +184,15 @@ class Judge:
         names = self.names.select(["ecosystem", "package"]).take(named)
         return names.append_column("version", answer.versions.take(v))
 
-    def unjudged(self, answer: Answer) -> pa.Table:
-        """``UNJUDGED`` of the distinct versions, and of all ranges."""
+    def unjudged_ranges(self) -> pa.Table:
+        """``UNJUDGED`` of all advisories: those that cannot be judged."""
         told = self._rows.filter(pc.equal(self._rows["kind"], Kind.UNJUDGED))
-        told = told.select(["ecosystem", "package", "advisory_id"])
+        return _unjudged("range", told.select(["ecosystem", "package", "advisory_id"]))
+
+    def unjudged_versions(self, answer: Answer) -> pa.Table:
+        """``UNJUDGED`` of the distinct versions that were asked about."""
         lost = pc.and_(pc.is_null(answer.keys), self.names["is_ranged"].combine_chunks().take(answer.named))
-        versions = self._texts(answer, answer.named.filter(lost), answer.v.filter(lost))
-        both = [
-            table.append_column("what", pa.repeat(what, table.num_rows))
-            for what, table in (("range", told), ("version", versions))
-        ]
-        found = pa.concat_tables(both, promote_options="default").select(UNJUDGED.names).cast(UNJUDGED)
-        return found.sort_by([(column, "ascending") for column in UNJUDGED.names])
+        return _unjudged("version", self._texts(answer, answer.named.filter(lost), answer.v.filter(lost)))
 
 
 @contextmanager
@@ -221,6 +219,13 @@ def places(column: pa.ChunkedArray, wanted: pa.Array) -> pa.ChunkedArray:
         else:
             found.append(pc.index_in(chunk.cast(pa.string()), wanted))
     return pa.chunked_array(found, pa.int32())
+
+
+def _unjudged(what: str, table: pa.Table) -> pa.Table:
+    given = table.append_column("what", pa.repeat(what, table.num_rows))
+    empty = UNJUDGED.empty_table()
+    made = pa.concat_tables([empty, given], promote_options="default").select(UNJUDGED.names).cast(UNJUDGED)
+    return made.sort_by([(column, "ascending") for column in UNJUDGED.names])
 
 
 def _numbers(size: int) -> pa.Array:

@@ -80,10 +80,10 @@ class Prepared:
 
     rows: pa.Table
 
-    def only(self, advisories: Iterable[str]) -> Prepared:
-        """What some advisories say."""
-        wanted = pa.array(sorted(set(advisories)), pa.string())
-        return Prepared(rows=self.rows.filter(pc.is_in(self.rows["advisory_id"], wanted)))
+    def about(self, packages: pa.Table) -> Prepared:
+        """What is said of some packages (``ecosystem``, ``package``)."""
+        mine, theirs = (_name(t) for t in (self.rows, packages))
+        return Prepared(rows=self.rows.filter(pc.is_in(mine, pc.unique(theirs))))
 
     def packages(self) -> pa.Table:
         """``ecosystem``, ``package`` and ``is_ranged`` of each package that an advisory names."""
@@ -91,6 +91,11 @@ class Prepared:
         told = told.append_column("is_ranged", pc.equal(told["kind"], Kind.RANGED))
         found = told.group_by(["ecosystem", "package"], use_threads=False).aggregate([("is_ranged", "any")])
         return found.rename_columns(["ecosystem", "package", "is_ranged"])
+
+
+def _name(table: pa.Table) -> pa.ChunkedArray:
+    # Neither has a zero byte in it.
+    return pc.binary_join_element_wise(table["ecosystem"].cast(pa.string()), table["package"].cast(pa.string()), "\0")
 
 
 class _Row(NamedTuple):

@@ -31,6 +31,9 @@ class Table:
     key: tuple[str, ...]
     schema: pa.Schema
     partition: tuple[str, ...] = ()
+    #: Columns by which rows of an append table lie beside each other, as far as one run has them: who asks for few
+    #: values reads few groups of rows.
+    beside: tuple[str, ...] = ()
 
     @property
     def before(self) -> str | None:

@@ -24,6 +24,7 @@ PACKAGE_TABLES = (
         mode="append",
         key=("result_name", "manifest", "purl", "n"),
         partition=("part",),
+        beside=("ecosystem", "package"),
         schema=columns(
             "result_name s! the completed result of the scanner inventory",
             "part s! month (YYYY-MM) in which the result was published; the partition",

@@ -56,13 +56,15 @@ from tasks.lake.pending import (
 from tasks.lake.places import Teller
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
-from tasks.lake.store import to_arrow
+from tasks.lake.store import GROUP, to_arrow
 
 _T = TypeVar("_T")
 #: Of a row of findings that is prepared: where the row lies that it replaces.
 _LAIN = str(TABLES["findings"].before)
 #: Rows made, written and read at a time: one result may hold millions.
 _BATCH = 5_000
+#: Groups of rows that are put in order at a time.
+_SORTED = 16
 #: Repositories whose findings are compared at a time.
 _REPOSITORIES = 200
 #: Tables whose rows are handed over as they are.
@@ -386,6 +388,18 @@ def _lain(rows: pq.ParquetFile, table: Table) -> set[str]:
     return {v for v in column.unique().to_pylist() if v is not None}
 
 
+def _laid(table: Table, rows: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows as they are, or, of a table that wants it, some hundred thousand at a time put in order."""
+    if not table.beside:
+        yield from rows.iter_batches(batch_size=_BATCH)
+        return
+    left = rows.iter_batches(batch_size=_BATCH)
+    while some := list(itertools.islice(left, max(1, _SORTED * GROUP // _BATCH))):
+        ordered = pa.Table.from_batches(some).sort_by([(c, "ascending") for c in table.beside]).combine_chunks()
+        # Each becomes a group of rows; delta-rs keeps no order among them.
+        yield from ordered.to_batches(max_chunksize=GROUP)
+
+
 def _take(lake: Lake, keys: Sequence[str], told: Mapping[str, Any], watch: Watcher) -> tuple[set[str], bool]:
     """All tables, and last the row of the run. Returns the repositories whose findings changed, and whether a scope
     did: scopes say what stands, with them change the gaps and the evidence."""
@@ -403,7 +417,7 @@ def _take(lake: Lake, keys: Sequence[str], told: Mapping[str, Any], watch: Watch
         watch(name)
         with pq.ParquetFile(written[name]) as rows:
             if rows.metadata.num_rows:
-                reader = pa.RecordBatchReader.from_batches(TABLES[name].merged, rows.iter_batches(batch_size=_BATCH))
+                reader = pa.RecordBatchReader.from_batches(TABLES[name].merged, _laid(TABLES[name], rows))
                 lake.store.apply(TABLES[name], reader, seq, _lain(rows, TABLES[name]))
     watch("runs")
     # A table that got no rows is as the run before saw it: to ask its log costs a moment, on S3 many requests.

@@ -35,8 +35,8 @@ _KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}
 _APP = "nightwarden"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Rows of a group of a Parquet file. Who writes or reads holds a whole one in memory: of a million by default.
-_GROUP = 16_384
-FORM = WriterProperties(max_row_group_size=_GROUP, compression="ZSTD")
+GROUP = 16_384
+FORM = WriterProperties(max_row_group_size=GROUP, compression="ZSTD")
 _BATCH = 10_000
 #: Column to the values that are asked for.
 Where = Mapping[str, Collection[str]]

@@ -323,7 +323,7 @@ def _define_views(con: duckdb.DuckDBPyConnection, asked: frozenset[str], more: V
         con.execute(_MACROS[name])
 
 
-def _unreadable(e: duckdb.Error) -> LakeError:
+def _unreadable(e: Exception) -> LakeError:
     return LakeError(f"the lake cannot be read: {e}", advice="Run `nightwarden lake verify`.")
 
 
@@ -389,3 +389,23 @@ def arrow_of(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS, **given: pa
     finally:
         con.close()
         del con  # a traceback that is kept must not keep it: DuckDB complains when Python ends
+
+
+def arrow_batches(
+    snapshot: Snapshot, sql: str, size: int, more: ViewSet = NO_VIEWS, **given: pa.Table
+) -> Iterator[pa.Table]:
+    """The same, at most ``size`` rows at a time. Raises LakeError while it is gone through."""
+    con = duck.connection()
+    try:
+        with duck.interruptible():
+            for name, table in given.items():
+                con.register(name, table)
+            _define(con, snapshot, _asked(sql, more), more)
+            for batch in con.sql(sql).to_arrow_reader(size):
+                yield pa.Table.from_batches([batch])
+    except (duckdb.Error, OSError, pa.ArrowInvalid) as e:
+        duck.forget()
+        raise _unreadable(e) from e
+    finally:
+        con.close()
+        del con

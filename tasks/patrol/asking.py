@@ -17,6 +17,7 @@ from tasks.deps import ordering
 from tasks.deps.naming import PURL_TYPES, normal
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
+from tasks.policy.severity import quoted
 
 _ID = re.compile(r"[A-Za-z]{2,12}-[A-Za-z0-9:._-]{3,60}")
 _BOUND = re.compile(r"(<=|>=|==|=|<|>)?\s*([^\s<>=,]+)")
@@ -29,14 +30,12 @@ _ADVISORY = """
     SELECT slug, ref, manifest, ecosystem, package, version, fixed_version, advisory_id, is_direct, is_development,
            line, first_seen_at
     FROM vulnerable WHERE advisory_id = $$ID$$ OR group_id = $$ID$$ OR list_contains(aliases, $$ID$$) ORDER BY ALL"""
-_VERSIONS = """
-    SELECT DISTINCT version FROM inventory
-    WHERE package = (SELECT package FROM asked) AND split_part(ecosystem, ':', 1) = (SELECT ecosystem FROM asked)"""
-_PACKAGE = """
+#: The name is written out: of files in which a package's rows lie beside each other most is not read then.
+_OF_PACKAGE = "package = {package} AND split_part(ecosystem, ':', 1) = {ecosystem}"
+_VERSIONS = f"SELECT DISTINCT version FROM inventory WHERE {_OF_PACKAGE}"
+_PACKAGE = f"""
     SELECT slug, ref, manifest, ecosystem, package, version, requirement, is_direct, is_development, line
-    FROM inventory
-    WHERE package = (SELECT package FROM asked) AND split_part(ecosystem, ':', 1) = (SELECT ecosystem FROM asked)
-      AND ((SELECT every FROM asked) OR version IN (FROM versions)) ORDER BY ALL"""
+    FROM inventory WHERE {_OF_PACKAGE} AND ({{every}} OR version IN (FROM versions)) ORDER BY ALL"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +88,10 @@ def _package(snapshot: Snapshot, ecosystem: str, rest: str) -> Answer:
     name = normal(ecosystem, ("@" if rest.startswith("@") else "") + name)
     if not name:
         raise UsageError("the package has no name", advice="As PyPI/requests@<2.33.")
-    asked = pa.table({"ecosystem": [ecosystem], "package": [name], "every": [not bounds]})
+    asked = {"package": quoted(name), "ecosystem": quoted(ecosystem), "every": not bounds}
     judge = _judge(ecosystem, bounds) if bounds else None
     notes, versions = [], []
-    for version in arrow_of(snapshot, _VERSIONS, asked=asked).column("version").to_pylist():
+    for version in arrow_of(snapshot, _VERSIONS.format(**asked)).column("version").to_pylist():
         if version is None:
             notes.append("some have it without an exact version: whether that is in the range is not known")
         elif judge is not None:
@@ -102,7 +101,7 @@ def _package(snapshot: Snapshot, ecosystem: str, rest: str) -> Answer:
             elif judge(key):
                 versions.append(version)
     given = pa.table({"version": pa.array(versions, pa.string())})
-    return _answer(arrow_of(snapshot, _PACKAGE, asked=asked, versions=given), notes if bounds else [])
+    return _answer(arrow_of(snapshot, _PACKAGE.format(**asked), versions=given), notes if bounds else [])
 
 
 def _judge(ecosystem: str, bounds: str) -> Callable[[bytes], bool]:

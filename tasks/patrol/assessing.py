@@ -20,6 +20,7 @@ import pyarrow as pa
 from tasks.core.errors import LakeError, UsageError
 from tasks.core.types import ScopeState
 from tasks.deps import ordering
+from tasks.deps.prepared import Prepared
 from tasks.lake.changes import ScopeKey
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.package_tables import INVENTORY
@@ -39,6 +40,8 @@ from tasks.patrol.vulnerable import (
 #: Gaps of an inventory after which it is known all the same what is there, if not in which version.
 _KNOWN_TO_BE_THERE = frozenset({"version_unpinned", "version_unresolved"})
 
+#: The advisories of a snapshot made ready, by its id; None: nobody has them.
+Advisories = Callable[[str], Prepared | None]
 #: Told of each step: a word, and how much there is of it.
 Watcher = Callable[[str, int], None]
 
@@ -55,7 +58,6 @@ class Assessed:
     scopes: int
     judged: int
     advisories: int | None
-    packages: int
     matched: int
     vulnerable: int
     gone: int
@@ -78,9 +80,17 @@ class Assessed:
 
 
 def assess(
-    lake: Lake, *, everything: bool = False, dry_run: bool = False, watch: Watcher = lambda _step, _n: None
+    lake: Lake,
+    *,
+    everything: bool = False,
+    dry_run: bool = False,
+    advisories: Advisories = lambda _id: None,
+    watch: Watcher = lambda _step, _n: None,
 ) -> Assessed:
     """Match what is new on either side. The lake is locked by the caller unless ``dry_run``; ``everything`` judges all.
+
+    ``advisories`` may have those of a snapshot made ready; without, they are made so from the lake's tables, which say
+    the same.
 
     Raises UsageError: there is no inventory, or there are no advisories. Raises LakeError.
     """
@@ -106,6 +116,7 @@ def assess(
         named,
         key=ordering.key,
         covered=covered,
+        ready=lambda: advisories(held) if (held := _held(snapshot)) is not None else None,
     )
     watch("versions", found.judged)
     _judge(snapshot, works, found, covered, began)
@@ -113,7 +124,7 @@ def assess(
     rows = [row for w in works for row in w.found.changed]
     told = Assessed(
         run_id=None, scopes=len(inventories), judged=len(works),
-        advisories=len(changed) if changed is not None else None, packages=found.packages, matched=found.judged,
+        advisories=len(changed) if changed is not None else None, matched=found.judged,
         vulnerable=sum(1 for r in rows if r["present"]), gone=sum(1 for r in rows if not r["present"]), old_feeds=old,
     )  # fmt: skip
     if dry_run:
@@ -134,6 +145,13 @@ def is_ready(lake: Lake) -> bool:
     snapshot = lake.snapshot()
     fetched = snapshot.table("advisory_feeds", None, ["records"]).column("records").to_pylist()
     return any(fetched) and snapshot.table("scopes", {"tool": [INVENTORY]}, ["tool"]).num_rows > 0
+
+
+def _held(snapshot: Snapshot) -> str | None:
+    """The snapshot of advisories that the lake's tables are of; None where feeds are of several."""
+    told = snapshot.table("advisory_feeds", None, ["configured", "snapshot_id"]).to_pylist()
+    ids = {f["snapshot_id"] for f in told if f["configured"]}
+    return ids.pop() if len(ids) == 1 else None
 
 
 # -- what is to be judged --------------------------------------------------------------------------------------

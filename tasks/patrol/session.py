@@ -19,6 +19,7 @@ from tasks.core.ports import Forge, Scanner
 from tasks.core.process import ProcessRunner
 from tasks.core.text import one_line
 from tasks.core.types import Cause, FailedScan, Repo, Scan, ScanResult, ScopeState, ToolHome, Unit
+from tasks.deps.prepared import Prepared
 from tasks.lake.lake import Lake, Snapshot
 from tasks.patrol.discovering import Discovery
 from tasks.patrol.naming import PACK, PACK_SOURCE, name_imports, name_scans
@@ -83,6 +84,8 @@ class Means:
     workers: int
     #: What was said of files before; None: nothing is kept of them.
     read_before: ReadBefore | None = None
+    #: The advisories of a snapshot made ready, by its id; None: nobody has them here.
+    advisories: Callable[[str], Prepared | None] = lambda _id: None
     #: A folder in memory for what is written for tools and soon removed; None where there is none.
     memory: Path | None = None
     #: Whether the lake's lock is held; a plan only reads.

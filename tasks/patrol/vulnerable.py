@@ -1,13 +1,12 @@
 """Which rows of inventories advisories are about, and what a finding says of them.
 
-All is joined in DuckDB: what leaves it is the distinct versions of packages that some advisory names, and the rows that
-are vulnerable.
+What leaves the lake is the rows of packages that some advisory names; only those that are vulnerable become Python's.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -17,9 +16,12 @@ import pyarrow as pa
 from tasks.core.identity import alias_group, dependency_anchor, dependency_carry, finding_uid, occurrence_uid
 from tasks.core.masking import short
 from tasks.core.types import Gap, Kind, Observation
-from tasks.deps.matching import RANGES, match
+from tasks.deps.matching import MATCHES, judging
+from tasks.deps.prepared import Key, Prepared, prepare, remembering
+from tasks.deps.vulnerable_rows import plain, vulnerable_rows
 from tasks.lake.lake import Snapshot
-from tasks.lake.views import arrow_of
+from tasks.lake.views import arrow_batches, arrow_of
+from tasks.policy.severity import quoted
 
 Row = dict[str, Any]
 #: What a vulnerable row of one scope is known by: manifest, ecosystem, package, version, advisory.
@@ -28,6 +30,16 @@ Package = tuple[str, str]
 _KEY = ("manifest", "ecosystem", "package", "version", "advisory_id")
 #: Of an advisory, what findings tell.
 _TOLD = ("advisory_id", "summary", "severity", "cvss_score", "cwes", "url")
+#: Of a package, what a vulnerable row tells beside its version.
+_CARRIED = ("result_name", "manifest", "purl", "is_direct", "is_development", "line", "parents")
+_KINDS = {"is_direct": pa.bool_(), "is_development": pa.bool_(), "line": pa.int64(), "parents": pa.list_(pa.string())}
+_NO_HITS = pa.schema([*((c, _KINDS.get(c, pa.string())) for c in _CARRIED), *MATCHES]).empty_table()
+#: Rows that are judged at a time.
+_BATCH = 500_000
+#: Packages that are so few that a query names them.
+_FEW = 500
+#: Whoever has the lake's advisories made ready gives them, if anybody has.
+Ready = Callable[[], Prepared | None]
 
 
 def row_key(row: Mapping[str, Any]) -> RowKey:
@@ -41,13 +53,12 @@ class Found:
     """What was matched, by result of an inventory.
 
     ``rows`` lack what only a scope knows. ``unknown`` are (manifest, ecosystem, package) that are there with a version
-    that nobody can tell or compare.
+    that nobody can tell or compare. ``judged`` counts the distinct versions of packages that some advisory names.
     """
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
     unknown: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
     gaps: dict[str, list[Gap]] = field(default_factory=dict)
-    packages: int = 0
     judged: int = 0
 
 
@@ -59,40 +70,76 @@ def matched(
     *,
     key: Callable[[str, str], bytes | None],
     covered: Iterable[str],
+    ready: Ready = lambda: None,
 ) -> Found:
     """Match the packages of some inventories with the advisories in force: all of ``whole``, of ``parts`` those that
     are ``named``. ``covered`` are the ecosystems that advisories are fetched of; what is of another one is a gap.
+    ``ready`` may have the advisories of the lake made ready, which is worth asking where inventories are judged whole.
     """
-    wanted = pa.table(
-        {"result_name": [*(whole := sorted(whole)), *(parts := sorted(parts))],
-         "whole": [True] * len(whole) + [False] * len(parts)},
-        schema=pa.schema({"result_name": pa.string(), "whole": pa.bool_()}),
-    )  # fmt: skip
+    whole, parts, named = sorted(set(whole)), sorted(set(parts)), sorted(set(named))
     found = Found()
-    if not wanted.num_rows:
+    if not whole and not (parts and named):
         return found
-    given = {"wanted": wanted, "named": _named(named)}
-    triples = arrow_of(snapshot, _TRIPLES, **given)
-    ranges = arrow_of(snapshot, _RANGES, triples=triples)
-    done = match(triples, ranges.select(RANGES.names), key)
-    found.packages, found.judged = triples.num_rows, done.judged
-    for row in arrow_of(snapshot, _HITS, **given, matches=done.matches).to_pylist():
+    given = {
+        "wanted": pa.table(
+            {"result_name": [*whole, *parts], "whole": [True] * len(whole) + [False] * len(parts)},
+            schema=pa.schema({"result_name": pa.string(), "whole": pa.bool_()}),
+        ),
+        "named": _named(named),
+    }
+    chosen = _chosen(whole, parts, named)
+    names = arrow_of(snapshot, _NAMES.format(chosen=chosen), **given)
+    all_of_it = ready() if whole else None
+    prepared = all_of_it.about(names) if all_of_it else prepare(arrow_of(snapshot, _RANGES, names=names), key)
+    hits, odd, found.judged = _judged(snapshot, chosen, prepared, key, given)
+    for row in arrow_of(snapshot, _HITS, hits=hits).to_pylist():
         found.rows.setdefault(row.pop("result_name"), []).append(row)
-    odd = done.unjudged
-    for row in arrow_of(snapshot, _UNKNOWN, **given, odd=odd).to_pylist():
+    for row in arrow_of(snapshot, _UNKNOWN.format(chosen=chosen), **given, odd=odd).to_pylist():
         place = (row["manifest"], row["ecosystem"], row["package"])
         found.unknown.setdefault(row["result_name"], set()).add(place)
         if row["version"] is not None:
             detail = f"{row['package']} {row['version']}: it follows no grammar of {row['ecosystem']}"
             _add(found, row, "version_unjudged", row["package"], detail)
-    for row in arrow_of(snapshot, _UNJUDGED_RANGES, **given, odd=odd).to_pylist():
+    for row in arrow_of(snapshot, _UNJUDGED_RANGES.format(chosen=chosen), **given, odd=odd).to_pylist():
         detail = f"{row['advisory_id']}: a bound of its versions follows no grammar of {row['ecosystem']}"
         _add(found, row, "advisory_unjudged", row["package"], detail)
-    for row in arrow_of(
-        snapshot, _UNCOVERED, **given, covered=pa.table({"e": pa.array(covered, pa.string())})
-    ).to_pylist():
+    ecosystems = pa.table({"e": pa.array(covered, pa.string())})
+    for row in arrow_of(snapshot, _UNCOVERED.format(chosen=chosen), **given, covered=ecosystems).to_pylist():
         _add(found, row, "no_advisories", row["ecosystem"], f"{row['packages']} packages of {row['ecosystem']}")
     return found
+
+
+def _judged(
+    snapshot: Snapshot, chosen: str, prepared: Prepared, key: Key, given: Mapping[str, pa.Table]
+) -> tuple[pa.Table, pa.Table, int]:
+    """The vulnerable rows, what could not be judged (``UNJUDGED``), and how many distinct versions were. Rows are read
+    some hundred thousand at a time."""
+    hits, odd, versions = [], [], []
+    with judging(prepared, remembering(key)) as judge:
+        sql = _ROWS.format(chosen=chosen)
+        odd.append(judge.unjudged_ranges())
+        for rows in arrow_batches(snapshot, sql, _BATCH, **given, names=judge.names):
+            table, answer = vulnerable_rows(judge, rows, _CARRIED)
+            hits.append(plain(table.drop_columns("row")))
+            odd.append(judge.unjudged_versions(answer))
+            versions.append(pa.table({"named": answer.named, "version": answer.versions.take(answer.v)}))
+    distinct = pa.concat_tables(versions).group_by(["named", "version"]).aggregate([]).num_rows if versions else 0
+    return pa.concat_tables(hits) if hits else _NO_HITS, pa.concat_tables(odd), distinct
+
+
+def _chosen(whole: Sequence[str], parts: Sequence[str], named: Sequence[Package]) -> str:
+    """A relation of the packages that are judged."""
+    if not parts:
+        return "(SELECT p.*, w.whole FROM packages p JOIN wanted w USING (result_name))"
+    few = ""
+    if not whole and len(named) <= _FEW:
+        # Names that are written out rule out groups of rows before these are read.
+        columns = {"ecosystem": {e for e, _ in named}, "package": {p for _, p in named}}
+        few = " AND ".join(f"p.{c} IN ({', '.join(map(quoted, sorted(v)))})" for c, v in columns.items()) + " AND "
+    return (
+        f"(SELECT p.*, w.whole FROM packages p JOIN wanted w USING (result_name) WHERE {few}"
+        "(w.whole OR EXISTS (FROM named n WHERE n.ecosystem = p.ecosystem AND n.package = p.package)))"
+    )
 
 
 def _named(named: Iterable[Package]) -> pa.Table:
@@ -113,34 +160,31 @@ def _add(found: Found, row: Mapping[str, Any], reason: str, about: str, detail: 
         gaps.append(Gap(path=path, reason_code=reason, detail=short(detail, 500)))
 
 
-_CHOSEN = """
-    packages p JOIN wanted w USING (result_name)
-    WHERE (w.whole OR EXISTS (FROM named n WHERE n.ecosystem = p.ecosystem AND n.package = p.package))"""
-_TRIPLES = f"SELECT DISTINCT p.ecosystem, p.package, p.version FROM {_CHOSEN} AND p.version IS NOT NULL"
+_NAMES = "SELECT DISTINCT ecosystem, package FROM {chosen} WHERE version IS NOT NULL"
 #: Those in force, of packages that are there.
 _RANGES = """
     SELECT r.* FROM advisory_ranges r JOIN advisories a USING (advisory_id)
-    SEMI JOIN triples t ON t.ecosystem = r.ecosystem AND t.package = r.package
+    SEMI JOIN names n ON n.ecosystem = r.ecosystem AND n.package = r.package
     WHERE r.present AND a.present AND NOT a.is_withdrawn AND r.unmatchable_reason IS NULL"""
-_HITS = f"""
-    SELECT p.result_name, p.manifest, p.ecosystem, p.package, p.version, min(p.purl) AS purl, m.advisory_id,
-           a.group_id, any_value(a.aliases) AS aliases, m.fixed_version, bool_or(p.is_direct) AS is_direct,
-           bool_and(p.is_development) AS is_development, min(p.line) AS line,
-           list_sort(list_distinct(flatten(list(coalesce(p.parents, []))))) AS parents
-    FROM (SELECT p.* FROM {_CHOSEN}) p JOIN matches m USING (ecosystem, package, version)
-    JOIN advisories a ON a.advisory_id = m.advisory_id GROUP BY ALL"""
-_UNKNOWN = f"""
-    SELECT DISTINCT p.result_name, p.manifest, p.ecosystem, p.package, p.version
-    FROM (SELECT p.* FROM {_CHOSEN}) p
+_ROWS = f"""
+    SELECT ecosystem, package, version, {", ".join(_CARRIED)} FROM {{chosen}} p
+    SEMI JOIN names n ON n.ecosystem = p.ecosystem AND n.package = p.package"""
+_HITS = """
+    SELECT h.result_name, h.manifest, h.ecosystem, h.package, h.version, min(h.purl) AS purl, h.advisory_id,
+           a.group_id, any_value(a.aliases) AS aliases, h.fixed_version, bool_or(h.is_direct) AS is_direct,
+           bool_and(h.is_development) AS is_development, min(h.line) AS line,
+           list_sort(list_distinct(flatten(list(coalesce(h.parents, []))))) AS parents
+    FROM hits h JOIN advisories a USING (advisory_id) GROUP BY ALL"""
+_UNKNOWN = """
+    SELECT DISTINCT p.result_name, p.manifest, p.ecosystem, p.package, p.version FROM {chosen} p
     LEFT JOIN (FROM odd WHERE what = 'version') o USING (ecosystem, package, version)
     WHERE p.version IS NULL OR o.what IS NOT NULL ORDER BY ALL"""
-_UNJUDGED_RANGES = f"""
-    SELECT DISTINCT p.result_name, p.manifest, p.ecosystem, p.package, o.advisory_id
-    FROM (SELECT p.* FROM {_CHOSEN}) p
+_UNJUDGED_RANGES = """
+    SELECT DISTINCT p.result_name, p.manifest, p.ecosystem, p.package, o.advisory_id FROM {chosen} p
     JOIN (FROM odd WHERE what = 'range') o ON o.ecosystem = p.ecosystem AND o.package = p.package ORDER BY ALL"""
-_UNCOVERED = f"""
+_UNCOVERED = """
     SELECT p.result_name, p.manifest, p.ecosystem, count(DISTINCT p.package) AS packages
-    FROM (SELECT p.* FROM {_CHOSEN} AND w.whole) p
+    FROM (FROM {chosen} WHERE whole) p
     ANTI JOIN covered c ON c.e = split_part(p.ecosystem, ':', 1)
     WHERE p.source <> 'folder' GROUP BY ALL ORDER BY ALL"""
 

@@ -1,11 +1,10 @@
 """How long does it take to match a million packages of ten thousand repositories with every advisory, and is it right?
 
     python -m tests.bench.matching --osv DIR
-    python -m tests.bench.matching --osv DIR --one --rows 10000000
 
 DIR has the layout of the public OSV export. Packages and versions are drawn from what its advisories name, and as many
 again that none names. The join is held against a slow, obvious loop over the rows (``matching_data``). Exit 1 when a
-row differs. ``--one``: one advisory is asked for in an inventory of many files, sorted by package in each.
+row differs. One advisory in ten million packages: ``tests.bench.one_advisory``.
 
 Each part runs in a process of its own, whose memory is its peak. Seconds are the least of some tries; on a machine
 that does other work the processor's own say more than the clock's.
@@ -20,7 +19,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +27,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.deps import ordering
@@ -37,8 +35,8 @@ from tasks.deps.advisories.keyed import prepared
 from tasks.deps.advisories.snapshots import Snapshot, Snapshots
 from tasks.deps.advisories.syncing import Feed, sync
 from tasks.deps.matching import RANGES
-from tasks.deps.vulnerable_rows import affected_rows, write_vulnerable
-from tests.bench.matching_data import slow, write_inventory, write_sorted
+from tests.bench.matching_data import slow, write_inventory
+from tests.bench.matching_files import write_vulnerable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +126,6 @@ def looped(place: Path, ranges: Path, out: Path) -> int:
     return len(found)
 
 
-def asked(folder: Path, files: Iterable[Path], advisory: str) -> int:
-    """Who has what one advisory is about."""
-    con = duckdb.connect()
-    inventory = con.read_parquet([str(f) for f in files])
-    rows: int = affected_rows(inventory, prepared(opened(folder)).only([advisory]), ordering.key).num_rows
-    con.close()
-    return rows
-
-
 # -- what is told ------------------------------------------------------------------------------------------------
 
 
@@ -170,33 +159,6 @@ def every(folder: Path, ranges: Path, given: argparse.Namespace, work: Path) -> 
     return int(differ > 0)
 
 
-def one(folder: Path, ranges: Path, given: argparse.Namespace, work: Path) -> int:
-    """One advisory of an inventory that is too large to be matched for it."""
-    began = time.perf_counter()
-    write_sorted(ranges, given.rows, given.repositories, work)
-    files = sorted(work.glob("[0-9]*.parquet"))
-    print(
-        f"{given.rows} rows in {len(files)} files, {sum(f.stat().st_size for f in files) / 1e6:.0f} MB, made in",
-        end=" ",
-    )
-    print(f"{time.perf_counter() - began:.1f} s")
-    rows = pq.read_table(ranges, columns=["advisory_id", "package"])
-    counts = pc.value_counts(rows["package"]).to_pylist()
-    counts.sort(key=lambda c: (c["counts"], c["values"] or ""))
-    for package in (counts[-1]["values"], counts[len(counts) // 2]["values"]):
-        advisory = rows.filter(pc.equal(rows["package"], package))["advisory_id"][0].as_py()
-        for f in files:
-            with f.open("rb") as opened_file:  # the system forgets what it holds of them
-                os.posix_fadvise(opened_file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        cost = alone(asked, folder, files, advisory, times=given.repeat + 1)
-        print(
-            f"{advisory} ({package}): {cost.result} rows, {cost.read_mb:.1f} MB read; cold {cost.first_s:.2f} s, warm",
-            cost,
-        )
-    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    return 0
-
-
 def _mb(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
@@ -215,7 +177,6 @@ def main() -> int:
     asked_for.add_argument("--rows", type=int, default=1_000_000)
     asked_for.add_argument("--repositories", type=int, default=10_000)
     asked_for.add_argument("--repeat", type=int, default=3)
-    asked_for.add_argument("--one", action="store_true", help="ask for one advisory")
     asked_for.add_argument("--join-only", action="store_true", help="leave the loop out")
     given = asked_for.parse_args()
     with tempfile.TemporaryDirectory(prefix="matching-") as temporary:
@@ -229,7 +190,7 @@ def main() -> int:
         names = snapshot.ecosystems()
         size = sum(f.stat().st_size for f in (snapshot.folder / "keyed").iterdir())
         print(f"{rows.num_rows} ranges of {', '.join(names)}; made ready once: {ready}; {size / 1e6:.1f} MB")
-        return (one if given.one else every)(snapshot.folder, ranges, given, work)
+        return every(snapshot.folder, ranges, given, work)
 
 
 if __name__ == "__main__":

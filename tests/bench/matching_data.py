@@ -20,8 +20,6 @@ import pyarrow.parquet as pq
 from packaging.version import InvalidVersion, Version
 
 _SEMVER = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
-#: Rows of a file, and of a group of them, of an inventory that lies in many files.
-_FILE, _GROUP = 1_000_000, 65_536
 #: Names beside each one that advisories know, that none knows.
 _OTHERS = 50
 
@@ -96,22 +94,6 @@ def write_inventory(ranges: Path, rows: int, repositories: int, out: Path) -> No
     table = drawn.texts(drawn.draw(rows), np.arange(rows) * repositories // rows)
     plain = pa.schema([(name, pa.string()) for name in table.column_names])
     pq.write_table(table.cast(plain), out, compression="zstd")
-
-
-def write_sorted(ranges: Path, rows: int, repositories: int, folder: Path) -> None:
-    """Many files, in each of which all rows of a package lie beside each other, in small groups of rows."""
-    drawn = Drawn(ranges, 2)
-    for number, first in enumerate(range(0, rows, _FILE)):
-        some = drawn.draw(min(_FILE, rows - first))
-        order = np.lexsort((some["package"], some["ecosystem"]))
-        repos = drawn.rng.integers(0, repositories, len(order))
-        path = folder / f"{number:04d}.parquet"
-        schema = pa.schema([(c, pa.string()) for c in ("repo_id", "manifest", *some)])
-        with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
-            for start in range(0, len(order), _GROUP):
-                part = order[start : start + _GROUP]
-                table = drawn.texts({c: v[part] for c, v in some.items()}, repos[part])
-                writer.write_table(table.cast(schema))
 
 
 # -- the slow, obvious loop -------------------------------------------------------------------------------------

@@ -82,3 +82,8 @@ def test_what_cannot_be_compared_is_told(org: Org) -> None:
 def test_what_is_neither_is_refused(org: Org, what: str) -> None:
     with pytest.raises(UsageError):
         ask(org.lake.snapshot(), what)
+
+
+def test_a_name_is_only_a_name(org: Org) -> None:
+    for name in ("o'brien", "' OR true --", "{x}", "a;b"):
+        assert ask(org.lake.snapshot(), f"npm/{name}@>1").rows == []

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.core.errors import UsageError
+from tasks.deps.advisories.keyed import ready_in
+from tasks.deps.prepared import ROWS, Prepared
+from tasks.lake.publish import _laid
+from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
+from tasks.patrol.assessing import assess
 from tests.inventories import Org
 from tests.osv_server import record
 
@@ -41,10 +48,50 @@ def test_what_an_advisory_is_about_is_a_row_and_a_finding_and_an_unchanged_night
     assert row == ("dependency", "requirements.txt", "9.8", ["CVE-2026-3", "TEST-2026-0003"])
     before = org.lake.snapshot().seq
     again = org.assess()
-    assert (again.run_id, again.judged, again.packages, again.matched) == (None, 0, 0, 0)
+    assert (again.run_id, again.judged, again.matched) == (None, 0, 0)
     assert org.lake.snapshot().seq == before, "nothing is written"
     assert org.ask("SELECT count(*) FROM patrols") == [(1,)], "it is no patrol"
     sound(org)
+
+
+def test_advisories_that_were_made_ready_say_what_the_lake_says(org: Org, tmp_path: Path) -> None:
+    odd = '[[package]]\nname = "spade"\nversion = "odd_one"\n'
+    org.patrol(shop={"requirements.txt": "wheelbarrow==1.0\nhoe==1\n", "poetry.lock": odd}, web=PINNED)
+    said = (record(3), record(4, "hoe", withdrawn="2026-01-01T00:00:00Z"), record(5, "spade"), record(6, "hoe"))
+    org.advise(*said)
+    made: list[str] = []
+
+    def ready(snapshot_id: str) -> Prepared | None:
+        made.append(snapshot_id)
+        return ready_in(tmp_path / "advisories")(snapshot_id)
+
+    with org.lake.lock():
+        told = assess(org.lake, dry_run=True)
+    assert org.assess(advisories=ready).vulnerable == told.vulnerable == 3
+    assert len(made) == 1 and ready_in(tmp_path / "advisories")(made[0]) is not None
+    found = org.vulnerable()
+    assert [line.split()[2] for line in found] == ["hoe", "wheelbarrow", "wheelbarrow"]
+    told_gaps = org.ask("SELECT reason_code FROM gaps_now WHERE tool = 'assess' ORDER BY ALL")
+    assert told_gaps == [("version_unjudged",)]
+    org.assess(everything=True, advisories=lambda _id: None)
+    assert org.vulnerable() == found
+    org.assess(everything=True, advisories=lambda _id: Prepared(rows=ROWS.empty_table()))
+    assert org.vulnerable() == [], "it is what was made ready that is believed"
+    assert ready_in(tmp_path / "nowhere")(made[0]) is None and ready_in(tmp_path / "advisories")("../x") is None
+
+
+def test_rows_of_a_package_lie_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.lake.publish._BATCH", 2)
+    monkeypatch.setattr("tasks.lake.publish.GROUP", 3)
+    monkeypatch.setattr("tasks.lake.publish._SORTED", 2)
+    table = TABLES["packages"]
+    rows = pa.table({"package": list("cabcabcab"), "ecosystem": list("xxxxxxxyx")})
+    pq.write_table(rows, tmp_path / "p.parquet", row_group_size=2)
+    with pq.ParquetFile(tmp_path / "p.parquet") as file:
+        groups = [b["package"].to_pylist() for b in _laid(table, file)]
+        as_it_is = [b["package"].to_pylist() for b in _laid(TABLES["observations"], file)]
+    assert groups == [[*"aab"], [*"bcc"], [*"bca"]], "by ecosystem and package, as many at a time as may be held"
+    assert "".join(map("".join, as_it_is)) == "cabcabcab"
 
 
 def test_a_new_advisory_is_matched_with_its_packages_only(org: Org) -> None:
@@ -53,7 +100,7 @@ def test_a_new_advisory_is_matched_with_its_packages_only(org: Org) -> None:
     org.assess()
     org.advise(record(3), record(9, "spade", affected=_affected("spade", "2.5")))
     told = org.assess()
-    assert (told.advisories, told.judged, told.packages, told.matched) == (1, 2, 1, 1), "spade alone, where it is"
+    assert (told.advisories, told.judged, told.matched) == (1, 2, 1), "spade alone, where it is"
     assert org.open() == [
         "team/api requirements.txt TEST-2026-0009 advisory", "team/shop requirements.txt TEST-2026-0003 backlog",
         "team/shop requirements.txt TEST-2026-0009 advisory",

@@ -7,15 +7,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.deps import vulnerable_rows
 from tasks.deps.matching import MATCHES, PACKAGES, RANGES, match
-from tasks.deps.prepared import Prepared, prepare
-from tasks.deps.vulnerable_rows import Written, affected_rows, write_vulnerable
+from tasks.deps.prepared import prepare
+from tests.bench import matching_files
+from tests.bench.matching_files import Written, write_vulnerable
 
 CARRIED = ("repo_id", "line")
 SCHEMA = pa.schema([("repo_id", pa.string()), ("line", pa.int64()), *PACKAGES])
@@ -84,7 +83,7 @@ def as_written(form: str, rows: pa.Table) -> pa.Table:
 def test_every_row_is_told_with_its_number_however_it_is_written(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vulnerable_rows, "_BATCH", 90)
+    monkeypatch.setattr(matching_files, "_BATCH", 90)
     rows = some_rows()
     files = []
     for n, start in enumerate((0, 150, 150, 350)):
@@ -130,51 +129,12 @@ def test_what_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> None:
     assert out.read_text() == "before"
 
 
-@pytest.fixture
-def con() -> Any:
-    with duckdb.connect() as opened:
-        yield opened
-
-
-@pytest.mark.parametrize("advisories", [["A"], ["D"], ["A", "C", "E"], ["none"]])
-def test_one_advisory_finds_its_rows(tmp_path: Path, con: duckdb.DuckDBPyConnection, advisories: list[str]) -> None:
-    rows = some_rows()
-    pq.write_table(rows, tmp_path / "in.parquet", row_group_size=50)
-    inventory = con.read_parquet(str(tmp_path / "*.parquet"))
-    found = affected_rows(inventory, READY.only(advisories), key, carried=CARRIED)
-    told = [{k: v for k, v in r.items() if k != "row"} for r in expected(rows) if r["advisory_id"] in advisories]
-    assert in_order(found.to_pylist()) == in_order(told) and bool(told) == (advisories != ["none"])
-
-
-def test_only_rows_beside_its_package_are_read(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
-    names = [f"n{n:04d}" for n in range(4000)]
-    table = pa.table({"repo_id": ["r"] * 4000, "line": [1] * 4000, "ecosystem": ["Toy"] * 4000, "package": names,
-                      "version": ["1"] * 4000})  # fmt: skip
-    place = tmp_path / "in.parquet"
-    pq.write_table(table, place, row_group_size=500, compression="none")
-    # The last group of rows is spoilt: who reads it must fail.
-    group = pq.read_metadata(place).row_group(7)
-    column = group.column(3)
-    start = column.dictionary_page_offset or column.data_page_offset
-    content = bytearray(place.read_bytes())
-    content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
-    place.write_bytes(content)
-
-    def asked(package: str) -> int:
-        ready = prepare(pa.Table.from_pylist([interval("A", package)], RANGES), key)
-        rows: int = affected_rows(con.read_parquet(str(place)), ready, key, carried=CARRIED).num_rows
-        return rows
-
-    assert asked("n0700") == 1
-    with pytest.raises(duckdb.Error):
-        asked("n3900")
-
-
-def test_packages_are_counted_once_and_advisories_can_be_chosen() -> None:
+def test_packages_are_counted_once_and_can_be_chosen() -> None:
     assert READY.packages().to_pylist() == [
         {"ecosystem": "Other", "package": "q", "is_ranged": True},
         {"ecosystem": "Toy", "package": "o'brien", "is_ranged": False},
         {"ecosystem": "Toy", "package": "p", "is_ranged": True},
     ]
-    assert set(READY.only(["A", "E"]).rows["advisory_id"].to_pylist()) == {"A", "E"}
-    assert isinstance(READY.only([]), Prepared) and READY.only([]).rows.num_rows == 0
+    mine = pa.table({"ecosystem": ["Toy", "Other"], "package": ["o'brien", "p"]})
+    assert READY.about(mine).packages().to_pylist() == [{"ecosystem": "Toy", "package": "o'brien", "is_ranged": False}]
+    assert READY.about(mine.slice(2)).rows.num_rows == 0

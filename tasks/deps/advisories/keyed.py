@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +43,19 @@ def prepared(snapshot: Snapshot) -> Prepared:
         for layer, gone in hidden(snapshot.parts, snapshot.feeds[name].layers)
     ]
     return Prepared(rows=pa.concat_tables(tables) if tables else ROWS.empty_table())
+
+
+def ready_in(folder: Path) -> Callable[[str], Prepared | None]:
+    """What tells the ranges of a snapshot in this folder, by its id; None where it is not kept, or cannot be read."""
+
+    def ready(snapshot_id: str) -> Prepared | None:
+        found = Snapshots(folder).open(snapshot_id)
+        try:
+            return prepared(found) if found is not None else None
+        except OSError:
+            return None
+
+    return ready
 
 
 def make_ready(store: Snapshots, snapshot: Snapshot) -> None:
