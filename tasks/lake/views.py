@@ -244,8 +244,12 @@ def connect(snapshot: Snapshot, sql: str = "", more: ViewSet = NO_VIEWS) -> duck
     asked = _asked(sql, more)
     try:
         con = duckdb.connect(
-            ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-        )
+            ":memory:",
+            config={
+                "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
+                "disabled_optimizers": duck.DISABLED_OPTIMIZERS,
+            },
+        )  # fmt: skip
         con.execute("SET allowed_directories = ?", [[f"{snapshot.lake.path.resolve()}/"]])
         con.execute("SET enable_external_access = false")
         _define(con, snapshot, asked, more)
