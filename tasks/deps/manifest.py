@@ -69,8 +69,8 @@ class Manifest:
 
     ``refers`` names other files by what they are for (``parent``, ``constraints``, ``include``, ``catalog``), relative
     to the file's folder. ``offers`` holds what others may take from it: properties, managed versions, aliases of a
-    catalog (keys begin with ``property:``, ``managed:``, ``alias:``, ``own:``). ``open`` are dependencies whose version
-    is written with such a name and waits for ``resolving``.
+    catalog (keys begin with ``property:``, ``managed:``, ``alias:``, ``own:``, ``workspace:``). ``open`` are
+    dependencies whose version is written with such a name and waits for ``resolving``.
     """
 
     format: str

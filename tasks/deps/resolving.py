@@ -1,9 +1,9 @@
 """The second step: closes, by the other manifests of one repository, what a file by itself leaves open.
 
 It reads results and never files, and changes nothing that a file says by itself: parents, properties and managed
-versions of Maven, central versions of NuGet, constraints and includes of pip; and it tells what remains unpinned, where
-no lock file of the same folder or one above has the package. Every manifest is looked at once and draws on at most
-``MAX_FILES`` others, so the time grows with what the manifests say.
+versions of Maven, central versions of NuGet, workspaces of Cargo, constraints and includes of pip; and it tells what
+remains unpinned, where no lock file of the same folder or one above has the package. Every manifest is looked at once
+and draws on at most ``MAX_FILES`` others, so the time grows with what the manifests say.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tasks.deps.manifest import Dependency, Format, Manifest, Source, Unread, Why
+from tasks.deps.resolving_cargo import Cargo
 from tasks.deps.resolving_maven import Maven
 from tasks.deps.resolving_nuget import MSBUILD, NuGet
 
@@ -31,7 +32,7 @@ def resolved(manifests: Mapping[str, Manifest], formats: Iterable[Format]) -> di
     ``unresolved`` with the name that no file explains, or ``unpinned``.
     """
     known = {each.name: each for each in formats}
-    maven, nuget = Maven(manifests), NuGet(manifests)
+    maven, nuget, cargo = Maven(manifests), NuGet(manifests), Cargo(manifests)
     locks = _Locks(manifests, known)
     pins = _Pins(manifests)
     told = {}
@@ -42,6 +43,8 @@ def resolved(manifests: Mapping[str, Manifest], formats: Iterable[Format]) -> di
                 closed, missing = maven.close(path, each)
             elif manifest.format in MSBUILD:
                 closed, missing = nuget.close(path, each)
+            elif manifest.format == "Cargo.toml":
+                closed, missing = cargo.close(path, each)
             else:
                 closed = pins.pin(path, each)
                 pip = manifest.format in _PIP

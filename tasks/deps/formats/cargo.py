@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tasks.deps.manifest import Format, MalformedError, Manifest, Source, Why
+from tasks.deps.manifest import Dependency, Format, MalformedError, Manifest, Source, Why
 from tasks.deps.reading.graph import Graph, Key, Node
 from tasks.deps.reading.rows import Rows
 from tasks.deps.reading.text import base_name, text_of
 from tasks.deps.reading.toml_places import read_toml, text_in, texts
+from tasks.deps.resolving_cargo import WORKSPACE, offered
 
 _COMMIT = re.compile(r"#([0-9a-f]{7,64})$")
 _EXACT = re.compile(r"\s*=\s*(\d+\.\d+\.\d+[0-9A-Za-z.+-]*)\s*")
@@ -80,13 +81,20 @@ def _source(source: str) -> tuple[Source, str | None]:
 def _parse_manifest(data: bytes, name: str) -> Manifest:
     toml = read_toml(text_of(data))
     rows = Rows("crates.io")
-    places: list[tuple[tuple[str, ...], bool | None]] = [*_sections(()), (("workspace", "dependencies"), None)]
+    offers: dict[str, str] = {}
+    places = [*_sections(())]
     for target in toml.table("target"):
         places += _sections(("target", target))
     for place, development in places:
         for key, value in toml.table(*place).items():
             _declared(rows, key, value, development, toml.line(*place, key))
-    return rows.manifest("Cargo.toml")
+    shared = ("workspace", "dependencies")
+    for key, value in toml.table(*shared).items():
+        told = _declared(rows, key, value, None, toml.line(*shared, key))
+        # What a row may not say, members do not get either.
+        if told is not None and (known := rows.key(key, None)) is not None:
+            offers[f"{WORKSPACE}{known}"] = offered(told.source, told.name, told.version, told.requirement)
+    return rows.manifest("Cargo.toml", offers=offers)
 
 
 def _sections(above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], bool]]:
@@ -94,18 +102,20 @@ def _sections(above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], bool]]:
         yield (*above, section), development
 
 
-def _declared(rows: Rows, key: str, value: Any, development: bool | None, line: int | None) -> None:
+def _declared(rows: Rows, key: str, value: Any, development: bool | None, line: int | None) -> Dependency | None:
+    """The row that was made; one of ``{ workspace = true }`` waits for the workspace."""
     table = {"version": value} if isinstance(value, str) else value
     if not isinstance(table, dict):
         rows.gap(Why.MALFORMED, "no requirement", line)
-        return
+        return None
+    waits = table.get("workspace") is True
     said = text_in(table, "version")
     source = Source.GIT if "git" in table else Source.FOLDER if "path" in table else Source.REGISTRY
     revision = next((r for k in ("rev", "tag", "branch") if (r := text_in(table, k))), None) if "git" in table else None
     exact = _EXACT.fullmatch(said) if said and source is Source.REGISTRY else None
-    rows.add(
+    return rows.add(
         text_in(table, "package") or key, version=exact[1] if exact else None, requirement=said, direct=True,
-        development=development, line=line, source=source, revision=revision,
+        development=development, line=line, source=source, revision=revision, waits=waits,
     )  # fmt: skip
 
 
@@ -115,7 +125,7 @@ FORMATS: tuple[Format, ...] = (
         parse=_parse_lock, is_lock=True,
     ),
     Format(
-        name="Cargo.toml", ecosystem="crates.io", revision=1, matches=lambda path: base_name(path) == "Cargo.toml",
+        name="Cargo.toml", ecosystem="crates.io", revision=2, matches=lambda path: base_name(path) == "Cargo.toml",
         parse=_parse_manifest, locked_by=("Cargo.lock",),
     ),
 )  # fmt: skip

@@ -72,13 +72,13 @@ class Rows:
         parents: tuple[str, ...] = (),
         revision: str | None = None,
         waits: bool = False,
-    ) -> None:
+    ) -> Dependency | None:
         """A package. One that was added before with the same version is one row: direct and runtime if it was once.
 
-        ``waits`` puts it to what is ``open``.
+        ``waits`` puts it to what is ``open``. Returns it as it was given, as far as that can be said; None: not at all.
         """
         if (known := self.name(name, line)) is None:
-            return
+            return None
         if version is not None and not _is_version(version):
             self.gap(Why.MALFORMED, f"the version of {known} is none", line)
             version = None
@@ -95,10 +95,11 @@ class Rows:
         )  # fmt: skip
         if waits:
             self._open.append(row)
-            return
+            return row
         key = (row.name, row.version, row.requirement, row.source, row.revision)
         before = self._rows.get(key)
         self._rows[key] = row if before is None else _joined(before, row)
+        return row
 
     def manifest(
         self, format: str, *, refers: Iterable[tuple[str, str]] = (), offers: Mapping[str, str] | None = None
