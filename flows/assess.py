@@ -1,4 +1,4 @@
-"""What is vulnerable, as a Prefect flow: bring the advisories up to date, match what is new."""
+"""What is vulnerable, as a Prefect flow: bring the advisories up to date, match what is new, look for steps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prefect.states import Completed, Failed
 
 from flows.advisory_feeds import folder_of, synced
 from flows.means import opened_lake
+from flows.registries import listing_of
 from flows.settings import current
 from tasks.core.text import one_line
 from tasks.deps.advisories.keyed import ready_in
@@ -18,7 +19,7 @@ from tasks.patrol.assessing import assess as judge
 
 @flow(
     name="assess",
-    description="Bring the advisories up to date and match what is new with the inventories; no repository is touched.",
+    description="Bring the advisories up to date, match what is new, look for steps; no repository is touched.",
     log_prints=False,
     persist_result=False,
     validate_parameters=True,
@@ -37,10 +38,13 @@ def assess(sync: bool = True, everything: bool = False) -> State[Any]:
     if sync:
         report, _ = synced(settings, tell=lambda o: log.info("%s: %s", o.name, one_line(o.how, 300)))
         late = [f"{o.name}: {o.reason_code}" for o in report.outcomes if o.reason_code]
+    listing = listing_of(settings)
+    with opened_lake(settings, write=False) as (lake, _key):
+        listing.warm(lake)
     with opened_lake(settings) as (lake, _key):
-        told = judge(lake, everything=everything, advisories=ready_in(folder_of(settings)))
+        told = judge(lake, listing=listing, everything=everything, advisories=ready_in(folder_of(settings)))
     sentence = told.sentence()
-    gaps = list(dict.fromkeys((*late, *told.old_feeds)))
+    gaps = list(dict.fromkeys((*late, *told.late())))
     if gaps or told.gaps:
         return Failed(name="CompletedWithGaps", message="; ".join((sentence, *gaps)))
     return Completed(message=sentence)

@@ -17,32 +17,43 @@ def assess(
     everything: Annotated[
         bool, typer.Option("--all", help="Judge all packages, also those that are as before.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Match and count; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Match and count; ask and write nothing.")] = False,
     lake: LakeOption = None,
     config: ConfigOption = None,
     wait: WaitOption = None,
 ) -> None:
-    """Match the packages that the last patrols found with the advisories of the last sync.
+    """Match the packages that the last patrols found with the advisories of the last sync, and look for the step that
+    mends each (`nightwarden upgrades` lists them).
 
-    Asks neither a repository nor the network, and judges what is new on either side. Exit 3 when something could not be
-    judged, or when the advisories are old.
+    Asks no repository, and the network only for the registries that `registries` of org.yaml names; judges what is new
+    on either side. Exit 3 when something could not be judged, when the advisories are old, or when a registry could not
+    be asked.
     """
     from flows.advisory_feeds import folder_of
     from flows.means import opened_lake
+    from flows.registries import listing_of
     from tasks.deps.advisories.keyed import ready_in
     from tasks.patrol.assessing import assess as judge
 
     settings = load(config, lake=lake, wait_minutes=wait)
     out = Console(highlight=False, markup=False, soft_wrap=True)
     err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    listing = listing_of(settings)
+    if not dry_run and listing.ecosystems:
+        with opened_lake(settings, write=False) as (opened, _key):
+            err.print(f"packages known by registries: {listing.warm(opened)}")
     with opened_lake(settings, write=not dry_run) as (opened, _key):
         told = judge(
-            opened, everything=everything, dry_run=dry_run, advisories=ready_in(folder_of(settings)),
+            opened,
+            listing=listing,
+            everything=everything,
+            dry_run=dry_run,
+            advisories=ready_in(folder_of(settings)),
             watch=lambda step, n: err.print(f"{step}: {n}"),
-        )  # fmt: skip
+        )
     out.print(f"{told.sentence()}; {told.matched} versions matched")
-    for feed in told.old_feeds:
-        out.print(f"not up to date: {one_line(feed)}")
+    for line in told.late():
+        out.print(f"not up to date: {one_line(line)}")
     if told.run_id is not None:
         out.print(f"{told.gaps} scopes with gaps; run {told.run_id}")
     elif not dry_run:

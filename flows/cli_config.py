@@ -105,6 +105,10 @@ def _plan(settings: Settings, named: Path | None) -> Iterator[str]:
     if (decided := settings.decisions) is not None:
         there = "" if decided.file.exists() else ", which is not there now"
         yield f"decisions      {decided.file}{there}; approval: {decided.approval}"
+    asked = settings.registries.addresses if settings.registries is not None else {}
+    for ecosystem, address in asked.items():
+        offline = ", which is not asked (offline)" if settings.registries and settings.registries.offline else ""
+        yield f"registry       {ecosystem}: {address}{offline}"
     for source in settings.sources:
         yield f"source         {source.name}: {_told(source)}"
     try:

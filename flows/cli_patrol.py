@@ -199,8 +199,8 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
     _print_summary(summary, settings)
     if assessed is not None:
         print(assessed.sentence())
-        for feed in assessed.old_feeds:
-            print(f"not up to date: {one_line(feed)}")
+        for line in assessed.late():
+            print(f"not up to date: {one_line(line)}")
     has_gaps = summary.has_gaps or (assessed is not None and assessed.has_gaps)
     return EXIT_GAPS if has_gaps else 0
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from flows.lake_location import lake_location, tell_other_run
 from flows.org_models import ToolSettings
+from flows.registries import listing_of
 from flows.settings import Settings
 from tasks.core.disk import told_when_full
 from tasks.core.errors import NightwardenError, ToolMissingError, UsageError
@@ -119,6 +120,7 @@ def opened(settings: Settings, *, write: bool = True, asked: Collection[str] = (
             sla=settings.sla_text(),
             decisions=settings.decisions.place() if settings.decisions is not None else None,
             teams=settings.team_list(),
+            listing=listing_of(settings),
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from flows.org_models import KINDS
+from flows.org_registries import REGISTRIES
 from flows.org_types import NAME_PATTERN, git_address_fault
 from tasks.core.addresses import in_the_clear
 from tasks.core.mistakes import Key, nearest
@@ -49,6 +50,7 @@ def faults(values: Mapping[str, Any], tools: Collection[str]) -> Iterator[Fault]
     for name, address in (("s3", "endpoint"), ("vault", "address"), ("aws", "endpoint")):
         yield from _without_tls((name,), _mapping(values.get(name)), address)
     yield from _advisories(_mapping(values.get("advisories")))
+    yield from _registries(_mapping(values.get("registries")))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -102,6 +104,22 @@ def _advisories(section: Mapping[str, Any]) -> Iterator[Fault]:
             )
     if section.get("ecosystems") == []:
         yield ("advisories", "ecosystems"), "no ecosystem is named", "Name those that are used, as in [PyPI, npm]."
+
+
+def _registries(section: Mapping[str, Any]) -> Iterator[Fault]:
+    """Without TLS whoever is on the way could leave a version out, or put one in."""
+    for name, address in _mapping(section.get("addresses")).items():
+        key = ("registries", "addresses", name)
+        if name not in REGISTRIES:
+            yield key, "no registry of this ecosystem can be asked", (
+                f"{nearest(str(name), REGISTRIES)}There are: {', '.join(REGISTRIES)}."
+            )  # fmt: skip
+        elif isinstance(address, str) and section.get("allow_http") is not True and in_the_clear(address):
+            yield (
+                key,
+                "versions would come over http, and whoever is on the way could leave some out",
+                "Write https://, or set `allow_http: true` beside `addresses` if you accept that.",
+            )
 
 
 def _source(key: Key, source: Mapping[str, Any]) -> Iterator[Fault]:

@@ -38,6 +38,7 @@ from flows.org_models import (
     ToolSettings,
     VaultSettings,
 )
+from flows.org_registries import RegistrySettings
 from flows.org_schema import one_value_settings
 from flows.org_types import Folder, Lake
 from tasks.core.errors import UsageError
@@ -100,6 +101,9 @@ class Settings(Section):
     )
     advisories: AdvisorySettings | None = Field(
         None, description="Where advisories come from, and how old they may be; the public addresses when absent."
+    )
+    registries: RegistrySettings | None = Field(
+        None, description="Registries that are asked for the versions of packages; none when absent."
     )
     decisions: DecisionSettings | None = Field(None, description="Where people decide about findings.")
     teams: dict[str, TeamSettings] | None = Field(

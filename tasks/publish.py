@@ -38,9 +38,9 @@ def publish(run_id: str) -> RunSummary:
 
 @task(name="assess", task_run_name="assess", tags=["patrol"], cache_policy=NO_CACHE, persist_result=False)
 def assess(run_id: str) -> Assessed:
-    """Match what the run found with the advisories."""
+    """Match what the run found with the advisories, and look for the steps that mend it."""
     means = ACTIVE[run_id].patrol.means
-    return judge(means.lake, advisories=means.advisories)
+    return judge(means.lake, listing=means.listing, advisories=means.advisories)
 
 
 def follow(

@@ -74,7 +74,7 @@ class Org:
 
     def __init__(self, place: Path) -> None:
         self.lake = Lake.open(place / "lake", key_id=KEY_ID)
-        self._place, self._night = place, 0
+        self.place, self._night = place, 0
         self._store = Snapshots(place / "advisories")
         self._befores: dict[str, str] = {}
 
@@ -89,7 +89,7 @@ class Org:
 
     def advise(self, *records: dict[str, Any], ecosystems: Sequence[str] = ("PyPI",)) -> None:
         """A sync of the export that holds these records."""
-        osv = self._place / "osv"
+        osv = self.place / "osv"
         for ecosystem in ecosystems:
             mine = [r for r in records if r["affected"][0]["package"]["ecosystem"] == ecosystem]
             (osv / ecosystem).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The closed list of reason codes: why something was not looked at, and what to do about it.
 
-``nightwarden explain CODE`` prints an entry; every ``scans.reason_code`` and ``scan_gaps.reason_code`` is one
-of these. A new code is added here (those of feeds in ``feed_reasons``) and nowhere else.
+``nightwarden explain CODE`` prints an entry; every ``reason_code`` and ``reason`` of the lake is one of these. A new
+code is added here or, of feeds, packages and upgrades, in the files beside, and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tasks.core.feed_reasons import FEED_REASONS
 from tasks.core.package_reasons import PACKAGE_REASONS
+from tasks.core.upgrade_reasons import REGISTRY_REASONS, STEP_REASONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,8 +406,11 @@ _ALL = (
         meaning="The blob of this path is missing in the mirror.",
         remedy="Repair the remote; `git fsck --connectivity-only` names what is missing.",
     ),
-    # advisories
-    *(Reason(code=code, meaning=meaning, remedy=remedy) for code, meaning, remedy in (*PACKAGE_REASONS, *FEED_REASONS)),
+    # advisories, packages, upgrades, registries
+    *(
+        Reason(code=code, meaning=meaning, remedy=remedy)
+        for code, meaning, remedy in (*PACKAGE_REASONS, *FEED_REASONS, *STEP_REASONS, *REGISTRY_REASONS)
+    ),
 )
 
 REASONS: dict[str, Reason] = {r.code: r for r in _ALL}

@@ -35,14 +35,14 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why there is no safe version, or none at all."""
+    """Why there is no safe version, or none at all: codes of ``tasks.core.reasons``, which has their meanings."""
 
-    UNKNOWN_VERSION = "unknown_version"  # the version in use follows no grammar of its ecosystem
-    NOT_PUBLISHED = "not_published"  # nothing is known to be published of the package
-    NOTHING_ABOVE = "nothing_above"  # the version in use is the newest
-    ALL_VULNERABLE = "all_vulnerable"  # an advisory is about every version above
-    ONLY_PRERELEASES = "only_prereleases"  # what is safe above is a pre-release
-    ONLY_WITHDRAWN = "only_withdrawn"  # what is safe above was withdrawn
+    UNKNOWN_VERSION = "unknown_version"
+    NOT_PUBLISHED = "not_published"
+    NOTHING_ABOVE = "nothing_above"
+    ALL_VULNERABLE = "all_vulnerable"
+    ONLY_PRERELEASES = "only_prereleases"
+    ONLY_WITHDRAWN = "only_withdrawn"
 
 
 _FLAVOUR = re.compile(r"[.-]([A-Za-z]+[0-9]*)$")

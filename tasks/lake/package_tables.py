@@ -15,6 +15,14 @@ _PACKAGE = (
     "ecosystem s! as OSV names it: PyPI, npm, Maven, Debian:12",
     "package s! its name, normalised as its ecosystem compares names",
 )
+_VERSION = (*_PACKAGE[1:], "version s! the version in use")
+_ASKED = (
+    "reason_code s why its registry could not tell as of today (nightwarden explain CODE); null: it could",
+    "detail s more about it",
+    "asked_at t when the registry told what this row goes by, UTC; it has said the same since",
+    "judged_over s! digest of the published versions, and of the rules, that it was judged by",
+    "present b! whether the version is still in use so",
+)
 
 PACKAGE_TABLES = (
     Table(
@@ -63,9 +71,54 @@ PACKAGE_TABLES = (
             "line i line of the declaration, from 1",
             "parents l name@version of what asks for it in the same manifest",
             "finding_uid s! the finding that it is part of",
+            "way s raise (the manifest asks for it itself), refresh_or_raise (refresh the lock, else raise what it "
+            "comes through) or unknown (the manifest does not tell who asks for it)",
+            "through l name@version of the direct dependencies that it comes through, other than itself",
             "first_seen_at t! when a run first matched it, UTC",
             "gone_at t when a run matched it no more, UTC",
             "present b! whether it is there",
+        ),
+    ),
+    Table(
+        name="upgrades",
+        description="The smallest step out of one version that is vulnerable somewhere: every published version was "
+        "judged against all advisories of its package. The view fixes joins it to the places.",
+        mode="merge",
+        key=("ecosystem", "package", "version"),
+        schema=columns(
+            *_VERSION,
+            "outcome s! safe (no advisory is about to_version), partial (it has fewer of the same) or none",
+            "to_version s the version to go to; null: none",
+            "reason s why there is no safe one (nightwarden explain CODE)",
+            "step s! patch, minor, major or none; in 0.x a minor step counts as major",
+            "is_breaking b whether by its number the step may break; null: not known",
+            "cleared l groups of advisories that the step leaves behind",
+            "remaining l groups that are about to_version still (of none: about the version)",
+            "unjudged l groups of which a range cannot be compared with versions: to_version may be concerned",
+            "releases_skipped i! published versions between the two, withdrawn ones and pre-releases left out",
+            "days_behind i days between the publication of both; null: not told",
+            "newest s the highest version that a step might go to; null: nothing is above",
+            "word s what the registry says against to_version or the package: deprecated, end of life",
+            "basis s! registry (the versions it lists) or advisories (those that advisories name: not checked)",
+            *_ASKED,
+        ),
+    ),
+    Table(
+        name="releases",
+        description="How far behind one version in use is, by its registry: of direct dependencies and of what is "
+        "vulnerable, where the registry of the ecosystem is configured.",
+        mode="merge",
+        key=("ecosystem", "package", "version"),
+        schema=columns(
+            *_VERSION,
+            "newest s the highest version, neither withdrawn nor (unless one is in use) a pre-release; null: this one",
+            "releases_behind i releases above it; null: not known",
+            "days_behind i days between the publication of both; null: not told",
+            "is_withdrawn b whether it was withdrawn (yanked, unlisted, retracted); null: the registry has it not",
+            "word s what the registry says against this version: deprecated",
+            "package_word s what it says against the package as a whole: deprecated, archived, end of life",
+            "unread i! versions that it lists and that could not be read",
+            *_ASKED,
         ),
     ),
 )

@@ -68,7 +68,7 @@ _SORTED = 16
 #: Repositories whose findings are compared at a time.
 _REPOSITORIES = 200
 #: Tables whose rows are handed over as they are.
-_PLAIN = (*(t.name for t in ADVISORY_TABLES), "vulnerabilities")
+_PLAIN = (*(t.name for t in ADVISORY_TABLES), "vulnerabilities", "upgrades", "releases")
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
 _ORDER = (
     "rules",
@@ -114,7 +114,7 @@ class PublishBatch:
     reowned: Collection[str] = ()
     #: Rows of ``teams`` that differ from what the lake has.
     teams: Sequence[dict[str, Any]] = ()
-    #: Rows of advisories (ranges, enrichment, feeds) and vulnerabilities that differ from what the lake has, by table.
+    #: Rows of advisories, vulnerabilities, upgrades and releases that differ from what the lake has, by table.
     plain: Mapping[str, Iterable[dict[str, Any]]] = field(default_factory=dict)
     #: Scopes whose spooled failure is in these rows, or has lost its meaning.
     failures: Sequence[ScopeKey] = ()

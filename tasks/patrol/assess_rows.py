@@ -19,12 +19,12 @@ from tasks.lake.lake import Snapshot
 from tasks.lake.publish import PublishBatch
 from tasks.patrol.importing import form_of
 from tasks.patrol.plan import ASSESS
-from tasks.patrol.vulnerable import Differences, Package, observations, told_of
+from tasks.patrol.vulnerable import Differences, Package, Row, observations, told_of
 
 #: The source of such a run in ``runs``; no configuration can name it.
 ASSESS_SOURCE = "(assess)"
 #: Raised when the same inventory and advisories give another result.
-REVISION = 1
+REVISION = 2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def highest(ecosystem: str, versions: Iterable[str]) -> str | None:
 
 
 class Batch:
-    """The rows of a run."""
+    """The rows of a run. ``more`` are those of other tables, ``troubles`` what of these could not be asked."""
 
     def __init__(
         self,
@@ -83,11 +83,14 @@ class Batch:
         *,
         new_advisories: bool,
         began: datetime,
+        more: Mapping[str, Collection[Row]],
+        troubles: int,
     ) -> None:
         self._snapshot, self._states, self._inventories = snapshot, states, inventories
         self._works = {w.key: w for w in works}
         self._old, self._covered = old, covered
         self._new_advisories, self._began = new_advisories, began
+        self._more, self._troubles = more, troubles
         #: Scopes in which something is not judged, whether it is new or not; known when the rows are made.
         self.gaps = 0
         self._told = told_of(snapshot, (r["advisory_id"] for w in works for r in w.found.there))
@@ -108,7 +111,7 @@ class Batch:
                 changes.append(self._change(inventory, before, result, scope))
         rows = [r for w in self._works.values() for r in w.found.changed]
         self.gaps = sum(1 for s in scans if s.outcome in GAP_OUTCOMES or s.gaps)
-        if not (scopes or rows):
+        if not (scopes or rows or any(self._more.values())):
             return None
         finished = datetime.now(UTC)
         outcomes = Counter(str(s.outcome) for s in scans)
@@ -116,7 +119,7 @@ class Batch:
             "run_id": uuid.uuid4().hex,
             "started_at": self._began,
             "finished_at": finished,
-            "state": "CompletedWithGaps" if self.gaps else "Completed",
+            "state": "CompletedWithGaps" if self.gaps or self._troubles else "Completed",
             "sources": [ASSESS_SOURCE],
             "filters": json.dumps({"judged": len(self._works)}),
             "config_digest": config_digest(),
@@ -132,7 +135,7 @@ class Batch:
         }
         return PublishBatch(
             run=run, scans=scans, results=list(results.values()), scopes=scopes, changes=changes,
-            plain={"vulnerabilities": rows},
+            plain={"vulnerabilities": rows, **self._more},
         )  # fmt: skip
 
     def _result(self, w: Work) -> ScanResult:

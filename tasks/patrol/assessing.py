@@ -4,6 +4,9 @@ No repository is touched and no tool started. A scope ``assess`` stands beside e
 whole when its inventory is another one, and for some packages when advisories that name them are others than in the
 last run that did this; a night in which nothing changed matches nothing.
 
+With it go the steps that mend what is vulnerable, and how far behind is what is in use (``stepping``): where registries
+are configured they are asked for the versions of packages, else the versions that advisories name stand in.
+
 What an inventory could not read it takes over as unread, so that nothing there closes. A package whose version cannot
 be told or compared any more keeps what was known of it.
 """
@@ -11,7 +14,7 @@ be told or compared any more keeps what was known of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -28,7 +31,9 @@ from tasks.lake.publish import publish
 from tasks.lake.views import GONE_REASONS, arrow_of
 from tasks.patrol.assess_rows import ASSESS_SOURCE, Batch, Work, config_digest, judged_over, result_of
 from tasks.patrol.deciding import Deciding
+from tasks.patrol.listing import Listing
 from tasks.patrol.plan import ASSESS
+from tasks.patrol.stepping import stepped
 from tasks.patrol.vulnerable import (
     Found,
     Package,
@@ -51,7 +56,8 @@ class Assessed:
     """What a run did. ``run_id`` None: nothing was written, for nothing is other than it was (or it was a dry run).
 
     ``advisories`` are those that are others than before, None where nobody can tell so that all was judged;
-    ``matched`` the distinct package versions that some advisory names.
+    ``matched`` the distinct package versions that some advisory names, ``steps`` those whose step was looked for.
+    ``troubles`` are packages by the reason why their registry could not tell.
     """
 
     run_id: str | None
@@ -61,39 +67,49 @@ class Assessed:
     matched: int
     vulnerable: int
     gone: int
+    steps: int = 0
     opened: int = 0
     fixed: int = 0
     gaps: int = 0
     old_feeds: tuple[str, ...] = ()
+    troubles: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_gaps(self) -> bool:
-        """Whether something could not be judged, or was judged by old advisories."""
-        return bool(self.gaps or self.old_feeds)
+        """Whether something could not be judged, or was judged by old advisories or without its registry."""
+        return bool(self.gaps or self.old_feeds or self.troubles)
+
+    def late(self) -> tuple[str, ...]:
+        """What is not up to date, a line each."""
+        return (*self.old_feeds, *(f"registries: {n} packages {code}" for code, n in sorted(self.troubles.items())))
 
     def sentence(self) -> str:
         """What was done, for people."""
         what = "all advisories" if self.advisories is None else f"{self.advisories} advisories changed"
         rows = f"{self.vulnerable} vulnerable packages new or changed, {self.gone} gone"
         findings = f"{self.opened} new, {self.fixed} fixed"
-        return f"{self.judged} of {self.scopes} inventories judged ({what}): {rows}; findings: {findings}"
+        steps = f"; {self.steps} steps looked for" if self.steps else ""
+        return f"{self.judged} of {self.scopes} inventories judged ({what}): {rows}; findings: {findings}{steps}"
 
 
 def assess(
     lake: Lake,
     *,
+    listing: Listing | None = None,
     everything: bool = False,
     dry_run: bool = False,
     advisories: Advisories = lambda _id: None,
     watch: Watcher = lambda _step, _n: None,
 ) -> Assessed:
-    """Match what is new on either side. The lake is locked by the caller unless ``dry_run``; ``everything`` judges all.
+    """Match what is new on either side. The lake is locked by the caller unless ``dry_run``, which asks no registry and
+    looks for no step; ``everything`` judges all. ``listing`` knows the registries; without it none is asked.
 
     ``advisories`` may have those of a snapshot made ready; without, they are made so from the lake's tables, which say
     the same.
 
     Raises UsageError: there is no inventory, or there are no advisories. Raises LakeError.
     """
+    listing = listing if listing is not None else Listing()
     began = datetime.now(UTC)
     snapshot = lake.snapshot()
     states = snapshot.scope_states(None)
@@ -129,9 +145,17 @@ def assess(
     )  # fmt: skip
     if dry_run:
         return told
-    rows_of = Batch(snapshot, states, inventories, works, old, covered, new_advisories=bool(changed), began=began)
+    standing = [(s.repo_id, s.ref) for s in inventories if _is_looked_at(s)]
+    steps = stepped(snapshot, rows, standing, changed, listing)
+    watch("steps", steps.judged)
+    more = {"upgrades": steps.upgrades, "releases": steps.releases}
+    troubles = listing.troubles()
+    rows_of = Batch(
+        snapshot, states, inventories, works, old, covered, new_advisories=bool(changed), began=began, more=more,
+        troubles=sum(troubles.values()),
+    )  # fmt: skip
     batch = rows_of.made()
-    told = replace(told, gaps=rows_of.gaps)
+    told = replace(told, gaps=rows_of.gaps, steps=steps.judged, troubles=troubles)
     if batch is None:
         return told
     watch("publish", len(rows))
@@ -180,6 +204,10 @@ def _changed_advisories(snapshot: Snapshot) -> frozenset[str] | None:
     return frozenset(rows.column("advisory_id").to_pylist())
 
 
+def _is_looked_at(inventory: ScopeState) -> bool:
+    return inventory.result_name is not None and inventory.reason_code != "ref_unwatched"
+
+
 def _works(
     snapshot: Snapshot,
     states: Mapping[ScopeKey, ScopeState],
@@ -192,8 +220,9 @@ def _works(
     works: list[Work] = []
     rest: dict[str, list[tuple[ScopeState, ScopeState]]] = {}
     for s in inventories:
-        if s.result_name is None or s.reason_code == "ref_unwatched":
+        if not _is_looked_at(s):
             continue
+        assert s.result_name is not None
         before = states.get((s.repo_id, s.ref, ASSESS))
         if (
             changed is None

@@ -22,6 +22,7 @@ from tasks.core.types import Cause, FailedScan, Repo, Scan, ScanResult, ScopeSta
 from tasks.deps.prepared import Prepared
 from tasks.lake.lake import Lake, Snapshot
 from tasks.patrol.discovering import Discovery
+from tasks.patrol.listing import Listing
 from tasks.patrol.naming import PACK, PACK_SOURCE, name_imports, name_scans
 from tasks.patrol.owning import Owning
 from tasks.patrol.plan import (
@@ -114,6 +115,8 @@ class Means:
     decisions: DecisionPlace | None = None
     #: The teams of the organisation; None: those that the lake knows stay.
     teams: tuple[Team, ...] | None = None
+    #: What knows which versions of packages are published.
+    listing: Listing = field(default_factory=Listing)
 
 
 class Patrol:

@@ -21,6 +21,7 @@ from tasks.deps.prepared import Key, Prepared, prepare, remembering
 from tasks.deps.vulnerable_rows import plain, vulnerable_rows
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_batches, arrow_of
+from tasks.patrol.through import tell_ways
 from tasks.policy.severity import quoted
 
 Row = dict[str, Any]
@@ -94,6 +95,7 @@ def matched(
     hits, odd, found.judged = _judged(snapshot, chosen, prepared, key, given)
     for row in arrow_of(snapshot, _HITS, hits=hits).to_pylist():
         found.rows.setdefault(row.pop("result_name"), []).append(row)
+    tell_ways(snapshot, found.rows)
     for row in arrow_of(snapshot, _UNKNOWN.format(chosen=chosen), **given, odd=odd).to_pylist():
         place = (row["manifest"], row["ecosystem"], row["package"])
         found.unknown.setdefault(row["result_name"], set()).add(place)
@@ -246,6 +248,11 @@ def _word(truth: bool | None) -> str | None:
     return None if truth is None else str(truth).lower()
 
 
+def _listed(row: Row) -> Row:
+    """An empty list is none."""
+    return {**row, "parents": row["parents"] or [], "through": row["through"] or []}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Differences:
     """Rows of ``vulnerabilities`` of one scope: those that differ from the lake's, and all that are there now."""
@@ -277,7 +284,7 @@ def differences(
             "first_seen_at": old["first_seen_at"] if old is not None else now, "gone_at": None, "present": True,
         }  # fmt: skip
         there.append(made)
-        if old is None or {**old, "parents": old["parents"] or []} != {**made, "parents": made["parents"] or []}:
+        if old is None or _listed(old) != _listed(made):
             changed.append(made)
     for key, row in before.items():
         if key in fresh or not row["present"]:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import FeedError
+from tasks.core.upgrade_reasons import REGISTRY_REASONS, STEP_REASONS
 from tasks.deps.advisories.fetching import Timing, refuse_redirect
 from tasks.deps.registries import REGISTRIES, port
 from tasks.deps.registries.asking import Answer as Told
 from tasks.deps.registries.asking import Registries, _is_plain
-from tasks.deps.registries.port import MEANINGS, Unlisted, UnlistedError
+from tasks.deps.registries.port import Unlisted, UnlistedError
+from tasks.deps.upgrades import Reason
 from tests.osv_server import Answer, OsvServer, serving
 from tests.registry_samples import SAMPLES
 
@@ -56,8 +58,10 @@ def read(told: Told) -> dict[str, tuple[str, bool, str | None]]:
 
 def test_each_registry_has_a_sample_and_each_reason_a_meaning() -> None:
     assert SAMPLES.keys() == REGISTRIES.keys()
-    assert MEANINGS.keys() == set(Unlisted)
-    assert all(meaning.endswith(".") and remedy.endswith(".") for meaning, remedy in MEANINGS.values())
+    assert {code for code, *_ in REGISTRY_REASONS} == set(Unlisted)
+    assert {code for code, *_ in STEP_REASONS} == set(Reason)
+    told = (*REGISTRY_REASONS, *STEP_REASONS)
+    assert all(meaning.endswith(".") and remedy.endswith(".") for _, meaning, remedy in told)
 
 
 @pytest.mark.parametrize("ecosystem", SAMPLES)

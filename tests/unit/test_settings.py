@@ -101,7 +101,7 @@ def test_every_setting_of_one_value_has_a_variable() -> None:
     """Those that were there first, and all others by their name."""
     names = {"HOME", "LAKE", "TOOLS", "KEY_FILE", "WORKERS", "S3_SECRET_KEY", "VAULT_TOKEN", "AWS_REGION"}
     assert {f"NIGHTWARDEN_{n}" for n in names} <= variables().keys()
-    sections = {"advisories", "decisions", "teams", "s3", "vault", "aws"}
+    sections = {"advisories", "registries", "decisions", "teams", "s3", "vault", "aws"}
     many = {"packs", "sources", "classification", "sla", "tools", *sections}
     assert {k[0] for k in variables().values() if len(k) == 1} == set(Settings.model_fields) - many
 
@@ -366,7 +366,7 @@ def test_the_example_is_right_and_explains_every_setting(tmp_path: Path, capsys:
     for section in (Settings, *(type(s) for s in every_section(loaded(tmp_path, text)))):
         for name in section.model_fields:
             assert re.search(rf"\b{name}:", text), f"{section.__name__}.{name} is not in the example"
-    shown = {"sources", "classification", "tools", "packs", "advisories", "s3", "vault", "aws", "workers"}
+    shown = {"sources", "classification", "tools", "packs", "advisories", "registries", "s3", "vault", "aws", "workers"}
     defaults = Settings(home=tmp_path)
     for line in re.findall(r"^#([a-z0-9_]+): (\S.*)$", EXAMPLE, flags=re.MULTILINE):
         name, value = line
@@ -384,7 +384,7 @@ def every_section(section: Any) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["advisories", "classification", "packs", "tools", "s3", "vault", "aws"])
+@pytest.mark.parametrize("name", ["advisories", "registries", "classification", "packs", "tools", "s3", "vault", "aws"])
 def test_a_section_of_the_example_may_stand_there_empty_or_whole(name: str, tmp_path: Path) -> None:
     import yaml
 

@@ -85,6 +85,11 @@ class Registries:
             )  # fmt: skip
             self._asked[ecosystem] = _Asked(address.rstrip("/"), place)
 
+    @property
+    def ecosystems(self) -> frozenset[str]:
+        """Those whose registry has an address."""
+        return frozenset(self._asked)
+
     def traffic(self) -> Traffic:
         """What was asked and what came, of all registries together."""
         told = [a.place.traffic for a in self._asked.values()]

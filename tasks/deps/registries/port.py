@@ -6,7 +6,7 @@ which knows the address, sends what is known of the last answer, and bounds what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -27,65 +27,19 @@ _LONGEST_WORD = 300
 
 
 class Unlisted(StrEnum):
-    """Why the versions of a package are not known, or not as they are today. A closed list."""
+    """Why the versions of a package are not known, or not as they are today: codes of ``tasks.core.reasons``."""
 
-    NO_REGISTRY = "no_registry"
-    NOT_CONFIGURED = "not_configured"
-    OFFLINE = "offline"
-    BAD_NAME = "bad_name"
-    NOT_FOUND = "not_found"
-    NO_VERSIONS = "no_versions"
-    DENIED = "denied"
-    UNREACHABLE = "unreachable"
-    INVALID = "invalid"
-    TOO_LARGE = "too_large"
-    DISK_FULL = "disk_full"
-
-
-#: Meaning and remedy of each.
-MEANINGS: Mapping[Unlisted, tuple[str, str]] = {
-    Unlisted.NO_REGISTRY: (
-        "There is no registry of this ecosystem that can be asked here.",
-        "Nothing is to be done; what its advisories name stands in.",
-    ),
-    Unlisted.NOT_CONFIGURED: (
-        "No address of this ecosystem's registry is configured, so none is asked.",
-        "Name the registry, or a mirror of it.",
-    ),
-    Unlisted.OFFLINE: (
-        "Nothing may be asked, and nothing young enough is kept of the package.",
-        "Ask once with the network, then again offline.",
-    ),
-    Unlisted.BAD_NAME: (
-        "The name is none that this registry could have, so it is not asked for it.",
-        "Look at the manifest: the name is mistaken, or the package is none of a registry.",
-    ),
-    Unlisted.NOT_FOUND: (
-        "The registry does not know the package.",
-        "It is private, was renamed or removed: name the registry or mirror that has it.",
-    ),
-    Unlisted.NO_VERSIONS: (
-        "The registry knows the package and lists no version of it.",
-        "All of them were removed: replace the package.",
-    ),
-    Unlisted.DENIED: (
-        "The registry refuses to say (401, 403 and the like).",
-        "Name a mirror that answers without a login.",
-    ),
-    Unlisted.UNREACHABLE: (
-        "The registry did not answer, broke off, or leads to another host.",
-        "Check the address, the network, the proxy and `ca_file`.",
-    ),
-    Unlisted.INVALID: (
-        "The registry sent what it should not: cut off, of another form, or about another package.",
-        "Look at the address: a login page, a proxy or a mirror may stand before it.",
-    ),
-    Unlisted.TOO_LARGE: (
-        "The answer is longer than is read, or lists too many versions.",
-        "Look at the address; what its advisories name stands in.",
-    ),
-    Unlisted.DISK_FULL: ("There is no room for the answer.", "Free some space."),
-}
+    NO_REGISTRY = "registry_none"
+    NOT_CONFIGURED = "registry_not_configured"
+    OFFLINE = "registry_offline"
+    BAD_NAME = "registry_bad_name"
+    NOT_FOUND = "registry_not_found"
+    NO_VERSIONS = "registry_no_versions"
+    DENIED = "registry_denied"
+    UNREACHABLE = "registry_unreachable"
+    INVALID = "registry_invalid"
+    TOO_LARGE = "registry_too_large"
+    DISK_FULL = "registry_disk_full"
 
 
 class UnlistedError(Exception):
