@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,8 +73,11 @@ def inventory_of(files: Mapping[str, str | bytes], repo_id: str = "team/app") ->
 class Org:
     """A lake, and a night for each call."""
 
-    def __init__(self, place: Path) -> None:
-        self.lake = Lake.open(place / "lake", key_id=KEY_ID)
+    def __init__(self, place: Path, empty: Path | None = None, key_id: str = KEY_ID) -> None:
+        """``empty`` is a new lake, to be copied: making one takes longer."""
+        if empty is not None:
+            shutil.copytree(empty, place / "lake")
+        self.lake = Lake.open(place / "lake", key_id=key_id)
         self.place, self._night = place, 0
         self._store = Snapshots(place / "advisories")
         self._befores: dict[str, str] = {}

@@ -22,7 +22,7 @@ from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row,
 STEPS = (
     "prepare", "commit", "claim", "compact", "rules", "observations", "packages", "scan_gaps", "ledger", "discoveries",
     "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "advisories", "advisory_ranges",
-    "enrichment", "advisory_feeds", "vulnerabilities", "scans", "runs", "marts", "spool", "end",
+    "enrichment", "advisory_feeds", "vulnerabilities", "upgrades", "releases", "scans", "runs", "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.
@@ -46,7 +46,8 @@ def second_night() -> PublishBatch:
     scans, decided = [scan_of(app), scan_of(new), scan_of(packages), web], [{"decision_id": "d", "state": "in_force"}]
     lists: dict[str, list[str]] = {"members": ["@a"], "champions": [], "repositories": []}
     teams = [{"team": "t", "place": 0, "is_present": True, **lists}]
-    plain = {t.name: [_row_of(t)] for t in (*ADVISORY_TABLES, TABLES["vulnerabilities"])}
+    names = (*(t.name for t in ADVISORY_TABLES), "vulnerabilities", "upgrades", "releases")
+    plain = {name: [_row_of(TABLES[name])] for name in names}
     return night(
         2, app, new, packages, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided, teams=teams,
         plain=plain,

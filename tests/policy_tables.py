@@ -16,7 +16,10 @@ from tasks.policy import POLICY
 
 #: When the newest run ended.
 NOW = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)
-_READ = ("runs", "repositories", "scopes", "findings", "finding_events", "decisions", "teams")
+_READ = (
+    "runs", "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "packages", "advisories",
+    "enrichment", "vulnerabilities", "upgrades", "releases",
+)  # fmt: skip
 
 
 @contextmanager
@@ -25,7 +28,10 @@ def policy_views() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(":memory:") as opened:
         opened.execute("SET TimeZone = 'UTC'")
         fill(opened)
-        for name in ("patrols", "findings_counted", "findings_over_refs", "decisions_now"):
+        opened.sql("CREATE TABLE reasons (code VARCHAR, meaning VARCHAR)")
+        for name in (
+            "patrols", "findings_counted", "findings_over_refs", "decisions_now", "vulnerable", "inventory",
+        ):  # fmt: skip
             opened.sql(f"CREATE VIEW {name} AS {views._VIEWS[name]}")
         for view in POLICY.views:
             opened.sql(f"CREATE VIEW {view.name} AS {view.sql}")

@@ -24,14 +24,6 @@ class What(StrEnum):
     UNKNOWN = "unknown"  # the manifest does not tell who asks for it
 
 
-#: In words.
-WORDS = {
-    What.RAISE: "raise it where it is declared",
-    What.REFRESH_OR_RAISE: "refresh the lock; if that leaves it, raise what it comes through",
-    What.UNKNOWN: "the manifest does not tell what it comes through: raise it, or what asks for it",
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """How one package of a manifest came there. ``through`` are direct dependencies (``name@version``) other than

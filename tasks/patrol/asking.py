@@ -40,11 +40,12 @@ _PACKAGE = f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Rows with their columns, and what should be known of them."""
+    """Rows with their columns, and what should be known of them. ``is_whole``: nothing that was asked is unknown."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     notes: tuple[str, ...] = ()
+    is_whole: bool = True
 
 
 def ask(snapshot: Snapshot, what: str) -> Answer:
@@ -53,16 +54,33 @@ def ask(snapshot: Snapshot, what: str) -> Answer:
     Raises UsageError: it is neither, or a bound is no version of the ecosystem.
     """
     text = what.strip()
-    ecosystem, slash, rest = text.partition("/")
-    known = {e.lower(): e for e in PURL_TYPES}
-    if slash and ecosystem.lower() in known:
-        return _package(snapshot, known[ecosystem.lower()], rest)
+    found = package_of(text)
+    if found is not None:
+        return _package(snapshot, *found)
     if _ID.fullmatch(text):
         return _advisory(snapshot, text)
     raise UsageError(
         f"{one_line(text, 80)!r} is neither an advisory nor a package",
         advice=f"Give CVE-…, GHSA-… or ECOSYSTEM/NAME[@RANGE]; ecosystems: {', '.join(PURL_TYPES)}.",
     )
+
+
+def package_of(what: str) -> tuple[str, str, str] | None:
+    """(ecosystem, normalised name, bounds) of ``ECOSYSTEM/NAME[@RANGE]``; None where it is no such text.
+
+    Raises UsageError: the package has no name.
+    """
+    ecosystem, slash, rest = what.strip().partition("/")
+    known = {e.lower(): e for e in PURL_TYPES}
+    if not slash or ecosystem.lower() not in known:
+        return None
+    ecosystem = known[ecosystem.lower()]
+    # A scope of npm begins with an @ of its own.
+    name, _, bounds = rest[1:].partition("@") if rest.startswith("@") else rest.partition("@")
+    name = normal(ecosystem, ("@" if rest.startswith("@") else "") + name)
+    if not name:
+        raise UsageError("the package has no name", advice="As PyPI/requests@<2.33.")
+    return ecosystem, name, bounds
 
 
 def _advisory(snapshot: Snapshot, one: str) -> Answer:
@@ -82,12 +100,7 @@ def _advisory(snapshot: Snapshot, one: str) -> Answer:
     return _answer(table, notes)
 
 
-def _package(snapshot: Snapshot, ecosystem: str, rest: str) -> Answer:
-    # A scope of npm begins with an @ of its own.
-    name, _, bounds = rest[1:].partition("@") if rest.startswith("@") else rest.partition("@")
-    name = normal(ecosystem, ("@" if rest.startswith("@") else "") + name)
-    if not name:
-        raise UsageError("the package has no name", advice="As PyPI/requests@<2.33.")
+def _package(snapshot: Snapshot, ecosystem: str, name: str, bounds: str) -> Answer:
     asked = {"package": quoted(name), "ecosystem": quoted(ecosystem), "every": not bounds}
     judge = _judge(ecosystem, bounds) if bounds else None
     notes, versions = [], []

@@ -9,11 +9,12 @@ from tasks.policy.questions import QUESTIONS
 from tasks.policy.severity import SEVERITIES, UNMAPPED
 from tasks.policy.sla import SLA_RULES
 from tasks.policy.sla_over_time import BREACHES, DUE_SOON, KEPT, SLA_KEPT, SLA_TREND, TREND
+from tasks.policy.upgrade_views import CHANGES, FIXES, OUTDATED, SAVED, STEP_COLUMNS, STEP_HANDED_ON
 from tasks.policy.view_columns import COLUMNS, HANDED_ON
 
 #: What policy adds to the lake, for whoever asks it (``tasks.lake.views.run_query``).
 POLICY = ViewSet(
-    views=(SEVERITIES, SLA_RULES, RANKED, SLA_TREND, SLA_KEPT),
+    views=(SEVERITIES, SLA_RULES, RANKED, SLA_TREND, SLA_KEPT, FIXES, CHANGES, OUTDATED),
     saved={
         "ranked": RANKED_FIRST,
         "priorities": PRIORITIES_BY_OWNER,
@@ -25,7 +26,8 @@ POLICY = ViewSet(
         "sla-trend": TREND,
         "mttr": KEPT,
         **QUESTIONS,
+        **SAVED,
     },
-    columns=COLUMNS,
-    handed_on=HANDED_ON,
+    columns={**COLUMNS, **STEP_COLUMNS},
+    handed_on={**HANDED_ON, **STEP_HANDED_ON},
 )

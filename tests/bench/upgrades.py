@@ -7,7 +7,7 @@ registry, those of the first N packages are asked for. What is recommended is ju
 ranges, by other programs than ours: ``packaging`` for PyPI, and numbers and identifiers compared as semver.org says for
 the rest. Of a sample the rules are followed by hand, too: nearest step first, and none only where there is none. Exit 1
 when a recommended version is concerned by an advisory, is no higher one, was withdrawn, is a pre-release where none was
-in use, or another one than the rules say.
+in use, or another one than the rules say. How far it is goes to standard error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -34,6 +34,8 @@ from tasks.deps.upgrading import GROUPED, VULNERABLE, Advised, Package, known_by
 from tests.bench.matching import advisories
 from tests.bench.matching_data import placed
 
+#: Seconds between two words on how far it is.
+_EVERY_S = 10
 _placed = lru_cache(maxsize=1_000_000)(placed)
 
 
@@ -107,7 +109,7 @@ def vulnerable(ranges: pa.Table, known: Mapping[Package, Sequence[Published]]) -
     return matches.select(PACKAGES.names).append_column("group_id", groups).cast(VULNERABLE)
 
 
-def faults(advised: Sequence[Advised], known: Mapping[Package, Sequence[Published]], judge: Judge) -> Iterator[str]:
+def faults(advised: Iterable[Advised], known: Mapping[Package, Sequence[Published]], judge: Judge) -> Iterator[str]:
     """What no recommendation may be, of each that is one."""
     withdrawn = {(k, p.version) for k, some in known.items() for p in some if p.is_withdrawn}
     there = {(k, p.version) for k, some in known.items() for p in some}
@@ -176,6 +178,24 @@ def figures(advised: Sequence[Advised]) -> Iterator[str]:
         yield f"{ecosystem:10} {outcome:8} {reason:18} {n:8} {100 * n / total[ecosystem]:6.1f} %"
 
 
+_T = TypeVar("_T")
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _told(what: str, some: Sequence[_T]) -> Iterator[_T]:
+    """Each of some, and every ten seconds how far it is."""
+    began = last = time.monotonic()
+    for n, one in enumerate(some, 1):
+        yield one
+        if (now := time.monotonic()) - last >= _EVERY_S or n == len(some):
+            last = now
+            left = (now - began) / n * (len(some) - n)
+            print(f"{what}: {n} of {len(some)}, {now - began:.0f} s, {left:.0f} s left", file=sys.stderr, flush=True)
+
+
 def _asked(given: argparse.Namespace, packages: Sequence[Package], work: Path) -> dict[Package, Sequence[Published]]:
     addresses = dict(one.split("=", 1) for one in given.registry)
     wanted = [p for p in sorted(packages) if p[0] in addresses]
@@ -201,13 +221,16 @@ def main() -> int:
     asked.add_argument("--sample", type=int, default=2_000, help="steps that are followed by hand, too")
     given = asked.parse_args()
     with tempfile.TemporaryDirectory(prefix="upgrades-") as temporary:
+        _say("reading the advisories")
         rows = advisories(given.osv, Path(temporary)).matchable()
         named = ["range_type" if c == "type" else c for c in rows.column_names]
         ranges = rows.rename_columns(named).select(GROUPED.names)
         known: dict[Package, Sequence[Published]] = dict(known_by_advisories(ranges))
         if given.registry:
             known = _asked(given, list(known), Path(temporary))
+        _say(f"{len(known)} packages: which of their versions are vulnerable")
         some = vulnerable(ranges, known)
+        _say("looking for the steps")
         began, cpu = time.perf_counter(), time.process_time()
         advised = safe_upgrades(some, ranges, known if given.registry else {})
         took, used = time.perf_counter() - began, time.process_time() - cpu
@@ -216,11 +239,11 @@ def main() -> int:
         f"{len(advised)} vulnerable versions ({some.num_rows} findings) of {versions} known ones: {took:.1f} s, "
         f"{used:.1f} s of a processor, {1e6 * used / max(1, len(advised)):.0f} µs each"
     )
-    print(*figures(advised), sep="\n")
+    print(*figures(advised), sep="\n", flush=True)
     began, judge = time.perf_counter(), Judge(ranges)
-    wrong = list(faults(advised, known, judge))
+    wrong = list(faults(_told("judged again", advised), known, judge))
     sample = random.Random(1).sample(advised, min(given.sample, len(advised)))
-    for a in sample:
+    for a in _told("followed by hand", sample):
         expected = by_hand(a, known[a.ecosystem, a.package], judge)
         # Two spellings of a version are the same one.
         if _placed(a.ecosystem, expected or "") != _placed(a.ecosystem, a.upgrade.to or ""):

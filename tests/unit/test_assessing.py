@@ -23,8 +23,8 @@ PINNED = {"requirements.txt": "wheelbarrow==1.0\nspade==2.0\n"}
 
 
 @pytest.fixture
-def org(tmp_path: Path) -> Org:
-    return Org(tmp_path)
+def org(new_lake: Path, tmp_path: Path) -> Org:
+    return Org(tmp_path, new_lake)
 
 
 def sound(org: Org) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import LakeError, UsageError
+from tasks.core.identity import finding_uid
 from tasks.core.reasons import OUTCOMES, REASONS
-from tasks.core.types import Cause, Gap, Kind, Outcome
+from tasks.core.types import Cause, Gap, Kind, Outcome, digest
 from tasks.lake.gc import collect
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import publish
@@ -30,6 +31,8 @@ BLIND = Gap(path="broken.py", reason_code="unparsable")
 #: Nobody has decided; it is only that each table holds something.
 DECIDED = {"decision_id": "none", "state": "matches_nothing"}
 TEAM = {"team": "t", "members": [], "champions": [], "repositories": [], "place": 0, "is_present": True}
+#: The finding of what is vulnerable.
+VULNERABLE = finding_uid(repo_id="team/app", anchor_uid=digest("anchor", "vulnerable"))
 #: One advisory, what is said of its CVE, and the feed that it came from.
 ADVISORIES: dict[str, list[dict[str, Any]]] = {
     "advisories": [{"advisory_id": "GHSA-1", "group_id": "GHSA-1", "aliases": ["CVE-2026-0001"], "is_withdrawn": False,
@@ -39,8 +42,13 @@ ADVISORIES: dict[str, list[dict[str, Any]]] = {
     "enrichment": [{"cve": "CVE-2026-0001", "is_exploited": True, "kev_added_at": NIGHT, "epss": 0.5}],
     "vulnerabilities": [{"repo_id": "team/app", "ref": "refs/heads/main", "manifest": "requirements.txt",
                          "ecosystem": "PyPI", "package": "spade", "version": "1.0", "purl": "pkg:pypi/spade@1.0",
-                         "advisory_id": "GHSA-1", "group_id": "GHSA-1", "finding_uid": "f", "first_seen_at": NIGHT,
-                         "present": True}],
+                         "advisory_id": "GHSA-1", "group_id": "GHSA-1", "finding_uid": VULNERABLE,
+                         "first_seen_at": NIGHT, "way": "raise", "through": [], "present": True}],
+    "upgrades": [{"ecosystem": "PyPI", "package": "spade", "version": "1.0", "outcome": "safe", "to_version": "1.1",
+                  "step": "minor", "cleared": ["GHSA-1"], "releases_skipped": 0, "basis": "registry",
+                  "judged_over": "d", "present": True}],
+    "releases": [{"ecosystem": "PyPI", "package": "spade", "version": "1.0", "newest": "1.1", "unread": 0,
+                  "judged_over": "d", "present": True}],
     "advisory_feeds": [{"feed": "osv/PyPI", "records": 1, "max_age_days": 7.0, "refused": 0, "configured": True}],
 }  # fmt: skip
 
@@ -52,7 +60,10 @@ def snapshot(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
     shutil.copytree(new_lake, place)
     lake = Lake.open(place, key_id=KEY_ID)
     app, web = result("app", observation("x"), gaps=(BLIND,)), result("web", observation("y"), repo_id="team/web")
-    packages, assessed = inventory_of({"requirements.txt": "spade==1.0\n"}), result("assessed", tool="assess")
+    packages, assessed = (
+        inventory_of({"requirements.txt": "spade==1.0\n"}),
+        result("assessed", observation("vulnerable"), tool="assess"),
+    )
     unchanged = scan_of(app, outcome=Outcome.UNCHANGED, cause=Cause.NONE)
     failed = scan_of(web, outcome=Outcome.FAILED, reason_code="fetch", result_name=None, detail="no route")
     missing = scan_of(web, outcome=Outcome.MISSING, reason_code="not_found", result_name=None)

@@ -30,8 +30,8 @@ BEHIND = (
 
 
 @pytest.fixture
-def org(tmp_path: Path) -> Org:
-    return Org(tmp_path)
+def org(new_lake: Path, tmp_path: Path) -> Org:
+    return Org(tmp_path, new_lake)
 
 
 @pytest.fixture(scope="module")

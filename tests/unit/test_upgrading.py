@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 
 from tasks.deps import ordering
 from tasks.deps.advisories.records import parse
-from tasks.deps.clearing import Flaw, clearing, in_words
 from tasks.deps.manifest import Dependency
-from tasks.deps.ordering import Step
-from tasks.deps.upgrades import Outcome, Published, Reason, Upgrade
+from tasks.deps.upgrades import Outcome, Published, Reason
 from tasks.deps.upgrading import (
     GROUPED,
     VULNERABLE,
@@ -223,72 +221,3 @@ def test_a_deep_and_wide_graph_is_walked_once() -> None:
     ]
     found = ways(some, ["p5000@1", "p17@1"])
     assert {len(w.through) for w in found.values()} == {300}
-
-
-# -- what a change clears ---------------------------------------------------------------------------------------------
-
-
-def step(version: str, to: str | None, cleared: str = "", remaining: str = "", **more: Any) -> Advised:
-    outcome = Outcome.NONE if to is None else Outcome.PARTIAL if remaining else Outcome.SAFE
-    upgrade = Upgrade(
-        version=version, to=to, outcome=outcome, cleared=tuple(cleared), remaining=tuple(remaining),
-        step=more.pop("step", Step.PATCH), reason=more.pop("reason", None),
-    )  # fmt: skip
-    package, basis = more.pop("package", "pad"), more.pop("basis", Basis.REGISTRY)
-    return Advised(ecosystem="npm", package=package, upgrade=upgrade, basis=basis)
-
-
-def flaw(uid: str, repo: str, version: str, group: str, risk: float = 1, package: str = "pad", **more: Any) -> Flaw:
-    return Flaw(
-        finding_uid=uid, repo_id=repo, ecosystem="npm", package=package, version=version, group_id=group, risk=risk,
-        **more,
-    )  # fmt: skip
-
-
-def test_what_clears_most_with_each_change_comes_first() -> None:
-    found = clearing(
-        [
-            flaw("1", "x", "1.0", "A", 5), flaw("2", "x", "1.0", "B", 1), flaw("3", "y", "1.1", "A", 5, direct=False),
-            flaw("4", "z", "1.0", "A", 10, package="axe"), flaw("5", "z", "1.0", "C", 1, package="axe"),
-            flaw("6", "z", "9", "A", 3, package="old"), flaw("7", "z", "9", "A", 2, package="unasked"),
-            flaw("8", "x", "2.0", "A", 4, package="twin", direct=True),
-            flaw("9", "x", "2.1", "A", 4, package="twin", direct=False),
-        ],
-        [
-            step("1.0", "1.5", "AB"), step("1.1", "1.5", "A", step=Step.MAJOR), step("2.0", "2.2", "A", package="twin"),
-            step("2.1", "2.2", "A", package="twin"), step("9", None, reason=Reason.ALL_VULNERABLE, package="old"),
-            step("1.0", "1.2", "A", "C", reason=Reason.ALL_VULNERABLE, package="axe", basis=Basis.ADVISORIES),
-        ],
-    )  # fmt: skip
-    axe, twin, pad = found.changes
-    assert (axe.package, axe.risk_per_change, axe.remaining, axe.is_checked) == ("axe", 10, 1, False)
-    assert (twin.package, twin.risk_per_change, twin.transitive, twin.versions) == ("twin", 8, 0, ("2.0", "2.1"))
-    assert (pad.repositories, pad.findings, pad.risk, pad.risk_per_change) == (("x", "y"), ("1", "2", "3"), 11, 5.5)
-    assert (pad.is_breaking, pad.transitive) == (True, 1)
-    assert [(r.package, r.reason, r.findings) for r in found.left] == [
-        ("old", Reason.ALL_VULNERABLE, ("6",)), ("unasked", None, ("7",)), ("axe", Reason.ALL_VULNERABLE, ("5",)),
-    ]  # fmt: skip
-    assert in_words(pad) == (
-        "raising pad to 1.5 in 2 repositories clears 3 findings (a breaking step; in 1 it comes through others)"
-    )
-    assert in_words(axe) == (
-        "raising axe to 1.2 in 1 repository clears 1 finding (1 remain; not checked with a registry)"
-    )
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("xyz"), st.sampled_from(["1", "2", "3"]), st.sampled_from("AB"), st.floats(0, 9))
-    )
-)
-@settings(max_examples=examples(100), deadline=None)
-def test_every_finding_is_in_one_row(some: list[tuple[str, str, str, float]]) -> None:
-    flaws = [flaw(str(n), repo, version, group, risk) for n, (repo, version, group, risk) in enumerate(some)]
-    found = clearing(flaws, [step("1", "4", "A", "B"), step("2", "4", "AB"), step("3", None)])
-    rows = [uid for row in (*found.changes, *found.left) for uid in row.findings]
-    assert sorted(rows) == sorted(f.finding_uid for f in flaws)
-    ranks = [(-c.risk_per_change, -c.risk) for c in found.changes]
-    assert ranks == sorted(ranks)
-    assert sum(c.risk for c in found.changes) + sum(r.risk for r in found.left) == pytest.approx(
-        sum(f.risk for f in flaws)
-    )
