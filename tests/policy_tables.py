@@ -18,7 +18,7 @@ from tasks.policy import POLICY
 NOW = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)
 _READ = (
     "runs", "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "packages", "advisories",
-    "enrichment", "vulnerabilities", "upgrades", "releases",
+    "advisory_feeds", "enrichment", "vulnerabilities", "upgrades", "releases",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.core.view_sets import ViewSet
+from tasks.policy.dependencies import DEPENDENCIES, DEPENDENCIES_BY_TEAM, VULNERABLE_RANKED
 from tasks.policy.owners import WITHOUT_OWNER
 from tasks.policy.priority import BY_TEAM, PRIORITIES_BY_OWNER, RANKED, RANKED_FIRST
 from tasks.policy.questions import QUESTIONS
@@ -14,7 +15,7 @@ from tasks.policy.view_columns import COLUMNS, HANDED_ON
 
 #: What policy adds to the lake, for whoever asks it (``tasks.lake.views.run_query``).
 POLICY = ViewSet(
-    views=(SEVERITIES, SLA_RULES, RANKED, SLA_TREND, SLA_KEPT, FIXES, CHANGES, OUTDATED),
+    views=(SEVERITIES, SLA_RULES, RANKED, VULNERABLE_RANKED, SLA_TREND, SLA_KEPT, FIXES, CHANGES, OUTDATED),
     saved={
         "ranked": RANKED_FIRST,
         "priorities": PRIORITIES_BY_OWNER,
@@ -25,6 +26,8 @@ POLICY = ViewSet(
         "due-soon": DUE_SOON,
         "sla-trend": TREND,
         "mttr": KEPT,
+        "dependencies": DEPENDENCIES,
+        "dependencies-by-team": DEPENDENCIES_BY_TEAM,
         **QUESTIONS,
         **SAVED,
     },

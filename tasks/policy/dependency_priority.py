@@ -29,10 +29,15 @@ missing. Deadlines follow ``tier``, and within one what could be worse comes fir
 
 The days are counted from the day it was found, but those of an exploited flaw not from before it was known to be. A
 deadline that ran before does not move back by that.
+
+What is said of a flaw is said of its group of aliases: all CVEs of the group, and of its advisories the one whose
+vector can be read (``flaws_of``). So the tier of a finding follows from its group and its repository's exposure alone,
+and views look it up among few (``tiers_of``).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -164,40 +169,44 @@ _V4 = _Version(
 )  # fmt: skip
 
 
+_FORM = {
+    **dict.fromkeys(("exploited", "reachable", "automatable", "total"), "BOOLEAN"),
+    **dict.fromkeys(("tier", "soonest"), "VARCHAR"),
+    **dict.fromkeys(("days", "days_before"), "INTEGER"),
+    **dict.fromkeys(("tier_rank", "soonest_rank"), "INTEGER"),
+}
+
+
 def _table_sql() -> str:
     """A relation of every combination of answers, with its tiers; made by ``decide``, so that there is one table."""
-    rows = []
+    order, rows = list(Tier), []
     for answers in product((False, True, None), repeat=4):
         exploited, reachable, automatable, total = answers
         of = decide(exploited=exploited, reachable=reachable, automatable=automatable, total=total)
         # Until it was exploited, the days ran as the table says of one that is not.
         before = decide(exploited=False, reachable=reachable, automatable=automatable, total=total)
-        said = ("NULL::BOOLEAN" if a is None else str(a).lower() for a in answers)
-        days = ("NULL::INTEGER" if d is None else str(d) for d in (DAYS[of.tier], DAYS[before.tier]))
-        order = list(Tier)
-        rows.append(f"({', '.join(said)}, {quoted(of.tier)}, {quoted(of.soonest)}, {', '.join(days)},"
-                    f" {order.index(of.tier)}, {order.index(of.soonest)})")  # fmt: skip
-    return (
-        f"(SELECT * FROM (VALUES {', '.join(rows)})"
-        " AS v(exploited, reachable, automatable, total, tier, soonest, days, days_before, tier_rank, soonest_rank))"
-    )
+        told = (of.tier, of.soonest, DAYS[of.tier], DAYS[before.tier], order.index(of.tier), order.index(of.soonest))
+        rows.append(dict(zip(_FORM, (*answers, *told), strict=True)))
+    # One text: DuckDB takes 20 ms to bind as many values, each time that a view is asked.
+    return f"(SELECT unnest(from_json({quoted(json.dumps(rows))}, {quoted(json.dumps([_FORM]))}), max_depth := 2))"
 
 
-#: What ``prioritised`` wants of each row of its relation, beside whatever else it has.
+#: What ``judged`` wants to know of a flaw.
 COLUMNS: Mapping[str, str] = {
+    "group_id": "VARCHAR: the flaw: what its aliases are called together",
     "cves": "VARCHAR[]: the CVEs of the flaw, of all advisories in its group",
-    "advisory_id": "VARCHAR: the advisory whose vectors these are",
+    "advisory_id": "VARCHAR: the advisory whose vectors these are; may be null",
     "advisory_at": "TIMESTAMPTZ: when it was last changed; may be null",
     "cvss_v3": "VARCHAR: its vector of CVSS 3.0 or 3.1, or null",
     "cvss_v4": "VARCHAR: its vector of CVSS 4.0, or null",
-    "cvss_score": "its base score, 0 to 10, or null",
-    "exposure": "VARCHAR: what the repository is declared to be exposed to, in any word; null: not declared",
-    "is_direct": "BOOLEAN: whether the repository asks for the package itself; null: not told",
-    "is_development": "BOOLEAN: whether it is for development only; null: not told",
-    "opened_at": "TIMESTAMPTZ: when it was found",
+    "cvss_score": "DOUBLE: its base score, 0 to 10, or null",
+    "whole_3, whole_4": "BOOLEAN: whether the vectors can be read, as ``READABLE`` tells",
 }
+#: Of a row with both vectors, the columns that tell whether they can be read.
+READABLE = f"{_V3.is_whole_sql('cvss_v3')} AS whole_3, {_V4.is_whole_sql('cvss_v4')} AS whole_4"
 #: What comes first: by tier, what it could be, and then EPSS, CVSS, direct before transitive, runtime before
-#: development. What is not told stands between the two, without EPSS or score last.
+#: development. What is not told stands between the two, without EPSS or score last. An expression over what ``judged``
+#: makes and over ``is_direct`` and ``is_development`` of a finding, which may be null.
 ORDER = (
     "tier_rank, soonest_rank, epss DESC NULLS LAST, cvss_score DESC NULLS LAST,"
     " CASE is_direct WHEN true THEN 0 WHEN false THEN 2 ELSE 1 END,"
@@ -226,7 +235,7 @@ def _answer(what: str, word: str, yes: str, no: str) -> str:
 
 #: Of the CVEs of a flaw together: yes if it is of one. Of two decisions the worse one counts, and its date is told.
 _SAID_OF_CVES = """
-    SELECT cves,
+    SELECT group_id,
            coalesce(bool_or(e.is_exploited), false) AS in_kev,
            min(e.kev_added_at) FILTER (e.is_exploited) AS kev_at,
            bool_or(e.ssvc_exploitation = 'active') AS ssvc_active,
@@ -235,8 +244,7 @@ _SAID_OF_CVES = """
            bool_or(e.ssvc_automatable = 'yes') AS ssvc_automatable,
            bool_or(e.ssvc_technical_impact = 'total') AS ssvc_total,
            max(e.ssvc_at) AS ssvc_at, max(e.epss) AS epss
-    FROM (SELECT cves, unnest(cves) AS cve FROM (SELECT DISTINCT cves FROM asked)) c
-    LEFT JOIN enrichment e USING (cve) GROUP BY cves"""
+    FROM named LEFT JOIN (FROM enrichment SEMI JOIN named USING (cve)) e USING (cve) GROUP BY group_id"""
 _EXPLOITED_PHRASE = f"""CASE
     WHEN in_kev THEN 'exploited (CISA KEV' || coalesce(', listed on ' || {_day("kev_at")}, '') || ')'
     WHEN ssvc_active THEN 'exploited (CISA SSVC' || coalesce(' of ' || {_day("active_at")}, '') || ')'
@@ -251,37 +259,92 @@ _EPSS_PHRASE = f"""CASE WHEN epss IS NOT NULL THEN
     || coalesce(' of ' || {_day("epss_as_of")}, '') || ')' ELSE '; no EPSS' END"""
 
 
-def prioritised(relation: str) -> str:
-    """A SELECT of all of ``relation`` (``COLUMNS``) with its priority; it reads ``enrichment`` and ``advisory_feeds``.
+#: Why a finding comes when it does: the sentence of ``judged`` and what its manifest says, in the columns ``is_direct``
+#: and ``is_development``.
+WHY = """tier_why || '; '
+    || CASE WHEN is_direct THEN 'direct' WHEN NOT is_direct THEN 'transitive' ELSE 'direct or not: unknown' END
+    || ', ' || CASE WHEN is_development THEN 'for development' WHEN NOT is_development THEN 'at run time'
+               ELSE 'for what: unknown' END || ' (its manifest)'"""
 
-    It adds ``tier`` and ``soonest``, ``sla_days`` and ``due_at`` (null: at the next upgrade), ``epss``, the ranks that
-    ``ORDER`` goes by, and ``priority_why``. What is said of a flaw is made once, however many rows have it.
+
+#: How an id of a CVE is written (https://www.cve.org/ResourcesSupport/AllResources/CNARules).
+_CVE = r"CVE-\d{4}-\d{4,19}"
+
+
+def flaws_of(groups: str) -> str:
+    """A SELECT of one row for each ``group_id`` of the relation ``groups``: all its CVEs, and what its best advisory
+    says, as ``COLUMNS`` has it; it reads ``advisories``.
+
+    The best is the one whose vector of version 3 can be read, else of 4, else the one with the highest score. What was
+    withdrawn says nothing, and what its feed has no more only where nothing else is left of the group.
     """
-    both = f"{_V3.is_whole_sql('cvss_v3')} AS whole_3, {_V4.is_whole_sql('cvss_v4')} AS whole_4"
+    return f"""
+        WITH grouped AS MATERIALIZED (SELECT DISTINCT group_id FROM {groups}),
+        told AS MATERIALIZED (
+            SELECT group_id, advisory_id, aliases, modified_at, cvss_v3, cvss_v4, cvss_score, {READABLE}
+            FROM advisories SEMI JOIN grouped USING (group_id) WHERE NOT is_withdrawn
+            QUALIFY present OR NOT bool_or(present) OVER (PARTITION BY group_id)
+        ),
+        numbered AS (
+            SELECT group_id, list(DISTINCT id ORDER BY id) FILTER (regexp_full_match(id, {quoted(_CVE)})) AS cves
+            FROM (
+                SELECT group_id, unnest([advisory_id] || coalesce(aliases, [])) AS id FROM told
+                UNION ALL SELECT group_id, group_id FROM grouped
+            ) GROUP BY group_id
+        ),
+        best AS (
+            SELECT * FROM told QUALIFY row_number() OVER (
+                PARTITION BY group_id ORDER BY whole_3 DESC NULLS LAST, whole_4 DESC NULLS LAST,
+                cvss_score DESC NULLS LAST, advisory_id) = 1
+        )
+        SELECT n.group_id, coalesce(n.cves, []) AS cves, b.advisory_id, b.modified_at AS advisory_at, b.cvss_v3,
+               b.cvss_v4, b.cvss_score, b.whole_3, b.whole_4
+        FROM numbered n LEFT JOIN best b USING (group_id)"""
+
+
+def flaw_of(alias: str) -> str:
+    """The group of aliases that a finding is about, by which ``tiers_of`` knows it; null of what ``assess`` does not
+    see. An expression over a row of ``findings`` or ``finding_events``."""
+    return f"CASE WHEN {alias}.tool = 'assess' THEN {alias}.rule_id END"
+
+
+def tiers_of(asked: str) -> str:
+    """What ``judged`` says of each (``group_id``, ``exposure``) of the relation ``asked``, by what ``advisories`` say.
+    There are few of them, however many findings."""
+    return judged(f"({flaws_of(asked)})", asked)
+
+
+def judged(flaws: str, asked: str) -> str:
+    """A SELECT of one row for each (``group_id``, ``exposure``) of the relation ``asked``, whose flaws ``flaws`` tells
+    (``COLUMNS``); it reads ``enrichment`` and ``advisory_feeds``. ``exposure`` is what the repository is declared to
+    be exposed to, in any word, or null.
+
+    It has ``cves``, ``cvss_score``, ``epss``, ``tier`` and ``soonest`` with their ranks (0 is the first), ``tier_why``,
+    and what ``tasks.policy.sla.due_at`` goes by: ``days`` (null: at the next upgrade), ``days_before`` (it was known to
+    be exploited) and ``exploited_at``.
+    """
     exposed = f"(SELECT word, name = {quoted(EXPOSURE[0].words[0])} AS reachable, phrase FROM {relation_of(EXPOSURE)})"
     return f"""
-        WITH given AS NOT MATERIALIZED (FROM {relation}),
-        asked AS MATERIALIZED (
-            SELECT DISTINCT cves, advisory_id, advisory_at, cvss_v3, cvss_v4 FROM given
-        ),
-        feeds AS MATERIALIZED (
+        WITH pairs AS MATERIALIZED (SELECT DISTINCT group_id, exposure FROM {asked}),
+        flaws AS MATERIALIZED (FROM {flaws}),
+        named AS MATERIALIZED (SELECT group_id, unnest(cves) AS cve FROM flaws),
+        feeds AS (
             SELECT coalesce(bool_or(feed = 'kev' AND fetched_at IS NOT NULL), false) AS kev_read,
                    max(as_of) FILTER (feed = 'kev') AS kev_as_of, max(as_of) FILTER (feed = 'epss') AS epss_as_of
             FROM advisory_feeds
         ),
-        said AS MATERIALIZED ({_SAID_OF_CVES}),
+        said AS ({_SAID_OF_CVES}),
         read AS (
-            SELECT a.*, s.* EXCLUDE (cves), feeds.*,
+            SELECT f.*, s.* EXCLUDE (group_id), feeds.*,
                    coalesce(s.ssvc_automatable, {_by_vector("automatable")}) AS automatable,
                    coalesce(s.ssvc_total, {_by_vector("total")}) AS total,
                    CASE WHEN in_kev OR ssvc_active THEN true
-                        WHEN len(a.cves) = 0 OR a.cves IS NULL OR kev_read OR ssvc_word IS NOT NULL THEN false
+                        WHEN len(cves) = 0 OR cves IS NULL OR kev_read OR ssvc_word IS NOT NULL THEN false
                    END AS exploited
-            FROM (SELECT *, {both} FROM asked) a
-            LEFT JOIN said s ON s.cves IS NOT DISTINCT FROM a.cves, feeds
+            FROM flaws f LEFT JOIN said s USING (group_id), feeds
         ),
-        phrased AS MATERIALIZED (
-            SELECT cves, advisory_id, advisory_at, cvss_v3, cvss_v4, exploited, automatable, total, epss,
+        phrased AS (
+            SELECT group_id, cves, cvss_score, exploited, automatable, total, epss,
                    CASE WHEN in_kev THEN kev_at ELSE active_at END AS exploited_at,
                    {_EXPLOITED_PHRASE} AS exploited_phrase,
                    {_answer("automatable", "automatable", "can be automated", "cannot be automated")}
@@ -289,28 +352,19 @@ def prioritised(relation: str) -> str:
                    || {_EPSS_PHRASE} AS rest
             FROM read
         ),
-        placed AS MATERIALIZED (
+        placed AS (
             SELECT w.exposure, e.reachable,
                    CASE WHEN e.word IS NOT NULL THEN e.phrase || ' (as declared)'
                         WHEN trim(w.exposure) <> '' THEN 'exposure: unknown (' || trim(w.exposure)
                              || ' is no word of the policy)'
                         ELSE 'exposure: unknown (not declared)' END AS place_phrase
-            FROM (SELECT DISTINCT exposure FROM given) w LEFT JOIN {exposed} e ON e.word = lower(trim(w.exposure))
+            FROM (SELECT DISTINCT exposure FROM pairs) w LEFT JOIN {exposed} e ON e.word = lower(trim(w.exposure))
         )
-        SELECT r.*, p.epss, t.tier, t.soonest, t.days AS sla_days,
-               least(r.opened_at + to_days(t.days_before), greatest(r.opened_at, p.exploited_at) + to_days(t.days))
-                   AS due_at,
-               t.tier_rank, t.soonest_rank,
+        SELECT group_id, r.exposure, p.cves, p.cvss_score, p.epss, t.tier, t.soonest, t.tier_rank, t.soonest_rank,
+               t.days, t.days_before, p.exploited_at,
                t.tier || CASE WHEN t.soonest <> t.tier THEN ' (at worst: ' || t.soonest || ')' ELSE '' END || ': '
-                   || p.exploited_phrase || '; ' || w.place_phrase || '; ' || p.rest || '; '
-                   || CASE WHEN r.is_direct THEN 'direct' WHEN NOT r.is_direct THEN 'transitive'
-                           ELSE 'direct or not: unknown' END
-                   || ', ' || CASE WHEN r.is_development THEN 'for development' WHEN NOT r.is_development
-                           THEN 'at run time' ELSE 'for what: unknown' END || ' (its manifest)' AS priority_why
-        FROM given r
-        JOIN phrased p ON p.cves IS NOT DISTINCT FROM r.cves AND p.advisory_id IS NOT DISTINCT FROM r.advisory_id
-            AND p.advisory_at IS NOT DISTINCT FROM r.advisory_at AND p.cvss_v3 IS NOT DISTINCT FROM r.cvss_v3
-            AND p.cvss_v4 IS NOT DISTINCT FROM r.cvss_v4
+                   || p.exploited_phrase || '; ' || w.place_phrase || '; ' || p.rest AS tier_why
+        FROM pairs r JOIN phrased p USING (group_id)
         JOIN placed w ON w.exposure IS NOT DISTINCT FROM r.exposure
         JOIN {_table_sql()} t ON t.exploited IS NOT DISTINCT FROM p.exploited
             AND t.reachable IS NOT DISTINCT FROM w.reachable AND t.automatable IS NOT DISTINCT FROM p.automatable
@@ -318,7 +372,7 @@ def prioritised(relation: str) -> str:
 
 
 def _by_vector(what: str) -> str:
-    """An expression over ``asked`` with ``whole_3`` and ``whole_4``: as ``read_vectors``."""
+    """An expression over ``flaws`` of ``judged``: as ``read_vectors``."""
     of = {"automatable": (_V3.automatable, _V4.automatable), "total": (_V3.total, _V4.total)}[what]
     has = (f"list_has_all(string_split({column}, '/'), [{', '.join(map(quoted, sorted(parts)))}])"
            for column, parts in zip(("cvss_v3", "cvss_v4"), of, strict=True))  # fmt: skip

@@ -25,9 +25,10 @@ from collections.abc import Mapping
 
 from tasks.core.view_sets import Saved, View, few, set_of
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
+from tasks.policy.dependency_priority import Tier, flaw_of, tiers_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import SEVERITY_OF_RANK, Severity, case_of, quoted, ranks_of, says_the_same
-from tasks.policy.sla import DUE_AT, with_days
+from tasks.policy.sla import due_at, with_days
 
 SEVERITY_POINTS: Mapping[Severity, int] = {
     Severity.CRITICAL: 70,
@@ -44,6 +45,10 @@ PRIORITIES: Mapping[str, int] = {"P1": 75, "P2": 55, "P3": 35, "P4": 0}
 COUNTS_AS: Mapping[str, Severity] = {"secret": Severity.HIGH}
 COUNTS_AS_ELSE = Severity.MEDIUM
 
+#: The least score of a vulnerable dependency, by its tier: never below the priority that has as many days.
+TIER_SCORES: Mapping[Tier, int] = {
+    Tier.TRIAGE: 100, Tier.DAYS_3: 90, Tier.DAYS_14: PRIORITIES["P2"], Tier.DAYS_60: PRIORITIES["P3"], Tier.UPGRADE: 0,
+}  # fmt: skip
 #: Microseconds of a day.
 _DAY_US = 86_400_000_000
 
@@ -77,6 +82,7 @@ _PLACED = few(f"""
           SELECT DISTINCT repo_id, NULL, NULL, NULL FROM said ANTI JOIN repositories USING (repo_id)) r
     LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
     LEFT JOIN {relation_of(CRITICALITY)} c ON c.word = lower(trim(r.criticality))""")
+_FLAW = flaw_of("f")
 #: What is said of many findings (tool, word, number; kind, origin; repository) is gone through once and looked up among
 #: few. Each (tool, word, number) and each repository is looked up once; there are few, however many findings.
 RANKED = View(
@@ -100,7 +106,7 @@ RANKED = View(
         ),
         there AS NOT MATERIALIZED (
             SELECT finding_uid, repo_id, slug, kind, rule_id, title, path, line_start, [f.tool] AS tools,
-                   [ref] AS open_refs, origin, first_seen_at, opened_at, owners, owner_from,
+                   [ref] AS open_refs, origin, first_seen_at, opened_at, owners, owner_from, {_FLAW} AS flaw,
                    r.severity_tool, r.severity_score, r.rank
             FROM (FROM base ANTI JOIN shared USING (repo_id, kind, rule_id)) f
             JOIN rated r ON {says_the_same("f", "r")} UNION ALL
@@ -108,12 +114,17 @@ RANKED = View(
                 SELECT finding_uid, repo_id, any_value(slug), any_value(kind), any_value(rule_id), any_value(title),
                        arg_min(path, ref), arg_min(line_start, ref), {set_of("list(f.tool)")}, {set_of("list(ref)")},
                        arg_min(origin, first_seen_at), min(first_seen_at), min(opened_at), arg_min_null(owners, ref),
-                       arg_min_null(owner_from, ref), max(place) AS place
+                       arg_min_null(owner_from, ref), max({_FLAW}), max(place) AS place
                 FROM (FROM base SEMI JOIN shared USING (repo_id, kind, rule_id)) f
                 JOIN rated r ON {says_the_same("f", "r")} GROUP BY finding_uid, repo_id
             ) s JOIN rated r USING (place)
         ),
         placed AS MATERIALIZED ({_PLACED}),
+        flawed AS MATERIALIZED (
+            SELECT DISTINCT s.rule_id AS group_id, p.exposure FROM seen s JOIN placed p USING (repo_id)
+            WHERE s.tool = 'assess'
+        ),
+        tiers AS MATERIALIZED ({few(tiers_of("flawed"))}),
         counted AS NOT MATERIALIZED (
             SELECT t.*, t.owners[1] AS owner,
                    {SEVERITY_OF_RANK} AS severity, {counted_as("rank > 0")} AS counted,
@@ -122,17 +133,19 @@ RANKED = View(
         ),
         scored AS NOT MATERIALIZED (
             SELECT c.* REPLACE (coalesce(c.owner, p.owner) AS owner), p.criticality, p.exposure, p.exposure_word,
-                   p.phrase,
-                   {case_of("c.counted", SEVERITY_POINTS)} + p.points
-                       + least(c.age_days // {DAYS_A_POINT}, {MOST_AGE_POINTS}) AS score
+                   p.phrase, t.days, t.days_before, t.exploited_at, t.tier_why,
+                   greatest({case_of("c.counted", SEVERITY_POINTS)} + p.points
+                       + least(c.age_days // {DAYS_A_POINT}, {MOST_AGE_POINTS}), {case_of("t.tier", TIER_SCORES)})
+                       AS score
             FROM counted c JOIN placed p USING (repo_id)
+            LEFT JOIN tiers t ON t.group_id = c.flaw AND t.exposure IS NOT DISTINCT FROM p.exposure
         ),
         asked AS (
             SELECT * FROM (SELECT DISTINCT kind, origin FROM said), (SELECT DISTINCT exposure_word FROM placed),
                           (SELECT unnest([{_COUNTED}]) AS severity)
         ),
         due AS NOT MATERIALIZED (
-            SELECT *, {DUE_AT} AS due_at FROM ({with_days("scored", "asked", "severity")})
+            SELECT *, {due_at("sla_days")} AS due_at FROM ({with_days("scored", "asked", "severity")})
         ),
         teamed AS ({TEAMS_BY_NAME})
         SELECT CASE {_PRIORITY} END AS priority, score, severity, kind, slug, rule_id, title, path, line_start,
@@ -140,7 +153,8 @@ RANKED = View(
                CASE WHEN severity <> {quoted(Severity.UNKNOWN)} THEN severity || ' severity'
                     WHEN kind = 'secret' THEN 'leaked secret of ' || {_UNKNOWN_PHRASE}
                     ELSE {_UNKNOWN_PHRASE} END
-                   || ', ' || phrase || ', ' || {_AGE_PHRASE} AS priority_why,
+                   || ', ' || phrase || ', ' || {_AGE_PHRASE}
+                   || CASE WHEN tier_why IS NULL THEN '' ELSE '; CISA BOD 26-04: ' || tier_why END AS priority_why,
                sla_days, due_at, coalesce(due_at <= ended.at, false) AS is_overdue,
                CASE WHEN is_overdue THEN (epoch_us(ended.at) - epoch_us(due_at)) // {_DAY_US} END AS overdue_days,
                origin, counted AS counted_as, tools, severity_tool, severity_score, open_refs, opened_at,

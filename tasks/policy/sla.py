@@ -10,6 +10,9 @@ repository runs, and origin. ``days`` is null where there is no deadline. The bu
 * what was there when a repository was first looked at (origin ``backlog``) has two or three times as long: a first
   night finds the work of years. This, and the days for leaked secrets, are our own choice.
 
+A vulnerable dependency that ``assess`` finds is due by CISA's table where that is earlier
+(``tasks.policy.dependency_priority``), whatever the rules say.
+
 The clock starts when a finding opens, and anew when it is reopened (``opened_at``). A decision stops nothing: what was
 accepted until a day is due again from that day, by its old date. Unknown severity counts as in ``priority``.
 
@@ -104,6 +107,19 @@ def with_days(relation: str, asked: str, severity: str) -> str:
             AND d.exposure_word IS NOT DISTINCT FROM s.exposure_word AND d.origin IS NOT DISTINCT FROM s.origin"""
 
 
-#: When a finding that has ``opened_at`` and ``sla_days`` is due; null: there is no deadline. Days are those of UTC, so
-#: that they are as long as each other; adding an interval asks a calendar, which takes four times as long.
-DUE_AT = "make_timestamptz(epoch_us(opened_at) + sla_days * 86400000000)"
+_DAY_US = 86_400_000_000
+
+
+def due_at(sla_days: str) -> str:
+    """When a finding is due: ``sla_days`` after it opened, or by the tier of a vulnerable dependency if that is earlier
+    (``tasks.policy.dependency_priority``); null: there is no deadline.
+
+    An expression over ``opened_at``, ``days``, ``days_before`` and ``exploited_at``; all of them may be null. Days are
+    those of UTC, so that they are as long as each other; adding an interval asks a calendar, which takes four times as
+    long.
+    """
+    opened = "epoch_us(opened_at)"
+    return (
+        f"make_timestamptz(least({opened} + {sla_days} * {_DAY_US}, {opened} + days_before * {_DAY_US},"
+        f" greatest({opened}, epoch_us(exploited_at)) + days * {_DAY_US}))"
+    )

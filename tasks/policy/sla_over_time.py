@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from tasks.core.view_sets import Saved, View, few
 from tasks.policy.declared import EXPOSURE, relation_of, word_of
+from tasks.policy.dependency_priority import flaw_of, tiers_of
 from tasks.policy.priority import counted_as
 from tasks.policy.severity import RANKS, SEVERITY_OF_RANK, case_of, ranks_of, says_the_same
-from tasks.policy.sla import DUE_AT, with_days
+from tasks.policy.sla import due_at, with_days
 
 #: Weeks that the trend goes back, and months of ``sla_kept``.
 TREND_WEEKS, KEPT_MONTHS = 52, 12
@@ -22,14 +23,15 @@ MENDED = "('code_changed', 'file_gone')"
 
 
 #: What decides an event's severity and days: there are few of them, however many events, and each is looked up once.
-_SAID = ("kind", "repo_id", "tool", "severity_tool", "severity_score", "origin")
+_SAID = ("kind", "repo_id", "tool", "severity_tool", "severity_score", "origin", "flaw")
+_FLAW = f"{flaw_of('finding_events')} AS flaw"
 
 
 def _dated(moves: str) -> str:
     """CTEs that end in ``dated``: the events of the relation ``moves`` with their severity, as it counts, and days."""
     rated = f"SELECT * EXCLUDE (rank), {SEVERITY_OF_RANK} AS severity FROM ({ranks_of('said')})"
     placed = (
-        f"SELECT r.repo_id, {word_of('exposure')} AS exposure_word FROM repositories r"
+        f"SELECT r.repo_id, r.exposure, {word_of('exposure')} AS exposure_word FROM repositories r"
         f" LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))"
     )
     return f"""
@@ -39,12 +41,18 @@ def _dated(moves: str) -> str:
         rated AS MATERIALIZED ({few(rated)}),
         placed AS MATERIALIZED ({few(placed)}),
         told AS (
-            SELECT s.*, r.severity, p.exposure_word, {counted_as("severity <> 'unknown'")} AS counted
+            SELECT s.*, r.severity, p.exposure, p.exposure_word, {counted_as("severity <> 'unknown'")} AS counted
             FROM said s JOIN rated r ON {says_the_same("s", "r")} LEFT JOIN placed p USING (repo_id)
         ),
-        known AS MATERIALIZED ({few(with_days("told", "told", "counted"))}),
+        flawed AS MATERIALIZED (SELECT DISTINCT flaw AS group_id, exposure FROM told WHERE flaw IS NOT NULL),
+        tiers AS MATERIALIZED ({few(tiers_of("flawed"))}),
+        ruled AS (
+            SELECT w.*, t.days, t.days_before, t.exploited_at FROM ({with_days("told", "told", "counted")}) w
+            LEFT JOIN tiers t ON t.group_id = w.flaw AND t.exposure IS NOT DISTINCT FROM w.exposure
+        ),
+        known AS MATERIALIZED ({few("FROM ruled")}),
         dated AS (
-            SELECT m.*, k.severity, k.sla_days, {DUE_AT} AS due_at
+            SELECT m.*, k.severity, k.sla_days, {due_at("sla_days")} AS due_at
             FROM moves m JOIN known k ON {" AND ".join(f"k.{c} IS NOT DISTINCT FROM m.{c}" for c in _SAID)}
         )"""
 
@@ -58,7 +66,7 @@ SLA_TREND = View(
     sql=f"""
         WITH {
         _dated(f'''
-            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, opened_at, event_at,
+            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, {_FLAW}, opened_at, event_at,
                    CASE WHEN status IN {_OPEN} THEN 1 ELSE -1 END AS delta
             FROM finding_events, ended
             WHERE event_at > ended.at - to_days({7 * TREND_WEEKS})
@@ -104,7 +112,7 @@ SLA_KEPT = View(
     sql=f"""
         WITH {
         _dated(f'''
-            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, opened_at, event_at, open_s, part
+            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, {_FLAW}, opened_at, event_at, open_s, part
             FROM finding_events, ended
             WHERE part >= strftime(ended.at - to_months({KEPT_MONTHS - 1}), '%Y-%m')
             AND status = 'fixed' AND cause IN {MENDED} AND status_before IN {_OPEN} AND open_scopes = 0''')

@@ -15,7 +15,10 @@ import pytest
 from tasks.deps.advisories.severities import base_score
 from tasks.lake.schema import TABLES
 from tasks.lake.store import to_arrow
-from tasks.policy.dependency_priority import DAYS, ORDER, Decision, Reading, Tier, decide, prioritised, read_vectors
+from tasks.policy.dependency_priority import (
+    DAYS, ORDER, READABLE, WHY, Decision, Reading, Tier, decide, judged, read_vectors,
+)  # fmt: skip
+from tasks.policy.sla import due_at
 
 #: In KEV, publicly exposed, automatable, technical impact → timeline: the rows of cisa_bod_26_04_1_0_0, as published.
 PUBLISHED = """\
@@ -82,6 +85,16 @@ def row(**more: Any) -> dict[str, Any]:
         "cvss_v4": None, "cvss_score": None, "exposure": None, "is_direct": None, "is_development": None,
         "opened_at": OPENED, **more,
     }  # fmt: skip
+
+
+def prioritised(relation: str) -> str:
+    """All of a relation, each (advisory_id, n) a flaw of its own, with its priority."""
+    named = f"(SELECT *, n || advisory_id AS group_id FROM {relation})"
+    return f"""
+        SELECT r.*, t.* EXCLUDE (group_id, exposure, cves, cvss_score), days AS sla_days, {due_at("NULL")} AS due_at,
+               {WHY} AS priority_why
+        FROM {named} r JOIN ({judged(f"(SELECT *, {READABLE} FROM {named})", named)}) t
+        ON t.group_id = r.group_id AND t.exposure IS NOT DISTINCT FROM r.exposure"""
 
 
 def asked(con: duckdb.DuckDBPyConnection, *rows: dict[str, Any], by: str = "n") -> list[dict[str, Any]]:
