@@ -22,6 +22,7 @@ from tasks.lake.publish import publish
 from tasks.lake.views import run_query
 from tasks.patrol.advising import take_in
 from tasks.patrol.assessing import Assessed, assess
+from tasks.policy import POLICY
 from tasks.scanners.inventory import INVENTORY
 from tests.lake_rows import KEY_ID, NIGHT, change_of, night, result
 from tests.osv_server import zipped
@@ -58,15 +59,17 @@ def target_of(files: Mapping[str, str | bytes]) -> Target:
     )  # fmt: skip
 
 
-def inventory_of(files: Mapping[str, str | bytes], repo_id: str = "team/app") -> ScanResult:
+def inventory_of(
+    files: Mapping[str, str | bytes], repo_id: str = "team/app", ref: str = "refs/heads/main"
+) -> ScanResult:
     """The result of the scanner over some files."""
     body = INVENTORY.mask(report_of(files), b"", KEY)
     parsed = INVENTORY.parse(
         RawReport(tool="inventory", tool_version="1", exit_code=0, body=body), target_of(files), KEY
     )
     return result(
-        digest(repo_id, *sorted(map(str, files.items()))), *parsed.observations, repo_id=repo_id, tool="inventory",
-        kind=Kind.PACKAGE, gaps=parsed.gaps, outcome=parsed.outcome,
+        digest(repo_id, ref, *sorted(map(str, files.items()))), *parsed.observations, repo_id=repo_id, tool="inventory",
+        ref=ref, kind=Kind.PACKAGE, gaps=parsed.gaps, outcome=parsed.outcome,
     )  # fmt: skip
 
 
@@ -80,19 +83,25 @@ class Org:
         self.lake = Lake.open(place / "lake", key_id=key_id)
         self.place, self._night = place, 0
         self._store = Snapshots(place / "advisories")
-        self._befores: dict[str, str] = {}
+        self._befores: dict[tuple[str, str], str] = {}
 
-    def patrol(self, **repositories: Mapping[str, str | bytes]) -> None:
-        """Inventories of repositories (``shop`` is team/shop); the others are left alone."""
+    def patrol(self, *, ref: str = "main", **repositories: Mapping[str, str | bytes]) -> None:
+        """Inventories of a branch of repositories (``shop`` is team/shop); the others are left alone."""
+        results = [inventory_of(files, f"team/{name}", f"refs/heads/{ref}") for name, files in repositories.items()]
+        changes = [change_of(r, before=self._befores.get((r.repo_id, r.ref))) for r in results]
+        self._befores |= {(r.repo_id, r.ref): r.result_name for r in results}
+        self.night(*results, changes=changes)
+
+    def night(self, *results: ScanResult, **more: Any) -> None:
+        """A run of a patrol with these results, and else what is said."""
         self._night += 1
-        results = [inventory_of(files, f"team/{name}") for name, files in repositories.items()]
-        changes = [change_of(r, before=self._befores.get(r.repo_id)) for r in results]
-        self._befores |= {r.repo_id: r.result_name for r in results}
         with self.lake.lock():
-            publish(self.lake, self.lake.snapshot(), night(self._night, *results, changes=changes))
+            publish(self.lake, self.lake.snapshot(), night(self._night, *results, **more))
 
-    def advise(self, *records: dict[str, Any], ecosystems: Sequence[str] = ("PyPI",)) -> None:
-        """A sync of the export that holds these records."""
+    def advise(
+        self, *records: dict[str, Any], ecosystems: Sequence[str] = ("PyPI",), said: Mapping[str, bytes] | None = None
+    ) -> None:
+        """A sync of the export that holds these records, and of ``said``: files of kev, epss and ssvc."""
         osv = self.place / "osv"
         for ecosystem in ecosystems:
             mine = [r for r in records if r["affected"][0]["package"]["ecosystem"] == ecosystem]
@@ -102,14 +111,16 @@ class Org:
             lines = sorted((f"{r['modified']},{r['id']}" for r in mine), reverse=True)
             (osv / ecosystem / "modified_id.csv").write_text("".join(f"{line}\n" for line in lines))
         place = FolderPlace(osv)
-        names = [f"osv/{e}" for e in ecosystems]
+        feeds = [Feed(name=f"osv/{e}", address=str(osv), place=place) for e in ecosystems]
+        for name, content in (said or {}).items():
+            (self.place / name).write_bytes(content)
+            feeds.append(Feed(name=name, address=name, place=FolderPlace(self.place / name)))
         now = datetime.now(NIGHT.tzinfo) - timedelta(minutes=1)
-        report = sync(
-            self._store, tuple(Feed(name=n, address=str(osv), place=place) for n in names), now=now, whole=True
-        )
+        report = sync(self._store, tuple(feeds), now=now, whole=True)
         with self.lake.lock():
             take_in(
-                self.lake, report.snapshot, self._store.state(), feeds=names, max_age_days=36_500, began=now, now=now
+                self.lake, report.snapshot, self._store.state(), feeds=[f.name for f in feeds], max_age_days=36_500,
+                began=now, now=now,
             )  # fmt: skip
 
     def assess(self, **more: Any) -> Assessed:
@@ -119,7 +130,7 @@ class Org:
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""
-        return [tuple(r) for r in run_query(self.lake.snapshot(), sql)[1]]
+        return [tuple(r) for r in run_query(self.lake.snapshot(), sql, POLICY)[1]]
 
     def vulnerable(self) -> list[str]:
         """What is vulnerable now, a line each."""

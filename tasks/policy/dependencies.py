@@ -37,7 +37,7 @@ def _each(column: str) -> str:
 
 
 _FOUND = f"""
-    SELECT finding_uid, any_value(manifest) AS manifest, any_value(ecosystem) AS ecosystem,
+    SELECT finding_uid, any_value(ecosystem) AS ecosystem,
            any_value(package) AS package, {_each("version")} AS versions, any_value(group_id) AS group_id,
            {_each("advisory_id")} AS advisories, {_each("fixed_version")} AS fixed_versions,
            {_surely("is_direct")} AS is_direct,
@@ -52,14 +52,19 @@ VULNERABLE_RANKED = View(
     sql=f"""
         WITH there AS (FROM ranked WHERE kind = 'dependency' AND list_contains(tools, 'assess')),
         found AS MATERIALIZED ({_FOUND}),
-        asked AS MATERIALIZED (SELECT DISTINCT group_id, exposure FROM there JOIN found USING (finding_uid)),
+        named AS (
+            SELECT t.* EXCLUDE (priority_why), f.* EXCLUDE (finding_uid, group_id),
+                   coalesce(f.group_id, t.rule_id) AS group_id
+            FROM there t LEFT JOIN found f USING (finding_uid)
+        ),
+        asked AS MATERIALIZED (SELECT DISTINCT group_id, exposure FROM named),
         tiers AS MATERIALIZED ({few(tiers_of("asked"))})
-        SELECT tier, soonest, {RISK} AS risk, slug, manifest, ecosystem, package, versions, fixed_versions, is_direct,
-               is_development, group_id, cves, advisories, days AS tier_days, r.due_at, is_overdue, overdue_days, epss,
-               cvss_score, {WHY} AS priority_why, priority, severity, owner, team, champions, r.exposure, criticality,
-               open_refs, opened_at, first_seen_at, tier_rank, soonest_rank, finding_uid, repo_id
-        FROM (SELECT * EXCLUDE (priority_why) FROM there) r JOIN found USING (finding_uid)
-        JOIN tiers t USING (group_id) WHERE t.exposure IS NOT DISTINCT FROM r.exposure""",
+        SELECT tier, soonest, {RISK} AS risk, slug, path AS manifest, ecosystem, package, versions, fixed_versions,
+               is_direct, is_development, group_id, cves, advisories, days AS tier_days, due_at, is_overdue,
+               overdue_days, epss, cvss_score, {WHY} AS priority_why, priority, severity, owner, team, champions,
+               n.exposure, criticality, open_refs, opened_at, first_seen_at, tier_rank, soonest_rank, finding_uid,
+               repo_id
+        FROM named n JOIN tiers t USING (group_id) WHERE t.exposure IS NOT DISTINCT FROM n.exposure""",
 )
 
 DEPENDENCIES = Saved(

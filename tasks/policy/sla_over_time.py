@@ -2,7 +2,8 @@
 
 Both are told from the newest run backwards: what stands now, less what has happened since. So the last point of the
 trend is what ``ranked`` says, and only events of the time that is shown are read. An event says its finding's severity
-as its own tool gave it then; the SLA is the one in force now.
+as its own tool gave it then; the SLA is the one in force now, and what is known of a dependency's flaw is what is known
+now.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ SLA_KEPT = View(
     sql=f"""
         WITH {
         _dated(f'''
-            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, {_FLAW}, opened_at, event_at, open_s, part
+            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, {_FLAW}, opened_at, event_at,
+                   open_s, part
             FROM finding_events, ended
             WHERE part >= strftime(ended.at - to_months({KEPT_MONTHS - 1}), '%Y-%m')
             AND status = 'fixed' AND cause IN {MENDED} AND status_before IN {_OPEN} AND open_scopes = 0''')

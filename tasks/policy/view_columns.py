@@ -23,7 +23,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "ranked": {
         "priority": "P1 (first) to P4, by score",
-        "score": "0 to 100: severity, exposure, criticality and age (`nightwarden explain priority`)",
+        "score": "0 to 100: severity, exposure, criticality and age, at least what the tier of a vulnerable dependency"
+        " says (`nightwarden explain priority`)",
         "severity": f"{_SEVERITY}: the highest known of its tools",
         "path": "where it is, on the first of its refs by name",
         "line_start": "first line there",
@@ -31,7 +32,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "age_days": "whole days from opened_at to the end of the newest run",
         "priority_why": "the priority in a sentence",
         "sla_days": "days that the SLA gives; null: no deadline",
-        "due_at": "until when it is to be mended, UTC; null: no deadline",
+        "due_at": "until when it is to be mended, UTC: by the SLA, or by the tier of a vulnerable dependency if that is"
+        " earlier; null: no deadline",
         "is_overdue": "whether due_at lay behind when the newest run ended",
         "overdue_days": "whole days since due_at; null: not overdue",
         "origin": "why it came first",
@@ -45,11 +47,42 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "team": "the owner's team, else the owner, else 'none declared'; never null",
         "champions": "whom of the team to ask",
     },
+    "vulnerable_ranked": {
+        "tier": "by when CISA's BOD 26-04 wants it mended, whatever the unknown answers are: 3 days, forensic triage;"
+        " 3 days; 14 days; 60 days; next upgrade",
+        "soonest": "what the tier would be if every unknown answer were the worst",
+        "risk": "what it weighs: 10^n * (1 + steps + 2 * EPSS + CVSS / 5), n from 0 (next upgrade) to 4 (triage), steps"
+        " from tier to soonest; for adding up",
+        "manifest": "path of the manifest or lock file, on the first of its refs by name",
+        "versions": "the versions of it in use that are vulnerable",
+        "fixed_versions": "lowest versions above these that an advisory is not about; empty: none names one",
+        "is_direct": "whether the project itself asks for it, on any of its refs; null: not told",
+        "is_development": "whether it is for development only, on all of its refs; null: not told",
+        "cves": "the CVEs of all advisories of the group",
+        "advisories": "the advisories of the group that are about it",
+        "tier_days": "days that the tier gives; null: the next upgrade",
+        "due_at": "until when it is to be mended, UTC, as in ranked; null: no deadline",
+        "is_overdue": "whether due_at lay behind when the newest run ended",
+        "overdue_days": "whole days since due_at; null: not overdue",
+        "epss": "the highest probability of its CVEs to be exploited in 30 days, 0 to 1; null: not told",
+        "cvss_score": "base score of the advisory whose vector counts, 0 to 10; null: none",
+        "priority_why": "the tier in a sentence: each answer, who gives it and of when, and what is unknown",
+        "priority": "P1 (first) to P4, as in ranked",
+        "severity": f"{_SEVERITY}, as in ranked",
+        "owner": "the first of its owners, else the repository's",
+        "team": "the owner's team, else the owner, else 'none declared'; never null",
+        "champions": "whom of the team to ask",
+        "open_refs": "watched refs on which it is open",
+        "opened_at": "when it opened last, UTC: the days count from here, or from when it was known to be exploited",
+        "first_seen_at": "when a ref first had it, UTC",
+        "tier_rank": "place of the tier, 0 is triage",
+        "soonest_rank": "place of soonest",
+    },
     "sla_trend": {
         "day": "the end of the newest run, less whole weeks, UTC",
         "severity": f"{_SEVERITY}, as each finding's own tool gave it",
         "open": "findings that were open then",
-        "overdue": "of these, past their deadline by the SLA in force now",
+        "overdue": "of these, past their deadline by the SLA in force and the tiers of dependencies as known now",
     },
     "sla_kept": {
         "month": "YYYY-MM, UTC",
@@ -60,4 +93,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "median_days": "their median",
     },
 }
-HANDED_ON: Mapping[str, Sequence[str]] = {"ranked": ("findings", "repositories")}
+HANDED_ON: Mapping[str, Sequence[str]] = {
+    "ranked": ("findings", "repositories"),
+    "vulnerable_ranked": ("vulnerabilities", "repositories"),
+}

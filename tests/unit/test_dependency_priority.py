@@ -16,7 +16,16 @@ from tasks.deps.advisories.severities import base_score
 from tasks.lake.schema import TABLES
 from tasks.lake.store import to_arrow
 from tasks.policy.dependency_priority import (
-    DAYS, ORDER, READABLE, WHY, Decision, Reading, Tier, decide, judged, read_vectors,
+    DAYS,
+    ORDER,
+    READABLE,
+    WHY,
+    Decision,
+    Reading,
+    Tier,
+    decide,
+    judged,
+    read_vectors,
 )  # fmt: skip
 from tasks.policy.sla import due_at
 
