@@ -64,19 +64,31 @@ def explain(
     code: Annotated[
         str,
         typer.Argument(
-            help="An outcome (partial, …), a reason code (too_large, …), `severity` (of a TOOL), `priority` or `sla`."
+            help="An outcome (partial, …), a reason code (too_large, …), `severity` (of a TOOL), `priority`,"
+            " `dependencies`, `sla`, or `finding` UID."
         ),
     ] = "",
-    tool: Annotated[str, typer.Argument(help="With `severity`: the tool.")] = "",
+    about: Annotated[
+        str,
+        typer.Argument(metavar="[TOOL|UID]", help="Of `severity` a tool, of `finding` the beginning of a finding_uid."),
+    ] = "",
+    lake: cli_patrol.LakeOption = None,
+    config: cli_patrol.ConfigOption = None,
 ) -> None:
-    """Say what an outcome or a reason code means and what to do about it, or how severity, priority and
-    deadlines come about; without one, list them all."""
+    """Say what an outcome or a reason code means and what to do about it, how severity, priority and deadlines come
+    about, or what the lake knows of one finding; without a code, list them all."""
     from flows import explaining
 
-    if tool and code != "severity":
+    if about and code not in ("severity", "finding"):
         raise UsageError("only `severity` takes a tool", advice="`nightwarden explain` lists what can be explained.")
     out = Console(highlight=False)
-    topics = {"severity": lambda: explaining.severity(tool), "priority": explaining.priority, "sla": explaining.sla}
+    topics = {
+        "severity": lambda: explaining.severity(about),
+        "priority": explaining.priority,
+        "dependencies": explaining.dependencies,
+        "sla": explaining.sla,
+        "finding": lambda: explaining.finding(about, lake, config),
+    }
     if code in topics:
         for line in topics[code]():
             out.print(line, markup=False, soft_wrap=True)

@@ -1,12 +1,14 @@
-"""What `nightwarden explain` says of severity and priority: the tables and the formula, from the policy itself."""
+"""What `nightwarden explain` says of severity, priority and deadlines, from the policy itself, and of one finding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from tasks.core.errors import UsageError
 from tasks.core.text import one_line
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS
+from tasks.policy.dependency_priority import Tier, decide
 from tasks.policy.priority import (
     COUNTS_AS,
     COUNTS_AS_ELSE,
@@ -14,6 +16,7 @@ from tasks.policy.priority import (
     MOST_AGE_POINTS,
     PRIORITIES,
     SEVERITY_POINTS,
+    TIER_SCORES,
 )
 from tasks.policy.severity import IMPORTED, SARIF, SCALE, SCALE_SOURCE, TABLES, Severity, Table
 from tasks.policy.sla import DEFAULTS, SlaRule
@@ -23,6 +26,8 @@ TOPICS = {
     "severity": "what each tool's words mean: critical, high, medium, low, info or unknown; `explain severity TOOL`",
     "sla": "how many days there are to mend a finding, by the built-in rules",
     "priority": "how severity, exposure, criticality and age make P1 to P4",
+    "dependencies": "by when a vulnerable dependency is to be mended: CISA's four questions",
+    "finding": "what the lake says of one finding, and why; `explain finding UID`",
 }
 
 
@@ -73,8 +78,40 @@ def priority() -> Iterator[str]:
         yield f"{name:<13}" + ", ".join([*(f"{'/'.join(d.words)} {d.points}" for d in known), undeclared])
     yield f"age          a point for each {DAYS_A_POINT} days since it opened, {MOST_AGE_POINTS} at most"
     yield "priority     " + ", ".join(f"{name} from {least}" for name, least in PRIORITIES.items())
+    yield "of a vulnerable dependency (`explain dependencies`) the score is at least: " + ", ".join(
+        f"{tier} {score}" for tier, score in TIER_SCORES.items() if score
+    )
     yield "Exposure and criticality are those that `classification` or a manifest gives a repository."
     yield "`nightwarden query --saved ranked` lists what to mend first; its `priority_why` explains each."
+
+
+def dependencies() -> Iterator[str]:
+    """Lines about the tiers of vulnerable dependencies, from the table itself."""
+    yield "Days to mend a vulnerable dependency, by CISA's BOD 26-04 (June 2026):"
+    heads = ("partial impact", "total impact", "automatable, partial", "automatable, total")
+    yield "  ".join(f"{head:<23}" for head in ("", *heads)).rstrip()
+    for exploited, reachable in ((False, False), (False, True), (True, False), (True, True)):
+        named = " and ".join(w for w, yes in (("exploited", exploited), ("reachable", reachable)) if yes) or "neither"
+        told: list[str] = [named]
+        for automatable, total in ((False, False), (False, True), (True, False), (True, True)):
+            of = decide(exploited=exploited, reachable=reachable, automatable=automatable, total=total)
+            told.append(of.tier)
+        yield "  ".join(f"{word:<23}" for word in told).rstrip()
+    yield "exploited: the KEV catalogue lists a CVE of it, or SSVC says active. reachable: exposure is internet."
+    yield "automatable, impact: as CISA's SSVC says, else as the CVSS vector (3, else 4) of the advisory does."
+    yield "What is unknown leaves a span: the tier is what is certain, `soonest` what it would be at worst."
+    yield f"The days count from opened_at; of what is exploited, from when that was known. {Tier.UPGRADE}: no day."
+    yield "`ranked` has the earlier of this day and the SLA's, and the higher of both priorities."
+    yield "`nightwarden query --saved dependencies` lists what to mend first and why, `FROM vulnerable_ranked` all."
+
+
+def finding(digits: str, lake: str | None, config: Path | None) -> Iterator[str]:
+    """Lines about one finding of the lake. Raises UsageError, LakeError."""
+    from flows.lake_location import lake_to_read
+    from flows.settings import load
+    from tasks.patrol.explained import explained
+
+    yield from explained(lake_to_read(load(config, lake=lake)).snapshot(), digits)
 
 
 def sla() -> Iterator[str]:

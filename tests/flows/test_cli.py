@@ -108,6 +108,9 @@ def test_explain_teaches_severity_and_priority(tmp_path: Path) -> None:
     formula = called("explain", "priority", cwd=tmp_path).stdout
     for said in ("critical 70", "internet/public/external 12", "P1 from 75", "unknown counts as high for a secret"):
         assert said in formula
+    table = [line.split("  ") for line in called("explain", "dependencies", cwd=tmp_path).stdout.splitlines()]
+    cells = [[word.strip() for word in line if word] for line in table]
+    assert ["exploited", "14 days", "14 days", "14 days", "3 days, forensic triage"] in cells
     assert "topic   priority" in called("explain", cwd=tmp_path).stdout
 
 

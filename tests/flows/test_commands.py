@@ -205,6 +205,8 @@ SAVED_ROWS: dict[str, dict[str, Any] | None] = {
     "new-since": {"slug": "api", "rule_id": "B602", "path": "=app.py", "origin": "backlog"},
     "expiring-decisions": None,
     "exposed-repositories": {"slug": "shop", "exposure": None, "secrets": 1},
+    "dependencies": None,
+    "dependencies-by-team": None,
     "slowest": {"slug": "shop", "tool": "checkov", "cause": "new", "files_read": 2},
 }
 
@@ -245,8 +247,19 @@ def test_explain_an_outcome_a_reason_and_what_is_both(tmp_path: Path) -> None:
 def test_explain_without_a_code_lists_every_one(tmp_path: Path) -> None:
     done = called("explain", cwd=tmp_path, COLUMNS="400")
     told = [tuple(line.split()[:2]) for line in done.stdout.splitlines()]
-    topics = [("topic", t) for t in ("severity", "sla", "priority")]
+    topics = [("topic", t) for t in ("severity", "sla", "priority", "dependencies", "finding")]
     assert told == [*(("outcome", o) for o in OUTCOMES), *(("reason", r) for r in REASONS), *topics]
+
+
+def test_explain_a_finding(patrolled: Path) -> None:
+    sql = "SELECT finding_uid, slug, path, priority_why FROM ranked WHERE rule_id = 'B602' LIMIT 1"
+    (row,) = as_json(said(patrolled, "query", sql, "--format", "json").stdout)
+    out = said(patrolled, "explain", "finding", row["finding_uid"][:12]).stdout
+    assert out.startswith("code B602: ") and f"where      {row['slug']} {row['path']}" in out
+    assert f"score 62: {row['priority_why']}" in out and row["finding_uid"] in out
+    for digits, told in (("", "is no beginning"), ("xyz';--", "is no beginning"), ("0" * 64, "no finding begins")):
+        done = called("explain", "finding", digits, "--config", "org.yaml", cwd=patrolled)
+        assert (done.returncode, done.stdout) == (EXIT_USAGE, "") and told in done.stderr
 
 
 def test_explain_what_nobody_knows(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tasks.lake.changes import Status, Verdict
 from tasks.lake.verify import verify
+from tasks.patrol.explained import explained
 from tasks.policy import POLICY
 from tasks.policy.dependencies import RISK
 from tasks.policy.dependency_priority import DAYS, Tier
@@ -284,7 +285,7 @@ KEV = (
     b' [{"cveID": "CVE-2026-0003", "dateAdded": "2026-02-02"}]}'
 )
 EPSS = b"#score_date:2026-03-01T00:00:00Z\ncve,epss,percentile\nCVE-2026-0003,0.5,0.9\nCVE-2026-0009,0.25,0.5\n"
-TOLD = ("tier", "slug", "package", "versions", "fixed_versions", "cves", "priority_why")
+TOLD = ("tier", "slug", "package", "versions", "fixed_versions", "cves", "priority_why", "finding_uid")
 SSVC = decided("CVE-2026-0009", [{"Exploitation": "none"}, {"Automatable": "yes"}, {"Technical Impact": "total"}])
 
 
@@ -312,6 +313,13 @@ def test_from_the_feeds_to_the_order_over_branches_and_decisions(tmp_path: Path)
         " (EPSS of 2026-03-01); direct or not: unknown, for what: unknown (its manifest)"
     )
 
+    lines = list(explained(org.lake.snapshot(), rows[0]["finding_uid"][:9].upper()))
+    assert lines[0] == "dependency TEST-2026-0009: flaw 9"
+    assert {line.partition(" ")[0]: line for line in lines}.keys() >= {"priority", "due", "package", "mended", "tier"}
+    assert "package    spade 0.1 (PyPI)" in lines and "mended by  1.9" in lines
+    assert any(line.startswith("tier       3 days (CISA BOD 26-04); risk") for line in lines)
+    assert f"why        {rows[0]['priority_why']}" in lines
+
     def judge(row: Any) -> Verdict | None:
         mine = row["repo_id"] == "team/shop" and row["rule_id"] == "TEST-2026-0009"
         return Verdict(decision_id="d", status=Status.ACCEPTED, until=NIGHT + 9999 * DAY) if mine else None
@@ -321,4 +329,5 @@ def test_from_the_feeds_to_the_order_over_branches_and_decisions(tmp_path: Path)
         ("team/shop", "wheelbarrow", ["refs/heads/main", "refs/heads/next"]),
         ("team/web", "spade", ["refs/heads/main"]), ("team/web", "wheelbarrow", ["refs/heads/main"]),
     ]  # fmt: skip
+    assert list(explained(org.lake.snapshot(), rows[0]["finding_uid"]))[-2].startswith("status     accepted")
     assert verify(org.lake) == []

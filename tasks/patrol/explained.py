@@ -1,0 +1,78 @@
+"""What the lake says of one finding, for people: its place, its priority with the sentence, when it is due, and of a
+vulnerable dependency the tier, the package and what mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.core.errors import UsageError
+from tasks.core.text import one_line
+from tasks.lake.lake import Snapshot
+from tasks.lake.views import arrow_of
+from tasks.policy import POLICY
+
+_DIGITS = re.compile(r"[0-9a-f]{6,64}")
+_MOST = 2000
+
+
+def explained(snapshot: Snapshot, digits: str) -> Iterator[str]:
+    """Lines about the finding whose ``finding_uid`` begins with ``digits``, at least six of them.
+
+    Raises UsageError: these are no such digits, or no finding or several begin with them. Raises LakeError.
+    """
+    uid = _the_one(snapshot, digits.strip().lower())
+    rows = arrow_of(snapshot, f"FROM ranked WHERE finding_uid = '{uid}'", POLICY).to_pylist()
+    if rows:
+        yield from _open(rows[0])
+        if rows[0]["kind"] == "dependency":
+            for told in arrow_of(snapshot, f"FROM vulnerable_ranked WHERE finding_uid = '{uid}'", POLICY).to_pylist():
+                yield from _dependency(told)
+    else:
+        (told,) = arrow_of(snapshot, f"FROM findings_over_refs WHERE finding_uid = '{uid}'").to_pylist()
+        yield from _what(told)
+        yield f"status     {told['status']}: what is not open has no priority"
+    yield f"finding    {uid}"
+
+
+def _the_one(snapshot: Snapshot, digits: str) -> str:
+    if _DIGITS.fullmatch(digits) is None:
+        raise UsageError(
+            f"{one_line(digits, 70)!r} is no beginning of a finding_uid",
+            advice="Give at least six of its digits (0-9, a-f): `nightwarden query --saved ranked` lists findings.",
+        )
+    sql = f"SELECT DISTINCT finding_uid FROM findings WHERE starts_with(finding_uid, '{digits}') LIMIT 2"
+    found: list[str] = arrow_of(snapshot, sql)["finding_uid"].to_pylist()
+    if len(found) != 1:
+        what = "no finding begins" if not found else "several findings begin"
+        raise UsageError(f"{what} with {digits}", advice="`SELECT finding_uid FROM findings` lists all of them.")
+    return found[0]
+
+
+def _what(row: Mapping[str, Any]) -> Iterator[str]:
+    line = f":{row['line_start']}" if row["line_start"] is not None else ""
+    yield one_line(f"{row['kind']} {row['rule_id']}: {row['title']}", _MOST)
+    yield one_line(f"where      {row['slug']} {row['path'] or ''}{line}", _MOST)
+    yield one_line(f"seen by    {', '.join(row['tools'])}", _MOST)
+
+
+def _open(row: Mapping[str, Any]) -> Iterator[str]:
+    yield from _what(row)
+    yield one_line(f"open on    {', '.join(row['open_refs'])} since {row['opened_at']:%Y-%m-%d}", _MOST)
+    yield one_line(f"whose      {row['team']}, owner {row['owner'] or 'none declared'}", _MOST)
+    yield one_line(f"priority   {row['priority']}, score {row['score']}: {row['priority_why']}", _MOST)
+    late = f", overdue by {row['overdue_days']} days" if row["is_overdue"] else ""
+    yield f"due        {row['due_at']:%Y-%m-%d}{late}" if row["due_at"] is not None else "due        no deadline"
+
+
+def _dependency(row: Mapping[str, Any]) -> Iterator[str]:
+    which = f"{', '.join(row['versions'] or ())} ({row['ecosystem']})" if row["package"] else "not told"
+    yield one_line(f"package    {row['package'] or ''} {which}", _MOST)
+    fixed = ", ".join(row["fixed_versions"] or ()) or "no version that an advisory names"
+    yield one_line(f"mended by  {fixed}", _MOST)
+    yield one_line(
+        f"advisories {', '.join(sorted({*(row['advisories'] or ()), *row['cves'], row['group_id']}))}", _MOST
+    )
+    yield one_line(f"tier       {row['tier']} (CISA BOD 26-04); risk {row['risk']:,.1f}", _MOST)
+    yield one_line(f"why        {row['priority_why']}", _MOST)
