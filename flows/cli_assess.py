@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,10 +11,33 @@ from rich.console import Console
 from flows.cli_lake import Format, FormatOption, emit
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption, WaitOption
 from flows.settings import load
+from tasks.core.errors import UsageError
 from tasks.core.text import one_line
+
+if TYPE_CHECKING:
+    from tasks.patrol.sbom_intake import Intake
+
+_MAX_GAPS_SHOWN = 20
 
 
 def assess(
+    sbom: Annotated[
+        list[Path] | None,
+        typer.Option("--sbom", metavar="FILE", help="Take in this SBOM of --repo first (CycloneDX, SPDX); repeatable."),
+    ] = None,
+    repo: Annotated[
+        str | None, typer.Option("--repo", metavar="SLUG", help="The repository that an SBOM is about.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Call the SBOM so; its file's name if absent.")
+    ] = None,
+    ref: Annotated[
+        str | None, typer.Option("--ref", metavar="BRANCH", help="The branch it was made of; the default if absent.")
+    ] = None,
+    new_repo: Annotated[bool, typer.Option("--new-repo", help="Make a row of a repository no patrol knows.")] = False,
+    withdraw: Annotated[
+        str | None, typer.Option("--withdraw", metavar="NAME", help="Take the SBOM of this name back.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Judge all packages, also those that are as before.")
     ] = False,
@@ -26,23 +50,44 @@ def assess(
     mends each (`nightwarden upgrades` lists them).
 
     Asks no repository, and the network only for the registries that `registries` of org.yaml names; judges what is new
-    on either side. Exit 3 when something could not be judged, when the advisories are old, or when a registry could not
-    be asked.
+    on either side. With --sbom an inventory that was made elsewhere stands beside what patrols find; a newer file
+    replaces the older one of its name. Exit 3 when something could not be judged, when the advisories are old, or when
+    a registry could not be asked; 2 when a file is no SBOM, and nothing is taken in.
     """
     from flows.advisory_feeds import folder_of
     from flows.means import opened_lake
     from flows.registries import listing_of
     from tasks.deps.advisories.keyed import ready_in
     from tasks.patrol.assessing import assess as judge
+    from tasks.patrol.assessing import is_ready
+    from tasks.patrol.sbom_intake import read_files, take_in
+    from tasks.patrol.sbom_intake import withdraw as take_back
 
+    about = _checked(sbom, repo, withdraw, given={"--name": name, "--ref": ref, "--new-repo": new_repo or None})
     settings = load(config, lake=lake, wait_minutes=wait)
     out = Console(highlight=False, markup=False, soft_wrap=True)
     err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     listing = listing_of(settings)
+    sboms = read_files(sbom or (), name)
     if not dry_run and listing.ecosystems:
         with opened_lake(settings, write=False) as (opened, _key):
             err.print(f"packages known by registries: {listing.warm(opened)}")
-    with opened_lake(settings, write=not dry_run) as (opened, _key):
+    with opened_lake(settings, write=not dry_run) as (opened, key):
+        gaps = False
+        if sboms:
+            intake = take_in(opened, sboms, key, repo=about, ref=ref, new_repo=new_repo, dry_run=dry_run)
+            _tell(out, intake, dry_run=dry_run)
+            gaps = intake.has_gaps
+        if withdraw is not None:
+            slug, branch, rows = take_back(opened, withdraw, repo=about, ref=ref)
+            out.print(f"{one_line(slug)} {one_line(branch)} {one_line(withdraw)}: taken back, {rows} were vulnerable")
+        if (sboms or withdraw is not None) and not dry_run and not is_ready(opened):
+            if sboms:
+                out.print("there are no advisories yet, nothing was matched: run `nightwarden advisories sync`, then")
+                out.print("`nightwarden assess`")
+            raise typer.Exit(EXIT_GAPS if sboms else 0)
+        if sboms and dry_run:
+            raise typer.Exit(EXIT_GAPS if gaps else 0)
         told = judge(
             opened,
             listing=listing,
@@ -58,7 +103,35 @@ def assess(
         out.print(f"{told.gaps} scopes with gaps; run {told.run_id}")
     elif not dry_run:
         out.print("nothing is other than it was: nothing was written")
-    raise typer.Exit(EXIT_GAPS if told.has_gaps else 0)
+    raise typer.Exit(EXIT_GAPS if told.has_gaps or gaps else 0)
+
+
+def _checked(sbom: list[Path] | None, repo: str | None, withdraw: str | None, given: dict[str, object]) -> str:
+    """The repository that is named; empty where none is needed. Raises UsageError."""
+    if sbom and withdraw is not None:
+        raise UsageError("--sbom and --withdraw exclude each other", advice="Call them one after the other.")
+    if sbom or withdraw is not None:
+        if not repo:
+            raise UsageError("whose SBOM it is is not said", advice="Give --repo SLUG.")
+        return repo
+    extra = [option for option, value in {"--repo": repo, **given}.items() if value is not None]
+    if extra:
+        raise UsageError(f"{extra[0]} says something of an SBOM", advice="Give --sbom FILE too, or leave it out.")
+    return ""
+
+
+def _tell(out: Console, intake: Intake, *, dry_run: bool) -> None:
+    for s in intake.sboms:
+        state = "known already" if s.known else "would be taken in" if dry_run else "taken in"
+        late = "; what stood there was made later" if s.is_older else ""
+        found = f", {s.vulnerable} vulnerable" if s.vulnerable is not None else ""
+        out.print(
+            f"{one_line(intake.slug)} {one_line(intake.ref)} {s.name}: {s.packages} packages{found}, {state}{late}"
+        )
+        for gap in s.gaps[:_MAX_GAPS_SHOWN]:
+            out.print(f"  not matched: {one_line(gap.path)}: {gap.reason_code}, {one_line(gap.detail, 1000)}")
+        if len(s.gaps) > _MAX_GAPS_SHOWN:
+            out.print(f"  and {len(s.gaps) - _MAX_GAPS_SHOWN} more")
 
 
 def affected(

@@ -18,7 +18,7 @@ from tasks.policy.priority import (
     SEVERITY_POINTS,
     TIER_SCORES,
 )
-from tasks.policy.severity import IMPORTED, SARIF, SCALE, SCALE_SOURCE, TABLES, Severity, Table
+from tasks.policy.severity import IMPORTED, SARIF, SCALE, SCALE_SOURCE, TABLES, Severity, Table, table_of
 from tasks.policy.sla import DEFAULTS, SlaRule
 
 #: What `explain` knows beside outcomes and reasons.
@@ -36,7 +36,7 @@ def severity(tool: str = "") -> Iterator[str]:
 
     Raises UsageError for a tool that nobody knows.
     """
-    name = tool.lower().removeprefix(IMPORTED)
+    name = table_of(tool.lower())
     if tool and name not in TABLES and tool.lower().startswith(IMPORTED):
         name = SARIF
     if tool and name not in TABLES:

@@ -34,6 +34,12 @@ PACKAGE_REASONS = (
         "Read the advisory; report its bound to the data base that publishes it.",
     ),
     (
+        "sbom_withdrawn",
+        "An SBOM made elsewhere was taken back (`nightwarden assess --withdraw`): its packages are no part of the "
+        "inventory any more and its findings are archived.",
+        "Nothing. `nightwarden assess --sbom` takes it in again.",
+    ),
+    (
         "no_advisories",
         "No advisories of this ecosystem are fetched, so its packages were matched with nothing.",
         "Add it to `advisories.ecosystems` if the export has it; else a scanner of images or of that ecosystem "

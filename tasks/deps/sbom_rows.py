@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tasks.core.text import one_line
-from tasks.deps.manifest import Dependency, Unread, Why
+from tasks.deps.manifest import Dependency, Manifest, Unread, Why
 from tasks.deps.purls import read_purl
 from tasks.deps.reading.text import Spelling, text_of
+from tasks.deps.reading.values import Gaps
 
 MAX_COMPONENTS = 300_000
 #: Values (or lines) of a document. One of 32 MiB has about a million; so many of the smallest take 300 MB.
@@ -20,12 +21,32 @@ _MAX_PARENTS = 50
 
 @dataclass(slots=True, kw_only=True)
 class Component:
-    """One component. ``reference`` is its id in the file; without a purl it is a gap."""
+    """One component. ``reference`` is its id in the file; without a purl it is a gap. ``name`` is what it says it is
+    called: nobody has checked it."""
 
     reference: str
     purl: str
     line: int | None
     development: bool | None = None
+    name: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Document:
+    """What a document says. ``asks`` is a graph of references, ``made_at`` the time at which it says it was made."""
+
+    format: str
+    components: list[Component]
+    asks: Mapping[str, list[str]]
+    roots: Collection[str]
+    release: str = ""
+    gaps: Gaps = field(default_factory=Gaps)
+    made_at: str = ""
+
+    def manifest(self) -> Manifest:
+        """The same as packages and gaps."""
+        found, more = rows(self.components, self.asks, self.roots, self.release)
+        return Manifest(format=self.format, dependencies=tuple(found), unread=(*self.gaps.rows(), *more))
 
 
 def sbom_text(data: bytes) -> str:

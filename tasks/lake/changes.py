@@ -65,7 +65,7 @@ CAUSES = {
     "expiry": "the decision about it has expired",
 }
 #: Reasons of a scope with nothing to read any more that say nothing of the code: its findings are archived.
-_ARCHIVED = {"ref_gone": "ref_gone", "repository_gone": "archived"}
+_ARCHIVED = {"ref_gone": "ref_gone", "repository_gone": "archived", "sbom_withdrawn": "import"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

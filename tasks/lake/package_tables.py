@@ -10,8 +10,15 @@ from tasks.lake.columns import Table, columns
 
 #: The scanner whose results are inventories that can be matched.
 INVENTORY = "inventory"
+#: Scopes of SBOMs made elsewhere are called by this and the SBOM's name.
+SBOM = "import/sbom/"
+#: The manifest of such an inventory: this and the name. No file that is read has two slashes in a row in its path.
+SBOM_PATH = "sbom://"
+#: The scopes in which inventories were matched with advisories: of the scanner, and, with its name, of an SBOM.
+ASSESS = "assess"
+ASSESS_SBOM = f"{ASSESS}/"
 _PACKAGE = (
-    "manifest s! path of the manifest or lock file",
+    "manifest s! path of the manifest or lock file; sbom://NAME of an SBOM made elsewhere",
     "ecosystem s! as OSV names it: PyPI, npm, Maven, Debian:12",
     "package s! its name, normalised as its ecosystem compares names",
 )
@@ -34,7 +41,7 @@ PACKAGE_TABLES = (
         partition=("part",),
         beside=("ecosystem", "package"),
         schema=columns(
-            "result_name s! the completed result of the scanner inventory",
+            "result_name s! the completed result of the scanner inventory, or of an SBOM made elsewhere",
             "part s! month (YYYY-MM) in which the result was published; the partition",
             *_PACKAGE,
             "version s exact version; null: it is not told, so the package is matched with nothing",
@@ -124,9 +131,29 @@ PACKAGE_TABLES = (
 )
 
 
+def is_inventory(tool: str) -> bool:
+    """Whether the results of a tool are inventories."""
+    return tool == INVENTORY or tool.startswith(SBOM)
+
+
+def judged_as(inventory: str) -> str:
+    """The tool of the scope in which the inventory of a tool is matched."""
+    return ASSESS_SBOM + inventory.removeprefix(SBOM) if inventory.startswith(SBOM) else ASSESS
+
+
+def judged_in(manifest: str) -> str:
+    """The tool of the scope in which the packages of a manifest are matched."""
+    return ASSESS_SBOM + manifest.removeprefix(SBOM_PATH) if manifest.startswith(SBOM_PATH) else ASSESS
+
+
+def is_judged(tool: str) -> bool:
+    """Whether a tool is that of such a scope."""
+    return tool == ASSESS or tool.startswith(ASSESS_SBOM)
+
+
 def package_rows(result: ScanResult, part: str) -> Iterator[dict[str, Any]]:
     """The rows of ``packages`` of one result; none where it is no inventory."""
-    if result.tool != INVENTORY:
+    if not is_inventory(result.tool):
         return
     seen: dict[tuple[str, str], int] = {}
     for o in result.observations:

@@ -75,7 +75,7 @@ _MADE: Mapping[str, Mapping[str, str]] = {
         "evidence_at": "when its manifests were really looked at, UTC",
     },
     "manifests": {
-        "manifest": "path of the manifest or lock file",
+        "manifest": "path of the manifest or lock file; sbom://NAME of an SBOM made elsewhere",
         "format": "its form",
         "state": "ok, unpinned, unresolved, unsupported or error: the worst of what is in it",
         "pinned": "packages with an exact version",

@@ -18,6 +18,7 @@ from tasks.core.types import digest
 from tasks.core.view_sets import NO_VIEWS, ViewSet, set_of
 from tasks.lake.changes import CAUSES
 from tasks.lake.lake import Snapshot
+from tasks.lake.package_tables import ASSESS, ASSESS_SBOM, INVENTORY, SBOM, SBOM_PATH
 from tasks.lake.schema import TABLES
 from tasks.lake.store import relation
 
@@ -25,9 +26,15 @@ _BATCH = 10_000
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 
 #: Reasons of scopes that are not expected again: `lake gc` need not keep the run that said so for ever.
-GONE_REASONS = ("ref_gone", "repository_gone", "gap_gone")
+GONE_REASONS = ("ref_gone", "repository_gone", "gap_gone", "sbom_withdrawn")
 GONE = ", ".join(f"'{reason}'" for reason in GONE_REASONS)
 
+#: Scopes ``s`` that are inventories, and the scope in which a row ``v`` of a manifest was matched.
+_INVENTORIES = f"(s.tool = '{INVENTORY}' OR starts_with(s.tool, '{SBOM}'))"
+_JUDGED_IN = (
+    f"CASE WHEN starts_with(v.manifest, '{SBOM_PATH}') THEN '{ASSESS_SBOM}' || substr(v.manifest, {len(SBOM_PATH) + 1})"
+    f" ELSE '{ASSESS}' END"
+)
 
 #: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it; of what is gone,
 #: none when that run was collected, for older rows would say that it is there. ``gaps`` tells of every run,
@@ -51,21 +58,21 @@ _VIEWS = {
         SELECT j.feed, j.records, j.as_of, j.data_age_days, j.checked_at, j.age_days, j.max_age_days, j.refused,
                coalesce(j.old, j.reason_code) AS reason_code, w.meaning, w.remedy, j.detail, j.address
         FROM judged j LEFT JOIN reasons w ON w.code = coalesce(j.old, j.reason_code)""",
-    "inventory": """
+    "inventory": f"""
         SELECT s.repo_id, s.slug, s.ref, s.commit, s.evidence_at,
                p.* EXCLUDE (result_name, part, n)
         FROM scopes s JOIN packages p USING (result_name)
-        WHERE s.tool = 'inventory' AND s.reason_code IS DISTINCT FROM 'ref_unwatched'""",
-    "manifests": """
+        WHERE {_INVENTORIES} AND s.reason_code IS DISTINCT FROM 'ref_unwatched'""",
+    "manifests": f"""
         SELECT s.repo_id, s.slug, s.ref, o.path AS manifest, o.title AS format, o.extra ->> 'state' AS state,
                (o.extra ->> 'pinned')::BIGINT AS pinned, s.evidence_at
         FROM scopes s JOIN observations o USING (result_name)
-        WHERE s.tool = 'inventory' AND o.rule_id = 'manifest' AND s.reason_code IS DISTINCT FROM 'ref_unwatched'""",
-    "vulnerable": """
+        WHERE {_INVENTORIES} AND o.rule_id = 'manifest' AND s.reason_code IS DISTINCT FROM 'ref_unwatched'""",
+    "vulnerable": f"""
         SELECT v.* EXCLUDE (gone_at, present), s.slug, a.summary, a.severity, a.cvss_score, a.cwes, a.url,
                a.published_at
         FROM vulnerabilities v
-        JOIN scopes s ON s.repo_id = v.repo_id AND s.ref = v.ref AND s.tool = 'assess'
+        JOIN scopes s ON s.repo_id = v.repo_id AND s.ref = v.ref AND s.tool = {_JUDGED_IN}
             AND s.result_name IS NOT NULL AND s.reason_code IS DISTINCT FROM 'ref_unwatched'
         LEFT JOIN advisories a USING (advisory_id) WHERE v.present""",
     "latest": f"""

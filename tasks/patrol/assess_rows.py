@@ -16,9 +16,9 @@ from tasks.core.types import Cause, Gap, Kind, Outcome, Scan, ScanResult, ScopeS
 from tasks.deps import ordering
 from tasks.lake.changes import Change, Origin, ScopeKey
 from tasks.lake.lake import Snapshot
+from tasks.lake.package_tables import ASSESS, INVENTORY, judged_as
 from tasks.lake.publish import PublishBatch
 from tasks.patrol.importing import form_of
-from tasks.patrol.plan import ASSESS
 from tasks.patrol.vulnerable import Differences, Package, Row, observations, told_of
 
 #: The source of such a run in ``runs``; no configuration can name it.
@@ -40,11 +40,16 @@ class Work:
     @property
     def key(self) -> ScopeKey:
         """The scope's key."""
-        return (self.inventory.repo_id, self.inventory.ref, ASSESS)
+        return key_of(self.inventory)
 
     def looks_at(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of ``vulnerabilities`` is about what is judged."""
         return self.packages is None or (row["ecosystem"], row["package"]) in self.packages
+
+
+def key_of(inventory: ScopeState) -> ScopeKey:
+    """The scope in which an inventory is matched."""
+    return (inventory.repo_id, inventory.ref, judged_as(inventory.tool))
 
 
 def result_of(w: Work) -> str:
@@ -100,7 +105,7 @@ class Batch:
         results: dict[ScopeKey, ScanResult] = {k: self._result(w) for k, w in self._works.items()}
         scans, scopes, changes = [], [], []
         for inventory in sorted(self._inventories, key=lambda s: (s.repo_id, s.ref)):
-            key = (inventory.repo_id, inventory.ref, ASSESS)
+            key = key_of(inventory)
             before, result = self._states.get(key), results.get(key)
             scan, scope = self._row(inventory, before, result)
             scans.append(scan)
@@ -146,7 +151,7 @@ class Batch:
         return ScanResult(
             scan_name=name,
             result_name=f"{name}.{REVISION}",
-            tool=ASSESS,
+            tool=w.key[2],
             tool_version=str(REVISION),
             kind=Kind.DEPENDENCY,
             unit=Unit.TREE,
@@ -196,7 +201,7 @@ class Batch:
             "result_name": has,
             "repo_id": inventory.repo_id,
             "ref": inventory.ref,
-            "tool": ASSESS,
+            "tool": judged_as(inventory.tool),
             "slug": inventory.slug,
             "commit": inventory.commit,
             "tool_version": str(REVISION),
@@ -223,19 +228,27 @@ class Batch:
         return Change(
             repo_id=scope.repo_id,
             ref=scope.ref,
-            tool=ASSESS,
+            tool=scope.tool,
             slug=scope.slug,
             commit=scope.commit,
             result=result if scope.result_name else None,
             before=had,
             empty_reason=inventory.reason_code or "nothing_to_read",
-            origin=Origin.BACKLOG if had is None else None,
+            origin=self._origin(inventory, had),
             other_tool=self._new_advisories and had is not None,
             same_paths=partial(self._same_manifests, had, inventory.result_name),
             same_commit=before is not None and before.commit == scope.commit,
             unread_before=frozenset(g.path for g in unread),
             paths=partial(self._manifests, inventory.result_name),
         )
+
+    def _origin(self, inventory: ScopeState, had: str | None) -> Origin | None:
+        """Why all that is new in a scope is new, if it is for one reason. An SBOM that is another one says nothing of
+        code that changed: it names other packages."""
+        if inventory.tool == INVENTORY:
+            return Origin.BACKLOG if had is None else None
+        same = self._same_manifests(had, inventory.result_name)
+        return None if same else Origin.IMPORT
 
     def _manifests(self, inventory: str | None) -> frozenset[str] | None:
         return frozenset(path for path, _ in self._blobs(inventory)) if inventory else frozenset()

@@ -1,8 +1,9 @@
 """What is vulnerable: the inventories of the organisation matched with the advisories, as a run of its own.
 
-No repository is touched and no tool started. A scope ``assess`` stands beside each scope ``inventory``. It is judged
-whole when its inventory is another one, and for some packages when advisories that name them are others than in the
-last run that did this; a night in which nothing changed matches nothing.
+No repository is touched and no tool started. A scope ``assess`` stands beside each scope ``inventory``, and one of its
+own (``assess/NAME``) beside that of each SBOM made elsewhere. It is judged whole when its inventory is another one, and
+for some packages when advisories that name them are others than in the last run that did this; a night in which nothing
+changed matches nothing.
 
 With it go the steps that mend what is vulnerable, and how far behind is what is in use (``stepping``): where registries
 are configured they are asked for the versions of packages, else the versions that advisories name stand in.
@@ -26,13 +27,12 @@ from tasks.deps import ordering
 from tasks.deps.prepared import Prepared
 from tasks.lake.changes import ScopeKey
 from tasks.lake.lake import Lake, Snapshot
-from tasks.lake.package_tables import INVENTORY
+from tasks.lake.package_tables import is_inventory, judged_in
 from tasks.lake.publish import publish
 from tasks.lake.views import GONE_REASONS, arrow_of
-from tasks.patrol.assess_rows import ASSESS_SOURCE, Batch, Work, config_digest, judged_over, result_of
+from tasks.patrol.assess_rows import ASSESS_SOURCE, Batch, Work, config_digest, judged_over, key_of, result_of
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.listing import Listing
-from tasks.patrol.plan import ASSESS
 from tasks.patrol.stepping import stepped
 from tasks.patrol.vulnerable import (
     Found,
@@ -113,7 +113,7 @@ def assess(
     began = datetime.now(UTC)
     snapshot = lake.snapshot()
     states = snapshot.scope_states(None)
-    inventories = [s for s in states.values() if s.tool == INVENTORY and s.reason_code not in GONE_REASONS]
+    inventories = [s for s in states.values() if is_inventory(s.tool) and s.reason_code not in GONE_REASONS]
     if not inventories:
         advice = "Run `nightwarden patrol`: its scanner `inventory` lists the packages of each."
         raise UsageError("no repository has an inventory yet", advice=advice)
@@ -168,7 +168,7 @@ def is_ready(lake: Lake) -> bool:
     """Whether advisories were ever fetched and packages ever listed, so that there is something to match."""
     snapshot = lake.snapshot()
     fetched = snapshot.table("advisory_feeds", None, ["records"]).column("records").to_pylist()
-    return any(fetched) and snapshot.table("scopes", {"tool": [INVENTORY]}, ["tool"]).num_rows > 0
+    return any(fetched) and any(map(is_inventory, snapshot.table("scopes", None, ["tool"])["tool"].to_pylist()))
 
 
 def _held(snapshot: Snapshot) -> str | None:
@@ -222,8 +222,7 @@ def _works(
     for s in inventories:
         if not _is_looked_at(s):
             continue
-        assert s.result_name is not None
-        before = states.get((s.repo_id, s.ref, ASSESS))
+        before = states.get(key_of(s))
         if (
             changed is None
             or before is None
@@ -258,10 +257,10 @@ def _packages(snapshot: Snapshot, changed: Collection[str], results: Collection[
 def _judge(snapshot: Snapshot, works: Iterable[Work], found: Found, covered: Collection[str], now: datetime) -> None:
     """What of each scope is vulnerable now, and what nobody can tell. Of an ecosystem whose advisories are not fetched
     nothing goes."""
-    known: dict[tuple[str, str], list[Row]] = {}
+    known: dict[ScopeKey, list[Row]] = {}
     repos = {w.inventory.repo_id for w in works}
     for row in snapshot.table("vulnerabilities", {"repo_id": repos}).to_pylist() if repos else ():
-        known.setdefault((row["repo_id"], row["ref"]), []).append(row)
+        known.setdefault((row["repo_id"], row["ref"], judged_in(row["manifest"])), []).append(row)
     read = snapshot.gaps_of(result_of(w) for w in works)
     before = snapshot.gaps_of(w.before.result_name for w in works if w.before and w.before.result_name)
 
@@ -274,7 +273,7 @@ def _judge(snapshot: Snapshot, works: Iterable[Work], found: Found, covered: Col
             w.inventory.repo_id,
             w.inventory.ref,
             found.rows.get(name, ()),
-            known.get((w.inventory.repo_id, w.inventory.ref), ()),
+            known.get(w.key, ()),
             judged=partial(looked_at, w),
             unknown=found.unknown.get(name, set()),
             now=now,

@@ -128,12 +128,12 @@ class ToolReport:
 def read_files(files: Iterable[Path], key: HmacKey, watch: Watcher = lambda _done, _all: None) -> dict[str, ToolReport]:
     """The reports of some files, by tool. Raises ReportError naming the file, UsageError when one cannot be read."""
     paths = list(files)
-    sizes = [_size(p) for p in paths]
+    sizes = [size_of(p) for p in paths]
     total, before = 2 * sum(sizes), 0
     reports: dict[str, ToolReport] = {}
     names = RecordNames()
     for path, size in zip(paths, sizes, strict=True):
-        with _opened(path) as raw:
+        with opened(path) as raw:
             importer = importer_of(raw, path)
             counted = cast(BinaryIO, io.BufferedReader(_Counted(raw, before, total, watch), 1 << 20))
             try:
@@ -156,7 +156,8 @@ def importer_of(raw: BinaryIO, path: Path) -> Importer:
     if found is None:
         raise ReportError(
             f"{path}: no known report format" if head else f"{path}: the file is empty",
-            advice=f"Formats that are read: {', '.join(i.name for i in IMPORTERS)}.",
+            advice=f"Formats that are read: {', '.join(i.name for i in IMPORTERS)}. An SBOM goes to `nightwarden assess"
+            " --sbom`.",
         )
     return found
 
@@ -176,8 +177,8 @@ def import_reports(
     """
     began = datetime.now(UTC)
     snapshot = lake.snapshot()
-    row, is_new = _repository(snapshot, request, began)
-    ref = _ref(request.ref, row)
+    row, is_new = repository_of(snapshot, request.repo, new_repo=request.new_repo, now=began)
+    ref = ref_of(request.ref, row)
     states = snapshot.scope_states([row["repo_id"]])
     told: list[ToolImport] = []
     work: list[tuple[ScopeState | None, ScanResult]] = []
@@ -221,24 +222,24 @@ def _named(reports: dict[str, ToolReport], given: str | None) -> dict[str, ToolR
     return {tool_name(given): next(iter(reports.values()))}
 
 
-def _repository(snapshot: Snapshot, request: Request, now: datetime) -> tuple[dict[str, Any], bool]:
-    """(row of ``repositories``, whether it is made now)."""
+def repository_of(snapshot: Snapshot, repo: str, *, new_repo: bool, now: datetime) -> tuple[dict[str, Any], bool]:
+    """(row of ``repositories``, whether it is made now). Raises UsageError: none is called so, or several are."""
     rows: list[dict[str, Any]] = snapshot.table("repositories").to_pylist()
-    found = [r for r in rows if r["repo_id"] == request.repo] or [r for r in rows if r["slug"] == request.repo]
+    found = [r for r in rows if r["repo_id"] == repo] or [r for r in rows if r["slug"] == repo]
     if len(found) > 1:
         raise UsageError(
-            f"{len(found)} repositories are called {one_line(request.repo, 80)!r}",
+            f"{len(found)} repositories are called {one_line(repo, 80)!r}",
             advice=f"Give one of their ids to --repo: {one_line(', '.join(r['repo_id'] for r in found), 800)}.",
         )
     if found:
         return found[0], False
-    if not request.new_repo:
-        near = difflib.get_close_matches(request.repo, [r["slug"] for r in rows], n=5, cutoff=0.4)
+    if not new_repo:
+        near = difflib.get_close_matches(repo, [r["slug"] for r in rows], n=5, cutoff=0.4)
         hint = f"Near names: {one_line(', '.join(near), 400)}." if near else f"The lake has {len(rows)} repositories."
         raise UsageError(
-            f"no repository is called {one_line(request.repo, 80)!r}", advice=f"{hint} --new-repo makes a row of it."
+            f"no repository is called {one_line(repo, 80)!r}", advice=f"{hint} --new-repo makes a row of it."
         )
-    slug = one_line(request.repo.strip(), 200)
+    slug = one_line(repo.strip(), 200)
     if not slug:
         raise UsageError("a repository needs a name", advice="Give --repo SLUG.")
     return {
@@ -248,7 +249,8 @@ def _repository(snapshot: Snapshot, request: Request, now: datetime) -> tuple[di
     }, True  # fmt: skip
 
 
-def _ref(given: str | None, row: dict[str, Any]) -> str:
+def ref_of(given: str | None, row: dict[str, Any]) -> str:
+    """The whole name of the branch that is given, else of the default one."""
     if given:
         name = one_line(given, 200)
         return name if name.startswith("refs/") or name == "HEAD" else f"refs/heads/{name}"
@@ -293,7 +295,7 @@ def _batch(
     began: datetime,
 ) -> PublishBatch:
     finished = datetime.now(UTC)
-    scans = [_scan(before, result, row) for before, result in work]
+    scans = [scan_of(before, result, row) for before, result in work]
     outcomes = Counter(str(s.outcome) for s in scans)
     partial = sum(1 for s in scans if s.gaps)
     run: dict[str, Any] = {
@@ -319,7 +321,7 @@ def _batch(
         repositories=[row] if is_new else [],
         scans=scans,
         results=[r for _, r in work],
-        scopes=[_scope(before, result, row) for before, result in work],
+        scopes=[scope_of(before, result, row) for before, result in work],
         changes=[
             Change(
                 repo_id=result.repo_id,
@@ -344,7 +346,8 @@ def _differs(before: ScopeState, result: ScanResult) -> bool:
     return (before.rules_digest, before.config_digest) != (result.rules_digest, result.config_digest)
 
 
-def _scan(before: ScopeState | None, result: ScanResult, row: dict[str, Any]) -> Scan:
+def scan_of(before: ScopeState | None, result: ScanResult, row: dict[str, Any]) -> Scan:
+    """The row of the coverage record of what was read."""
     same = (
         "scan_name", "result_name", "repo_id", "ref", "tool", "tool_version", "unit", "config_digest",
         "rules_digest", "outcome", "sandbox",
@@ -360,7 +363,8 @@ def _scan(before: ScopeState | None, result: ScanResult, row: dict[str, Any]) ->
     )
 
 
-def _scope(before: ScopeState | None, result: ScanResult, row: dict[str, Any]) -> ScopeState:
+def scope_of(before: ScopeState | None, result: ScanResult, row: dict[str, Any]) -> ScopeState:
+    """The scope that refers to it."""
     same = (
         "repo_id", "ref", "tool", "scan_name", "result_name", "config_digest", "tool_version", "rules_digest",
         "outcome",
@@ -395,7 +399,8 @@ def form_of(o: Observation) -> bytes:
 # -- files -----------------------------------------------------------------------------------------------------
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of a regular file. Raises UsageError: it is none, or cannot be read."""
     try:
         info = path.stat()
     except OSError as e:
@@ -405,7 +410,8 @@ def _size(path: Path) -> int:
     return info.st_size
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
+    """A file to be read. Raises UsageError."""
     try:
         return path.open("rb")
     except OSError as e:

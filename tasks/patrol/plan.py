@@ -15,6 +15,7 @@ from statistics import median
 from tasks.core.origins import OddTag
 from tasks.core.ports import Scanner
 from tasks.core.types import Cause, Outcome, Scan, ScopeState, ToolHome, TreeEntry, Unit, digest, tree_digest
+from tasks.lake.package_tables import is_judged
 
 ScopeKey = tuple[str, str, str]
 #: The ref of a scan that reads the history of all heads and tags.
@@ -25,10 +26,13 @@ SETTINGS_REF = "(settings)"
 UNKNOWN_REF = "HEAD"
 #: What the tools of imported reports are called by: ``import/<tool>``.
 SCOPE_PREFIX = "import/"
-#: The scopes of inventories that were matched with advisories.
-ASSESS = "assess"
 #: Wait before the n-th retry of the same scan name; the last one repeats. The first comes with the next run.
 BACK_OFF = (timedelta(0), timedelta(hours=12), timedelta(days=1), timedelta(days=2), timedelta(days=4))
+
+
+def is_beside(tool: str) -> bool:
+    """Whether no patrol looks at scopes of a tool: of imported reports and SBOMs, of what advisories say."""
+    return tool.startswith(SCOPE_PREFIX) or is_judged(tool)
 
 
 class Action(StrEnum):

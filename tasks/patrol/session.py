@@ -26,14 +26,13 @@ from tasks.patrol.listing import Listing
 from tasks.patrol.naming import PACK, PACK_SOURCE, name_imports, name_scans
 from tasks.patrol.owning import Owning
 from tasks.patrol.plan import (
-    ASSESS,
-    SCOPE_PREFIX,
     Action,
     Estimates,
     Options,
     Planned,
     decide,
     follow_twins,
+    is_beside,
     needs_work,
     result_name,
     revision_of,
@@ -182,7 +181,7 @@ class Patrol:
         self.states |= states
         for state in states.values():
             self.known.setdefault((state.repo_id, state.tool), []).append(state)
-            if state.tool.startswith(SCOPE_PREFIX) or state.tool == ASSESS:
+            if is_beside(state.tool):
                 self.imported.setdefault(state.repo_id, []).append(state)
         known = {tool for _, _, tool in self.states} | set(self.options.tools)
         self.scanners = tuple(s for s in self.means.scanners if s.name not in self.means.unused or s.name in known)

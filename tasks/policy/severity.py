@@ -53,6 +53,8 @@ SCORE_PATTERN = r"^[0-9]{1,2}(\.[0-9]{1,18})?$"
 SARIF = "sarif"
 #: Scopes of imports are called by this and the tool's name (see ``tasks.patrol.importing``).
 IMPORTED = "import/"
+#: So are those in which SBOMs made elsewhere were matched, by this and the SBOM's name (``tasks.patrol.assessing``).
+_ASSESS, _ASSESS_SBOM = "assess", "assess/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +230,8 @@ def rated(said: str) -> str:
             CASE WHEN s.imported AND s.name NOT IN {_listed(_NAMES["silent"])} THEN sarif.rank END, 0) AS rank
         FROM (
             SELECT *, starts_with(tool, '{IMPORTED}') AS imported,
-                   CASE WHEN imported THEN substr(tool, {len(IMPORTED) + 1}) ELSE tool END AS name,
+                   CASE WHEN imported THEN substr(tool, {len(IMPORTED) + 1})
+                        WHEN starts_with(tool, '{_ASSESS_SBOM}') THEN '{_ASSESS}' ELSE tool END AS name,
                    lower(severity_tool) AS word
             FROM {said}
         ) s
@@ -249,15 +252,20 @@ def says_the_same(one: str, other: str) -> str:
     )
 
 
+def table_of(tool: str) -> str:
+    """By what name ``TABLES`` would know the tool of a scope."""
+    return _ASSESS if tool.startswith(_ASSESS_SBOM) else tool.removeprefix(IMPORTED)
+
+
 @cache
 def severity_of(tool: str, word: str | None, number: str | None) -> Severity:
     """The same for one finding: what its tool's word, and the number beside it, mean."""
-    name = tool.removeprefix(IMPORTED)
+    name = table_of(tool)
     table = TABLES.get(name)
     found = _scaled(number) or _of_words(table, word)
     if found is None and table is not None and table.scores:
         found = _scaled(word)
-    if found is None and name != tool and (table is None or table.levels):
+    if found is None and tool.startswith(IMPORTED) and (table is None or table.levels):
         found = _of_words(TABLES[SARIF], word)
     return found or Severity.UNKNOWN
 

@@ -12,7 +12,7 @@ from tasks.deps.manifest import Format, MalformedError, Manifest, Why
 from tasks.deps.reading.json_places import read_json
 from tasks.deps.reading.values import Gaps, Table
 from tasks.deps.reading.xml_places import Element, read_xml
-from tasks.deps.sbom_rows import MAX_COMPONENTS, MAX_VALUES, Component, rows, sbom_text
+from tasks.deps.sbom_rows import MAX_COMPONENTS, MAX_VALUES, Component, Document, sbom_text
 
 VERSIONS = ("1.2", "1.3", "1.4", "1.5", "1.6", "1.7")
 MAX_XML_BYTES = 16 * 1024 * 1024
@@ -20,21 +20,22 @@ _PACKAGES = frozenset({"library", "framework", "application", "container", "plat
 _SPACE = "http://cyclonedx.org/schema/bom/"
 _DEVELOPMENT = {"excluded": True, "required": False}
 _NPM_DEVELOPMENT = "cdx:npm:package:development"
-_Parts = tuple[list[Component], dict[str, list[str]], list[str], str]
+
+
+def read_document(data: bytes) -> Document:
+    """What a document says, in JSON or XML. Raises MalformedError."""
+    if is_xml(data):
+        return _of_xml(read_xml(data, MAX_XML_BYTES))
+    read = read_json(sbom_text(data), most=MAX_VALUES)
+    return _of_json(read.table, read.gaps)
 
 
 def _parse(data: bytes, _name: str) -> Manifest:
-    gaps = Gaps()
-    if _is_xml(data):
-        parts = _of_xml(read_xml(data, MAX_XML_BYTES))
-    else:
-        read = read_json(sbom_text(data), most=MAX_VALUES)
-        gaps, parts = read.gaps, _of_json(read.table)
-    found, more = rows(*parts)
-    return Manifest(format="CycloneDX", dependencies=tuple(found), unread=(*gaps.rows(), *more))
+    return read_document(data).manifest()
 
 
-def _is_xml(data: bytes) -> bool:
+def is_xml(data: bytes) -> bool:
+    """Whether bytes begin as XML does, in whatever encoding."""
     head = data[:64].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     return head.startswith(b"<") and not head.startswith(b"<<<<<<<")
 
@@ -45,7 +46,7 @@ def _version(version: str) -> None:
         raise MalformedError(detail, why=Why.UNSUPPORTED, line=1)
 
 
-def _of_json(top: Table) -> _Parts:
+def _of_json(top: Table, gaps: Gaps) -> Document:
     if "spdxVersion" in top or "@graph" in top:
         detail = "SPDX under a name of CycloneDX; `*.spdx.json` is read as SPDX"
         raise MalformedError(detail, why=Why.UNSUPPORTED, line=1)
@@ -64,12 +65,14 @@ def _of_json(top: Table) -> _Parts:
         elif kind in _PACKAGES:
             purl = each.text("purl") or ""
             listed.append(Component(reference=each.text("bom-ref") or purl, purl=purl, line=each.line,
-                                    development=_development(each)))  # fmt: skip
+                                    development=_development(each), name=each.text("name") or ""))  # fmt: skip
     asks: dict[str, list[str]] = {}
     for each in top.listed("dependencies"):
         below = [b for b in each.items_of("dependsOn") if isinstance(b, str) and b]
         asks.setdefault(each.text("ref") or "", []).extend(below)
-    return listed, asks, roots, release
+    made_at = top.table("metadata").text("timestamp") or ""
+    return Document(format="CycloneDX", components=listed, asks=asks, roots=roots, release=release, gaps=gaps,
+                    made_at=made_at)  # fmt: skip
 
 
 def _nested(components: list[Table]) -> Iterator[Table]:
@@ -87,7 +90,7 @@ def _development(component: Table) -> bool | None:
     return _DEVELOPMENT.get(component.text("scope") or "")
 
 
-def _of_xml(root: Element) -> _Parts:
+def _of_xml(root: Element) -> Document:
     if root.name != "bom" or not root.space.startswith(_SPACE):
         raise MalformedError("no CycloneDX: the outermost element is no `bom` of its name space", line=root.line)
     _version(root.space.removeprefix(_SPACE))
@@ -99,14 +102,16 @@ def _of_xml(root: Element) -> _Parts:
         elif kind in _PACKAGES:
             purl = each.value("purl")
             listed.append(Component(reference=each.attributes.get("bom-ref") or purl, purl=purl, line=each.line,
-                                    development=_DEVELOPMENT.get(each.value("scope"))))  # fmt: skip
+                                    development=_DEVELOPMENT.get(each.value("scope")),
+                                    name=each.value("name")))  # fmt: skip
     asks: dict[str, list[str]] = {}
     for each in root.all("dependencies", "dependency"):
         below: Iterable[str] = (d.attributes.get("ref", "") for d in each.all("dependency"))
         asks.setdefault(each.attributes.get("ref", ""), []).extend(below)
     of_root = root.first("metadata", "component")
     roots = [of_root.attributes["bom-ref"]] if of_root is not None and of_root.attributes.get("bom-ref") else []
-    return listed, asks, roots, release
+    made_at = root.value("metadata", "timestamp")
+    return Document(format="CycloneDX", components=listed, asks=asks, roots=roots, release=release, made_at=made_at)
 
 
 def _elements(components: list[Element]) -> Iterator[Element]:

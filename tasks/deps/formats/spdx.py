@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tasks.deps.manifest import Format, MalformedError, Manifest, Why
 from tasks.deps.reading.json_places import read_json
 from tasks.deps.reading.values import Gaps
-from tasks.deps.sbom_rows import MAX_COMPONENTS, MAX_VALUES, Component, rows, sbom_text
+from tasks.deps.sbom_rows import MAX_COMPONENTS, MAX_VALUES, Component, Document, sbom_text
 
 _TAG = re.compile(r"([A-Za-z][A-Za-z0-9]*):\s*(.*)")
 _REFERENCE = re.compile(r"(?:PACKAGE[-_]MANAGER|purl)\s+purl\s+(\S+)", re.IGNORECASE)
@@ -26,7 +26,7 @@ _DOCUMENT = "SPDXRef-DOCUMENT"
 
 
 @dataclass(slots=True)
-class _Document:
+class _Parts:
     packages: list[Component] = field(default_factory=list)
     described: set[str] = field(default_factory=set)
     asks: dict[str, list[str]] = field(default_factory=dict)
@@ -45,15 +45,15 @@ class _Document:
         elif kind in _NEEDS:
             self.asks.setdefault(left, []).append(right)
 
-    def manifest(self, gaps: Gaps) -> Manifest:
+    def document(self, gaps: Gaps, made_at: str) -> Document:
         listed = []
         for package in self.packages:
             if package.reference in self.described and (not package.purl or package.reference in self.asks):
                 continue  # the project itself
             package.development = self.development.get(package.reference)
             listed.append(package)
-        found, more = rows(listed, self.asks, self.described, "")
-        return Manifest(format="SPDX", dependencies=tuple(found), unread=(*gaps.rows(), *more))
+        return Document(format="SPDX", components=listed, asks=self.asks, roots=self.described, gaps=gaps,
+                        made_at=made_at)  # fmt: skip
 
     def add(self, package: Component) -> None:
         if len(self.packages) >= MAX_COMPONENTS:
@@ -61,12 +61,17 @@ class _Document:
         self.packages.append(package)
 
 
-def _parse(data: bytes, name: str) -> Manifest:
+def read_document(data: bytes, name: str = "") -> Document:
+    """What a document says, in JSON or tag-value; one in YAML or RDF is told by its name. Raises MalformedError."""
     if name.lower().endswith((".yaml", ".yml", ".rdf", ".xml")):
         raise MalformedError("SPDX in YAML or RDF, which is not read; JSON and tag-value are", why=Why.UNSUPPORTED)
     if data[:64].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{"):
         return _json(data)
     return _tag_value(data)
+
+
+def _parse(data: bytes, name: str) -> Manifest:
+    return read_document(data, name).manifest()
 
 
 def _version(version: str) -> None:
@@ -75,7 +80,7 @@ def _version(version: str) -> None:
         raise MalformedError(detail, why=Why.UNSUPPORTED, line=1)
 
 
-def _json(data: bytes) -> Manifest:
+def _json(data: bytes) -> Document:
     read = read_json(sbom_text(data), most=MAX_VALUES)
     top = read.table
     if "@graph" in top or "spdx.org/rdf/3" in (top.text("@context") or ""):
@@ -83,25 +88,26 @@ def _json(data: bytes) -> Manifest:
     if "spdxVersion" not in top:
         raise MalformedError("no SPDX: it has no `spdxVersion`", line=1)
     _version(top.text("spdxVersion") or "")
-    document = _Document()
+    document = _Parts()
     document.described.update(d for d in top.items_of("documentDescribes") if isinstance(d, str) and d)
     for package in top.listed("packages"):
         purls = [r.text("referenceLocator") or "" for r in package.listed("externalRefs")
                  if r.text("referenceType") == "purl"]  # fmt: skip
         document.add(Component(reference=package.text("SPDXID") or "", purl=purls[0] if purls else "",
-                               line=package.line))  # fmt: skip
+                               line=package.line, name=package.text("name") or ""))  # fmt: skip
     for each in top.listed("relationships"):
         document.relate(*(each.text(k) or "" for k in ("spdxElementId", "relationshipType", "relatedSpdxElement")))
-    return document.manifest(read.gaps)
+    return document.document(read.gaps, top.table("creationInfo").text("created") or "")
 
 
-def _tag_value(data: bytes) -> Manifest:
+def _tag_value(data: bytes) -> Document:
     text = sbom_text(data)
-    document = _Document()
+    document = _Parts()
     gaps = Gaps()
     strange = 0
     package: Component | None = None
-    version, inside = "", False
+    told: dict[str, str] = {}
+    inside = False
     for number, line in enumerate(text.split("\n"), start=1):
         if inside:  # a text of several lines
             inside = "</text>" not in line
@@ -117,11 +123,10 @@ def _tag_value(data: bytes) -> Manifest:
             continue
         tag, value = found[1], found[2]
         inside = value.startswith("<text>") and "</text>" not in value
-        if tag == "SPDXVersion":
-            version = value
-            _version(version)
+        if tag in ("SPDXVersion", "Created"):
+            told[tag] = value
         elif tag == "PackageName":
-            package = Component(reference="", purl="", line=number)
+            package = Component(reference="", purl="", line=number, name=value)
             document.add(package)
         elif tag in ("FileName", "SnippetSPDXID"):
             package = None
@@ -131,11 +136,12 @@ def _tag_value(data: bytes) -> Manifest:
             package.purl = package.purl or purl[1]
         elif tag == "Relationship" and len(parts := value.split()) >= 3:
             document.relate(*parts[:3])
-    if not version:
+    if not told.get("SPDXVersion"):
         raise MalformedError("no SPDX: it has no `SPDXVersion`", line=1)
+    _version(told["SPDXVersion"])
     if inside:
         gaps.add(Why.MALFORMED, "a text that is not closed; it may be cut off")
-    return document.manifest(gaps)
+    return document.document(gaps, told.get("Created", ""))
 
 
 def _matches(path: str) -> bool:
