@@ -104,7 +104,7 @@ class Org:
         """A sync of the export that holds these records, and of ``said``: files of kev, epss and ssvc."""
         osv = self.place / "osv"
         for ecosystem in ecosystems:
-            mine = [r for r in records if r["affected"][0]["package"]["ecosystem"] == ecosystem]
+            mine = [r for r in records if r["affected"][0]["package"]["ecosystem"].partition(":")[0] == ecosystem]
             (osv / ecosystem).mkdir(parents=True, exist_ok=True)
             files = {f"{r['id']}.json": json.dumps(r).encode() for r in mine}
             (osv / ecosystem / "all.zip").write_bytes(zipped(files))

@@ -22,6 +22,8 @@ MAX_FILES = 64
 _MANAGED = "managed:"
 #: Of these what no constraint pins is unpinned, and told as such.
 _PIP = frozenset({"requirements.txt", "constraints.txt"})
+#: Their rows of what is not read count components, and all components may stand in one line.
+_COUNTED = frozenset({"CycloneDX", "SPDX"})
 _CONSTRAINED = ("constraints", "constraint", "include", "requirements")
 
 
@@ -63,7 +65,8 @@ def _gaps(
     path: str, manifest: Manifest, dependencies: list[Dependency], unread: list[Unread], locks: _Locks
 ) -> list[Unread]:
     """The rows of what is not read, of unpinned packages exactly those that are."""
-    unresolved = {each.line for each in unread if each.why is not Why.UNPINNED and each.line is not None}
+    told = () if manifest.format in _COUNTED else unread
+    unresolved = {each.line for each in told if each.why is not Why.UNPINNED and each.line is not None}
     pinned: set[int | None] = set()
     added = []
     for each in dependencies:

@@ -60,12 +60,13 @@ def read_sbom(data: bytes) -> Sbom:
 def _document(data: bytes) -> Document:
     if not data.strip():
         raise MalformedError("the file is empty")
-    plain = data.replace(b"\0", b"") if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4] else data
+    is_wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    plain = (data.replace(b"\0", b"") if is_wide else data).lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     if cyclonedx.is_xml(data):
         if b"spdx" in plain[:_HEAD].lower() and b"cyclonedx.org" not in plain[:_HEAD]:
             raise MalformedError("SPDX in RDF, which is not read; JSON and tag-value are", why=Why.UNSUPPORTED, line=1)
         return cyclonedx.read_document(data)
-    if plain.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{"):
+    if plain.startswith(b"{"):
         key = _JSON_KEY.search(plain)
         if key is None:
             raise MalformedError("no SBOM: it has neither `bomFormat` nor `spdxVersion`", line=1)

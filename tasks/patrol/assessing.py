@@ -264,21 +264,24 @@ def _judge(snapshot: Snapshot, works: Iterable[Work], found: Found, covered: Col
     read = snapshot.gaps_of(result_of(w) for w in works)
     before = snapshot.gaps_of(w.before.result_name for w in works if w.before and w.before.result_name)
 
-    def looked_at(w: Work, row: Row) -> bool:
-        return w.looks_at(row) and row["ecosystem"].partition(":")[0] in covered
+    def looked_at(w: Work, unread: Collection[str], row: Row) -> bool:
+        return (
+            w.looks_at(row) and row["ecosystem"].partition(":")[0] in covered and row["manifest"] not in unread
+        )  # fmt: skip
 
     for w in works:
         name = result_of(w)
+        gaps = [g for g in read[name] if g.reason_code not in _KNOWN_TO_BE_THERE]
         w.found = differences(
             w.inventory.repo_id,
             w.inventory.ref,
             found.rows.get(name, ()),
             known.get(w.key, ()),
-            judged=partial(looked_at, w),
+            judged=partial(looked_at, w, {g.path for g in gaps}),
             unknown=found.unknown.get(name, set()),
             now=now,
         )
         if w.packages is None:
-            w.gaps = (*(g for g in read[name] if g.reason_code not in _KNOWN_TO_BE_THERE), *found.gaps.get(name, ()))
+            w.gaps = (*gaps, *found.gaps.get(name, ()))
         elif w.before is not None and w.before.result_name is not None:
             w.gaps = tuple(before[w.before.result_name])
