@@ -6,7 +6,7 @@ What was not read is in it too: the composition is ``incomplete`` then, and each
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,17 +16,25 @@ from tasks.deps.naming import purl
 #: Ours, made once: what a serial number is derived from, so that the same inventory has the same one.
 _SPACE = uuid.UUID("6f0b1c52-6a3e-4a0c-9a3e-2f5d1f0f8c11")
 _ROOT = "nightwarden:root"
+_GAP = "nightwarden:gap"
 _Key = tuple[str, str, str | None, str | None]
 
 
 def bom(
-    manifests: Mapping[str, Manifest], *, name: str, commit: str | None, made_at: datetime, tool_version: str
+    manifests: Mapping[str, Manifest],
+    *,
+    name: str,
+    commit: str | None,
+    made_at: datetime,
+    tool_version: str,
+    gaps: Iterable[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """The document of one repository, ready for ``json.dumps``.
 
     ``manifests`` are resolved ones by path. A package is one component however many manifests have it; ``evidence``
     says which, and in which line. It is ``excluded`` where all of them have it for development only. Modules of the
-    repository itself are none. ``made_at`` has a time zone.
+    repository itself are none. ``made_at`` has a time zone. ``gaps`` are (path, what was not read of it) beside those
+    of the manifests.
     """
     seen: dict[_Key, list[tuple[str, Dependency]]] = {}
     for path in sorted(manifests):
@@ -34,7 +42,7 @@ def bom(
             if each.source is not Source.FOLDER:
                 seen.setdefault((each.ecosystem, each.name, each.version, each.revision), []).append((path, each))
     references = {key: _reference(key) for key in seen}
-    gaps = list(_gaps(manifests))
+    unread = [*_gaps(manifests), *({"name": _GAP, "value": f"{path} {what}"} for path, what in gaps)]
     root: dict[str, Any] = {"type": "application", "bom-ref": _ROOT, "name": name}
     if commit is not None:
         root["version"] = commit
@@ -47,13 +55,13 @@ def bom(
             "timestamp": made_at.isoformat(timespec="seconds"),
             "tools": {"components": [{"type": "application", "name": "nightwarden", "version": tool_version}]},
             "component": root,
-            "properties": gaps,
+            "properties": unread,
         },
         "components": [_component(key, places, references[key]) for key, places in seen.items()],
         "dependencies": _graph(seen, references),
-        "compositions": [{"aggregate": "incomplete" if gaps else "unknown", "assemblies": [_ROOT]}],
+        "compositions": [{"aggregate": "incomplete" if unread else "unknown", "assemblies": [_ROOT]}],
     }
-    content = repr((name, commit, sorted(references.values()), gaps))
+    content = repr((name, commit, sorted(references.values()), unread))
     document["serialNumber"] = f"urn:uuid:{uuid.uuid5(_SPACE, content)}"
     return document
 
@@ -62,7 +70,7 @@ def _gaps(manifests: Mapping[str, Manifest]) -> Iterator[dict[str, str]]:
     for path in sorted(manifests):
         for each in manifests[path].unread:
             line = f":{each.line}" if each.line is not None else ""
-            yield {"name": "nightwarden:gap", "value": f"{path}{line} {each.why.value}: {each.detail}"}
+            yield {"name": _GAP, "value": f"{path}{line} {each.why.value}: {each.detail}"}
 
 
 def _reference(key: _Key) -> str:

@@ -370,3 +370,21 @@ def test_what_a_document_says_is_stored_without_what_harms(org: Org) -> None:
     told = str(org.ask("SELECT * FROM scan_gaps") + org.ask("SELECT * FROM observations"))
     assert "\x1b" not in told and "p4ss" not in told and "\u202e" not in told and "nnn" not in told
     assert verify(org.lake) == []
+
+
+# -- beside patrols ------------------------------------------------------------------------------------------
+
+
+def test_a_patrol_keeps_it_until_its_branch_is_gone(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.commit("team/app", a="fine")
+    house.branch("team/app", "next")
+    house.run()
+    path = tmp_path / NAME
+    path.write_text(json.dumps(cyclonedx("pkg:pypi/wheelbarrow@1.0")))
+    with house.lake().lock():
+        take_in(house.lake(), read_files([path]), KEY, repo="team/app", ref="next")
+    before = [r for r in house.rows("scopes") if r["tool"].startswith("import/sbom/")]
+    summary = house.run()
+    assert [r for r in house.rows("scopes") if r["tool"].startswith("import/sbom/")] == before
+    assert (summary.gaps, [r["ref"] for r in before]) == (0, ["refs/heads/next"])

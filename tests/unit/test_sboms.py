@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-import jsonschema
 import pytest
-import referencing
 from packageurl import PackageURL
 
 from tasks.deps.bom import bom, located
 from tasks.deps.formats.cyclonedx import VERSIONS
 from tasks.deps.manifest import Dependency, MalformedError, Manifest, Source, Unread, Why
 from tasks.deps.purls import read_purl
+from tests.cyclonedx_schema import validator
 from tests.deps_samples import gaps, parsed, row, rows, sample
 
 _WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -151,17 +148,6 @@ def test_a_release_that_is_not_known_is_a_gap() -> None:
     assert found.dependencies[0].ecosystem == "Debian"
 
 
-@cache
-def _validator() -> Any:
-    """The published schema of 1.6 and what it refers to, as the project that publishes it packs them."""
-    folder = files("cyclonedx.schema") / "_res"
-    read = {name: json.loads((folder / f"{name}.SNAPSHOT.schema.json").read_text()) for name in
-            ("bom-1.6", "spdx", "jsf-0.82")}  # fmt: skip
-    resources = [(s["$id"], referencing.Resource.from_contents(s)) for s in read.values()]
-    registry: Any = referencing.Registry().with_resources(resources)
-    return jsonschema.Draft7Validator(read["bom-1.6"], registry=registry, format_checker=jsonschema.FormatChecker())
-
-
 def _inventory() -> dict[str, Manifest]:
     return {
         "pom.xml": sample("maven/pom.xml"), "Dockerfile": sample("docker/Dockerfile"),
@@ -178,9 +164,9 @@ def _written(manifests: dict[str, Manifest]) -> dict[str, Any]:
 
 def test_what_is_written_holds_the_published_schema() -> None:
     document = _written(_inventory())
-    assert [e.message for e in _validator().iter_errors(document)] == []
+    assert [e.message for e in validator().iter_errors(document)] == []
     document["components"][0]["type"] = "nonsense"
-    assert list(_validator().iter_errors(document))
+    assert list(validator().iter_errors(document))
 
 
 def test_what_is_written_is_read_back_as_the_same_packages() -> None:
