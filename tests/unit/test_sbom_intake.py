@@ -17,6 +17,7 @@ from tasks.patrol.sbom_intake import Intake, read_files, take_in, withdraw
 from tests.inventories import KEY, Org
 from tests.lake_rows import NIGHT, night, repository_row
 from tests.osv_server import record
+from tests.patrols import House
 
 PINNED = {"requirements.txt": "wheelbarrow==1.0\n"}
 NAME = "shop.cdx.json"
@@ -163,7 +164,6 @@ def test_one_that_is_taken_back_is_archived_and_may_come_again(org: Org) -> None
     here = ["team/shop requirements.txt wheelbarrow 1.0 TEST-2026-0003 1.3"]
     assert org.vulnerable() == here
     assert org.ask(f"SELECT * FROM inventory WHERE manifest = '{PATH}'") == []
-    assert verify(org.lake) == []
     assert org.assess().run_id is None, "nothing of it is judged"
     with pytest.raises(UsageError, match=r"no SBOM that is called 'shop.cdx.json'"):
         take_back(org)
@@ -378,13 +378,21 @@ def test_what_a_document_says_is_stored_without_what_harms(org: Org) -> None:
 def test_a_patrol_keeps_it_until_its_branch_is_gone(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.commit("team/app", a="fine")
-    house.branch("team/app", "next")
+    house.repo("team/app").git("branch", "next")
     house.run()
     path = tmp_path / NAME
     path.write_text(json.dumps(cyclonedx("pkg:pypi/wheelbarrow@1.0")))
+
+    def scopes() -> list[dict[str, Any]]:
+        return [r for r in house.rows("scopes") if r["tool"] == f"import/sbom/{NAME}"]
+
     with house.lake().lock():
         take_in(house.lake(), read_files([path]), KEY, repo="team/app", ref="next")
-    before = [r for r in house.rows("scopes") if r["tool"].startswith("import/sbom/")]
-    summary = house.run()
-    assert [r for r in house.rows("scopes") if r["tool"].startswith("import/sbom/")] == before
-    assert (summary.gaps, [r["ref"] for r in before]) == (0, ["refs/heads/next"])
+    before = scopes()
+    house.run()
+    assert scopes() == before and [r["ref"] for r in before] == ["refs/heads/next"]
+    assert [(s["tool"], s["ref"]) for s in house.rows("scans")].count((f"import/sbom/{NAME}", "refs/heads/next")) == 1
+    house.repo("team/app").git("branch", "-D", "next")
+    house.run()
+    assert [(r["result_name"], r["reason_code"]) for r in scopes()] == [(None, "ref_gone")]
+    assert verify(house.lake()) == []
