@@ -16,7 +16,7 @@ import pyarrow as pa
 from tasks.core.identity import alias_group, dependency_anchor, dependency_carry, finding_uid, occurrence_uid
 from tasks.core.masking import short
 from tasks.core.types import Gap, Kind, Observation
-from tasks.deps.matching import MATCHES, judging, match_prepared
+from tasks.deps.matching import MATCHES, judging
 from tasks.deps.prepared import Key, Prepared, prepare, remembering
 from tasks.deps.vulnerable_rows import plain, vulnerable_rows
 from tasks.lake.lake import Snapshot
@@ -142,12 +142,6 @@ def _chosen(whole: Sequence[str], parts: Sequence[str], named: Sequence[Package]
         f"(SELECT p.*, w.whole FROM packages p JOIN wanted w USING (result_name) WHERE {few}"
         "(w.whole OR EXISTS (FROM named n WHERE n.ecosystem = p.ecosystem AND n.package = p.package)))"
     )
-
-
-def matches_of(snapshot: Snapshot, triples: pa.Table, key: Key) -> pa.Table:
-    """The matches (see ``tasks.deps.matching``) of package versions that need not be in the lake."""
-    prepared = prepare(arrow_of(snapshot, _RANGES, names=triples.select(["ecosystem", "package"])), key)
-    return match_prepared(triples, prepared, key).matches
 
 
 def _named(named: Iterable[Package]) -> pa.Table:

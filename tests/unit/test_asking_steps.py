@@ -11,16 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
-from flows.org_registries import REGISTRIES as NAMES
-from flows.registries import listing_of
-from flows.settings import load
-from tasks.core.errors import UsageError
 from tasks.core.keys import load_or_create
-from tasks.deps.registries import REGISTRIES
-from tasks.lake.lake import Lake
-from tasks.patrol.asking_steps import to_do
 from tests.inventories import Org
-from tests.osv_server import Answer, OsvServer, record, serving
+from tests.osv_server import OsvServer, record, serving
 from tests.unit.test_stepping import LOCK, affected, publish
 
 FILES = {

@@ -42,6 +42,29 @@ LADDERS: dict[str, tuple[list[tuple[str, ...]], tuple[str, ...]]] = {
     "crates.io": (
         [("1.0.0-alpha.1",), ("1.0.0-alpha.beta",), ("1.0.0", "1.0.0+x"), ("1.2.0",), ("1.10.0",)], ("1.0", "*"),
     ),
+    "NuGet": (
+        [("1.0.0-alpha", "1.0.0-ALPHA"), ("1.0.0-beta.2",), ("1.0.0-beta.10",), ("1.0.0", "1.0", "1.0.0.0", "1.0.0+x"),
+         ("1.0.0.1",), ("1.9.0",), ("1.10.0",)],
+        ("latest", "[1.0,2.0)"),
+    ),
+    "RubyGems": (
+        [("1.0.a", "1.0.0.a"), ("1.0.rc1", "1.0.rc.1"), ("1.0", "1", "1.0.0"), ("1.0.1",), ("1.9",), ("1.10",)],
+        ("~> 1", "1.0+x"),
+    ),
+    "Packagist": (
+        [("1.0-dev",), ("1.0-alpha1", "1.0a1"), ("1.0-beta2", "v1.0.0-beta2"), ("1.0-RC1",), ("1.0", "1.0.0", "v1.0.0"),
+         ("1.0-p1", "1.0-patch1"), ("1.9",), ("1.10",)],
+        ("^1.0", "latest"),
+    ),
+    "GitHub Actions": (
+        [("v1.0.0", "1.0.0"), ("v1.2.0",), ("v1.10.0",), ("v2.0.0",)],
+        ("main", "8f4b7f84864484a7bf31766abe9204da3cbe65b3"),
+    ),
+    "Alpine:v3.19": (
+        [("1.0_alpha1-r0",), ("1.0_rc1-r0",), ("1.0-r0",), ("1.0-r1",), ("1.0_p1-r0",), ("1.0.1-r0",), ("1.9-r0",),
+         ("1.10-r0",)],
+        ("1.0~x", "latest"),
+    ),
 }  # fmt: skip
 #: Where each spelling stands.
 STEP = {(e, v): n for e, (ladder, _) in LADDERS.items() for n, rung in enumerate(ladder) for v in rung}
@@ -123,6 +146,21 @@ def records(draw: st.DrawFn) -> tuple[str, list[tuple[str, str, dict[str, Any]]]
         told,
         draw(st.lists(st.tuples(st.sampled_from("pqr"), st.one_of(st.none(), anything)), max_size=9)),
     )
+
+
+def test_in_every_ecosystem_what_is_below_the_fix_is_vulnerable_however_it_is_written() -> None:
+    ranges, packages, below = [], [], set()
+    for ecosystem, (ladder, none) in LADDERS.items():
+        fixed = len(ladder) // 2
+        events = [{"introduced": "0"}, {"fixed": ladder[fixed][-1]}]
+        ranges += rows_of("A-1", ecosystem, "p", {"ranges": [events], "versions": []})
+        packages += [(ecosystem, "p", v) for v in (*(v for rung in ladder for v in rung), *none)]
+        below |= {(ecosystem, v) for rung in ladder[:fixed] for v in rung}
+    rows = [dict(zip(PACKAGES.names, p, strict=True)) for p in packages]
+    found = match(pa.Table.from_pylist(rows, PACKAGES), pa.Table.from_pylist(ranges, RANGES), ordering.key)
+    assert {(r["ecosystem"], r["version"]) for r in found.matches.to_pylist()} == below
+    odd = {(r["ecosystem"], r["version"]) for r in found.unjudged.to_pylist()}
+    assert odd == {(ecosystem, v) for ecosystem, (_, none) in LADDERS.items() for v in none}
 
 
 @settings(max_examples=examples(40), deadline=None)

@@ -105,7 +105,7 @@ def test_a_repository_that_only_sboms_know_is_judged_when_advisories_change(org:
     assert org.assess().opened == 0
     org.advise(record(9, "hoe"), record(3))
     told = org.assess()
-    assert (told.judged, told.packages, told.opened) == (1, 1, 1)
+    assert (told.judged, told.matched, told.opened) == (1, 1, 1)
     assert org.ask("SELECT slug, ref, origin FROM findings WHERE is_open") == [("bought/crm", "HEAD", "advisory")]
     withdrawn = record(3, withdrawn="2026-03-30T00:00:00Z", modified="2026-03-30T00:00:00Z")
     org.advise(record(9, "hoe"), withdrawn)
