@@ -73,21 +73,22 @@ def assess(
         with opened_lake(settings, write=False) as (opened, _key):
             err.print(f"packages known by registries: {listing.warm(opened)}")
     with opened_lake(settings, write=not dry_run) as (opened, key):
+        if withdraw is not None:
+            slug, branch, rows = take_back(opened, withdraw, repo=about, ref=ref, dry_run=dry_run)
+            done = "would be taken back" if dry_run else "taken back"
+            out.print(f"{one_line(slug)} {one_line(branch)} {one_line(withdraw)}: {done}, {rows} vulnerable")
+            return
         gaps = False
         if sboms:
             intake = take_in(opened, sboms, key, repo=about, ref=ref, new_repo=new_repo, dry_run=dry_run)
             _tell(out, intake, dry_run=dry_run)
             gaps = intake.has_gaps
-        if withdraw is not None:
-            slug, branch, rows = take_back(opened, withdraw, repo=about, ref=ref)
-            out.print(f"{one_line(slug)} {one_line(branch)} {one_line(withdraw)}: taken back, {rows} were vulnerable")
-        if (sboms or withdraw is not None) and not dry_run and not is_ready(opened):
-            if sboms:
+            if dry_run:
+                raise typer.Exit(EXIT_GAPS if gaps else 0)
+            if not is_ready(opened):
                 out.print("there are no advisories yet, nothing was matched: run `nightwarden advisories sync`, then")
                 out.print("`nightwarden assess`")
-            raise typer.Exit(EXIT_GAPS if sboms else 0)
-        if sboms and dry_run:
-            raise typer.Exit(EXIT_GAPS if gaps else 0)
+                raise typer.Exit(EXIT_GAPS)
         told = judge(
             opened,
             listing=listing,

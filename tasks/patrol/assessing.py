@@ -39,6 +39,7 @@ from tasks.patrol.vulnerable import (
     Package,
     Row,
     differences,
+    few_of,
     matched,
 )
 
@@ -168,7 +169,8 @@ def is_ready(lake: Lake) -> bool:
     """Whether advisories were ever fetched and packages ever listed, so that there is something to match."""
     snapshot = lake.snapshot()
     fetched = snapshot.table("advisory_feeds", None, ["records"]).column("records").to_pylist()
-    return any(fetched) and any(map(is_inventory, snapshot.table("scopes", None, ["tool"])["tool"].to_pylist()))
+    scopes = snapshot.table("scopes", None, ["tool", "reason_code"]).to_pylist() if any(fetched) else []
+    return any(is_inventory(s["tool"]) and s["reason_code"] not in GONE_REASONS for s in scopes)
 
 
 def _held(snapshot: Snapshot) -> str | None:
@@ -222,6 +224,7 @@ def _works(
     for s in inventories:
         if not _is_looked_at(s):
             continue
+        assert s.result_name is not None
         before = states.get(key_of(s))
         if (
             changed is None
@@ -240,12 +243,17 @@ def _works(
 
 def _packages(snapshot: Snapshot, changed: Collection[str], results: Collection[str]) -> dict[str, set[Package]]:
     """Of some inventories, the packages that some advisories name or named."""
+    named = arrow_of(
+        snapshot,
+        "SELECT DISTINCT r.ecosystem, r.package FROM advisory_ranges r SEMI JOIN changed c ON c.id = r.advisory_id"
+        " WHERE r.package IS NOT NULL",
+        changed=pa.table({"id": pa.array(sorted(changed), pa.string())}),
+    )
     rows = arrow_of(
         snapshot,
         "SELECT DISTINCT p.result_name, p.ecosystem, p.package FROM packages p SEMI JOIN results USING (result_name)"
-        " SEMI JOIN (FROM advisory_ranges r SEMI JOIN changed c ON c.id = r.advisory_id) r"
-        " ON r.ecosystem = p.ecosystem AND r.package = p.package",
-        changed=pa.table({"id": pa.array(sorted(changed), pa.string())}),
+        f" SEMI JOIN named n ON n.ecosystem = p.ecosystem AND n.package = p.package WHERE {few_of(named.to_pylist())}",
+        named=named,
         results=pa.table({"result_name": pa.array(sorted(results), pa.string())}),
     )
     found: dict[str, set[Package]] = {}

@@ -46,11 +46,11 @@ def bom_of(about: Chosen, ref: str | None) -> Exported:
             f"{one_line(row['slug'])} {one_line(full)} has no inventory",
             advice=f"Give --ref one of: {one_line(', '.join(refs), 400)}." if refs else "No branch of it has one.",
         )
-    names = [s.result_name for s in here if s.result_name is not None]
+    results = [s.result_name for s in here if s.result_name is not None]
     # Of each scope whose last look failed, too: what it saw before is not all there may be.
     gaps = [(g.path or s.tool, f"{g.reason_code}: {g.detail}") for s, g in about.gaps_of(here)]
     document = bom(
-        _manifests(about, names),
+        _manifests(about, results),
         name=row["slug"],
         commit=next((s.commit for s in here if s.commit), None),
         made_at=max((s.evidence_at for s in here if s.evidence_at is not None), default=datetime.now(UTC)),

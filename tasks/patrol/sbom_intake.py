@@ -206,9 +206,12 @@ def take_in(
     return replace(intake, run_id=run["run_id"])
 
 
-def withdraw(lake: Lake, name: str, *, repo: str, ref: str | None = None) -> tuple[str, str, int]:
-    """Take an SBOM back: (slug, ref, how many packages were vulnerable). Its findings are archived, for nobody mended
-    anything. The lake's lock is held by the caller. Raises UsageError: there is none of this name.
+def withdraw(
+    lake: Lake, name: str, *, repo: str, ref: str | None = None, dry_run: bool = False
+) -> tuple[str, str, int]:
+    """Take an SBOM back: (slug, ref, how many package versions are vulnerable). Its findings are archived, for nobody
+    mended anything. The lake's lock is held by the caller unless ``dry_run``. Raises UsageError: there is none of this
+    name.
     """
     began = datetime.now(UTC)
     snapshot = lake.snapshot()
@@ -231,6 +234,9 @@ def withdraw(lake: Lake, name: str, *, repo: str, ref: str | None = None) -> tup
         for v in known
         if (v["ref"], v["manifest"], v["present"]) == (full, path, True)
     ]
+    told = row["slug"], full, len({(v["ecosystem"], v["package"], v["version"]) for v in rows})
+    if dry_run:
+        return told
     scans = [_left(s) for s in gone]
     run = _run(scans, row["slug"], began)
     batch = PublishBatch(
@@ -245,7 +251,7 @@ def withdraw(lake: Lake, name: str, *, repo: str, ref: str | None = None) -> tup
         ],
     )  # fmt: skip
     publish(lake, snapshot, replace(batch, judge=Deciding(snapshot, run["finished_at"]).judge()))
-    return row["slug"], full, len({(v["ecosystem"], v["package"], v["version"]) for v in rows})
+    return told
 
 
 # -- what a scope holds ----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ What leaves the lake is the rows of packages that some advisory names; only thos
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -133,15 +133,20 @@ def _chosen(whole: Sequence[str], parts: Sequence[str], named: Sequence[Package]
     """A relation of the packages that are judged."""
     if not parts:
         return "(SELECT p.*, w.whole FROM packages p JOIN wanted w USING (result_name))"
-    few = ""
-    if not whole and len(named) <= _FEW:
-        # Names that are written out rule out groups of rows before these are read.
-        columns = {"ecosystem": {e for e, _ in named}, "package": {p for _, p in named}}
-        few = " AND ".join(f"p.{c} IN ({', '.join(map(quoted, sorted(v)))})" for c, v in columns.items()) + " AND "
+    few = "true" if whole else few_of([{"ecosystem": e, "package": p} for e, p in named])
     return (
-        f"(SELECT p.*, w.whole FROM packages p JOIN wanted w USING (result_name) WHERE {few}"
+        f"(SELECT p.*, w.whole FROM packages p JOIN wanted w USING (result_name) WHERE {few} AND "
         "(w.whole OR EXISTS (FROM named n WHERE n.ecosystem = p.ecosystem AND n.package = p.package)))"
     )
+
+
+def few_of(named: Collection[Mapping[str, str]]) -> str:
+    """A condition on ``packages p`` that holds for all that are named. Where they are few it writes their names out,
+    which rules out groups of rows before these are read."""
+    if len(named) > _FEW:
+        return "true"
+    columns = {c: sorted({row[c] for row in named}) for c in ("ecosystem", "package")}
+    return " AND ".join(f"p.{c} IN ({', '.join(map(quoted, v))})" if v else "false" for c, v in columns.items())
 
 
 def _named(named: Iterable[Package]) -> pa.Table:

@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from tasks.policy.severity import Severity, severity_of
 from tests.commands import called
 from tests.cyclonedx_schema import validator
 from tests.deps_samples import DATA
@@ -57,8 +58,12 @@ def test_from_a_file_to_the_lake_and_out_again(place: Path) -> None:
     # What is written comes in again.
     again = call(place, "assess", "--sbom", "out.cdx.json", "--repo", "shop")
     assert "shop HEAD out.cdx.json: 5 packages, taken in" in again.stdout
-    back = call(place, "assess", "--withdraw", "out.cdx.json", "--repo", "shop")
-    assert (back.returncode, "shop HEAD out.cdx.json: taken back" in back.stdout) == (0, True)
+    for more, words in (["--dry-run"], "would be taken back"), ([], "taken back"), ([], ""):
+        back = call(place, "assess", "--withdraw", "out.cdx.json", "--repo", "shop", *more)
+        if words:
+            assert (back.returncode, f"shop HEAD out.cdx.json: {words}, 0 vulnerable" in back.stdout) == (0, True)
+        else:
+            assert (back.returncode, "There are: bom.json, shop.json" in back.stderr) == (EXIT_USAGE, True)
     for args in (["--repo", "nobody"], ["--repo", "shop", "--ref", "next"]):
         refused = call(place, "export", "sbom", *args)
         assert refused.returncode == EXIT_USAGE and "Traceback" not in refused.stderr
@@ -100,3 +105,5 @@ def test_it_is_matched_at_once_and_a_severity_is_that_of_the_advisory(tmp_path: 
     ranked = "SELECT slug, severity FROM ranked WHERE kind = 'dependency'"
     done = called("query", ranked, "--lake", str(org.lake.path), "--format", "csv", cwd=tmp_path)
     assert done.stdout.split() == ["slug,severity", "team/shop,high"]
+    assert severity_of("assess/shop.json", "HIGH", None) is Severity.HIGH
+    assert "CRITICAL = critical" in called("explain", "severity", "assess/shop.json", cwd=tmp_path).stdout

@@ -13,6 +13,7 @@ from tasks.core.reports import ReportError
 from tasks.lake.publish import publish
 from tasks.lake.verify import verify
 from tasks.patrol.asking import ask
+from tasks.patrol.assessing import is_ready
 from tasks.patrol.sbom_intake import Intake, read_files, take_in, withdraw
 from tests.inventories import KEY, Org
 from tests.lake_rows import NIGHT, night, repository_row
@@ -107,10 +108,14 @@ def test_a_repository_that_only_sboms_know_is_judged_when_advisories_change(org:
     told = org.assess()
     assert (told.judged, told.matched, told.opened) == (1, 1, 1)
     assert org.ask("SELECT slug, ref, origin FROM findings WHERE is_open") == [("bought/crm", "HEAD", "advisory")]
+    assert is_ready(org.lake)
     withdrawn = record(3, withdrawn="2026-03-30T00:00:00Z", modified="2026-03-30T00:00:00Z")
     org.advise(record(9, "hoe"), withdrawn)
     assert org.assess().fixed == 1
     assert last_events(org) == [(f"assess/{NAME}", "TEST-2026-0003", "fixed", "tool_changed")]
+    with org.lake.lock():
+        withdraw(org.lake, NAME, repo="bought/crm")
+    assert not is_ready(org.lake), "a patrol would not end with assess"
     assert verify(org.lake) == []
 
 
@@ -165,6 +170,7 @@ def test_one_that_is_taken_back_is_archived_and_may_come_again(org: Org) -> None
     assert org.vulnerable() == here
     assert org.ask(f"SELECT * FROM inventory WHERE manifest = '{PATH}'") == []
     assert org.assess().run_id is None, "nothing of it is judged"
+    assert is_ready(org.lake)
     with pytest.raises(UsageError, match=r"no SBOM that is called 'shop.cdx.json'"):
         take_back(org)
     bring(org, cyclonedx("pkg:pypi/wheelbarrow@1.1"))
