@@ -19,6 +19,8 @@ from tasks.policy.sla_over_time import MENDED
 #: More rows of history than this are left out of a report, which then says so.
 MOST_EVENTS = 50_000
 _MOST_PLACES = 20
+#: Of the packages that a flaw is in, so many are named with what mends them.
+_MOST_STEPS = 10
 #: Of what ended, so much is listed.
 MOST_GONE = 500
 _OWNER = "nullif(trim(r.owner), '')"
@@ -114,7 +116,8 @@ def teams(snapshot: Snapshot) -> pa.Table:
 
 
 def rules(snapshot: Snapshot) -> pa.Table:
-    """What is known of each rule that open findings name: by the tool's own list, else by what it said of a finding."""
+    """What is known of each rule that open findings name: by the tool's own list, else by what it said of a finding;
+    and which versions mend a vulnerable dependency."""
     return arrow_of(
         snapshot,
         f"""
@@ -128,9 +131,23 @@ def rules(snapshot: Snapshot) -> pa.Table:
                    any_value(nullif(regexp_extract(o.extra, '"cwe": ?"([A-Z0-9 -]+)"', 1), '')) AS cwe
             FROM observations o SEMI JOIN scopes s ON s.result_name = o.result_name
             WHERE o.part IN (SELECT result_part FROM scopes) GROUP BY ALL
+        ),
+        steps AS (
+            SELECT rule_id, list_sort(list(step)) AS steps FROM (
+                SELECT DISTINCT group_id AS rule_id,
+                       coalesce(package || ' to ' || fixed_version, package || ' (no fixed version is named)') AS step
+                FROM vulnerabilities WHERE present
+            ) GROUP BY rule_id
+        ),
+        mended AS (
+            SELECT 'assess' AS tool, rule_id, 'Raise ' || array_to_string(steps[:{_MOST_STEPS}], ', ')
+                   || CASE WHEN len(steps) > {_MOST_STEPS} THEN ' and others' ELSE '' END
+                   || ': the lowest versions, above those in use, that the advisory is not about.' AS remedy FROM steps
         )
-        SELECT n.tool, n.rule_id, coalesce(l.cwe, s.cwe) AS cwe, l.remedy, coalesce(l.url, s.url) AS url
-        FROM named n LEFT JOIN listed l USING (tool, rule_id) LEFT JOIN seen s USING (tool, rule_id)""",
+        SELECT n.tool, n.rule_id, coalesce(l.cwe, s.cwe) AS cwe, coalesce(l.remedy, m.remedy) AS remedy,
+               coalesce(l.url, s.url) AS url
+        FROM named n LEFT JOIN listed l USING (tool, rule_id) LEFT JOIN seen s USING (tool, rule_id)
+        LEFT JOIN mended m USING (tool, rule_id)""",
     )
 
 

@@ -172,8 +172,7 @@ _V4 = _Version(
 _FORM = {
     **dict.fromkeys(("exploited", "reachable", "automatable", "total"), "BOOLEAN"),
     **dict.fromkeys(("tier", "soonest"), "VARCHAR"),
-    **dict.fromkeys(("days", "days_before"), "INTEGER"),
-    **dict.fromkeys(("tier_rank", "soonest_rank"), "INTEGER"),
+    **dict.fromkeys(("days", "days_before", "tier_rank", "soonest_rank"), "BIGINT"),
 }
 
 

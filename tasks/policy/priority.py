@@ -1,6 +1,6 @@
 """Priority: what to mend first, as a score from 0 to 100 with a sentence that explains it.
 
-    score = severity + exposure + criticality + age
+    score = severity + exposure + criticality + age, of a vulnerable dependency at least what its tier says
 
 ========== =============================================================
 severity   critical 70, high 50, medium 30, low 10, info 0
@@ -8,12 +8,17 @@ exposure   of what the repository runs: internet 12, partner 8, internal 4, isol
 critical.  of the repository: critical 12, high 8, normal 4, low 0; not declared 6
 age        a point for each 30 days since it opened (``opened_at``), 6 at most
 priority   P1 from 75, P2 from 55, P3 from 35, else P4
+tier       of what ``assess`` finds, by CISA's table: triage 100, 3 days 90, 14 days 55, 60 days 35, next upgrade 0
 ========== =============================================================
 
 Steps of severity (20) are wider than what age can add (6), so age turns no order of severities round by itself; all
 three together (30) never lift a low to a critical. What is at the worst place of its severity rises one priority
 after 30 days. What nobody declared counts half of the most, and so do words that are not in ``EXPOSURE`` and
 ``CRITICALITY``; the sentence says so. A severity that no tool gives stays unknown; it counts as ``COUNTS_AS`` says.
+
+The table (``tasks.policy.dependency_priority``) alone would put a critical flaw at the next upgrade where nobody
+declared the exposure, and severity alone knows nothing of what is exploited: so the stricter of both counts, the
+earlier of both days (``due_at``), and the sentence has both.
 
 Age is counted until the end of the newest run, so that one lake gives one answer. The newest is the one with the
 highest number: one night with a clock ahead must not make everything overdue until that day.

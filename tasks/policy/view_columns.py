@@ -30,7 +30,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "line_start": "first line there",
         "owner": "the first of owners, else the repository's",
         "age_days": "whole days from opened_at to the end of the newest run",
-        "priority_why": "the priority in a sentence",
+        "priority_why": "the priority in a sentence, with that of the tier",
         "sla_days": "days that the SLA gives; null: no deadline",
         "due_at": "until when it is to be mended, UTC: by the SLA, or by the tier of a vulnerable dependency if that is"
         " earlier; null: no deadline",

@@ -13,6 +13,7 @@ import pytest
 
 from tasks.lake.changes import Status, Verdict
 from tasks.lake.verify import verify
+from tasks.patrol import report_rows
 from tasks.patrol.explained import explained
 from tasks.policy import POLICY
 from tasks.policy.dependencies import RISK
@@ -319,6 +320,9 @@ def test_from_the_feeds_to_the_order_over_branches_and_decisions(tmp_path: Path)
     assert "package    spade 0.1 (PyPI)" in lines and "mended by  1.9" in lines
     assert any(line.startswith("tier       3 days (CISA BOD 26-04); risk") for line in lines)
     assert f"why        {rows[0]['priority_why']}" in lines
+
+    remedies = {r["rule_id"]: r["remedy"] for r in report_rows.rules(org.lake.snapshot()).to_pylist()}
+    assert remedies["TEST-2026-0009"].startswith("Raise spade to 1.9: the lowest versions")
 
     def judge(row: Any) -> Verdict | None:
         mine = row["repo_id"] == "team/shop" and row["rule_id"] == "TEST-2026-0009"
