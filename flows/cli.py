@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from importlib.metadata import packages_distributions
 from typing import Annotated
 
@@ -82,7 +83,7 @@ def explain(
     if about and code not in ("severity", "finding"):
         raise UsageError("only `severity` takes a tool", advice="`nightwarden explain` lists what can be explained.")
     out = Console(highlight=False)
-    topics = {
+    topics: dict[str, Callable[[], Iterator[str]]] = {
         "severity": lambda: explaining.severity(about),
         "priority": explaining.priority,
         "dependencies": explaining.dependencies,

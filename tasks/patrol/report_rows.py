@@ -12,6 +12,7 @@ import pyarrow as pa
 from tasks.core.view_sets import ViewSet
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
+from tasks.policy.dependency_priority import is_assessed
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import SEVERITY_OF_RANK, ranks_of, says_the_same
 from tasks.policy.sla_over_time import MENDED
@@ -140,14 +141,14 @@ def rules(snapshot: Snapshot) -> pa.Table:
             ) GROUP BY rule_id
         ),
         mended AS (
-            SELECT 'assess' AS tool, rule_id, 'Raise ' || array_to_string(steps[:{_MOST_STEPS}], ', ')
+            SELECT rule_id, 'Raise ' || array_to_string(steps[:{_MOST_STEPS}], ', ')
                    || CASE WHEN len(steps) > {_MOST_STEPS} THEN ' and others' ELSE '' END
                    || ': the lowest versions, above those in use, that the advisory is not about.' AS remedy FROM steps
         )
         SELECT n.tool, n.rule_id, coalesce(l.cwe, s.cwe) AS cwe, coalesce(l.remedy, m.remedy) AS remedy,
                coalesce(l.url, s.url) AS url
         FROM named n LEFT JOIN listed l USING (tool, rule_id) LEFT JOIN seen s USING (tool, rule_id)
-        LEFT JOIN mended m USING (tool, rule_id)""",
+        LEFT JOIN mended m ON m.rule_id = n.rule_id AND {is_assessed("n.tool")}""",
     )
 
 

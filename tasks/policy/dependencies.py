@@ -15,7 +15,7 @@ next. It is made to be added up: what a change clears is the sum of what its fin
 from __future__ import annotations
 
 from tasks.core.view_sets import Saved, View, few, set_of
-from tasks.policy.dependency_priority import ORDER, WHY, Tier, tiers_of
+from tasks.policy.dependency_priority import ORDER, WHY, Tier, is_assessed, tiers_of
 from tasks.policy.severity import quoted
 
 _LAST = len(Tier) - 1
@@ -50,7 +50,9 @@ VULNERABLE_RANKED = View(
     " (tier, soonest: if all that is unknown were the worst), risk (for adding up), and why; days, owner and team are"
     " those of ranked",
     sql=f"""
-        WITH there AS (FROM ranked WHERE kind = 'dependency' AND list_contains(tools, 'assess')),
+        WITH there AS (
+            FROM ranked WHERE kind = 'dependency' AND len(list_filter(tools, lambda t: {is_assessed("t")})) > 0
+        ),
         found AS MATERIALIZED ({_FOUND}),
         named AS (
             SELECT t.* EXCLUDE (priority_why), f.* EXCLUDE (finding_uid, group_id),

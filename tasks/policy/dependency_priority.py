@@ -301,10 +301,16 @@ def flaws_of(groups: str) -> str:
         FROM numbered n LEFT JOIN best b USING (group_id)"""
 
 
+def is_assessed(tool: str) -> str:
+    """Whether a tool is what matches inventories with advisories: ``assess``, and, of an SBOM made elsewhere,
+    ``assess/`` and its name. An expression."""
+    return f"({tool} = 'assess' OR starts_with({tool}, 'assess/'))"
+
+
 def flaw_of(alias: str) -> str:
     """The group of aliases that a finding is about, by which ``tiers_of`` knows it; null of what ``assess`` does not
     see. An expression over a row of ``findings`` or ``finding_events``."""
-    return f"CASE WHEN {alias}.tool = 'assess' THEN {alias}.rule_id END"
+    return f"CASE WHEN {is_assessed(f'{alias}.tool')} THEN {alias}.rule_id END"
 
 
 def tiers_of(asked: str) -> str:

@@ -30,7 +30,7 @@ from collections.abc import Mapping
 
 from tasks.core.view_sets import Saved, View, few, set_of
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
-from tasks.policy.dependency_priority import Tier, flaw_of, tiers_of
+from tasks.policy.dependency_priority import Tier, flaw_of, is_assessed, tiers_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import SEVERITY_OF_RANK, Severity, case_of, quoted, ranks_of, says_the_same
 from tasks.policy.sla import due_at, with_days
@@ -127,7 +127,7 @@ RANKED = View(
         placed AS MATERIALIZED ({_PLACED}),
         flawed AS MATERIALIZED (
             SELECT DISTINCT s.rule_id AS group_id, p.exposure FROM seen s JOIN placed p USING (repo_id)
-            WHERE s.tool = 'assess'
+            WHERE {is_assessed("s.tool")}
         ),
         tiers AS MATERIALIZED ({few(tiers_of("flawed"))}),
         counted AS NOT MATERIALIZED (

@@ -10,31 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tasks.core.view_sets import Saved, View
-from tasks.policy.severity import SCALE, Severity, case_of
-
-#: What one finding weighs in the order of changes: known to be exploited (CISA KEV), else by the CVSS score of its
-#: advisories, else by their own word. Each step weighs about twice the one below, so that two of one make one of the
-#: next; what nobody has judged counts as medium.
-EXPLOITED = 20
-WEIGHTS: Mapping[Severity, int] = {
-    Severity.CRITICAL: 10, Severity.HIGH: 5, Severity.MEDIUM: 2, Severity.LOW: 1, Severity.INFO: 0,
-}  # fmt: skip
-UNKNOWN = WEIGHTS[Severity.MEDIUM]
-_WORDS = {str(s): n for s, n in WEIGHTS.items()} | {"moderate": WEIGHTS[Severity.MEDIUM]}
-_SCORED = " ".join(f"WHEN cvss_score >= {least} THEN {WEIGHTS[severity]}" for _, least, severity in SCALE)
-#: (repo_id, finding_uid, risk) of what is vulnerable: the one place that says what a finding weighs here.
-RISKS = f"""
-    SELECT DISTINCT repo_id, finding_uid, CASE WHEN x.group_id IS NOT NULL THEN {EXPLOITED} ELSE g.points END AS risk
-    FROM vulnerable JOIN (
-        SELECT group_id, coalesce(max(CASE {_SCORED} ELSE {case_of("lower(severity)", _WORDS)} END), {UNKNOWN})
-                   AS points
-        FROM advisories WHERE present AND NOT is_withdrawn GROUP BY group_id
-    ) g USING (group_id)
-    LEFT JOIN (
-        SELECT DISTINCT group_id FROM (
-            SELECT group_id, unnest([advisory_id] || coalesce(aliases, [])) AS cve FROM advisories WHERE present
-        ) JOIN enrichment USING (cve) WHERE is_exploited
-    ) x USING (group_id)"""
 
 _PLACE = "repo_id, ref, manifest, ecosystem, package, version, group_id"
 FIXES = View(
@@ -69,7 +44,7 @@ CHANGES = View(
     meaning="one package raised to one version wherever that clears open findings, with the sentence; ordered by"
     " risk_per_change, risk, findings it tells what to do first",
     sql=f"""
-        WITH counted AS (SELECT DISTINCT repo_id, finding_uid FROM findings_counted WHERE counts AND tool = 'assess'),
+        WITH counted AS MATERIALIZED (SELECT repo_id, finding_uid, risk FROM vulnerable_ranked),
         flaws AS (
             SELECT ecosystem, package, to_version, repo_id, finding_uid, any_value(slug) AS slug,
                    list(version) AS versions, bool_or(is_cleared) AS is_cleared,
@@ -87,7 +62,7 @@ CHANGES = View(
                    coalesce(sum(r.risk) FILTER (is_cleared), 0) AS risk, bool_or(is_breaking) AS is_breaking,
                    bool_and(is_checked) AS is_checked,
                    coalesce(bool_or(is_brought), false) AND NOT coalesce(bool_or(is_asked), false) AS is_transitive
-            FROM flaws LEFT JOIN ({RISKS}) r USING (repo_id, finding_uid) GROUP BY ALL
+            FROM flaws JOIN counted r USING (repo_id, finding_uid) GROUP BY ALL
         ),
         told AS (
             SELECT ecosystem, package, to_version,
@@ -95,7 +70,7 @@ CHANGES = View(
                    count(*) FILTER (findings > 0) AS repositories,
                    list_sort(list(slug) FILTER (findings > 0)) AS slugs,
                    sum(findings)::BIGINT AS findings, sum(remaining)::BIGINT AS remaining,
-                   sum(risk)::BIGINT AS risk, bool_or(is_breaking) AS is_breaking, bool_and(is_checked) AS is_checked,
+                   sum(risk) AS risk, bool_or(is_breaking) AS is_breaking, bool_and(is_checked) AS is_checked,
                    count(*) FILTER (is_transitive) AS transitive
             FROM raised GROUP BY ecosystem, package, to_version HAVING sum(findings) > 0
         )
@@ -158,7 +133,7 @@ STEP_COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "changes": {
         "risk_per_change": "risk / repositories: what each change clears",
-        "risk": "of the findings together: exploited (KEV) 20, critical 10, high 5, medium or not judged 2, low 1",
+        "risk": "of the findings together (vulnerable_ranked.risk)",
         "repositories": "how many must be changed",
         "findings": "open findings that are cleared; one with several versions in its manifest is in a row for each",
         "to_version": "the version to go to",

@@ -12,9 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.lake.schema import TABLES
-from tasks.lake.store import to_arrow
-from tasks.policy.upgrade_views import EXPLOITED, ORDER, UNKNOWN, WEIGHTS
+from tasks.policy.upgrade_views import ORDER
 from tests.policy_tables import NOW, asked, fill, finding, policy_views
 from tests.thorough import examples
 
@@ -40,7 +38,6 @@ class Flaw:
 
 #: CVSS scores of the groups: their weights are all different.
 SCORES = {"A": 9.8, "B": 3.0, "C": 7.5}
-POINTS = {"A": 10, "B": 1, "C": 5}
 
 
 def step(version: str, to: str | None, cleared: str = "", remaining: str = "", **more: Any) -> dict[str, Any]:
@@ -72,8 +69,16 @@ def put(con: duckdb.DuckDBPyConnection, flaws: Sequence[Flaw], steps: Sequence[d
             for f in flaws
         ],
         findings=[
-            finding(uid, repo_id=repo, tool="assess", is_open=is_open, status="open" if is_open else "accepted")
-            for uid, repo, is_open in {(f.uid, f.repo, f.is_open) for f in flaws}
+            finding(
+                uid,
+                repo_id=repo,
+                tool="assess",
+                kind="dependency",
+                rule_id=group,
+                is_open=is_open,
+                status="open" if is_open else "accepted",
+            )
+            for uid, repo, group, is_open in {f.uid: (f.uid, f.repo, f.group, f.is_open) for f in flaws}.values()
         ],
         upgrades=list(steps),
         **more,
@@ -82,6 +87,12 @@ def put(con: duckdb.DuckDBPyConnection, flaws: Sequence[Flaw], steps: Sequence[d
 
 def changes(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return asked(con, f"SELECT * FROM changes ORDER BY {ORDER}")
+
+
+def risks(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], float]:
+    """What each open finding weighs, by repository and group."""
+    rows = asked(con, "SELECT repo_id, group_id, risk FROM vulnerable_ranked")
+    return {(r["repo_id"], r["group_id"]): r["risk"] for r in rows}
 
 
 def test_what_clears_most_with_each_change_comes_first(con: duckdb.DuckDBPyConnection) -> None:
@@ -106,13 +117,17 @@ def test_what_clears_most_with_each_change_comes_first(con: duckdb.DuckDBPyConne
             step("1.0", "1.9", "AB", package="gone", present=False),
         ],
     )  # fmt: skip
-    axe, twin, pad = sorted(changes(con), key=lambda c: str(c["package"]).replace("pad", "zz"))
-    assert [c["package"] for c in changes(con)] == ["axe", "pad", "twin"], (
-        "10, 6 and 6 a change: 12 altogether goes first"
-    )
-    assert (axe["risk_per_change"], axe["remaining"], axe["is_checked"]) == (10, 1, False)
-    assert (twin["risk_per_change"], twin["transitive"], twin["versions"]) == (6, 0, ["2.0", "2.1"])
-    assert (pad["slugs"], pad["findings"], pad["risk"], pad["risk_per_change"]) == (["team/x", "team/y"], 3, 12, 6)
+    told = {c["package"]: c for c in changes(con)}
+    assert list(told) == ["twin", "pad", "axe"], "by what each change clears, not by the sum"
+    axe, twin, pad = told["axe"], told["twin"], told["pad"]
+    weigh = risks(con)
+    assert weigh["x", "A"] > weigh["x", "C"] > weigh["x", "B"] > 0 and ("w", "A") not in weigh
+    assert axe["risk_per_change"] == pytest.approx(weigh["z", "A"])
+    assert (axe["remaining"], axe["is_checked"]) == (1, False)
+    assert twin["risk_per_change"] == pytest.approx(weigh["x", "B"] + weigh["x", "C"])
+    assert (twin["transitive"], twin["versions"]) == (0, ["2.0", "2.1"])
+    assert (pad["slugs"], pad["findings"]) == (["team/x", "team/y"], 3)
+    assert pad["risk"] == pytest.approx(2 * pad["risk_per_change"]) and pad["risk"] > twin["risk"]
     assert (pad["is_breaking"], pad["transitive"]) == (True, 1), "a step that nobody can tell may break"
     assert pad["sentence"] == (
         "raising pad to 1.5 in 2 repositories clears 3 findings (a breaking step; in 1 it comes through others)"
@@ -124,25 +139,6 @@ def test_what_clears_most_with_each_change_comes_first(con: duckdb.DuckDBPyConne
     assert [tuple(r.values()) for r in left] == [
         ("axe", "all_vulnerable", "partial"), ("old", "all_vulnerable", "none"), ("unasked", None, None),
     ]  # fmt: skip
-
-
-def test_a_finding_weighs_by_what_is_known_of_it(con: duckdb.DuckDBPyConnection) -> None:
-    flaws = [Flaw(uid=g, repo=g, version="1", group=g, package=g.lower()) for g in "KHMLNU"]
-    exploited = [{"cve": "CVE-2026-1", "is_exploited": True}, {"cve": "CVE-2026-2", "is_exploited": False}]
-    put(con, flaws, [step("1", "2", g, package=g.lower()) for g in "KHMLNU"], enrichment=exploited)
-    rows = [("K", None, "low", ["CVE-2026-1"]), ("H", 7.0, "low", ["CVE-2026-2"]), ("M", None, "MODERATE", []),
-            ("L", 0.1, None, []), ("N", 0.0, "high", []), ("U", None, "who knows", [])]  # fmt: skip
-    told = [
-        {"advisory_id": g, "group_id": g, "cvss_score": score, "severity": word, "aliases": aliases,
-         "is_withdrawn": False, "present": True}
-        for g, score, word, aliases in rows
-    ]  # fmt: skip
-    # Of several advisories of one flaw the gravest counts, and none that was withdrawn.
-    told += [{"advisory_id": "L2", "group_id": "L", "cvss_score": 9.9, "is_withdrawn": True, "present": True}]
-    con.register("advisories", to_arrow(TABLES["advisories"], told))
-    found = {c["package"]: c["risk"] for c in changes(con)}
-    assert found == {"k": EXPLOITED, "h": 5, "m": 2, "l": 1, "n": 0, "u": UNKNOWN}
-    assert max(WEIGHTS.values()) < EXPLOITED
 
 
 STEPS = [step("1", "4", "A", "B", outcome="partial"), step("2", "4", "AB", is_breaking=True), step("3", None)]
@@ -166,7 +162,7 @@ def test_changes_agree_with_a_slow_model(
         for repo, version, group, direct, _ in some
     ]
     put(con, flaws, STEPS)
-    found = changes(con)
+    found, weigh = changes(con), risks(con)
     places = asked(con, "SELECT repo_id, version, group_id, is_cleared FROM fixes")
     assert len(places) == len(some), "every flaw is in one row"
     by_version = {s["version"]: s for s in STEPS}
@@ -188,8 +184,8 @@ def test_changes_agree_with_a_slow_model(
     for c in found:
         mine = cleared[c["to_version"]]
         repos = {repo for repo, _ in mine}
-        risk = sum(POINTS[g] for _, g in mine)
-        assert (c["findings"], c["repositories"], c["risk"]) == (len(mine), len(repos), risk)
+        risk = sum(weigh[place] for place in mine)
+        assert (c["findings"], c["repositories"], c["risk"]) == (len(mine), len(repos), pytest.approx(risk))
         assert c["risk_per_change"] == pytest.approx(risk / len(repos))
         assert c["remaining"] == len(remaining[c["to_version"]])
         # All versions of a finding are told, also one that this change clears for another finding alone.
