@@ -11,7 +11,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
+from flows.org_registries import REGISTRIES as NAMES
+from flows.registries import listing_of
+from flows.settings import load
+from tasks.core.errors import UsageError
 from tasks.core.keys import load_or_create
+from tasks.deps.registries import REGISTRIES
+from tasks.patrol.asking_steps import to_do
 from tests.inventories import Org
 from tests.osv_server import OsvServer, record, serving
 from tests.unit.test_stepping import LOCK, affected, publish
@@ -68,16 +74,81 @@ def told(config: Path, *args: str) -> list[dict[str, Any]]:
 
 def test_the_organisation_sees_what_each_change_clears(config: Path) -> None:
     rows = told(config)
-    assert [r["sentence"] for r in rows] == [
-        "raising wheelbarrow to 1.3 in 2 repositories clears 4 findings (2 remain)",
-        "raising rake to 1.5.0 in 1 repository clears 1 finding (in 1 it comes through others; not checked with a "
-        "registry)",
-    ] or rows == []
-    table = call(config, "upgrades", "--limit", "1")
-    assert "1 rows" in table.stdout and "raising wheelbarrow to" in table.stdout and "rake to" not in table.stdout
-    assert "findings have no step that mends them" in table.stdout
-    assert "registry_not_configured: 2 packages. No address of this ecosystem's registry" in table.stdout
+    assert [(r["risk_per_change"], r["sentence"]) for r in rows] == [
+        (4.0, "raising wheelbarrow to 2.0 in 2 repositories clears 4 findings (a breaking step)"),
+        (2.0, "raising rake to 1.5.0 in 1 repository clears 1 finding (in 1 it comes through others; not checked with a"
+              " registry)"),
+    ]  # fmt: skip
+    assert (rows[0]["slugs"], rows[0]["versions"]) == (["team/api", "team/shop"], ["1.0", "1.1"])
+    table = call(config, "upgrades", "--limit", "1").stdout
+    assert "1 rows" in table and "raising wheelbarrow to" in table and "rake to" not in table
+    assert "2 findings have no step that mends them" in table
+    assert "registry_not_configured: 2 packages. No address of this ecosystem's registry" in table
 
 
 def test_a_repository_sees_where_and_what_to_do(config: Path) -> None:
-    assert [(r["manifest"], r["line"], r["package"], r["to_do"]) for r in told(config, "--repo", "team/web")] == []
+    assert [(r["manifest"], r["line"], r["package"], r["to_do"]) for r in told(config, "--repo", "team/w*")] == [
+        ("package-lock.json", 1, "hoe", "no step: Nothing is known to be published of the package: no registry has it,"
+                                        " and no advisory names a version"),
+        ("package-lock.json", 1, "rake", "refresh the lock so that it takes rake 1.5.0; if that leaves it, raise"
+                                         " hoe@1.0.0, top@1.0.0"),
+    ]  # fmt: skip
+    both = told(config, "--repo", "team/*", "--package", "pypi/Wheelbarrow")
+    assert [(r["slug"], r["version"], r["to_version"]) for r in both] == [
+        ("team/api", "1.1", "2.0"), ("team/shop", "1.0", "2.0"),
+    ]  # fmt: skip
+    assert "what asks for it" in call(config, "upgrades", "--repo", "team/api").stdout
+
+
+def test_a_package_sees_its_versions_in_use(config: Path) -> None:
+    (row,) = told(config, "--package", "PyPI/spade")
+    assert (row["version"], row["outcome"], row["reason"], row["newest"], row["slugs"]) == (
+        "2.0", "none", "all_vulnerable", "2.4", ["team/shop"],
+    )  # fmt: skip
+    assert told(config, "--package", "PyPI/unheard-of") == []
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--repo", "team/nobody"], "no repository of the lake is called 'team/nobody'"),
+        (["--package", "spade"], "'spade' is no package"),
+        (["--package", "PyPI/spade@<3"], "is no package"),
+        (["--package", "PyPI/"], "the package has no name"),
+    ],
+)
+def test_what_there_is_not_is_told(config: Path, args: list[str], message: str) -> None:
+    done = call(config, "upgrades", *args)
+    assert isinstance(done.exception, UsageError) and message in str(done.exception)
+
+
+PLACE = {
+    "package": "hoe", "to_version": "2.0", "outcome": "safe", "is_breaking": False, "leaves": [], "reason": None,
+    "way": "raise", "through": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, "raise hoe to 2.0"),
+        ({"through": ["top@1"]}, "raise hoe to 2.0; top@1 may hold it where it is"),
+        ({"is_breaking": None, "leaves": ["A", "B"]}, "raise hoe to 2.0; the step may break; 2 remain"),
+        ({"way": "unknown"}, "raise hoe to 2.0, here or in what asks for it"),
+        ({"outcome": None, "to_version": None}, "nobody has looked for a step: run `nightwarden assess`"),
+        ({"outcome": "none", "to_version": None, "reason": "nothing_above"},
+         "no step: The version in use is the newest that is known"),
+    ],
+)  # fmt: skip
+def test_what_to_do_is_a_sentence(more: dict[str, Any], words: str) -> None:
+    assert to_do({**PLACE, **more}) == words
+
+
+def test_the_settings_name_registries_that_there_are(config: Path, tmp_path: Path) -> None:
+    assert set(NAMES) == REGISTRIES.keys()
+    assert listing_of(load(config)).ecosystems == {"PyPI"}
+    empty = tmp_path / "org.yaml"
+    for text in ("workers: 1\n", "registries:\n", "registries: {offline: true}\n"):
+        empty.write_text(text)
+        assert listing_of(load(empty)).ecosystems == frozenset()
+    assert "registry       PyPI: http://127.0.0.1" in call(config, "config", "check").stdout

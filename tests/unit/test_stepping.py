@@ -14,6 +14,7 @@ from tasks.deps.advisories.fetching import Timing
 from tasks.deps.registries.asking import Registries
 from tasks.lake.verify import verify
 from tasks.patrol import stepping
+from tasks.patrol.asking_steps import what_to_raise
 from tasks.patrol.listing import Listing
 from tests.inventories import Org
 from tests.osv_server import Answer, OsvServer, record, serving
@@ -186,6 +187,7 @@ def test_a_registry_in_trouble_is_a_reason_and_its_last_answer_stands(
     assert told.has_gaps == is_gap and told.troubles == ({reason: 1} if is_gap else {})
     assert org.ask(STEPS) == [("wheelbarrow", "1.0", "safe", "1.3", None, "advisories", reason)]
     assert org.ask(BEHIND) == [("wheelbarrow", "1.0", None, None, None, None, reason)]
+    assert what_to_raise(org.lake.snapshot()).is_whole != is_gap
     if is_gap:
         assert org.ask("SELECT state FROM runs ORDER BY seq DESC LIMIT 1") == [("CompletedWithGaps",)]
         assert org.assess(listing=listing(org, server)).has_gaps, "also where nothing is written"
