@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,7 +17,7 @@ from tasks.deps.ways import What
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
 from tasks.patrol.asking import Answer, package_of
-from tasks.patrol.listing import TROUBLES
+from tasks.patrol.listing import in_trouble
 from tasks.policy import POLICY
 from tasks.policy.upgrade_views import ORDER
 
@@ -44,8 +45,7 @@ _COUNTS = """
     SELECT count(DISTINCT (repo_id, finding_uid)) FILTER (outcome IS NOT NULL AND NOT is_cleared) AS unmended,
            count(DISTINCT (ecosystem, package, version)) FILTER (outcome IS NULL) AS unasked,
            count(DISTINCT (ecosystem, package)) FILTER (basis = 'advisories') AS unchecked FROM fixes"""
-_REASONS = """
-    SELECT reason_code, count(*) AS n FROM (SELECT DISTINCT ecosystem, package, reason_code FROM fixes) GROUP BY 1"""
+_REASONS = "SELECT DISTINCT ecosystem, package, reason_code FROM fixes WHERE outcome IS NOT NULL"
 
 
 def what_to_raise(snapshot: Snapshot, *, repo: str = "", package: str = "") -> Answer:
@@ -63,13 +63,13 @@ def what_to_raise(snapshot: Snapshot, *, repo: str = "", package: str = "") -> A
     else:
         table = arrow_of(snapshot, f"SELECT * FROM changes ORDER BY {ORDER}", POLICY)
     counts = arrow_of(snapshot, _COUNTS, POLICY).to_pylist()[0]
-    told = {r["reason_code"]: r["n"] for r in arrow_of(snapshot, _REASONS, POLICY).to_pylist()}
+    told = [(r["ecosystem"], r["reason_code"]) for r in arrow_of(snapshot, _REASONS, POLICY).to_pylist()]
     rows = list(zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True))
     return Answer(
         columns=table.column_names,
         rows=rows,
-        notes=tuple(_notes(counts, told)),
-        is_whole=not counts["unasked"] and not told.keys() & TROUBLES,
+        notes=tuple(_notes(counts, Counter(reason for _, reason in told if reason))),
+        is_whole=not counts["unasked"] and not in_trouble(told),
     )
 
 
@@ -123,7 +123,7 @@ def _meaning(code: str | None) -> str:
     return REASONS[code].meaning.rstrip(".") if code in REASONS else "the reason is not known"
 
 
-def _notes(counts: dict[str, Any], reasons: dict[str | None, int]) -> Iterator[str]:
+def _notes(counts: dict[str, Any], reasons: Mapping[str, int]) -> Iterator[str]:
     if counts["unasked"]:
         yield f"of {counts['unasked']} versions nobody has looked for a step yet: run `nightwarden assess`"
     if counts["unmended"]:
@@ -133,5 +133,5 @@ def _notes(counts: dict[str, Any], reasons: dict[str | None, int]) -> Iterator[s
             f"of {counts['unchecked']} packages only advisories name versions, no registry told: newer ones are not"
             " known, and one may have been withdrawn"
         )
-    for code, n in sorted((code, n) for code, n in reasons.items() if code):
+    for code, n in sorted(reasons.items()):
         yield f"{code}: {n} packages. {REASONS[code].meaning}" if code in REASONS else f"{code}: {n} packages"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
@@ -19,8 +19,10 @@ from tasks.lake.views import arrow_of
 
 #: (ecosystem, package, version)
 Version = tuple[str, str, str]
-#: What somebody should look into: it is of the registry, the network or this machine.
-TROUBLES = frozenset({Unlisted.UNREACHABLE, Unlisted.INVALID, Unlisted.DENIED, Unlisted.DISK_FULL})
+#: The registry's, the network's or this machine's fault, whatever it said of other packages.
+_ALWAYS = frozenset({Unlisted.UNREACHABLE, Unlisted.DISK_FULL})
+#: Its fault if it says so of every package; else it is one package that is refused, or broken, there.
+_OF_ALL = frozenset({Unlisted.DENIED, Unlisted.INVALID})
 #: What the project asks for itself, or may: private names of folders and commits are no registry's.
 _IN_USE = """
     SELECT DISTINCT ecosystem, package, version FROM inventory
@@ -61,8 +63,8 @@ class Listing:
         return self._registries.dated(wanted) if wanted and self._registries is not None else {}
 
     def troubles(self) -> Mapping[str, int]:
-        """Packages by the reason why a registry that was asked could not tell."""
-        return Counter(str(a.reason) for a in self._known.values() if a.reason in TROUBLES)
+        """Packages by the reason why a registry could not tell, where somebody should look into it."""
+        return in_trouble((package[0], a.reason) for package, a in self._known.items())
 
     def warm(self, lake: Lake) -> int:
         """Ask for all that is in use, before the lake is locked, so that nobody waits for the network. How many
@@ -75,6 +77,18 @@ class Listing:
         packages |= set(zip(known["ecosystem"], known["package"], strict=True))
         self.of(sorted(p for p in packages if p[0] in self.ecosystems))
         return len(packages)
+
+
+def in_trouble(told: Iterable[tuple[str, str | None]]) -> Mapping[str, int]:
+    """Of the reasons (None: it could tell) of an ecosystem's packages those that are a gap, each with how often."""
+    by: defaultdict[str, Counter[str | None]] = defaultdict(Counter)
+    for ecosystem, reason in told:
+        by[ecosystem][reason] += 1
+    found: Counter[str] = Counter()
+    for counts in by.values():
+        faults = _ALWAYS if None in counts else _ALWAYS | _OF_ALL
+        found.update({str(reason): n for reason, n in counts.items() if reason in faults})
+    return found
 
 
 def in_use(snapshot: Snapshot, ecosystems: Collection[str]) -> set[Version]:

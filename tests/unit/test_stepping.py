@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,12 +13,17 @@ import pytest
 
 from tasks.deps.advisories.fetching import Timing
 from tasks.deps.registries.asking import Registries
+from tasks.deps.upgrades import Outcome, Published, Reason, Upgrade
+from tasks.deps.upgrading import GROUPED, Advised, Basis, known_by_advisories
 from tasks.lake.verify import verify
+from tasks.lake.views import arrow_of
 from tasks.patrol import stepping
 from tasks.patrol.asking_steps import what_to_raise
-from tasks.patrol.listing import Listing
+from tasks.patrol.listing import Listing, in_trouble
+from tests.bench.upgrades import Judge, by_hand, faults
 from tests.inventories import Org
 from tests.osv_server import Answer, OsvServer, record, serving
+from tests.thorough import THOROUGH
 
 PINNED = {"requirements.txt": "wheelbarrow==1.0\nspade==2.0\n"}
 TIMING = Timing(sleep=lambda _s: None, read_s=5)
@@ -168,40 +174,64 @@ def test_what_is_vulnerable_or_in_use_no_more_goes_and_may_come_back(org: Org, s
     assert org.ask(BEHIND) == []
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason", "is_gap"),
-    [
-        (Answer(status=500), "registry_unreachable", True),
-        (Answer(status=403), "registry_denied", True),
-        (Answer(body=b"<html>sign in"), "registry_invalid", True),
-        (Answer(status=404), "registry_not_found", False),
-    ],
-)
-def test_a_registry_in_trouble_is_a_reason_and_its_last_answer_stands(
-    org: Org, server: OsvServer, fault: Answer, reason: str, is_gap: bool
-) -> None:
-    org.patrol(shop={"requirements.txt": "wheelbarrow==1.0\n"})
-    org.advise(record(3))
-    server.faults["PyPI/wheelbarrow/"] = fault
+FAULTS = {
+    "broken": (Answer(body=b"<html>sign in"), "registry_invalid"),
+    "missing": (Answer(status=404), "registry_not_found"),
+    "refused": (Answer(status=403), "registry_denied"),
+    "silent": (Answer(status=500), "registry_unreachable"),
+}
+
+
+def test_a_registry_in_trouble_is_a_reason_and_its_last_answer_stands(org: Org, server: OsvServer) -> None:
+    org.patrol(shop={"requirements.txt": "".join(f"{name}==1.0\n" for name in FAULTS)})
+    org.advise(*(record(n, name, affected=affected(name, {"fixed": "1.3"})) for n, name in enumerate(FAULTS)))
+    faults = {f"PyPI/{name}/": answer for name, (answer, _) in FAULTS.items()}
+    server.faults |= faults
     told = org.assess(listing=listing(org, server))
-    assert told.has_gaps == is_gap and told.troubles == ({reason: 1} if is_gap else {})
-    assert org.ask(STEPS) == [("wheelbarrow", "1.0", "safe", "1.3", None, "advisories", reason)]
-    assert org.ask(BEHIND) == [("wheelbarrow", "1.0", None, None, None, None, reason)]
-    assert what_to_raise(org.lake.snapshot()).is_whole != is_gap
-    if is_gap:
-        assert org.ask("SELECT state FROM runs ORDER BY seq DESC LIMIT 1") == [("CompletedWithGaps",)]
-        assert org.assess(listing=listing(org, server)).has_gaps, "also where nothing is written"
+    troubles = {"registry_invalid": 1, "registry_denied": 1, "registry_unreachable": 1}
+    assert (told.has_gaps, told.troubles) == (True, troubles)
+    assert "registries: 1 packages registry_denied" in told.late()
+    reasons = [reason for _, reason in FAULTS.values()]
+    assert org.ask(STEPS) == [
+        (name, "1.0", "safe", "1.3", None, "advisories", reason) for name, (_, reason) in FAULTS.items()
+    ]
+    assert org.ask(BEHIND) == [(name, "1.0", None, None, None, None, reason) for name, (_, reason) in FAULTS.items()]
+    assert org.ask("SELECT state FROM runs ORDER BY seq DESC LIMIT 1") == [("CompletedWithGaps",)]
+    assert not what_to_raise(org.lake.snapshot()).is_whole
+    again = org.assess(listing=listing(org, server))
+    assert again.run_id is None and again.has_gaps, "also where nothing is written"
     server.faults.clear()
-    publish(server, "wheelbarrow", "1.0", "1.3", "2.0")
+    for name in FAULTS:
+        publish(server, name, "1.0", "1.3", "2.0")
     assert not org.assess(listing=listing(org, server)).has_gaps
-    good = org.ask(STEPS)[0][:6], org.ask(BEHIND)[0][:6]
-    server.faults["PyPI/wheelbarrow/"] = fault
-    org.assess(listing=listing(org, server))
-    if is_gap:
-        assert (org.ask(STEPS)[0], org.ask(BEHIND)[0]) == ((*good[0], reason), (*good[1], reason))
-        offline = org.assess(listing=listing(org, server, offline=True))
-        assert not offline.has_gaps, "somebody wants it so"
-        assert org.ask(STEPS)[0] == (*good[0], "registry_offline")
+    good, behind = [row[:6] for row in org.ask(STEPS)], [row[:6] for row in org.ask(BEHIND)]
+    assert what_to_raise(org.lake.snapshot()).is_whole and good[0][5] == "registry"
+    server.faults |= faults
+    stands = org.assess(listing=listing(org, server))
+    # A package that the registry does not have any more is an answer.
+    assert (stands.steps, stands.troubles) == (1, troubles)
+    for rows, before in ((org.ask(STEPS), good), (org.ask(BEHIND), behind)):
+        for row, was, reason in zip(rows, before, reasons, strict=True):
+            assert row[0] == "missing" or row == (*was, reason)
+    offline = org.assess(listing=listing(org, server, offline=True))
+    assert not offline.has_gaps, "somebody wants it so"
+    assert {row[6] for row in org.ask(STEPS)} == {"registry_offline"}
+
+
+@pytest.mark.parametrize(
+    ("told", "troubles"),
+    [
+        ([("npm", None), ("npm", "registry_denied"), ("npm", "registry_invalid"), ("npm", "registry_not_found")], {}),
+        ([("npm", None), ("npm", "registry_unreachable"), ("npm", "registry_disk_full")],
+         {"registry_unreachable": 1, "registry_disk_full": 1}),
+        ([("npm", "registry_denied"), ("npm", "registry_denied"), ("PyPI", None)], {"registry_denied": 2}),
+        ([("Debian:12", "registry_none"), ("npm", "registry_offline"), ("Go", "registry_not_configured")], {}),
+    ],
+)  # fmt: skip
+def test_what_a_registry_refuses_of_one_package_is_no_trouble_of_it(
+    told: list[tuple[str, str | None]], troubles: dict[str, int]
+) -> None:
+    assert in_trouble(told) == troubles
 
 
 def test_a_version_of_no_grammar_and_one_that_is_newest_are_told_apart(org: Org, server: OsvServer) -> None:
@@ -271,3 +301,75 @@ def test_a_transitive_package_says_through_what_it_comes(org: Org) -> None:
         ("wheelbarrow", "unknown", [], None),
     ]  # fmt: skip
     assert org.assess(everything=True).run_id is None
+
+
+VERSIONS = ("0.1", "0.9", "1.0a1", "1.0", "1.1", "1.1.1", "1.2", "2.0", "2.1rc1", "3.0")
+NIGHTS = 8 if THOROUGH else 2
+
+
+def advised(org: Org) -> list[Advised]:
+    """The steps as the table has them."""
+    rows = org.ask(
+        "SELECT ecosystem, package, basis, version, outcome, to_version, reason, cleared, remaining FROM upgrades"
+        " WHERE present"
+    )
+    return [
+        Advised(
+            ecosystem=ecosystem, package=package, basis=Basis(basis),
+            upgrade=Upgrade(
+                version=version, outcome=Outcome(outcome), to=to, reason=Reason(reason) if reason else None,
+                cleared=tuple(cleared), remaining=tuple(remaining),
+            ),
+        )
+        for ecosystem, package, basis, version, outcome, to, reason, cleared, remaining in rows
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3 if THOROUGH else 1))
+def test_random_nights_leave_what_a_whole_look_leaves_and_no_step_is_vulnerable(
+    org: Org, server: OsvServer, seed: int
+) -> None:
+    rng = random.Random(seed)
+    names = [f"pad{n}" for n in range(12)]
+
+    def advisory(number: int) -> dict[str, Any]:
+        low, high = sorted(rng.sample(range(len(VERSIONS)), 2))
+        event = rng.choice(["fixed", "last_affected"])
+        about = affected(rng.choice(names), {event: VERSIONS[high]})
+        about[0]["ranges"][0]["events"][0] = {"introduced": rng.choice(["0", VERSIONS[low]])}
+        about[0]["versions"] = rng.sample(VERSIONS, rng.randrange(2))
+        more = {"aliases": [f"CVE-2026-{rng.randrange(1000, 1004)}"]} if rng.random() < 0.2 else {}
+        return {**record(number), "affected": about, **more}
+
+    records = {n: advisory(n) for n in range(24)}
+    for _ in range(NIGHTS):
+        for repo in rng.sample(("shop", "web", "api"), 2):
+            lines = [f"{name}=={rng.choice(VERSIONS)}\n" for name in rng.sample(names, 8)]
+            org.patrol(**{repo: {"requirements.txt": "".join(lines)}})
+        for number in rng.sample(range(24), 3):
+            records[number] = {**advisory(number), "modified": f"2026-04-{rng.randrange(1, 28):02d}T00:00:00Z"}
+        org.advise(*records.values())
+        known: dict[tuple[str, str], list[Published]] = {}
+        for name in rng.sample(names, 6):
+            some, yanked = rng.sample(VERSIONS, 6), rng.choice(VERSIONS)
+            publish(server, name, *some, yanked=yanked)
+        org.assess(listing=listing(org, server))
+        for name in names:
+            there = json.loads(server.files.get(f"PyPI/{name}/", b'{"versions": [], "files": []}'))
+            gone = [file["yanked"] for file in there["files"]]
+            known["PyPI", name] = [
+                Published(version=v, is_withdrawn=y) for v, y in zip(there["versions"], gone, strict=True)
+            ]
+        ranges = arrow_of(
+            org.lake.snapshot(),
+            "SELECT r.*, a.group_id FROM advisory_ranges r JOIN advisories a USING (advisory_id)"
+            " WHERE r.present AND a.present AND NOT a.is_withdrawn AND r.unmatchable_reason IS NULL",
+        ).select(GROUPED.names)
+        by_name = known_by_advisories(ranges)
+        there_is = {package: some or by_name.get(package, []) for package, some in known.items()}
+        steps = advised(org)
+        judge = Judge(ranges)
+        assert len(steps) > 5 and list(faults(steps, there_is, judge)) == []
+        assert [a for a in steps if a.upgrade.to != by_hand(a, there_is[a.ecosystem, a.package], judge)] == []
+        whole = org.assess(listing=listing(org, server), everything=True)
+        assert (whole.run_id, whole.steps) == (None, len(steps)), "what was judged in part is what is judged whole"
