@@ -33,12 +33,14 @@ def _pypi(name: str = "Left_Pad") -> str:
         {
             "meta": {"api-version": "1.4", "_last-serial": 7}, "name": name,
             "project-status": {"status": "archived", "reason": "use another"},
-            "versions": ["1.0", "1.1", "1.2.0", "2.0rc1", "0.9"],
+            "versions": ["1.0", "1.1", "1.2.0", "2.0rc1", "0.9", "1.2.post2", "2.0"],
             "files": [
                 file("left_pad-1.1-py3-none-any.whl", 3, yanked="it breaks"),
                 file("left_pad-1.1.tar.gz", 2, yanked=True),
                 file("left_pad-1.0-py3-none-any.whl", 1), file("left-pad-1.0.zip", 4, yanked=True),
                 file("left_pad-1.2-1-cp311-cp311-linux_x86_64.whl", 5, yanked=False), file("left_pad-2.0rc1.tar.gz", 6),
+                # As cffi-1.0.2-2.tar.gz, beside cffi-2.0.0.tar.gz.
+                file("Left-Pad-1.2-2.tar.gz", 1), file("left.pad-2.0.tar.gz", 7),
                 file("left_pad-0.9.win32.exe", 1), {"filename": 7}, "none",
             ],
         }
@@ -123,6 +125,7 @@ SAMPLES = {
         expected={
             "1.0": ("2026-01-01", False, None), "1.1": ("2026-01-02", True, None), "1.2.0": ("2026-01-05", False, None),
             "2.0rc1": ("2026-01-06", False, None), "0.9": ("", True, None),
+            "1.2.post2": ("2026-01-01", False, None), "2.0": ("2026-01-07", False, None),
         },
     ),
     "npm": Sample(

@@ -24,6 +24,8 @@ from tasks.deps.registries.port import (
 
 _FORM = "application/vnd.pypi.simple.v1+json"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){0,199}")
+#: Of a name of a file, where its version begins at the latest.
+_LONGEST = 300
 _SOURCES = re.compile(r"\.(?:tar\.(?:gz|bz2|xz|Z)|tgz|zip)$")
 _OVER = frozenset({"archived", "deprecated", "quarantined"})
 
@@ -40,7 +42,7 @@ def _read(package: str, get: Get) -> Listed:
     for version in versions:
         found.add(version, is_withdrawn=True)
     for file in files:
-        version = _version(file.get("filename")) if isinstance(file, dict) else None
+        version = _version(file.get("filename"), package) if isinstance(file, dict) else None
         if version is not None:
             # Any text is a reason, and means that it is yanked.
             yanked = file.get("yanked") not in (None, False)
@@ -49,7 +51,7 @@ def _read(package: str, get: Get) -> Listed:
     return found.listed(_status(told.get("project-status")))
 
 
-def _version(filename: object) -> str | None:
+def _version(filename: object, package: str) -> str | None:
     """The version of a wheel or an archive of sources; None for what no installer takes any more."""
     if not isinstance(filename, str):
         return None
@@ -57,7 +59,13 @@ def _version(filename: object) -> str | None:
         parts = filename.split("-")
         return parts[1] if len(parts) in (5, 6) else None
     base, sources = _SOURCES.subn("", filename)
-    return base.rpartition("-")[2] or None if sources else None
+    if not sources:
+        return None
+    # Both may have a hyphen: cffi-1.0.2-2.tar.gz is 1.0.2.post2, and nothing of 2.0.0.
+    for place in (n for n, c in enumerate(base[:_LONGEST]) if c == "-"):
+        if normal("PyPI", base[:place]) == package:
+            return base[place + 1 :] or None
+    return base.rpartition("-")[2] or None
 
 
 def _status(told: object) -> str | None:
@@ -67,4 +75,4 @@ def _status(told: object) -> str | None:
     return f"{status}: {reason}" if isinstance(reason, str) and reason else status
 
 
-PYPI = Registry(ecosystem="PyPI", revision=1, accepts=lambda name: _NAME.fullmatch(name) is not None, read=_read)
+PYPI = Registry(ecosystem="PyPI", revision=2, accepts=lambda name: _NAME.fullmatch(name) is not None, read=_read)
