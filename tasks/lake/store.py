@@ -383,6 +383,7 @@ def _put(
 ) -> None:
     if table.before is not None and not lain:  # nothing is replaced
         rows = _without(rows, table.before)
+    rows = _bare(rows)
     if table.mode == "append" or (table.before is not None and not lain):
         write_deltalake(
             log, rows, mode="append", partition_by=list(table.partition) or None,
@@ -407,6 +408,16 @@ def _put(
         .when_matched_update(columns)
         .when_not_matched_insert(columns)
         .execute()
+    )
+
+
+def _bare(rows: pa.Table | pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """The rows without the columns' meanings: a table that was made when a meaning was told in other words would take
+    no row that tells it in ours (Delta: "Cannot merge metadata with different values")."""
+    bare = pa.schema([f.remove_metadata() for f in rows.schema])
+    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+    return pa.RecordBatchReader.from_batches(
+        bare, (pa.RecordBatch.from_arrays(b.columns, schema=bare) for b in batches)
     )
 
 

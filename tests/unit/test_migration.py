@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -23,9 +24,11 @@ from tasks.lake.publish import publish
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.verify import verify
 from tasks.lake.views import connect
+from tests.inventories import Org
 from tests.kills import KilledError, kill_at
 from tests.lake_nights import first_night, second_night, third_night
 from tests.lake_rows import KEY_ID
+from tests.osv_server import record
 from tests.thorough import THOROUGH
 
 #: Tables that get a column: one in a partition, one without rows at first, and the one that is written last.
@@ -179,3 +182,17 @@ def test_a_look_changes_nothing_and_the_command_tells(
     assert f"schema {SCHEMA_VERSION} became {SCHEMA_VERSION + 1}" in done.stdout
     again = CliRunner().invoke(app, ["lake", "migrate", "--lake", str(old)])
     assert "nothing is lacking" in again.stdout
+
+
+@pytest.mark.parametrize("table", ["packages", "findings"])
+def test_a_table_whose_columns_were_described_in_other_words_takes_rows(tmp_path: Path, table: str) -> None:
+    org = Org(tmp_path)
+    org.patrol(shop={"requirements.txt": "spade==1.0\n"})
+    org.advise(record(3, "spade"))
+    org.assess()
+    before = org.ask(f"SELECT count(*) FROM {table}")
+    column = "package" if table == "packages" else "title"
+    DeltaTable(str(org.lake.path / table)).alter.set_column_metadata(column, {"comment": "as it was called before"})
+    org.patrol(web={"requirements.txt": "spade==1.0\n"})
+    org.assess()
+    assert org.ask(f"SELECT count(*) FROM {table}") > before
