@@ -59,8 +59,12 @@ class Listing:
         return self._known
 
     def dated(self, wanted: Mapping[Package, Collection[str]]) -> Mapping[Package, Mapping[str, datetime]]:
-        """When some versions were published, of registries whose lists do not tell."""
-        return self._registries.dated(wanted) if wanted and self._registries is not None else {}
+        """When some versions were published, of registries whose lists do not tell; what cannot be learned is left
+        out, and its days stay unknown."""
+        try:
+            return self._registries.dated(wanted) if wanted and self._registries is not None else {}
+        except OSError:  # no room for the answers
+            return {}
 
     def troubles(self) -> Mapping[str, int]:
         """Packages by the reason why a registry could not tell, where somebody should look into it."""
@@ -74,8 +78,8 @@ class Listing:
         snapshot = lake.snapshot()
         known = arrow_of(snapshot, "SELECT DISTINCT ecosystem, package FROM vulnerable").to_pydict()
         packages = {(e, name) for e, name, _ in in_use(snapshot, self.ecosystems)}
-        packages |= set(zip(known["ecosystem"], known["package"], strict=True))
-        self.of(sorted(p for p in packages if p[0] in self.ecosystems))
+        packages |= {p for p in zip(known["ecosystem"], known["package"], strict=True) if p[0] in self.ecosystems}
+        self.of(sorted(packages))
         return len(packages)
 
 
