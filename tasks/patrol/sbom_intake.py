@@ -221,7 +221,11 @@ def withdraw(
     tool = f"{SBOM}{name}"
     before = states.get((row["repo_id"], full, tool))
     if before is None or before.result_name is None:
-        others = sorted(t.removeprefix(SBOM) for _, r, t in states if t.startswith(SBOM) and r == full)
+        others = sorted(
+            s.tool.removeprefix(SBOM)
+            for s in states.values()
+            if s.tool.startswith(SBOM) and s.ref == full and s.result_name is not None
+        )
         raise UsageError(
             f"{one_line(row['slug'])} {one_line(full)} has no SBOM that is called {one_line(name, 100)!r}",
             advice=f"There are: {', '.join(others)}." if others else "There is none at all.",
