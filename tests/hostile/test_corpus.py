@@ -42,6 +42,7 @@ LIMITS = {
     "hadolint": {"max_file_mb": 1, "max_files": 500, "timeout_s": 120, "memory_mb": 1024},
     "cfn-lint": {"max_file_mb": 1, "max_files": 500, "timeout_s": 120, "memory_mb": 2048},
     "posture": {"max_file_mb": 1, "max_files": 500, "timeout_s": 120, "memory_mb": 1024},
+    "inventory": {"max_file_mb": 1, "max_files": 500, "timeout_s": 120, "memory_mb": 2048},
 }
 #: What our own process may grow by, whatever the repositories hold.
 GROWTH_BYTES = (1024 if FULL else 512) * MEGABYTE
