@@ -207,6 +207,9 @@ SAVED_ROWS: dict[str, dict[str, Any] | None] = {
     "exposed-repositories": {"slug": "shop", "exposure": None, "secrets": 1},
     "dependencies": None,
     "dependencies-by-team": None,
+    "upgrades": None,
+    "without-fix": None,
+    "outdated": None,
     "slowest": {"slug": "shop", "tool": "checkov", "cause": "new", "files_read": 2},
 }
 

@@ -92,7 +92,7 @@ def test_a_mistake_is_told_in_words_and_makes_nothing(place: Path, args: list[st
 
 
 def test_it_is_matched_at_once_and_a_severity_is_that_of_the_advisory(tmp_path: Path) -> None:
-    org = Org(tmp_path, KEY.key_id)
+    org = Org(tmp_path, key_id=KEY.key_id)
     org.patrol(shop={"requirements.txt": "wheelbarrow==1.3\n"})
     org.advise(record(3, database_specific={"severity": "HIGH"}))
     (tmp_path / "shop.json").write_text(json.dumps(ONE))

@@ -75,8 +75,8 @@ def told(config: Path, *args: str) -> list[dict[str, Any]]:
 def test_the_organisation_sees_what_each_change_clears(config: Path) -> None:
     rows = told(config)
     assert [(r["risk_per_change"], r["sentence"]) for r in rows] == [
-        (4.0, "raising wheelbarrow to 2.0 in 2 repositories clears 4 findings (a breaking step)"),
-        (2.0, "raising rake to 1.5.0 in 1 repository clears 1 finding (in 1 it comes through others; not checked with a"
+        (8.0, "raising wheelbarrow to 2.0 in 2 repositories clears 4 findings (a breaking step)"),
+        (4.0, "raising rake to 1.5.0 in 1 repository clears 1 finding (in 1 it comes through others; not checked with a"
               " registry)"),
     ]  # fmt: skip
     assert (rows[0]["slugs"], rows[0]["versions"]) == (["team/api", "team/shop"], ["1.0", "1.1"])

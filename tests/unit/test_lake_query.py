@@ -62,7 +62,7 @@ def snapshot(new_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
     app, web = result("app", observation("x"), gaps=(BLIND,)), result("web", observation("y"), repo_id="team/web")
     packages, assessed = (
         inventory_of({"requirements.txt": "spade==1.0\n"}),
-        result("assessed", observation("vulnerable"), tool="assess"),
+        result("assessed", observation("vulnerable", kind=Kind.DEPENDENCY, rule_id="GHSA-1"), tool="assess"),
     )
     unchanged = scan_of(app, outcome=Outcome.UNCHANGED, cause=Cause.NONE)
     failed = scan_of(web, outcome=Outcome.FAILED, reason_code="fetch", result_name=None, detail="no route")

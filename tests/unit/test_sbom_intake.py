@@ -167,7 +167,7 @@ def test_one_that_is_taken_back_is_archived_and_may_come_again(org: Org) -> None
     here = ["team/shop requirements.txt wheelbarrow 1.0 TEST-2026-0003 1.3"]
     assert org.vulnerable() == here
     assert org.ask(f"SELECT * FROM inventory WHERE manifest = '{PATH}'") == []
-    assert org.assess().run_id is None, "nothing of it is judged"
+    assert org.assess().judged == 0 and org.assess().run_id is None, "nothing of it is judged, its steps are gone"
     assert is_ready(org.lake)
     with pytest.raises(UsageError, match=r"no SBOM that is called 'shop.cdx.json'"):
         take_back(org)
