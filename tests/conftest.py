@@ -25,6 +25,8 @@ _LONG = (
     "unit/test_patrol_kill.py",
     "unit/test_unkept.py",
     "unit/test_upgrades.py",
+    "unit/test_platform_tools.py",
+    "integration/test_cancellation.py",
     "integration/test_wheel.py",
 )
 

@@ -22,6 +22,7 @@ from tasks.policy import POLICY
 from tasks.repos.git import Git
 from tasks.repos.mirrors import Mirrors
 from tests.patrols import KEY, FakeRunner, House
+from tests.thorough import thorough
 from tests.unit.test_importing import report
 
 
@@ -133,6 +134,7 @@ def test_what_git_could_not_read_is_read_in_the_next_night(house: House, monkeyp
     assert summary.owner_notes == ()
 
 
+@thorough
 def test_teams_hold_owners_and_answer_for_repositories_of_nobody(house: House) -> None:
     house.commit("shop/cart", t="flaw")
     house.commit("other", t="flaw")
@@ -163,6 +165,7 @@ def test_teams_hold_owners_and_answer_for_repositories_of_nobody(house: House) -
     assert owned(house)["shop/cart/t.txt"] == (None, None)
 
 
+@thorough
 def test_an_import_takes_owners_from_the_mirror_or_leaves_them_to_the_next_patrol(house: House) -> None:
     house.commit("team/app", a="words")
     house.repo("team/app").commit({"CODEOWNERS": b"*.py @py\n"})
