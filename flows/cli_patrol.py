@@ -214,8 +214,16 @@ def _wait_for_api(out: Console) -> None:
     from prefect.client.orchestration import get_client
 
     for seconds_left in range(_API_WAIT_S, 0, -1):
-        if not isinstance(get_client(sync_client=True).api_healthcheck(), httpx.TransportError):
-            return
+        client = get_client(sync_client=True)
+        if not isinstance(client.api_healthcheck(), httpx.TransportError):
+            try:
+                # Each first task asks for the server's version, without trying again, unless this process has.
+                client.raise_for_api_version_mismatch_once()
+                return
+            except RuntimeError:  # it went between the two
+                pass
+            except httpx.HTTPError:  # it refuses, as the run will say
+                return
         if seconds_left == _API_WAIT_S:
             out.print(f"the Prefect API does not answer; it is waited for, at most {_API_WAIT_S} s")
         time.sleep(1)

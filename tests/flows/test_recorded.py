@@ -63,20 +63,29 @@ def test_a_mocked_api_that_lost_task_runs_is_told(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("answers", "waited"),
+    ("answers", "gone_between", "waited"),
     [
-        ([None], 0),
-        ([httpx.ConnectError("refused"), httpx.ReadTimeout("late"), None], 2),
-        ([httpx.HTTPStatusError("401", request=httpx.Request("GET", "http://x"), response=httpx.Response(401))], 0),
-        ([httpx.ConnectError("refused")], cli_patrol._API_WAIT_S),
+        ([None], [], 0),
+        ([None], [True, True, False], 2),
+        ([httpx.ConnectError("refused"), httpx.ReadTimeout("late"), None], [], 2),
+        ([httpx.HTTPStatusError("401", request=httpx.Request("GET", "http://x"), response=httpx.Response(401))], [], 0),
+        ([httpx.ConnectError("refused")], [], cli_patrol._API_WAIT_S),
     ],
-    ids=["answers", "comes back", "refuses", "stays away"],
+    ids=["answers", "goes at once", "comes back", "refuses", "stays away"],
 )
 def test_a_mocked_api_is_waited_for_before_a_run(
-    answers: list[Exception | None], waited: int, monkeypatch: pytest.MonkeyPatch
+    answers: list[Exception | None], gone_between: list[bool], waited: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left, slept = list(answers), []
-    client = SimpleNamespace(api_healthcheck=lambda: left.pop(0) if len(left) > 1 else left[0])
+    gone = iter(gone_between)
+
+    def version() -> None:
+        if next(gone, False):
+            raise RuntimeError("Failed to reach API")
+
+    client = SimpleNamespace(
+        api_healthcheck=lambda: left.pop(0) if len(left) > 1 else left[0], raise_for_api_version_mismatch_once=version
+    )
     monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: client)
     monkeypatch.setattr(cli_patrol, "time", SimpleNamespace(sleep=slept.append))
     said: list[str] = []
