@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ def _advisory(snapshot: Snapshot, one: str) -> Answer:
         notes.append(f"{one} was withdrawn: it is matched with nothing")
     elif all(r["unmatchable_reason"] for r in known):
         notes.append(f"{one} names no versions that can be compared ({known[0]['unmatchable_reason']})")
-    return _answer(table, notes)
+    return answer_of(table, notes)
 
 
 def _package(snapshot: Snapshot, ecosystem: str, name: str, bounds: str) -> Answer:
@@ -114,7 +114,7 @@ def _package(snapshot: Snapshot, ecosystem: str, name: str, bounds: str) -> Answ
             elif judge(key):
                 versions.append(version)
     given = pa.table({"version": pa.array(versions, pa.string())})
-    return _answer(arrow_of(snapshot, _PACKAGE.format(**asked), versions=given), notes if bounds else [])
+    return answer_of(arrow_of(snapshot, _PACKAGE.format(**asked), versions=given), notes if bounds else [])
 
 
 def _judge(ecosystem: str, bounds: str) -> Callable[[bytes], bool]:
@@ -139,6 +139,7 @@ def _key(ecosystem: str, bound: str) -> bytes | None:
     return None
 
 
-def _answer(table: pa.Table, notes: Sequence[str]) -> Answer:
+def answer_of(table: pa.Table, notes: Iterable[str], *, is_whole: bool = True) -> Answer:
+    """The answer that a table is."""
     rows = list(zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True))
-    return Answer(columns=table.column_names, rows=rows, notes=tuple(notes))
+    return Answer(columns=table.column_names, rows=rows, notes=tuple(notes), is_whole=is_whole)

@@ -16,7 +16,7 @@ from tasks.deps.naming import PURL_TYPES
 from tasks.deps.ways import What
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
-from tasks.patrol.asking import Answer, package_of
+from tasks.patrol.asking import Answer, answer_of, package_of
 from tasks.patrol.listing import in_trouble
 from tasks.policy import POLICY
 from tasks.policy.upgrade_views import ORDER
@@ -64,13 +64,8 @@ def what_to_raise(snapshot: Snapshot, *, repo: str = "", package: str = "") -> A
         table = arrow_of(snapshot, f"SELECT * FROM changes ORDER BY {ORDER}", POLICY)
     counts = arrow_of(snapshot, _COUNTS, POLICY).to_pylist()[0]
     told = [(r["ecosystem"], r["reason_code"]) for r in arrow_of(snapshot, _REASONS, POLICY).to_pylist()]
-    rows = list(zip(*(table.column(c).to_pylist() for c in table.column_names), strict=True))
-    return Answer(
-        columns=table.column_names,
-        rows=rows,
-        notes=tuple(_notes(counts, Counter(reason for _, reason in told if reason))),
-        is_whole=not counts["unasked"] and not in_trouble(told),
-    )
+    notes = _notes(counts, Counter(reason for _, reason in told if reason))
+    return answer_of(table, notes, is_whole=not counts["unasked"] and not in_trouble(told))
 
 
 def _asked(package: str) -> tuple[str, str] | None:

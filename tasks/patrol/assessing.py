@@ -30,6 +30,7 @@ from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.package_tables import is_inventory, judged_in
 from tasks.lake.publish import publish
 from tasks.lake.views import GONE_REASONS, arrow_of
+from tasks.patrol.advised_ranges import named_by
 from tasks.patrol.assess_rows import ASSESS_SOURCE, Batch, Work, config_digest, judged_over, key_of, result_of
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.listing import Listing
@@ -243,12 +244,7 @@ def _works(
 
 def _packages(snapshot: Snapshot, changed: Collection[str], results: Collection[str]) -> dict[str, set[Package]]:
     """Of some inventories, the packages that some advisories name or named."""
-    named = arrow_of(
-        snapshot,
-        "SELECT DISTINCT r.ecosystem, r.package FROM advisory_ranges r SEMI JOIN changed c ON c.id = r.advisory_id"
-        " WHERE r.package IS NOT NULL",
-        changed=pa.table({"id": pa.array(sorted(changed), pa.string())}),
-    )
+    named = named_by(snapshot, changed)
     rows = arrow_of(
         snapshot,
         "SELECT DISTINCT p.result_name, p.ecosystem, p.package FROM packages p SEMI JOIN results USING (result_name)"

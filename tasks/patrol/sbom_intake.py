@@ -52,7 +52,7 @@ from tasks.lake.changes import Change
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.package_tables import SBOM, SBOM_PATH, judged_as
 from tasks.lake.publish import PublishBatch, publish
-from tasks.lake.views import arrow_of
+from tasks.patrol.advised_ranges import in_force
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.importing import IMPORT_SOURCE, opened, ref_of, repository_of, scan_of, scope_of, size_of
 from tasks.scanners.inventory import INVENTORY
@@ -68,13 +68,6 @@ _REMEDY = {
     Why.UNSUPPORTED: "Make it as CycloneDX 1.2 to 1.7 in JSON or XML, or as SPDX 2.2 or 2.3 in JSON or tag-value."
     " Nothing was taken in.",
 }
-
-
-#: Of advisories in force, what is said of packages that need not be in the lake.
-_RANGES = """
-    SELECT r.* FROM advisory_ranges r JOIN advisories a USING (advisory_id)
-    SEMI JOIN asked q ON q.ecosystem = r.ecosystem AND q.package = r.package
-    WHERE r.present AND a.present AND NOT a.is_withdrawn AND r.unmatchable_reason IS NULL"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,7 +330,7 @@ def _vulnerable(snapshot: Snapshot, sbom: Sbom) -> int:
     some = sorted({(d.ecosystem, d.name, d.version) for d in sbom.manifest.dependencies if d.version is not None})
     names = ("ecosystem", "package", "version")
     triples = pa.table({n: pa.array([s[i] for s in some], pa.string()) for i, n in enumerate(names)})
-    ranges = arrow_of(snapshot, _RANGES, asked=triples)
+    ranges = in_force(snapshot, triples)
     found = match(triples, ranges.select(RANGES.names), ordering.key).matches.select(list(names)).to_pylist()
     return len({tuple(r.values()) for r in found})
 

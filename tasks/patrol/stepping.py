@@ -19,6 +19,7 @@ from tasks.deps.upgrading import GROUPED, VULNERABLE, Advised, Basis, safe_upgra
 from tasks.lake.lake import Snapshot
 from tasks.lake.schema import TABLES
 from tasks.lake.views import arrow_of
+from tasks.patrol.advised_ranges import in_force, named_by
 from tasks.patrol.listing import Listing, Version, in_use, judged_over
 
 #: Raised when the same versions and advisories give another step.
@@ -37,13 +38,6 @@ _NOW = """
         UNION ALL SELECT repo_id, ref, ecosystem, package, version, group_id FROM fresh WHERE present
     )
     SELECT DISTINCT ecosystem, package, version, group_id FROM there SEMI JOIN standing USING (repo_id, ref)"""
-_NAMED = """
-    SELECT DISTINCT ecosystem, package FROM advisory_ranges r SEMI JOIN changed c ON c.id = r.advisory_id"""
-#: Those in force, of packages that are judged.
-_RANGES = """
-    SELECT r.*, a.group_id FROM advisory_ranges r JOIN advisories a USING (advisory_id)
-    SEMI JOIN judged j ON j.ecosystem = r.ecosystem AND j.package = r.package
-    WHERE r.present AND a.present AND NOT a.is_withdrawn AND r.unmatchable_reason IS NULL"""
 _PLACES = pa.schema({"repo_id": pa.string(), "ref": pa.string()})
 _FRESH = (*TABLES["vulnerabilities"].key, "group_id", "present")
 
@@ -104,7 +98,7 @@ def _upgrades(
     over: Mapping[Package, str],
 ) -> tuple[tuple[Row, ...], int]:
     held = _held(snapshot, "upgrades")
-    named = _named(snapshot, changed) if changed else frozenset()
+    named = {(r["ecosystem"], r["package"]) for r in named_by(snapshot, changed).to_pylist()} if changed else set()
 
     def is_new(version: Version, groups: frozenset[str]) -> bool:
         was, package = held.get(version), version[:2]
@@ -133,15 +127,9 @@ def _advised(
     vulnerable = pa.table([pa.array(c, pa.string()) for c in zip(*rows, strict=True)], schema=VULNERABLE)
     packages = sorted({v[:2] for v in wanted})
     judged = pa.table([pa.array(c, pa.string()) for c in zip(*packages, strict=True)], names=["ecosystem", "package"])
-    ranges = arrow_of(snapshot, _RANGES, judged=judged).select(GROUPED.names)
+    ranges = in_force(snapshot, judged).select(GROUPED.names)
     advised = safe_upgrades(vulnerable, ranges, {p: answers[p].versions for p in packages if answers[p].versions})
     return with_days(advised, listing.dated(undated(advised)))
-
-
-def _named(snapshot: Snapshot, changed: Collection[str]) -> frozenset[Package]:
-    """The packages that some advisories name, or named."""
-    given = pa.table({"id": pa.array(sorted(changed), pa.string())})
-    return frozenset(zip(*arrow_of(snapshot, _NAMED, changed=given).to_pydict().values(), strict=True))
 
 
 def _upgrade_row(a: Advised, answer: Answer, over: str) -> Row:

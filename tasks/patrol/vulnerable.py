@@ -21,6 +21,7 @@ from tasks.deps.prepared import Key, Prepared, prepare, remembering
 from tasks.deps.vulnerable_rows import plain, vulnerable_rows
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_batches, arrow_of
+from tasks.patrol.advised_ranges import in_force
 from tasks.patrol.through import tell_ways
 from tasks.policy.severity import quoted
 
@@ -91,7 +92,7 @@ def matched(
     chosen = _chosen(whole, parts, named)
     names = arrow_of(snapshot, _NAMES.format(chosen=chosen), **given)
     all_of_it = ready() if whole else None
-    prepared = all_of_it.about(names) if all_of_it else prepare(arrow_of(snapshot, _RANGES, names=names), key)
+    prepared = all_of_it.about(names) if all_of_it else prepare(in_force(snapshot, names), key)
     hits, odd, found.judged = _judged(snapshot, chosen, prepared, key, given)
     for row in arrow_of(snapshot, _HITS, hits=hits).to_pylist():
         found.rows.setdefault(row.pop("result_name"), []).append(row)
@@ -168,11 +169,6 @@ def _add(found: Found, row: Mapping[str, Any], reason: str, about: str, detail: 
 
 
 _NAMES = "SELECT DISTINCT ecosystem, package FROM {chosen} WHERE version IS NOT NULL"
-#: Those in force, of packages that are there.
-_RANGES = """
-    SELECT r.* FROM advisory_ranges r JOIN advisories a USING (advisory_id)
-    SEMI JOIN names n ON n.ecosystem = r.ecosystem AND n.package = r.package
-    WHERE r.present AND a.present AND NOT a.is_withdrawn AND r.unmatchable_reason IS NULL"""
 _ROWS = f"""
     SELECT ecosystem, package, version, {", ".join(_CARRIED)} FROM {{chosen}} p
     SEMI JOIN names n ON n.ecosystem = p.ecosystem AND n.package = p.package"""
