@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
 EXIT_GAPS = 3
 _LOG_WIDTH = 180
-#: Seconds for which an API that does not answer at the start is waited for: longer than its server takes to start.
-_API_WAIT_S = 30
 _URL = ("http://", "https://", "ssh://", "file://", "git@")
 
 ReposOption = Annotated[
@@ -174,11 +171,13 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
         stack.enter_context(chdir(stack.enter_context(TemporaryDirectory(prefix="nightwarden-"))))
         if not os.environ.get("PREFECT_API_URL"):
             stack.enter_context(_local_server(settings, out, keep=keep_server))
-        else:
-            _wait_for_api(out)
         from prefect import tags  # here, because Prefect reads its environment when it is imported
 
         from flows import patrol as flow_module
+        from flows.prefect_api import keep_trying, wait_for_api
+
+        wait_for_api(out)
+        stack.enter_context(keep_trying())
 
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(flow_module.LAST, stop, out), daemon=True)
@@ -203,30 +202,6 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
             print(f"not up to date: {one_line(line)}")
     has_gaps = summary.has_gaps or (assessed is not None and assessed.has_gaps)
     return EXIT_GAPS if has_gaps else 0
-
-
-def _wait_for_api(out: Console) -> None:
-    """Wait a moment for an API that does not answer, as while it is started anew.
-
-    Prefect's client tries for a minute, but only once it has been connected: before, the first refusal is the end.
-    """
-    import httpx
-    from prefect.client.orchestration import get_client
-
-    for seconds_left in range(_API_WAIT_S, 0, -1):
-        client = get_client(sync_client=True)
-        if not isinstance(client.api_healthcheck(), httpx.TransportError):
-            try:
-                # Each first task asks for the server's version, without trying again, unless this process has.
-                client.raise_for_api_version_mismatch_once()
-                return
-            except RuntimeError:  # it went between the two
-                pass
-            except httpx.HTTPError:  # it refuses, as the run will say
-                return
-        if seconds_left == _API_WAIT_S:
-            out.print(f"the Prefect API does not answer; it is waited for, at most {_API_WAIT_S} s")
-        time.sleep(1)
 
 
 def _cut_off(error: Exception, last: dict[str, Any]) -> BaseException:

@@ -15,6 +15,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.means import opened
+from flows.prefect_api import keep_trying
 from flows.settings import Settings, current
 from tasks import publish as publishing
 from tasks import scan as scanning
@@ -79,7 +80,7 @@ def patrol(
         force=force,
         retry_failed=retry_failed,
     )
-    with opened(settings, write=not plan_only, asked=options.tools) as means:
+    with keep_trying(), opened(settings, write=not plan_only, asked=options.tools) as means:
         run = Patrol(means, settings.select(sources), options)
         work = Scanning(run)
         ACTIVE[run.run_id] = work

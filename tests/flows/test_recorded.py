@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from flows import cli_patrol, recorded
+from flows import recorded
 from tasks.scan import SUBMITTED
 
 FLOW_RUN = uuid4()
@@ -60,35 +60,3 @@ def test_of_a_mocked_api_that_stays_away_nobody_can_tell(monkeypatch: pytest.Mon
 
 def test_a_mocked_api_that_lost_task_runs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(monkeypatch, 2) == 1
-
-
-@pytest.mark.parametrize(
-    ("answers", "gone_between", "waited"),
-    [
-        ([None], [], 0),
-        ([None], [True, True, False], 2),
-        ([httpx.ConnectError("refused"), httpx.ReadTimeout("late"), None], [], 2),
-        ([httpx.HTTPStatusError("401", request=httpx.Request("GET", "http://x"), response=httpx.Response(401))], [], 0),
-        ([httpx.ConnectError("refused")], [], cli_patrol._API_WAIT_S),
-    ],
-    ids=["answers", "goes at once", "comes back", "refuses", "stays away"],
-)
-def test_a_mocked_api_is_waited_for_before_a_run(
-    answers: list[Exception | None], gone_between: list[bool], waited: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left, slept = list(answers), []
-    gone = iter(gone_between)
-
-    def version() -> None:
-        if next(gone, False):
-            raise RuntimeError("Failed to reach API")
-
-    client = SimpleNamespace(
-        api_healthcheck=lambda: left.pop(0) if len(left) > 1 else left[0], raise_for_api_version_mismatch_once=version
-    )
-    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: client)
-    monkeypatch.setattr(cli_patrol, "time", SimpleNamespace(sleep=slept.append))
-    said: list[str] = []
-    cli_patrol._wait_for_api(SimpleNamespace(print=said.append))  # type: ignore[arg-type]
-    assert slept == [1] * waited
-    assert len(said) == bool(waited)
