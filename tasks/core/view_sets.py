@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One view: its name, what one of its rows is, and the SELECT over tables and views of the lake or of its set."""
+    """One view: its name, what one of its rows is, and the SELECT over tables and views of the lake or of its set.
+
+    ``without`` has by table the SELECT that says the same, at less cost, where that table is empty.
+    """
 
     name: str
     meaning: str
     sql: str
+    without: Mapping[str, str] = field(default_factory=dict)
+
+    def over(self, is_empty: Callable[[str], bool]) -> str:
+        """The SELECT for a lake of which some tables are empty."""
+        return next((sql for table, sql in self.without.items() if is_empty(table)), self.sql)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,8 @@ from tasks.lake.schema import TABLES
 from tasks.lake.store import relation
 
 _BATCH = 10_000
+#: Comments and texts: what they name is not read.
+_NOT_NAMES = re.compile(r"--[^\n]*|'[^']*'")
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE)
 
 #: Reasons of scopes that are not expected again: `lake gc` need not keep the run that said so for ever.
@@ -248,23 +250,14 @@ def connect(snapshot: Snapshot, sql: str = "", more: ViewSet = NO_VIEWS) -> duck
     ``sql`` reads (all, where it names none), and ``more``. No other file or network is in reach. Raises LakeError when
     a table cannot be read.
     """
-    asked = _asked(sql, more)
+    con = duck.confined(f"{snapshot.lake.path.resolve()}/")
     try:
-        con = duckdb.connect(
-            ":memory:",
-            config={
-                "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
-                "disabled_optimizers": duck.DISABLED_OPTIMIZERS,
-            },
-        )  # fmt: skip
-        con.execute("SET allowed_directories = ?", [[f"{snapshot.lake.path.resolve()}/"]])
-        con.execute("SET enable_external_access = false")
-        _define(con, snapshot, asked, more)
-        con.execute("SET TimeZone = 'UTC'")
-        con.execute("SET lock_configuration = true")
-        return con
+        _define(con, snapshot, sql, more)
     except duckdb.Error as e:
+        con.close()
+        duck.forget()
         raise _unreadable(e) from e
+    return con
 
 
 def _every(more: ViewSet) -> frozenset[str]:
@@ -275,10 +268,10 @@ def _every(more: ViewSet) -> frozenset[str]:
     return _EVERY | given
 
 
-def _asked(sql: str, more: ViewSet) -> frozenset[str]:
-    """The tables and views to define for a query: what it reads, itself and by its views."""
-    # Whoever reads a table writes its name. A word too many costs a file too many.
-    every, texts = _every(more), {**_VIEWS, **_MACROS, **{v.name: v.sql for v in more.views}}
+def _asked(sql: str, more: ViewSet, views: Mapping[str, str]) -> frozenset[str]:
+    """The tables and views to define for a query: what it reads, itself and by its views (their SELECTs)."""
+    # Whoever reads a table writes its name, and not as a text. A word too many costs a file too many.
+    every, texts = _every(more), {**_MACROS, **views}
     left: set[str] = set(_words(sql) & every)
     wanted = set(left)
     while left:
@@ -288,11 +281,13 @@ def _asked(sql: str, more: ViewSet) -> frozenset[str]:
 
 
 def _words(sql: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", sql.lower()))
+    return frozenset(re.findall(r"\w+", _NOT_NAMES.sub(" ", sql).lower()))
 
 
-def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset[str], more: ViewSet) -> None:
-    """Make tables and views, for this connection only."""
+def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, sql: str, more: ViewSet) -> None:
+    """Make the tables and views that a query reads, for this connection only."""
+    views = {**_VIEWS, **{v.name: v.over(lambda table: not snapshot.files(table)) for v in more.views}}
+    asked = _asked(sql, more, views)
     for name, table in TABLES.items():
         if name not in asked:
             continue
@@ -303,7 +298,7 @@ def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, asked: frozenset
             con.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM {relation(table, found)}{upto}")
         else:
             con.register(name, table.schema.empty_table())
-    _define_views(con, asked, more)
+    _define_views(con, asked, views)
 
 
 @contextmanager
@@ -312,11 +307,11 @@ def over_nothing(more: ViewSet = NO_VIEWS) -> Iterator[duckdb.DuckDBPyConnection
     with duckdb.connect(":memory:") as con:
         for name, table in TABLES.items():
             con.register(name, table.schema.empty_table())
-        _define_views(con, _every(more), more)
+        _define_views(con, _every(more), {**_VIEWS, **{v.name: v.sql for v in more.views}})
         yield con
 
 
-def _define_views(con: duckdb.DuckDBPyConnection, asked: frozenset[str], more: ViewSet) -> None:
+def _define_views(con: duckdb.DuckDBPyConnection, asked: frozenset[str], views: Mapping[str, str]) -> None:
     reasons = pa.table(
         {
             "code": [r.code for r in REASONS.values()],
@@ -327,7 +322,7 @@ def _define_views(con: duckdb.DuckDBPyConnection, asked: frozenset[str], more: V
     con.register("reasons", reasons)
     con.register("causes", pa.table({"cause": list(CAUSES), "meaning": list(CAUSES.values())}))
     con.register("outcomes", pa.table({"outcome": list(OUTCOMES), "meaning": list(OUTCOMES.values())}))
-    for name, sql in {**_VIEWS, **{v.name: v.sql for v in more.views}}.items():
+    for name, sql in views.items():
         if name in asked:
             con.execute(f"CREATE TEMP VIEW {name} AS {sql}")
     for name in asked & _MACROS.keys():
@@ -392,7 +387,7 @@ def arrow_of(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS, **given: pa
     try:
         for name, table in given.items():
             con.register(name, table)
-        _define(con, snapshot, _asked(sql, more), more)
+        _define(con, snapshot, sql, more)
         return con.sql(sql).to_arrow_table()
     except duckdb.Error as e:
         duck.forget()
@@ -411,7 +406,7 @@ def arrow_batches(
         with duck.interruptible():
             for name, table in given.items():
                 con.register(name, table)
-            _define(con, snapshot, _asked(sql, more), more)
+            _define(con, snapshot, sql, more)
             for batch in con.sql(sql).to_arrow_reader(size):
                 yield pa.Table.from_batches([batch])
     except (duckdb.Error, OSError, pa.ArrowInvalid) as e:

@@ -313,6 +313,16 @@ def flaw_of(alias: str) -> str:
     return f"CASE WHEN {is_assessed(f'{alias}.tool')} THEN {alias}.rule_id END"
 
 
+#: Without a row of this table ``assess`` has found nothing, so no finding has a tier. To plan what tells them would be
+#: a fifth of a question to a million findings.
+TIERS_NEED = "vulnerabilities"
+#: What stands for ``tiers_of`` then: of its columns those that are looked up by findings.
+NO_TIERS = """SELECT * FROM (
+            SELECT NULL::VARCHAR AS group_id, NULL::VARCHAR AS exposure, NULL::VARCHAR AS tier,
+                   NULL::BIGINT AS days, NULL::BIGINT AS days_before, NULL::TIMESTAMPTZ AS exploited_at,
+                   NULL::VARCHAR AS tier_why) WHERE false"""
+
+
 def tiers_of(asked: str) -> str:
     """What ``judged`` says of each (``group_id``, ``exposure``) of the relation ``asked``, by what ``advisories`` say.
     There are few of them, however many findings."""
@@ -331,22 +341,22 @@ def judged(flaws: str, asked: str) -> str:
     exposed = f"(SELECT word, name = {quoted(EXPOSURE[0].words[0])} AS reachable, phrase FROM {relation_of(EXPOSURE)})"
     return f"""
         WITH pairs AS MATERIALIZED (SELECT DISTINCT group_id, exposure FROM {asked}),
-        flaws AS MATERIALIZED (FROM {flaws}),
-        named AS MATERIALIZED (SELECT group_id, unnest(cves) AS cve FROM flaws),
-        feeds AS (
+        known AS MATERIALIZED (FROM {flaws}),
+        named AS MATERIALIZED (SELECT group_id, unnest(cves) AS cve FROM known),
+        read_feeds AS (
             SELECT coalesce(bool_or(feed = 'kev' AND fetched_at IS NOT NULL), false) AS kev_read,
                    max(as_of) FILTER (feed = 'kev') AS kev_as_of, max(as_of) FILTER (feed = 'epss') AS epss_as_of
             FROM advisory_feeds
         ),
         said AS ({_SAID_OF_CVES}),
         read AS (
-            SELECT f.*, s.* EXCLUDE (group_id), feeds.*,
+            SELECT f.*, s.* EXCLUDE (group_id), read_feeds.*,
                    coalesce(s.ssvc_automatable, {_by_vector("automatable")}) AS automatable,
                    coalesce(s.ssvc_total, {_by_vector("total")}) AS total,
                    CASE WHEN in_kev OR ssvc_active THEN true
                         WHEN len(cves) = 0 OR cves IS NULL OR kev_read OR ssvc_word IS NOT NULL THEN false
                    END AS exploited
-            FROM flaws f LEFT JOIN said s USING (group_id), feeds
+            FROM known f LEFT JOIN said s USING (group_id), read_feeds
         ),
         phrased AS (
             SELECT group_id, cves, cvss_score, exploited, automatable, total, epss,
@@ -377,7 +387,7 @@ def judged(flaws: str, asked: str) -> str:
 
 
 def _by_vector(what: str) -> str:
-    """An expression over ``flaws`` of ``judged``: as ``read_vectors``."""
+    """An expression over ``known`` of ``judged``: as ``read_vectors``."""
     of = {"automatable": (_V3.automatable, _V4.automatable), "total": (_V3.total, _V4.total)}[what]
     has = (f"list_has_all(string_split({column}, '/'), [{', '.join(map(quoted, sorted(parts)))}])"
            for column, parts in zip(("cvss_v3", "cvss_v4"), of, strict=True))  # fmt: skip

@@ -30,7 +30,7 @@ from collections.abc import Mapping
 
 from tasks.core.view_sets import Saved, View, few, set_of
 from tasks.policy.declared import CRITICALITY, EXPOSURE, NOT_DECLARED_POINTS, phrase_of, relation_of, word_of
-from tasks.policy.dependency_priority import Tier, flaw_of, is_assessed, tiers_of
+from tasks.policy.dependency_priority import NO_TIERS, TIERS_NEED, Tier, flaw_of, is_assessed, tiers_of
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import SEVERITY_OF_RANK, Severity, case_of, quoted, ranks_of, says_the_same
 from tasks.policy.sla import due_at, with_days
@@ -84,52 +84,61 @@ _PLACED = few(f"""
            {word_of("exposure")} AS exposure_word,
            {phrase_of("exposure")} || ', ' || {phrase_of("criticality")} AS phrase
     FROM (SELECT repo_id, owner, criticality, exposure FROM repositories UNION ALL
-          SELECT DISTINCT repo_id, NULL, NULL, NULL FROM said ANTI JOIN repositories USING (repo_id)) r
+          SELECT DISTINCT repo_id, NULL, NULL, NULL FROM seen ANTI JOIN repositories USING (repo_id)
+          WHERE is_place) r
     LEFT JOIN {relation_of(EXPOSURE)} e ON e.word = lower(trim(r.exposure))
     LEFT JOIN {relation_of(CRITICALITY)} c ON c.word = lower(trim(r.criticality))""")
 _FLAW = flaw_of("f")
-#: What is said of many findings (tool, word, number; kind, origin; repository) is gone through once and looked up among
-#: few. Each (tool, word, number) and each repository is looked up once; there are few, however many findings.
-RANKED = View(
-    name="ranked",
-    meaning="one open finding, whatever refs hold it: severity (highest known of its tools), what its repository"
-    " is declared to be, days since it opened (until the newest run), score, priority (P1 is first), and why; whose it"
-    " is: owner (the first of owners), owner_from (what says so), team (never null), champions (whom of it to ask)",
-    sql=f"""
+_TIERS = f"""flawed AS MATERIALIZED (
+            SELECT DISTINCT s.rule_id AS group_id, p.exposure
+            FROM (SELECT DISTINCT rule_id, repo_id FROM base WHERE {is_assessed("tool")}) s
+            JOIN placed p USING (repo_id)
+        ),
+        tiers AS MATERIALIZED ({few(tiers_of("flawed"))})"""
+_NO_TIERS = f"tiers AS ({NO_TIERS})"
+
+
+def _ranked(tiers: str) -> str:
+    """What is said of many findings (tool, word, number; kind, origin; repository) is gone through once and looked up
+    among few. Each (tool, word, number) and each repository is looked up once; there are few, however many findings.
+
+    ``tiers`` are CTEs that end in ``tiers``.
+    """
+    return f"""
         WITH ended AS (SELECT arg_max(finished_at, seq) AS at FROM runs),
         base AS NOT MATERIALIZED (SELECT * FROM findings_counted WHERE counts),
+        -- In one look: what tools say of severity, the refs of each repository, the tools of each rule.
         seen AS MATERIALIZED (
-            SELECT DISTINCT repo_id, ref, tool, kind, rule_id, severity_tool, severity_score, origin FROM base
+            SELECT tool, severity_tool, severity_score, kind, origin, repo_id, ref, rule_id,
+                   grouping(severity_tool) = 0 AS is_said, grouping(repo_id) = 0 AS is_place
+            FROM base GROUP BY GROUPING SETS (
+                (tool, severity_tool, severity_score, kind, origin), (repo_id, ref), (tool, kind, rule_id))
         ),
-        said AS MATERIALIZED (SELECT DISTINCT tool, severity_tool, severity_score, kind, origin, repo_id FROM seen),
+        said AS NOT MATERIALIZED (FROM seen WHERE is_said),
         rated AS MATERIALIZED ({_RATED}),
-        shared AS MATERIALIZED (
-            SELECT DISTINCT repo_id, kind, rule_id FROM seen
-            WHERE repo_id IN (SELECT repo_id FROM seen GROUP BY repo_id HAVING min(ref) <> max(ref))
-               OR (kind, rule_id) IN (SELECT (kind, rule_id) FROM seen GROUP BY kind, rule_id
-                                      HAVING min(tool) <> max(tool))
+        branched AS MATERIALIZED (SELECT repo_id FROM seen WHERE is_place GROUP BY repo_id HAVING min(ref) <> max(ref)),
+        agreed AS MATERIALIZED (
+            SELECT kind, rule_id FROM seen WHERE NOT is_said AND NOT is_place GROUP BY kind, rule_id
+            HAVING min(tool) <> max(tool)
         ),
         there AS NOT MATERIALIZED (
             SELECT finding_uid, repo_id, slug, kind, rule_id, title, path, line_start, [f.tool] AS tools,
                    [ref] AS open_refs, origin, first_seen_at, opened_at, owners, owner_from, {_FLAW} AS flaw,
                    r.severity_tool, r.severity_score, r.rank
-            FROM (FROM base ANTI JOIN shared USING (repo_id, kind, rule_id)) f
+            FROM (FROM base ANTI JOIN branched USING (repo_id) ANTI JOIN agreed USING (kind, rule_id)) f
             JOIN rated r ON {says_the_same("f", "r")} UNION ALL
             SELECT s.* EXCLUDE (place), r.severity_tool, r.severity_score, r.rank FROM (
                 SELECT finding_uid, repo_id, any_value(slug), any_value(kind), any_value(rule_id), any_value(title),
                        arg_min(path, ref), arg_min(line_start, ref), {set_of("list(f.tool)")}, {set_of("list(ref)")},
                        arg_min(origin, first_seen_at), min(first_seen_at), min(opened_at), arg_min_null(owners, ref),
                        arg_min_null(owner_from, ref), max({_FLAW}), max(place) AS place
-                FROM (FROM base SEMI JOIN shared USING (repo_id, kind, rule_id)) f
+                FROM (FROM base SEMI JOIN branched USING (repo_id) UNION ALL
+                      FROM base SEMI JOIN agreed USING (kind, rule_id) ANTI JOIN branched USING (repo_id)) f
                 JOIN rated r ON {says_the_same("f", "r")} GROUP BY finding_uid, repo_id
             ) s JOIN rated r USING (place)
         ),
         placed AS MATERIALIZED ({_PLACED}),
-        flawed AS MATERIALIZED (
-            SELECT DISTINCT s.rule_id AS group_id, p.exposure FROM seen s JOIN placed p USING (repo_id)
-            WHERE {is_assessed("s.tool")}
-        ),
-        tiers AS MATERIALIZED ({few(tiers_of("flawed"))}),
+        {tiers},
         counted AS NOT MATERIALIZED (
             SELECT t.*, t.owners[1] AS owner,
                    {SEVERITY_OF_RANK} AS severity, {counted_as("rank > 0")} AS counted,
@@ -165,7 +174,16 @@ RANKED = View(
                origin, counted AS counted_as, tools, severity_tool, severity_score, open_refs, opened_at,
                first_seen_at, finding_uid, repo_id, coalesce(owners, []) AS owners, owner_from,
                {team_of("teamed", "owner")} AS team, coalesce(champions, []) AS champions
-        FROM ended, due LEFT JOIN teamed ON {in_team("teamed", "owner")}""",
+        FROM ended, due LEFT JOIN teamed ON {in_team("teamed", "owner")}"""
+
+
+RANKED = View(
+    name="ranked",
+    meaning="one open finding, whatever refs hold it: severity (highest known of its tools), what its repository"
+    " is declared to be, days since it opened (until the newest run), score, priority (P1 is first), and why; whose it"
+    " is: owner (the first of owners), owner_from (what says so), team (never null), champions (whom of it to ask)",
+    sql=_ranked(_TIERS),
+    without={TIERS_NEED: _ranked(_NO_TIERS)},
 )
 
 RANKED_FIRST = Saved(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from tasks.core.view_sets import Saved, View, few
 from tasks.policy.declared import EXPOSURE, relation_of, word_of
-from tasks.policy.dependency_priority import flaw_of, tiers_of
+from tasks.policy.dependency_priority import NO_TIERS, TIERS_NEED, flaw_of, tiers_of
 from tasks.policy.priority import counted_as
 from tasks.policy.severity import RANKS, SEVERITY_OF_RANK, case_of, ranks_of, says_the_same
 from tasks.policy.sla import due_at, with_days
@@ -28,8 +28,16 @@ _SAID = ("kind", "repo_id", "tool", "severity_tool", "severity_score", "origin",
 _FLAW = f"{flaw_of('finding_events')} AS flaw"
 
 
-def _dated(moves: str) -> str:
-    """CTEs that end in ``dated``: the events of the relation ``moves`` with their severity, as it counts, and days."""
+_TIERS = f"""flawed AS MATERIALIZED (SELECT DISTINCT flaw AS group_id, exposure FROM told WHERE flaw IS NOT NULL),
+        tiers AS MATERIALIZED ({few(tiers_of("flawed"))})"""
+_NO_TIERS = f"tiers AS ({NO_TIERS})"
+
+
+def _dated(moves: str, tiers: str) -> str:
+    """CTEs that end in ``dated``: the events of the relation ``moves`` with their severity, as it counts, and days.
+
+    ``tiers`` are CTEs that end in ``tiers``.
+    """
     rated = f"SELECT * EXCLUDE (rank), {SEVERITY_OF_RANK} AS severity FROM ({ranks_of('said')})"
     placed = (
         f"SELECT r.repo_id, r.exposure, {word_of('exposure')} AS exposure_word FROM repositories r"
@@ -45,8 +53,7 @@ def _dated(moves: str) -> str:
             SELECT s.*, r.severity, p.exposure, p.exposure_word, {counted_as("severity <> 'unknown'")} AS counted
             FROM said s JOIN rated r ON {says_the_same("s", "r")} LEFT JOIN placed p USING (repo_id)
         ),
-        flawed AS MATERIALIZED (SELECT DISTINCT flaw AS group_id, exposure FROM told WHERE flaw IS NOT NULL),
-        tiers AS MATERIALIZED ({few(tiers_of("flawed"))}),
+        {tiers},
         ruled AS (
             SELECT w.*, t.days, t.days_before, t.exploited_at FROM ({with_days("told", "told", "counted")}) w
             LEFT JOIN tiers t ON t.group_id = w.flaw AND t.exposure IS NOT DISTINCT FROM w.exposure
@@ -58,21 +65,21 @@ def _dated(moves: str) -> str:
         )"""
 
 
-#: A point lies n weeks before the newest run. What happened k weeks ago, rounded down, has not happened yet at points
-#: after k; what was due m weeks ago was overdue at points up to m.
-SLA_TREND = View(
-    name="sla_trend",
-    meaning=f"one severity at one point of time, weekly for {TREND_WEEKS} weeks until the newest run: how many findings"
-    " were open, and how many of them overdue by the SLA in force now",
-    sql=f"""
+def _trend(tiers: str) -> str:
+    # A point lies n weeks before the newest run. What happened k weeks ago, rounded down, has not happened yet at
+    # points after k; what was due m weeks ago was overdue at points up to m.
+    return f"""
         WITH {
-        _dated(f'''
+        _dated(
+            f'''
             SELECT kind, repo_id, tool, severity_tool, severity_score, origin, {_FLAW}, opened_at, event_at,
                    CASE WHEN status IN {_OPEN} THEN 1 ELSE -1 END AS delta
             FROM finding_events, ended
             WHERE event_at > ended.at - to_days({7 * TREND_WEEKS})
             AND (coalesce(status_before, '') IN {_OPEN}) <> (status IN {_OPEN})
-            AND open_scopes = CASE WHEN status IN {_OPEN} THEN 1 ELSE 0 END''')
+            AND open_scopes = CASE WHEN status IN {_OPEN} THEN 1 ELSE 0 END''',
+            tiers,
+        )
     },
         changes AS (
             SELECT severity, sum(delta) AS findings,
@@ -103,26 +110,43 @@ SLA_TREND = View(
                          AND s.due >= p.weeks_ago), 0)::BIGINT
                - coalesce((SELECT sum(findings) FROM changes c WHERE c.severity = p.severity
                            AND c.happened < p.weeks_ago AND c.due >= p.weeks_ago), 0)::BIGINT AS overdue
-        FROM points p, ended""",
+        FROM points p, ended"""
+
+
+SLA_TREND = View(
+    name="sla_trend",
+    meaning=f"one severity at one point of time, weekly for {TREND_WEEKS} weeks until the newest run: how many findings"
+    " were open, and how many of them overdue by the SLA in force now",
+    sql=_trend(_TIERS),
+    without={TIERS_NEED: _trend(_NO_TIERS)},
 )
+
+
+def _kept(tiers: str) -> str:
+    return f"""
+        WITH {
+        _dated(
+            f'''
+            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, {_FLAW}, opened_at, event_at,
+                   open_s, part
+            FROM finding_events, ended
+            WHERE part >= strftime(ended.at - to_months({KEPT_MONTHS - 1}), '%Y-%m')
+            AND status = 'fixed' AND cause IN {MENDED} AND status_before IN {_OPEN} AND open_scopes = 0''',
+            tiers,
+        )
+    }
+        SELECT part AS month, severity, count(*) AS mended,
+               count(*) FILTER (due_at IS NULL OR event_at <= due_at) AS in_time,
+               avg(open_s) / 86400 AS mean_days, median(open_s) / 86400 AS median_days
+        FROM dated GROUP BY ALL"""
+
 
 SLA_KEPT = View(
     name="sla_kept",
     meaning=f"one severity in one month (UTC), for {KEPT_MONTHS} months: findings whose code was mended, how many in"
     " time, and the days that took; what a rule, a tool or an archive took away counts nowhere",
-    sql=f"""
-        WITH {
-        _dated(f'''
-            SELECT kind, repo_id, tool, severity_tool, severity_score, origin, {_FLAW}, opened_at, event_at,
-                   open_s, part
-            FROM finding_events, ended
-            WHERE part >= strftime(ended.at - to_months({KEPT_MONTHS - 1}), '%Y-%m')
-            AND status = 'fixed' AND cause IN {MENDED} AND status_before IN {_OPEN} AND open_scopes = 0''')
-    }
-        SELECT part AS month, severity, count(*) AS mended,
-               count(*) FILTER (due_at IS NULL OR event_at <= due_at) AS in_time,
-               avg(open_s) / 86400 AS mean_days, median(open_s) / 86400 AS median_days
-        FROM dated GROUP BY ALL""",
+    sql=_kept(_TIERS),
+    without={TIERS_NEED: _kept(_NO_TIERS)},
 )
 
 _BY_WORST = f"{case_of('severity', {s: -n for s, n in RANKS.items()})}"

@@ -11,6 +11,7 @@ import pytest
 from tests.builders import Repository
 from tests.hostile.nights import night
 from tests.integration.servers import nightwarden
+from tests.thorough import thorough
 from tests.unit.test_platform_tools import _TRIVY
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -41,6 +42,7 @@ def _told(place: Path, tool: str) -> str:
     return next(line for line in lines if line.split()[1] == tool)
 
 
+@thorough
 def test_a_data_base_is_missed_fetched_and_grows_old(place: Path) -> None:
     assert _told(place, "trivy").startswith("FAULT trivy")
     assert "no data base" in _told(place, "trivy")
@@ -81,6 +83,7 @@ def test_each_command_is_for_its_own_tools(place: Path, words: str, said: str) -
     assert said in done.stderr
 
 
+@thorough
 def test_status_says_which_tools_judge_by_old_data(place: Path) -> None:
     Repository(place / "org" / "shop").commit({"Dockerfile": b"FROM scratch\n"})
     off = {name: {"enabled": False} for name in ("kingfisher", "bandit", "checkov")}

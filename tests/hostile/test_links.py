@@ -9,6 +9,7 @@ import pytest
 from tests.builders import Repository
 from tests.hostile.nights import Night, night
 from tests.hostile.repositories import PYTHON
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.tools
 
@@ -41,6 +42,7 @@ def test_a_link_is_a_gap_of_every_tool_each_night(place: Path) -> None:
         assert "source" in named.remedy
 
 
+@thorough
 @pytest.mark.parametrize("remedy", ["source", "removed"])
 def test_a_remedy_ends_the_gap(place: Path, remedy: str) -> None:
     patrol(place, "org")
@@ -57,6 +59,7 @@ def test_a_remedy_ends_the_gap(place: Path, remedy: str) -> None:
         assert patrol(place, "org").said("link", "bandit") == ("failed", "linked_folder")
 
 
+@thorough
 def test_a_link_in_a_source_that_cannot_be_read_stays_a_gap(place: Path) -> None:
     (place / "org" / "link").unlink()
     (place / "org" / "link").symlink_to(Repository(place / "outside").path)

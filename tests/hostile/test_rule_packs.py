@@ -13,6 +13,7 @@ from tests.builders import Repository
 from tests.git_http import GitServer, serving
 from tests.hostile.fake_tools import SEMGREP_WITH_RULES, fake_tool
 from tests.hostile.nights import Night, night
+from tests.thorough import thorough
 from tests.unit.test_rule_packs import file_of, rule
 
 BOTH = {("app.py", "team.a"), ("app.py", "team.b")}
@@ -52,6 +53,7 @@ def pack(told: Night) -> tuple[str, str | None] | None:
     return told.said("rule pack team", "semgrep") if ("rule pack team", "semgrep") in told.scans else None
 
 
+@thorough
 def test_a_pack_that_broke_and_then_went_closes_nothing(place: Place) -> None:
     first = place.night()
     assert (first.open("shop", "semgrep"), pack(first)) == (BOTH, None)
@@ -152,6 +154,7 @@ def server(tmp_path: Path) -> Iterator[GitServer]:
         yield server
 
 
+@thorough
 def test_another_commit_of_a_pack_is_another_scan(place: Place, server: GitServer) -> None:
     origin = Repository(server.root / "packs")
     address = f"{server.url}/packs/.git"

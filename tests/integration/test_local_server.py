@@ -242,6 +242,7 @@ def test_a_torn_state_file_names_no_server(home: Path, torn: str) -> None:
     assert server.running(home) is None
 
 
+@thorough
 def test_a_torn_state_file_is_replaced(home: Path) -> None:
     server.state_file(home).write_text('{"pid": 1, "po')
     with server.used(home) as used:

@@ -18,6 +18,7 @@ from tests.kills import KilledError, kill_at
 from tests.lake_nights import Content, content, first_night, second_night
 from tests.lake_rows import KEY_ID
 from tests.patrols import House
+from tests.thorough import thorough
 from tests.unit.test_importing import bring, report
 
 #: What a repetition must not touch.
@@ -72,6 +73,7 @@ def test_what_a_run_saw_published_by_another_run_too_is_there_once(lake: Lake) -
     assert verify(lake) == []
 
 
+@thorough
 def test_a_report_imported_ten_times_is_there_once(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.commit("team/app", a="flaw", b="fine")

@@ -18,6 +18,7 @@ from tasks.lake.verify import verify
 from tasks.patrol.assessing import assess
 from tests.inventories import Org
 from tests.osv_server import record
+from tests.thorough import thorough
 
 PINNED = {"requirements.txt": "wheelbarrow==1.0\nspade==2.0\n"}
 
@@ -54,6 +55,7 @@ def test_what_an_advisory_is_about_is_a_row_and_a_finding_and_an_unchanged_night
     sound(org)
 
 
+@thorough
 def test_advisories_that_were_made_ready_say_what_the_lake_says(org: Org, tmp_path: Path) -> None:
     odd = '[[package]]\nname = "spade"\nversion = "odd_one"\n'
     org.patrol(shop={"requirements.txt": "wheelbarrow==1.0\nhoe==1\n", "poetry.lock": odd}, web=PINNED)
@@ -135,8 +137,8 @@ def test_a_finding_closes_with_the_version_or_the_advisory_and_says_so(org: Org)
 @pytest.mark.parametrize(
     "after",
     [
-        pytest.param({"requirements.txt": "wheelbarrow>=1.0\n"}, id="without a version"),
-        pytest.param({"requirements.txt": "wheelbarrow===what-ever\n"}, id="a version of no grammar"),
+        pytest.param({"requirements.txt": "wheelbarrow>=1.0\n"}, id="without a version", marks=thorough),
+        pytest.param({"requirements.txt": "wheelbarrow===what-ever\n"}, id="a version of no grammar", marks=thorough),
         pytest.param({"requirements.txt": "<<<<<<< ours\nwheelbarrow==9\n=======\n>>>>>>> theirs\n"}, id="unreadable"),
     ],
 )

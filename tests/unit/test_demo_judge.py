@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import cache
 
 import pytest
 
@@ -180,9 +181,13 @@ def night_of(day):
     return {"scans": scans, "seen": [observation(e) for e in flaws], "gaps": gaps, "findings": findings}
 
 
+@cache
+def first_night():
+    return judge(truth(), {}, LOCKED, day=1, **night_of(1))
+
+
 def verdict_of(night, day):
-    before = judge(truth(), {}, LOCKED, day=1, **night_of(1)) if day == 2 else None
-    return judge(truth(), {}, LOCKED, day=day, before=before, **night)
+    return judge(truth(), {}, LOCKED, day=day, before=first_night() if day == 2 else None, **night)
 
 
 def of(rows, **wanted):

@@ -380,6 +380,7 @@ def test_rules_say_what_a_repository_is_worth(house: House, forge: StandInForge)
     }
 
 
+@thorough
 def test_a_manifest_beside_the_forge_names_what_is_not_listed(
     house: House, forge: StandInForge, tmp_path: Path
 ) -> None:
@@ -398,6 +399,7 @@ def test_a_manifest_beside_the_forge_names_what_is_not_listed(
     assert mended["acme manifest"] == mended["forge.test/acme/lost"] == "nothing_to_read gap_gone"
 
 
+@thorough
 def test_what_a_manifest_expects_takes_no_id_of_another_source(
     house: House, forge: StandInForge, tmp_path: Path
 ) -> None:
@@ -416,6 +418,7 @@ def test_what_a_manifest_expects_takes_no_id_of_another_source(
     assert sorted(outcomes) == ["missing", "unchanged", "unchanged", "unchanged"]
 
 
+@thorough
 def test_a_source_that_is_configured_no_more_does_not_take_its_repositories_along(
     house: House, forge: StandInForge, tmp_path: Path
 ) -> None:
@@ -445,6 +448,7 @@ def test_a_source_that_is_configured_no_more_does_not_take_its_repositories_alon
     assert told(house, night(house, all_sources=True))["acme/shop"] == "skipped filtered", "the remedy holds"
 
 
+@thorough
 def test_a_source_renamed_in_a_run_of_its_own_keeps_what_was_known(house: House, forge: StandInForge) -> None:
     house.sources = (source(refs=("release/*",)),)
     house.repo("app").git("branch", "release/1")
@@ -459,6 +463,7 @@ def test_a_source_renamed_in_a_run_of_its_own_keeps_what_was_known(house: House,
     assert firsts[0] == firsts[1]
 
 
+@thorough
 def test_a_fault_of_ours_in_one_source_takes_no_others_night(house: House, forge: StandInForge) -> None:
     house.sources = (source(), Source(name="direct", location=f"file://{house.place / 'org' / 'lib' / '.git'}"))
     house.commit("lib", a="fine")
@@ -475,6 +480,7 @@ def test_a_fault_of_ours_in_one_source_takes_no_others_night(house: House, forge
     assert "source acme" not in told(house, night(house))
 
 
+@thorough
 def test_a_source_that_holds_nothing_is_a_gap_as_long_as_it_does(
     house: House, forge: StandInForge, tmp_path: Path
 ) -> None:
@@ -512,6 +518,7 @@ def test_only_keeps_what_stands_in_and_a_pattern_of_nothing_is_refused(house: Ho
     assert said == {"source acme": "failed forge_denied", "forge.test/acme (not visible)": "failed forge_hidden"}
 
 
+@thorough
 def test_a_manifest_that_cannot_be_read_leaves_its_repositories_patrolled(house: House, tmp_path: Path) -> None:
     house.commit("app", a="fine")
     manifest = tmp_path / "repos.yaml"
@@ -550,7 +557,7 @@ def test_a_finding_is_fixed_only_when_it_is_gone_from_every_watched_ref(house: H
     assert night(house).opened == 1
 
 
-@pytest.mark.parametrize("refs", [("hotfix/*",), ()])
+@pytest.mark.parametrize("refs", [("hotfix/*",), pytest.param((), marks=thorough)])
 def test_a_ref_that_nobody_watches_any_more_is_not_scanned_and_counts_no_more(
     house: House, forge: StandInForge, refs: tuple[str, ...]
 ) -> None:

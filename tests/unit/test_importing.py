@@ -20,6 +20,7 @@ from tasks.patrol.exporting import sarif_log
 from tasks.patrol.importing import ImportSummary, Request, import_reports, read_files
 from tests.patrols import KEY, House
 from tests.sarif_shape import faults, validate
+from tests.thorough import thorough
 
 
 @pytest.fixture
@@ -93,6 +94,7 @@ def test_the_same_file_again_changes_nothing(house: House) -> None:
     assert house.lake().snapshot().seq == seq
 
 
+@thorough
 def test_an_import_knows_its_scope_when_the_repository_came_to_another_source(house: House) -> None:
     bring(house, report("R1", "R2"))
     house.sources = (Source(name="renamed", location=str(house.place / "org")),)
@@ -103,6 +105,7 @@ def test_an_import_knows_its_scope_when_the_repository_came_to_another_source(ho
     assert log.scopes == 1
 
 
+@thorough
 def test_the_same_file_twice_in_a_call_is_said_once(house: House) -> None:
     twins = moved(report("R1", "R1", "R2"), 1, 1, 2)
     (tool,) = bring_all(house, twins, twins).tools
@@ -126,6 +129,7 @@ def test_equal_results_at_two_lines_are_two_findings_in_two_files_as_in_one(hous
     assert {f["anchor_uid"] for f in house.rows("findings") if f["tool"] == "import/lint"} == anchors
 
 
+@thorough
 def test_results_that_differ_in_a_column_are_no_repetition(house: House) -> None:
     plain, grave = report("R1"), report("R1")
     grave["runs"][0]["results"][0]["level"] = "error"
@@ -155,6 +159,7 @@ def test_a_newer_file_fixes_what_is_gone_and_an_older_one_opens_it_again(house: 
     assert verify(house.lake()) == []
 
 
+@thorough
 def test_what_is_gone_with_another_version_of_the_tool_may_not_be_fixed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +217,7 @@ def test_a_patrol_expects_no_import_and_freshness_shows_its_age(house: House) ->
     assert scope["evidence_at"].isoformat().startswith("2026-01-02T03:04:05")
 
 
+@thorough
 def test_newer_evidence_of_the_same_content_is_kept(house: House) -> None:
     for day in ("02", "03"):
         times = [{"executionSuccessful": True, "endTimeUtc": f"2026-01-{day}T00:00:00Z"}]

@@ -174,7 +174,7 @@ def test_what_cannot_be_opened_for_now_ends_a_collection_and_what_is_forgotten_d
         set(store.keys_at("scans", [1, 2, 3]))
 
 
-@pytest.mark.parametrize("step", ["claim", "runs"])
+@pytest.mark.parametrize("step", [pytest.param("claim", marks=thorough), "runs"])
 def test_a_killed_collection_is_finished_or_never_was(place: Path, clock: Clock, step: str) -> None:
     before = content(place)
     with pytest.raises(KilledError):
@@ -190,6 +190,7 @@ def test_a_killed_collection_is_finished_or_never_was(place: Path, clock: Clock,
     assert len([r for r in lake.snapshot().table("runs").to_pylist() if r["sources"] == ["(gc)"]]) == 1
 
 
+@thorough
 def test_a_collection_that_slept_while_a_run_published_removes_nothing(
     place: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +212,7 @@ def test_a_collection_that_slept_while_a_run_published_removes_nothing(
     assert verify(lake) == []
 
 
+@thorough
 def test_a_collection_that_another_run_finished_is_finished(
     place: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def put(lake: Lake, n: int) -> None:
         publish(lake, lake.snapshot(), night(n, result(f"r{n}", observation(f"o{n}"))))
 
 
+@thorough
 def test_moto_that_fails_now_and_then_is_asked_again(moto: MotoS3, new_lake: Path, tmp_path: Path) -> None:
     asked: list[str] = []
 

@@ -22,6 +22,7 @@ from tasks.lake.views import FUNCTIONS, VIEWS, run_query
 from tasks.policy import POLICY
 from tests.inventories import inventory_of
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row, scan_of, scope_of
+from tests.thorough import thorough
 
 POLICY_VIEWS = tuple(v.name for v in POLICY.views)
 ALL_SAVED = {**SAVED, **POLICY.saved}
@@ -101,6 +102,7 @@ def test_advisories_can_be_asked_with_what_is_said_of_them(snapshot: Snapshot) -
     assert [f["feed"] for f in ask(snapshot, "SELECT * FROM feeds")] == ["osv/PyPI"]
 
 
+@thorough
 def test_every_table_and_view_of_a_new_lake_can_be_asked(lake: Lake) -> None:
     full = ("reasons", "outcomes", "causes", "severities", "sla_rules")
     for name in (*TABLES, *(v for v in (*VIEWS, *POLICY_VIEWS) if v not in full), *FUNCTIONS):
@@ -217,6 +219,7 @@ def test_a_flaw_is_counted_once_whatever_refs_and_lines_it_stands_at(lake: Lake)
     assert [tuple(r.values()) for r in ask(lake.snapshot(), flaws)] == [("app.py", 10, ["refs/heads/main"], 1)]
 
 
+@thorough
 def test_a_past_date_is_told_after_its_runs_were_collected(lake: Lake) -> None:
     seen = observation("x")
     for n, found in enumerate(([seen], [], [seen], [], []), start=1):

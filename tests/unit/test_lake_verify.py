@@ -257,6 +257,7 @@ def reopen(lake: Lake) -> None:
         pq.write_table(data, file)
 
 
+@thorough
 def test_a_lost_closing_is_found_though_another_pack_was_broken(house: House) -> None:
     house.packs, house.not_run, house.rules_digest = {"te": ("rule_broken", "x: why")}, frozenset({"te.*"}), "s"
     house.commit("a", t="mended")

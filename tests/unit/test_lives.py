@@ -15,6 +15,7 @@ from tasks.lake.views import run_query
 from tasks.patrol import rows
 from tasks.repos.history import is_ancestor
 from tests.patrols import FakeTool, House
+from tests.thorough import thorough
 from tests.unit.test_deciding import write
 from tests.unit.test_importing import bring, report
 from tests.unit.test_upgrades import said
@@ -227,6 +228,7 @@ def test_decisions_go_by_the_name_of_today(renamed: House) -> None:
     assert decided(renamed) == {"a": "a", "b": None, "c": "c"}
 
 
+@thorough
 def test_what_reports_said_of_a_branch_goes_with_it(house: House) -> None:
     house.commit("a", t="flaw")
     house.repo("a").git("branch", "side")
@@ -273,6 +275,7 @@ def test_the_scan_of_an_ancestor_is_recorded_and_not_applied(rewound: House) -> 
     assert verify(rewound.lake()) == []
 
 
+@thorough
 def test_an_ancestor_that_is_found_twice_counts(rewound: House) -> None:
     rewound.run()
     rewound.run()
@@ -281,6 +284,7 @@ def test_an_ancestor_that_is_found_twice_counts(rewound: House) -> None:
     assert said(rewound)["a"][:2] == ("unchanged", None)
 
 
+@thorough
 def test_a_branch_that_comes_forward_again_leaves_no_trace(rewound: House) -> None:
     rewound.run()
     rewound.repo("a").git("reset", "--quiet", "--hard", "ORIG_HEAD")
@@ -289,6 +293,7 @@ def test_a_branch_that_comes_forward_again_leaves_no_trace(rewound: House) -> No
     assert [s["reason_code"] for s in rewound.rows("scopes")] == [None]
 
 
+@thorough
 def test_an_ancestor_after_a_night_that_failed_is_no_failure(house: House) -> None:
     house.commit("a", t="flaw", v="unread")
     house.commit("a", t="mended")
@@ -309,6 +314,7 @@ def test_an_ancestor_after_a_night_that_failed_is_no_failure(house: House) -> No
     ]
 
 
+@thorough
 def test_git_is_asked_only_of_what_was_forced(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each question costs a start of git, one after another."""
     asked: list[str] = []
@@ -327,6 +333,7 @@ def test_git_is_asked_only_of_what_was_forced(house: House, monkeypatch: pytest.
     assert lives(house) == {"t.txt": ("fixed", "backlog", "code_changed")}
 
 
+@thorough
 def test_an_ancestor_is_known_though_the_mirror_was_lost(rewound: House) -> None:
     rewound.repo("a").git("branch", "kept", "ORIG_HEAD")
     for place in (rewound.place / "mirrors").glob("??/*/state.json"):

@@ -27,7 +27,7 @@ from tasks.lake.views import connect
 from tests.kills import KilledError, kill_at
 from tests.lake_nights import first_night, second_night, third_night
 from tests.lake_rows import KEY_ID
-from tests.thorough import THOROUGH
+from tests.thorough import THOROUGH, thorough
 
 #: Tables that get a column: one in a partition, one without rows at first, and the one that is written last.
 GROWN = ("findings", "observations", "decisions", "runs")
@@ -119,6 +119,7 @@ def test_files_and_marts_have_the_new_columns(old: Path, upgrade: Callable[[], N
     assert glob.execute(sql).fetchall()[0][0] > 0
 
 
+@thorough
 def test_a_migration_may_be_killed_anywhere(old: Path, upgrade: Callable[[], None]) -> None:
     before = rows(Lake.open(old, key_id=KEY_ID))
     upgrade()
@@ -166,6 +167,7 @@ def test_columns_that_nobody_here_knows_are_refused(old: Path, upgrade: Callable
         planned(opened(old))
 
 
+@thorough
 def test_a_look_changes_nothing_and_the_command_tells(
     old: Path, upgrade: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

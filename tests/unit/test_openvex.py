@@ -19,6 +19,7 @@ from tasks.policy.decisions import Decision, Kind
 from tasks.policy.openvex import CONTEXT, Stand, VexDocument, product_id, read_vex, vex_document
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result
 from tests.openvex_shape import faults
+from tests.thorough import thorough
 from tests.unit.test_deciding import DecisionPlace, write
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -173,6 +174,7 @@ def test_a_document_becomes_decisions_and_they_become_a_document(tmp_path: Path)
     assert again.decisions[0].matchers == d.matchers, "what we write we read"
 
 
+@thorough
 def test_what_a_decision_leaves_out_is_not_said_to_be_unaffected(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake", key_id=KEY_ID)
     seen = [observation(p, p, rule_id="CVE-2024-1") for p in ("app/lock", "test/lock")]

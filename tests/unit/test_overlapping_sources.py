@@ -10,6 +10,7 @@ import pytest
 from tasks.core.errors import ForgeError
 from tasks.core.origins import Filters, Source
 from tests.patrols import House
+from tests.thorough import thorough
 from tests.unit.test_forge_discovery import ACCESS, StandInForge, night, told
 
 RELEASE = "acme/app refs/heads/release/1"
@@ -37,7 +38,10 @@ def stand_in(house: House, name: str) -> StandInForge:
     return forge
 
 
-@pytest.mark.parametrize("how", ["it fails", "it is not in the run", "its token sees it no more"])
+@pytest.mark.parametrize(
+    "how",
+    [*(pytest.param(h, marks=thorough) for h in ("it fails", "its token sees it no more")), "it is not in the run"],
+)
 def test_a_ref_is_watched_while_the_source_that_asks_for_it_is_not_heard(house: House, how: str) -> None:
     house.sources = (ALL, RELEASES)
     house.repo("app").git("branch", "release/1")

@@ -115,6 +115,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_repository_answers(house: Ho
     assert not summary.has_gaps, "what is unread is no code"
 
 
+@thorough
 def test_what_git_could_not_read_is_read_in_the_next_night(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.commit("a", t="flaw")
     house.repo("a").commit({"CODEOWNERS": b"* @a\n"})
@@ -192,6 +193,7 @@ def test_an_import_takes_owners_from_the_mirror_or_leaves_them_to_the_next_patro
     assert verify(house.lake()) == []
 
 
+@thorough
 def test_other_branches_go_by_the_file_of_the_default_branch(house: House) -> None:
     """And in a folder it is read as GitLab's where only GitLab's own folder has one."""
     house.commit("a", t="flaw")

@@ -11,6 +11,7 @@ from tasks.core.types import Cause
 from tasks.patrol import scanning
 from tasks.patrol.summary import plan_text
 from tests.patrols import CLOCK, FakeRunner, FakeTool, House, Options
+from tests.thorough import thorough
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def test_a_plan_knows_a_whole_look_from_one_that_extends(house: House) -> None:
         assert "about 2.5 min" in plan_text(run), "300 s on two workers"
 
 
+@thorough
 def test_reading_a_kept_report_again_says_nothing_of_how_long_the_tool_takes(house: House) -> None:
     house.run()
     before = seconds(house)

@@ -97,6 +97,9 @@ def priority_of(kind: str, severity: str, exposure: str | None, criticality: str
 @pytest.fixture(scope="module")
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
     with policy_views() as opened:
+        for view in POLICY.views:
+            for sql in view.without.values():
+                opened.sql(f"CREATE VIEW lean_{view.name} AS {sql}")
         yield opened
 
 
@@ -128,7 +131,8 @@ free = st.one_of(
 one = st.tuples(
     st.sampled_from(["secret", "code", "iac", "dependency"]),
     st.lists(says, min_size=1, max_size=3, unique_by=lambda s: s[0]),
-    free, free, st.timedeltas(timedelta(days=-3), timedelta(days=400)),
+    free, free, st.timedeltas(timedelta(days=-3), timedelta(days=400)), st.sampled_from(["main", "main next"]),
+    st.booleans(),
 )  # fmt: skip
 
 
@@ -141,23 +145,44 @@ def test_one_finding_is_judged_as_the_slow_function_says(told: tuple[str, str | 
 @given(st.lists(one, min_size=1, max_size=25))
 def test_sql_says_what_the_slow_function_says(con: duckdb.DuckDBPyConnection, drawn: list[Any]) -> None:
     findings, repositories, expected = [], [], {}
-    for n, (kind, told, exposure, criticality, age) in enumerate(drawn):
+    for n, (kind, told, exposure, criticality, age, refs, is_shared) in enumerate(drawn):
         findings += [
-            finding(f"f{n}", repo_id=f"r{n}", kind=kind, tool=t, severity_tool=w, severity_score=s, opened_at=NOW - age)
-            for t, w, s in told
-        ]
+            finding(
+                f"f{n}", repo_id=f"r{n}", ref=ref, kind=kind, rule_id="R1" if is_shared else f"R{n}", tool=t,
+                severity_tool=w, severity_score=s, opened_at=NOW - age,
+            )
+            for t, w, s in told for ref in refs.split()
+        ]  # fmt: skip
         repositories.append({"repo_id": f"r{n}", "owner": "o", "exposure": exposure, "criticality": criticality})
         worst = max((severity_of(*s) for s in told), key=ORDER.index)
         days = max(age, timedelta()) // timedelta(days=1)
         expected[f"f{n}"] = (worst, days, *priority_of(kind, worst, exposure, criticality, days))
     fill(con, findings=findings, repositories=repositories)
     rows = ranked(con)
+    lean = "FROM {} ORDER BY ALL"
+    assert asked(con, lean.format("lean_ranked")) == asked(con, lean.format("ranked"))
+    assert asked(con, lean.format("lean_sla_trend")) == asked(con, lean.format("sla_trend"))
     names = ("severity", "age_days", "priority", "score", "priority_why")
     assert {uid: tuple(r[n] for n in names) for uid, r in rows.items()} == expected
     for uid, r in rows.items():
         told = [f for f in findings if f["finding_uid"] == uid]
         worst = [f for f in told if severity_of(f["tool"], f["severity_tool"], f["severity_score"]) == r["severity"]]
         assert (r["severity_tool"], r["severity_score"]) in {(f["severity_tool"], f["severity_score"]) for f in worst}
+
+
+def test_a_view_has_the_same_columns_where_a_table_is_empty(con: duckdb.DuckDBPyConnection) -> None:
+    lean = [view.name for view in POLICY.views if view.without]
+    assert {"ranked", "sla_trend", "sla_kept"} <= set(lean)
+    for name in lean:
+        assert asked(con, f"DESCRIBE lean_{name}") == asked(con, f"DESCRIBE {name}")
+
+
+def test_a_text_or_a_comment_names_no_table(lake: Lake) -> None:
+    con = views.connect(lake.snapshot(), "SELECT 'findings' AS what -- of scans\nFROM runs", POLICY)
+    assert con.sql("SELECT count(*) FROM runs").fetchall() == [(0,)]
+    for name in ("findings", "scans"):
+        with pytest.raises(duckdb.CatalogException):
+            con.sql(f"FROM {name}")
 
 
 def test_a_span_of_the_scale_is_no_word_of_a_tool(con: duckdb.DuckDBPyConnection) -> None:

@@ -20,7 +20,7 @@ from tasks.lake.verify import verify
 from tests.kills import KilledError, kill_at
 from tests.lake_nights import FAILED, STEPS, Content, content, first_night, second_night, third_night
 from tests.lake_rows import KEY_ID, NIGHT
-from tests.thorough import THOROUGH
+from tests.thorough import THOROUGH, thorough
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_an_undisturbed_publish_leaves_nothing_behind(calm: Content) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("step", STEPS[:3])
+@pytest.mark.parametrize("step", STEPS[:3] if THOROUGH else STEPS[2:3])
 def test_a_publish_killed_before_it_had_its_number_never_was(place: Path, calm: Content, step: str) -> None:
     before = content(place)
     interrupted(place, step)
@@ -144,6 +144,7 @@ def test_a_damaged_marker_stops_with_advice_and_loses_nothing(place: Path) -> No
     assert finish(place) == ["run-2"]
 
 
+@thorough
 def test_the_night_after_an_adopted_one_is_as_ever(place: Path) -> None:
     interrupted(place, "findings")
     finish(place)

@@ -29,6 +29,7 @@ from tasks.report.html import MARK, ORIGINS, pieces
 from tests.commands import called
 from tests.lake_rows import KEY_ID, NIGHT, change_of, night, observation, repository_row, result
 from tests.report_lake import organisation
+from tests.thorough import thorough
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,7 @@ def test_a_repository_that_came_later_was_not_open_before() -> None:
     assert len(drawn) == 2 and any("week by week" in n for n in notes)
 
 
+@thorough
 def test_overdue_trends_of_teams_and_of_repositories_add_up_to_that_of_all(lake: Lake, known: Facts) -> None:
     def summed(*parts: pa.Table) -> dict[Any, tuple[int, int]]:
         return {
@@ -242,6 +244,7 @@ def test_repositories_are_chosen_by_pattern(lake: Lake) -> None:
         facts(lake, repos=["nothing/*"])
 
 
+@thorough
 def test_an_earlier_run_is_told_as_it_was(lake: Lake) -> None:
     told = report_of(facts(lake, run_id="run-1"))
     assert told.run["seq"] == 1 and {f["origin"] for f in _packed_findings(told)} == {"backlog"}
@@ -270,6 +273,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     return facts(lake)
 
 
+@thorough
 def test_accepted_gaps_stay_and_are_called_so(lived: Facts) -> None:
     told = report_of(lived)
     assert {g["reason_code"]: (g["accepted"], g["decisions"]) for g in told.gaps} == {

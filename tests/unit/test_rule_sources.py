@@ -25,6 +25,7 @@ from tests.builders import Repository, wait_until
 from tests.forges.clock import MemorySecrets
 from tests.git_http import GitServer, serving
 from tests.patrols import House
+from tests.thorough import thorough
 from tests.unit.test_rule_packs import file_of, rule
 
 
@@ -227,7 +228,12 @@ def rows(house: House) -> list[tuple[str, str, str | None]]:
 
 
 @pytest.mark.parametrize(
-    ("reason", "outcome"), [("rule_broken", "failed"), ("pack_missing", "failed"), ("pack_stale", "stale")]
+    ("reason", "outcome"),
+    [
+        pytest.param("rule_broken", "failed", marks=thorough),
+        pytest.param("pack_missing", "failed", marks=thorough),
+        ("pack_stale", "stale"),
+    ],
 )
 def test_a_pack_with_faults_is_a_row_until_it_is_mended(tmp_path: Path, reason: str, outcome: str) -> None:
     from tasks.scanners.semgrep import Semgrep

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.core.types import PathFilter
 from tests.patrols import FakeTool, House
+from tests.thorough import thorough
 from tests.unit.test_upgrades import reasons, said
 
 
@@ -59,6 +60,7 @@ def test_files_that_are_really_gone_close_their_findings(unread: House) -> None:
     assert reasons(unread) == {"t.txt": "file_gone", "u.txt": "file_gone"}
 
 
+@thorough
 def test_a_branch_that_is_gone_closes_findings_of_rules_that_did_not_run(unread: House) -> None:
     repo = unread.repo("a")
     repo.git("branch", "-m", "trunk")
@@ -67,6 +69,7 @@ def test_a_branch_that_is_gone_closes_findings_of_rules_that_did_not_run(unread:
     assert closed == ["ref_gone", "ref_gone"]
 
 
+@thorough
 def test_a_repository_of_which_nothing_was_read_says_that_rules_did_not_run(tmp_path: Path) -> None:
     """Of a pack that is gone nobody knows which files it would read."""
     house = House(tmp_path, scanners=(NARROW,), rules=("F2",), not_run=frozenset({"F*"}))
@@ -87,6 +90,7 @@ def test_a_repository_of_which_nothing_was_read_says_that_rules_did_not_run(tmp_
         assert details() == {("nothing_to_read", "")}
 
 
+@thorough
 def test_rules_that_are_not_at_fault_hold_nothing_open(unread: House) -> None:
     unread.not_run = frozenset({"E*"})
     unread.run()

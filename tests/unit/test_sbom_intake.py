@@ -19,6 +19,7 @@ from tests.inventories import KEY, Org
 from tests.lake_rows import NIGHT, night, repository_row
 from tests.osv_server import record
 from tests.patrols import House
+from tests.thorough import thorough
 
 PINNED = {"requirements.txt": "wheelbarrow==1.0\n"}
 NAME = "shop.cdx.json"
@@ -100,6 +101,7 @@ def test_an_sbom_stands_beside_what_a_patrol_finds_and_neither_closes_the_other_
     assert verify(org.lake) == []
 
 
+@thorough
 def test_a_repository_that_only_sboms_know_is_judged_when_advisories_change(org: Org) -> None:
     bring(org, cyclonedx("pkg:pypi/wheelbarrow@1.0"), repo="bought/crm", new_repo=True)
     org.advise(record(9, "hoe"))
@@ -203,6 +205,7 @@ def test_what_cannot_be_matched_is_a_gap_and_keeps_nothing_else_open(org: Org) -
     assert verify(org.lake) == []
 
 
+@thorough
 def test_a_package_that_lost_its_purl_is_not_taken_for_mended(org: Org) -> None:
     org.patrol(shop={})
     org.advise(record(3))
@@ -377,6 +380,7 @@ def test_what_a_document_says_is_stored_without_what_harms(org: Org) -> None:
 # -- beside patrols ------------------------------------------------------------------------------------------
 
 
+@thorough
 def test_a_patrol_keeps_it_until_its_branch_is_gone(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.commit("team/app", a="fine")

@@ -23,7 +23,7 @@ from tasks.patrol.listing import Listing, in_trouble
 from tests.bench.upgrades import Judge, by_hand, faults
 from tests.inventories import Org
 from tests.osv_server import Answer, OsvServer, record, serving
-from tests.thorough import THOROUGH
+from tests.thorough import THOROUGH, thorough
 
 PINNED = {"requirements.txt": "wheelbarrow==1.0\nspade==2.0\n"}
 TIMING = Timing(sleep=lambda _s: None, read_s=5)
@@ -129,6 +129,7 @@ def test_an_unchanged_night_asks_what_is_old_and_judges_and_writes_nothing(org: 
     assert org.lake.snapshot().seq == before
 
 
+@thorough
 def test_another_list_of_versions_is_judged_and_no_other_package(org: Org, server: OsvServer) -> None:
     publish(server, "wheelbarrow", "1.0", "1.3")
     publish(server, "spade", "2.0", "3.0")
@@ -142,6 +143,7 @@ def test_another_list_of_versions_is_judged_and_no_other_package(org: Org, serve
     assert org.ask(BEHIND)[1][:4] == ("wheelbarrow", "1.0", "1.3.1", 1)
 
 
+@thorough
 def test_an_advisory_about_the_recommended_version_is_judged_though_nobody_has_it(org: Org, server: OsvServer) -> None:
     publish(server, "wheelbarrow", "1.0", "1.3", "1.5")
     org.patrol(shop=PINNED)
@@ -234,6 +236,7 @@ def test_what_a_registry_refuses_of_one_package_is_no_trouble_of_it(
     assert in_trouble(told) == troubles
 
 
+@thorough
 def test_a_version_of_no_grammar_and_one_that_is_newest_are_told_apart(org: Org, server: OsvServer) -> None:
     publish(server, "spade", "2.0")
     org.patrol(shop={"requirements.txt": "spade===what-ever\n"}, web={"requirements.txt": "spade==2.0\n"})
@@ -245,6 +248,7 @@ def test_a_version_of_no_grammar_and_one_that_is_newest_are_told_apart(org: Org,
     assert org.assess(listing=listing(org, server)).run_id is None
 
 
+@thorough
 def test_other_rules_of_ours_judge_everything_anew(
     org: Org, server: OsvServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

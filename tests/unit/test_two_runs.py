@@ -20,6 +20,7 @@ from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.verify import verify
 from tests.lake_nights import STEPS, Content, content, first_night, second_night, third_night
 from tests.lake_rows import KEY_ID
+from tests.thorough import thorough
 
 
 class Claim:
@@ -98,10 +99,10 @@ def whole(place: Path) -> Content:
 @pytest.mark.parametrize(
     ("step", "notices"),
     [
-        ("prepare", False),
+        pytest.param("prepare", False, marks=thorough),
         ("claim", True),
         ("findings", False),
-        ("marts", False),
+        pytest.param("marts", False, marks=thorough),
     ],
 )
 def test_a_run_sleeps_at_a_step_while_another_does_all(
@@ -122,6 +123,7 @@ def test_a_run_sleeps_at_a_step_while_another_does_all(
         assert whole(place) == calm["AB"]
 
 
+@thorough
 def test_a_run_sleeps_between_looking_at_a_table_and_writing_it(
     place: Path, calm: dict[str, Content], monkeypatch: pytest.MonkeyPatch
 ) -> None:
