@@ -27,14 +27,15 @@ _LONG = (
     "unit/test_upgrades.py",
     "unit/test_platform_tools.py",
     "integration/test_cancellation.py",
+    "integration/test_forges.py",
+    "integration/test_terminal_patrol.py",
     "integration/test_wheel.py",
 )
 
 #: Files that take most of a minute, the longest first: begun last, one of them alone would be the end of a run.
 _FIRST = (
-    "integration/test_local_server.py", "integration/test_forges.py", "integration/test_canaries.py",
-    "integration/test_prefect.py", "integration/test_kill.py", "integration/test_terminal_patrol.py",
-    "integration/test_demo.py", "integration/test_pack_patrol.py",
+    "integration/test_demo.py", "integration/test_local_server.py", "integration/test_canaries.py",
+    "integration/test_prefect.py", "integration/test_kill.py", "integration/test_pack_patrol.py",
     "unit/test_forge_discovery.py", "unit/test_lives.py", "unit/test_assessing.py", "unit/test_publish_kill.py",
     "hostile/test_faults.py", "unit/test_deciding.py", "unit/test_again.py", "unit/test_lake_gc.py",
     "unit/test_importing.py", "unit/test_report_of_lake.py", "unit/test_lake_verify.py", "unit/test_two_runs.py",

@@ -132,6 +132,7 @@ def test_an_expired_decision_resurfaces_and_says_so(nights: Nights) -> None:
     assert nights.states()["d"] == "expired"
 
 
+@thorough
 def test_another_kind_is_applied_though_the_last_run_said_nothing_of_decisions(nights: Nights) -> None:
     """``lake gc`` and an import leave rows of runs without a digest."""
     nights.decide({"id": "d", "rule": "R1"})
@@ -207,6 +208,7 @@ def test_a_file_that_cannot_be_read_leaves_the_last_good_decisions_in_force(nigh
     assert nights.states() == {"d": "over_count"}
 
 
+@thorough
 def test_a_run_without_the_setting_keeps_what_was_decided(nights: Nights) -> None:
     nights.decide({"id": "d", "rule": "R1"})
     nights.run(["a"])
@@ -215,6 +217,7 @@ def test_a_run_without_the_setting_keeps_what_was_decided(nights: Nights) -> Non
     assert nights.statuses() == {"a": ("accepted", "d"), "b": ("open", None)}
 
 
+@thorough
 def test_configurations_that_share_a_lake_take_nothing_from_each_other(nights: Nights, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     one, other = nights.place, DecisionPlace(file=tmp_path / "other" / "decisions.yaml", approval="none")
@@ -435,7 +438,8 @@ def test_an_accepted_gap_stays_listed_and_changes_the_state_no_more(tmp_path: Pa
     assert ("decisions_unread", ("decisions.yaml",)) in [(g.reason_code, g.repositories) for g in told.gaps]
 
 
-@pytest.mark.parametrize("narrowed", [{"only": ("b",)}, pytest.param({"tools": ("other",)}, marks=thorough)])
+@thorough
+@pytest.mark.parametrize("narrowed", [{"only": ("b",)}, {"tools": ("other",)}])
 def test_a_narrowed_run_counts_the_gaps_that_it_leaves_alone(tmp_path: Path, narrowed: dict[str, Any]) -> None:
     house = House(tmp_path, scanners=(FakeTool(), FakeTool(name="other")))
     house.decisions = DecisionPlace(file=tmp_path / "d.yaml", approval="none")
@@ -462,6 +466,7 @@ def test_a_narrowed_run_counts_the_gaps_that_it_leaves_alone(tmp_path: Path, nar
     assert night(**narrowed)[:2] == (2, 1 if "only" in narrowed else 2)
 
 
+@thorough
 def test_gaps_of_a_forced_look_that_saw_something_else_are_listed_and_accepted(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.decisions = DecisionPlace(file=tmp_path / "d.yaml", approval="none")

@@ -149,6 +149,7 @@ def test_what_a_forge_hints_at_is_a_gap_with_the_total_or_without_it(house: Hous
         }
 
 
+@thorough
 def test_more_than_the_forge_says_there_are_is_a_difference(house: House, forge: StandInForge) -> None:
     forge.total = 1
     assert told(house, night(house))["forge.test/acme (difference)"] == "failed forge_difference"
@@ -250,6 +251,7 @@ def test_what_is_no_longer_listed_is_missing_until_the_forge_confirms_it_twice(
     assert [cause for _, cause in events] == ["first_scan", "archived", "restored"]
 
 
+@thorough
 def test_what_a_selection_no_longer_shows_is_never_taken_for_gone(house: House, forge: StandInForge) -> None:
     night(house)
     forge.repos.pop("shop")
@@ -278,6 +280,7 @@ def test_what_another_look_does_not_show_is_never_taken_for_gone(house: House, f
     assert told(house, night(house))["acme/shop"] == "missing gone_unconfirmed", "only this was its own account's word"
 
 
+@thorough
 def test_what_is_missing_and_excluded_by_the_operator_is_no_gap(house: House, forge: StandInForge) -> None:
     night(house)
     forge.repos.pop("shop")
@@ -322,6 +325,7 @@ def test_a_repository_that_two_accounts_list_is_expected_once(house: House, forg
     assert sorted(r["slug"] for r in rows) == ["acme/app", "acme/shop"]
 
 
+@thorough
 def test_a_run_of_one_source_knows_what_the_run_of_another_saw(
     house: House, forge: StandInForge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +351,7 @@ def test_a_run_of_one_source_knows_what_the_run_of_another_saw(
     assert row["default_branch"] == "refs/heads/main"
 
 
+@thorough
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
 def test_a_source_that_leaves_a_repository_out_takes_it_from_none_that_asks_for_it(
     house: House, forge: StandInForge, order: tuple[str, str]
@@ -595,6 +600,7 @@ def test_a_ref_that_nobody_watches_any_more_is_not_scanned_and_counts_no_more(
     assert {row[1] for row in over_refs(house)} == {"open", "fixed"}
 
 
+@thorough
 def test_an_old_default_branch_is_watched_while_the_new_one_cannot_be_told(house: House, forge: StandInForge) -> None:
     app = house.repo("app")
     for command in ("branch --move main trunk", "branch side"):

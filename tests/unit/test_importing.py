@@ -114,6 +114,7 @@ def test_the_same_file_twice_in_a_call_is_said_once(house: House) -> None:
     assert [t.known for t in bring(house, twins).tools] == [True]
 
 
+@thorough
 def test_files_that_overlap_add_up(house: House) -> None:
     (tool,) = bring_all(house, moved(report("R1", "R2"), 3, 7), moved(report("R2", "R3"), 7, 9)).tools
     assert (tool.records, tool.repeated) == (3, 1)
@@ -121,6 +122,7 @@ def test_files_that_overlap_add_up(house: House) -> None:
     assert verify(house.lake()) == []
 
 
+@thorough
 def test_equal_results_at_two_lines_are_two_findings_in_two_files_as_in_one(house: House) -> None:
     assert bring_all(house, moved(report("R1"), 3), moved(report("R1"), 50)).opened == 2
     anchors = {f["anchor_uid"] for f in house.rows("findings") if f["tool"] == "import/lint"}
@@ -174,6 +176,7 @@ def test_what_is_gone_with_another_version_of_the_tool_may_not_be_fixed(
     assert gone("2", "R4")["R3"] == "code_or_tool"
 
 
+@thorough
 def test_nothing_closes_where_a_report_may_know_more(house: House) -> None:
     bring(house, report("R1", "R2"))
     summary = bring(house, json.dumps(report("R2", "R3"))[:-3])
@@ -202,6 +205,7 @@ def test_a_tool_called_as_a_scanner_does_not_touch_its_scope(house: House) -> No
     assert status(house, "fake") == flaws == {"F1": "open"}
 
 
+@thorough
 def test_a_patrol_expects_no_import_and_freshness_shows_its_age(house: House) -> None:
     ended = "2026-01-02T03:04:05Z"
     bring(house, report("R1", invocations=[{"executionSuccessful": True, "endTimeUtc": ended}]))

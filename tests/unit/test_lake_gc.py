@@ -135,6 +135,7 @@ def test_the_tables_as_of_a_run_are_refused_once_they_are_not_kept(place: Path, 
     assert lake.snapshot().table("scans").num_rows == 7
 
 
+@thorough
 def test_the_log_goes_up_to_the_checkpoint_that_leads_to_what_is_kept(place: Path, clock: Clock) -> None:
     lake, log = Lake.open(place, key_id=KEY_ID), place / "scans" / "_delta_log"
     DeltaTable(lake.store.uri("scans"), version=2).create_checkpoint()

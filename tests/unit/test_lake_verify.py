@@ -267,6 +267,7 @@ def test_a_lost_closing_is_found_though_another_pack_was_broken(house: House) ->
     assert "open without being in the scope's current result" in problems(house.lake())["findings"]
 
 
+@thorough
 def test_a_lost_closing_is_found_though_the_pack_is_broken_since(house: House) -> None:
     house.commit("a", t="mended")
     house.run()

@@ -124,6 +124,7 @@ def test_a_renamed_file_takes_its_finding_along(house: House) -> None:
     assert rows["moved.txt"]["moved_from"] == first["finding_uid"]
 
 
+@thorough
 def test_a_file_that_is_renamed_back_is_the_same_finding_again(house: House) -> None:
     house.commit("a", t="flaw")
     house.run()
@@ -213,6 +214,7 @@ def decided(house: House) -> dict[str, str | None]:
     return {f["slug"]: f["decision_id"] for f in house.rows("findings", tool=["fake"]) if f["path"] == "t.txt"}
 
 
+@thorough
 def test_decisions_go_by_the_name_of_today(renamed: House) -> None:
     """Who takes the name over does not take the decisions along, and a new name counts at once."""
     renamed.decisions = DecisionPlace(file=renamed.place / "d.yaml", approval="none")
@@ -343,6 +345,7 @@ def test_an_ancestor_is_known_though_the_mirror_was_lost(rewound: House) -> None
     assert lives(rewound) == FORWARD
 
 
+@thorough
 def test_a_rewritten_branch_is_no_ancestor(house: House) -> None:
     house.commit("a", t="words")
     house.commit("a", t="flaw")

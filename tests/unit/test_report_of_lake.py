@@ -128,6 +128,7 @@ def test_overdue_trends_of_teams_and_of_repositories_add_up_to_that_of_all(lake:
     }
 
 
+@thorough
 def test_a_finding_on_two_branches_opens_once_and_ends_with_the_last(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake", key_id=KEY_ID)
     old = {"ref": "refs/heads/old", "config_digest": "old"}
@@ -160,6 +161,7 @@ def test_new_findings_by_origin_and_what_ended_by_cause(lake: Lake, known: Facts
     assert told.counts["new"] == len(opened)
 
 
+@thorough
 def test_what_is_new_is_told_by_every_origin_there_is_and_what_came_back_apart(tmp_path: Path) -> None:
     assert {*map(str, Origin)} < {*ORIGINS}
     lake = Lake.open(tmp_path / "lake", key_id=KEY_ID)
@@ -282,6 +284,7 @@ def test_accepted_gaps_stay_and_are_called_so(lived: Facts) -> None:
     assert (told.counts["gaps"], told.counts["gaps_accepted"]) == (2, 1)
 
 
+@thorough
 def test_several_places_are_listed_and_the_history_of_what_lived(lived: Facts) -> None:
     told = report_of(lived)
     assert [p["place"] for p in told.tables["places"].to_pylist()] == ["a.py:3", "b.py:4"]

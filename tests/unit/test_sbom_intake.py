@@ -120,6 +120,7 @@ def test_a_repository_that_only_sboms_know_is_judged_when_advisories_change(org:
     assert not is_ready(org.lake), "a patrol would not end with assess"
 
 
+@thorough
 def test_the_same_packages_change_nothing_and_a_later_document_is_newer_evidence(org: Org) -> None:
     org.patrol(shop=PINNED)
     bring(org, cyclonedx("pkg:pypi/wheelbarrow@1.0"))

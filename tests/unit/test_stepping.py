@@ -266,6 +266,7 @@ def test_a_dry_run_asks_nobody(org: Org, server: OsvServer) -> None:
     assert server.asked == [] and org.ask("SELECT count(*) FROM upgrades") == [(0,)]
 
 
+@thorough
 def test_all_that_is_in_use_is_asked_for_before_the_lake_is_locked(org: Org, server: OsvServer) -> None:
     publish(server, "wheelbarrow", "1.0", "1.3")
     publish(server, "spade", "2.0")
