@@ -178,6 +178,11 @@ class Snapshot:
             return []  # before the first run, or a table that came later
         return self.lake.store.files(name, self.versions[name])
 
+    def is_empty(self, name: str) -> bool:
+        """Whether a table has no file; its log says so, none is fetched."""
+        store = self.lake.store
+        return name not in self.versions or not store.keys(store.open(name, self.versions[name]))
+
     def table(
         self, name: str, where: Where | None = None, columns: Columns = None, pruning: Sequence[Pruning] = ((),)
     ) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -250,14 +250,13 @@ def connect(snapshot: Snapshot, sql: str = "", more: ViewSet = NO_VIEWS) -> duck
     ``sql`` reads (all, where it names none), and ``more``. No other file or network is in reach. Raises LakeError when
     a table cannot be read.
     """
-    con = duck.confined(f"{snapshot.lake.path.resolve()}/")
     try:
+        con = duck.confined(f"{snapshot.lake.path.resolve()}/")
         _define(con, snapshot, sql, more)
+        return con
     except duckdb.Error as e:
-        con.close()
         duck.forget()
         raise _unreadable(e) from e
-    return con
 
 
 def _every(more: ViewSet) -> frozenset[str]:
@@ -268,16 +267,17 @@ def _every(more: ViewSet) -> frozenset[str]:
     return _EVERY | given
 
 
-def _asked(sql: str, more: ViewSet, views: Mapping[str, str]) -> frozenset[str]:
-    """The tables and views to define for a query: what it reads, itself and by its views (their SELECTs)."""
+def _asked(sql: str, more: ViewSet, is_empty: Callable[[str], bool]) -> dict[str, str]:
+    """The tables and views to define for a query, what it reads itself and by its views, with their SELECTs ("" for a
+    table)."""
     # Whoever reads a table writes its name, and not as a text. A word too many costs a file too many.
-    every, texts = _every(more), {**_MACROS, **views}
-    left: set[str] = set(_words(sql) & every)
-    wanted = set(left)
+    every, own, given = _every(more), {**_VIEWS, **_MACROS}, {v.name: v for v in more.views}
+    left = _words(sql) & every or every  # without a name it may ask what tables there are
+    asked: dict[str, str] = {}
     while left:
-        left = {w for name in left for w in _words(texts.get(name, "")) & every} - wanted
-        wanted |= left
-    return frozenset(wanted) or every  # it may ask what tables there are
+        asked |= {n: given[n].over(is_empty) if n in given else own.get(n, "") for n in left}
+        left = frozenset().union(*(_words(asked[n]) for n in left)) & every - asked.keys()
+    return asked
 
 
 def _words(sql: str) -> frozenset[str]:
@@ -286,8 +286,7 @@ def _words(sql: str) -> frozenset[str]:
 
 def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, sql: str, more: ViewSet) -> None:
     """Make the tables and views that a query reads, for this connection only."""
-    views = {**_VIEWS, **{v.name: v.over(lambda table: not snapshot.files(table)) for v in more.views}}
-    asked = _asked(sql, more, views)
+    asked = _asked(sql, more, snapshot.is_empty)
     for name, table in TABLES.items():
         if name not in asked:
             continue
@@ -298,7 +297,7 @@ def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, sql: str, more: 
             con.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM {relation(table, found)}{upto}")
         else:
             con.register(name, table.schema.empty_table())
-    _define_views(con, asked, views)
+    _define_views(con, asked, more)
 
 
 @contextmanager
@@ -307,11 +306,11 @@ def over_nothing(more: ViewSet = NO_VIEWS) -> Iterator[duckdb.DuckDBPyConnection
     with duckdb.connect(":memory:") as con:
         for name, table in TABLES.items():
             con.register(name, table.schema.empty_table())
-        _define_views(con, _every(more), {**_VIEWS, **{v.name: v.sql for v in more.views}})
+        _define_views(con, _asked("", more, lambda _table: False), more)
         yield con
 
 
-def _define_views(con: duckdb.DuckDBPyConnection, asked: frozenset[str], views: Mapping[str, str]) -> None:
+def _define_views(con: duckdb.DuckDBPyConnection, asked: Mapping[str, str], more: ViewSet) -> None:
     reasons = pa.table(
         {
             "code": [r.code for r in REASONS.values()],
@@ -322,9 +321,9 @@ def _define_views(con: duckdb.DuckDBPyConnection, asked: frozenset[str], views: 
     con.register("reasons", reasons)
     con.register("causes", pa.table({"cause": list(CAUSES), "meaning": list(CAUSES.values())}))
     con.register("outcomes", pa.table({"outcome": list(OUTCOMES), "meaning": list(OUTCOMES.values())}))
-    for name, sql in views.items():
+    for name in (*_VIEWS, *(v.name for v in more.views)):
         if name in asked:
-            con.execute(f"CREATE TEMP VIEW {name} AS {sql}")
+            con.execute(f"CREATE TEMP VIEW {name} AS {asked[name]}")
     for name in asked & _MACROS.keys():
         con.execute(_MACROS[name])
 
