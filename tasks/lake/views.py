@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -267,12 +267,15 @@ def _every(more: ViewSet) -> frozenset[str]:
     return _EVERY | given
 
 
-def _asked(sql: str, more: ViewSet, is_empty: Callable[[str], bool]) -> dict[str, str]:
+def _asked(sql: str, more: ViewSet, is_empty: Callable[[str], bool], known: Collection[str] = ()) -> dict[str, str]:
     """The tables and views to define for a query, what it reads itself and by its views, with their SELECTs ("" for a
-    table)."""
+    table). ``known`` are tables that are there already."""
     # Whoever reads a table writes its name, and not as a text. A word too many costs a file too many.
     every, own, given = _every(more), {**_VIEWS, **_MACROS}, {v.name: v for v in more.views}
-    left = _words(sql) & every or every  # without a name it may ask what tables there are
+    words = _words(sql)
+    left = words & every
+    if not words & {*every, *known}:
+        left = every  # without a name it may ask what tables there are
     asked: dict[str, str] = {}
     while left:
         asked |= {n: given[n].over(is_empty) if n in given else own.get(n, "") for n in left}
@@ -284,9 +287,11 @@ def _words(sql: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", _NOT_NAMES.sub(" ", sql).lower()))
 
 
-def _define(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, sql: str, more: ViewSet) -> None:
+def _define(
+    con: duckdb.DuckDBPyConnection, snapshot: Snapshot, sql: str, more: ViewSet, known: Collection[str] = ()
+) -> None:
     """Make the tables and views that a query reads, for this connection only."""
-    asked = _asked(sql, more, snapshot.is_empty)
+    asked = _asked(sql, more, snapshot.is_empty, known)
     for name, table in TABLES.items():
         if name not in asked:
             continue
@@ -386,7 +391,7 @@ def arrow_of(snapshot: Snapshot, sql: str, more: ViewSet = NO_VIEWS, **given: pa
     try:
         for name, table in given.items():
             con.register(name, table)
-        _define(con, snapshot, sql, more)
+        _define(con, snapshot, sql, more, given)
         return con.sql(sql).to_arrow_table()
     except duckdb.Error as e:
         duck.forget()
@@ -405,7 +410,7 @@ def arrow_batches(
         with duck.interruptible():
             for name, table in given.items():
                 con.register(name, table)
-            _define(con, snapshot, sql, more)
+            _define(con, snapshot, sql, more, given)
             for batch in con.sql(sql).to_arrow_reader(size):
                 yield pa.Table.from_batches([batch])
     except (duckdb.Error, OSError, pa.ArrowInvalid) as e:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ from tasks.lake.lake import Snapshot
 from tasks.lake.package_tables import ASSESS, INVENTORY, judged_as
 from tasks.lake.publish import PublishBatch
 from tasks.patrol.importing import form_of
+from tasks.patrol.manifest_blobs import ManifestBlobs
 from tasks.patrol.vulnerable import Differences, Package, Row, observations, told_of
 
 #: The source of such a run in ``runs``; no configuration can name it.
@@ -36,6 +37,7 @@ class Work:
     packages: frozenset[Package] | None
     found: Differences = field(default_factory=lambda: Differences(changed=(), there=()))
     gaps: tuple[Gap, ...] = ()
+    gaps_before: tuple[Gap, ...] = ()
 
     @property
     def key(self) -> ScopeKey:
@@ -58,6 +60,11 @@ def result_of(w: Work) -> str:
     return w.inventory.result_name
 
 
+def result_before(w: Work) -> str | None:
+    """What the scope said before."""
+    return w.before.result_name if w.before is not None else None
+
+
 def judged_over(inventory: ScopeState, covered: Collection[str]) -> str:
     """What a scope says that was judged over this inventory, with advisories of these ecosystems."""
     return digest(ASSESS, REVISION, inventory.result_name, *sorted(covered))
@@ -75,7 +82,8 @@ def highest(ecosystem: str, versions: Iterable[str]) -> str | None:
 
 
 class Batch:
-    """The rows of a run. ``more`` are those of other tables, ``troubles`` what of these could not be asked."""
+    """The rows of a run. ``works`` are the scopes that may say something else than before, of ``judged``; ``more`` the
+    rows of other tables, ``troubles`` what of these could not be asked."""
 
     def __init__(
         self,
@@ -86,6 +94,7 @@ class Batch:
         old: Collection[str],
         covered: Collection[str],
         *,
+        judged: int,
         new_advisories: bool,
         began: datetime,
         more: Mapping[str, Collection[Row]],
@@ -94,7 +103,7 @@ class Batch:
         self._snapshot, self._states, self._inventories = snapshot, states, inventories
         self._works = {w.key: w for w in works}
         self._old, self._covered = old, covered
-        self._new_advisories, self._began = new_advisories, began
+        self._judged, self._new_advisories, self._began = judged, new_advisories, began
         self._more, self._troubles = more, troubles
         #: Scopes in which something is not judged, whether it is new or not; known when the rows are made.
         self.gaps = 0
@@ -103,7 +112,7 @@ class Batch:
     def made(self) -> PublishBatch | None:
         """None: nothing is other than it was."""
         results: dict[ScopeKey, ScanResult] = {k: self._result(w) for k, w in self._works.items()}
-        scans, scopes, changes = [], [], []
+        scans, scopes, others = [], [], []
         for inventory in sorted(self._inventories, key=lambda s: (s.repo_id, s.ref)):
             key = key_of(inventory)
             before, result = self._states.get(key), results.get(key)
@@ -113,11 +122,12 @@ class Batch:
                 scopes.append(scope)
             had, has = before.result_name if before else None, scope.result_name
             if had != has:
-                changes.append(self._change(inventory, before, result, scope))
+                others.append((inventory, before, result, scope))
         rows = [r for w in self._works.values() for r in w.found.changed]
         self.gaps = sum(1 for s in scans if s.outcome in GAP_OUTCOMES or s.gaps)
         if not (scopes or rows or any(self._more.values())):
             return None
+        changes = self._changes(others)
         finished = datetime.now(UTC)
         outcomes = Counter(str(s.outcome) for s in scans)
         run: dict[str, Any] = {
@@ -126,7 +136,7 @@ class Batch:
             "finished_at": finished,
             "state": "CompletedWithGaps" if self.gaps or self._troubles else "Completed",
             "sources": [ASSESS_SOURCE],
-            "filters": json.dumps({"judged": len(self._works)}),
+            "filters": json.dumps({"judged": self._judged}),
             "config_digest": config_digest(),
             "versions": json.dumps({ASSESS: str(REVISION)}),
             "sandbox": "none: no tool was started",
@@ -220,11 +230,20 @@ class Batch:
             scope = replace(scope, outcome=Outcome.PARTIAL if gaps else Outcome.OK)
         return scan, scope
 
+    def _changes(
+        self, others: Sequence[tuple[ScopeState, ScopeState | None, ScanResult | None, ScopeState]]
+    ) -> list[Change]:
+        """The scopes whose result is another one. What they said before is read for all of them."""
+        had = [before.result_name for _, before, *_ in others if before is not None and before.result_name]
+        has = [inventory.result_name for inventory, *_ in others if inventory.result_name]
+        self._blobs, self._unread = ManifestBlobs(self._snapshot, has, had), self._snapshot.gaps_of(had)
+        return [self._change(*other) for other in others]
+
     def _change(
         self, inventory: ScopeState, before: ScopeState | None, result: ScanResult | None, scope: ScopeState
     ) -> Change:
         had = before.result_name if before is not None else None
-        unread = self._snapshot.gaps_of([had]).get(had, ()) if had else ()
+        unread = self._unread.get(had, ()) if had else ()
         return Change(
             repo_id=scope.repo_id,
             ref=scope.ref,
@@ -236,7 +255,7 @@ class Batch:
             empty_reason=inventory.reason_code or "nothing_to_read",
             origin=self._origin(inventory, had),
             other_tool=self._new_advisories and had is not None,
-            same_paths=partial(self._same_manifests, had, inventory.result_name),
+            same_paths=partial(self._blobs.same, had, inventory.result_name),
             same_commit=before is not None and before.commit == scope.commit,
             unread_before=frozenset(g.path for g in unread),
             paths=partial(self._manifests, inventory.result_name),
@@ -247,22 +266,11 @@ class Batch:
         code that changed: it names other packages."""
         if inventory.tool == INVENTORY:
             return Origin.BACKLOG if had is None else None
-        same = self._same_manifests(had, inventory.result_name)
+        same = self._blobs.same(had, inventory.result_name)
         return None if same else Origin.IMPORT
 
     def _manifests(self, inventory: str | None) -> frozenset[str] | None:
-        return frozenset(path for path, _ in self._blobs(inventory)) if inventory else frozenset()
-
-    def _same_manifests(self, had: str | None, inventory: str | None) -> frozenset[str] | None:
-        """Manifests that are the same as when the scope was judged before."""
-        rows = self._snapshot.table("ledger", {"result_name": [had]}, ["base_result_name"]).to_pylist() if had else []
-        if not rows or inventory is None:
-            return None
-        return frozenset(path for path, _ in self._blobs(rows[0]["base_result_name"]) & self._blobs(inventory))
-
-    def _blobs(self, inventory: str) -> frozenset[tuple[str, str]]:
-        seen = self._snapshot.observations_of([inventory]).get(inventory, ())
-        return frozenset((o.path or "", o.blob or "") for o in seen if o.rule_id == "manifest")
+        return frozenset(path for path, _ in self._blobs.of(inventory)) if inventory else frozenset()
 
 
 def _standing(s: ScopeState) -> tuple[object, ...]:

@@ -27,11 +27,20 @@ from tasks.deps import ordering
 from tasks.deps.prepared import Prepared
 from tasks.lake.changes import ScopeKey
 from tasks.lake.lake import Lake, Snapshot
-from tasks.lake.package_tables import is_inventory, judged_in
+from tasks.lake.package_tables import is_inventory, is_judged, judged_in
 from tasks.lake.publish import publish
 from tasks.lake.views import GONE_REASONS, arrow_of
 from tasks.patrol.advised_ranges import named_by
-from tasks.patrol.assess_rows import ASSESS_SOURCE, Batch, Work, config_digest, judged_over, key_of, result_of
+from tasks.patrol.assess_rows import (
+    ASSESS_SOURCE,
+    Batch,
+    Work,
+    config_digest,
+    judged_over,
+    key_of,
+    result_before,
+    result_of,
+)
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.listing import Listing
 from tasks.patrol.stepping import stepped
@@ -41,6 +50,7 @@ from tasks.patrol.vulnerable import (
     Row,
     differences,
     few_of,
+    is_about,
     matched,
 )
 
@@ -114,7 +124,7 @@ def assess(
     listing = listing if listing is not None else Listing()
     began = datetime.now(UTC)
     snapshot = lake.snapshot()
-    states = snapshot.scope_states(None)
+    states = snapshot.scope_states(None, lambda tool: is_inventory(tool) or is_judged(tool))
     inventories = [s for s in states.values() if is_inventory(s.tool) and s.reason_code not in GONE_REASONS]
     if not inventories:
         advice = "Run `nightwarden patrol`: its scanner `inventory` lists the packages of each."
@@ -138,6 +148,7 @@ def assess(
     )
     watch("versions", found.judged)
     _judge(snapshot, works, found, covered, began)
+    others = [w for w in works if _is_other(w, changed or ())]
     old = tuple(f"{f['feed']}: {f['reason_code']}" for f in feeds if f["reason_code"])
     rows = [row for w in works for row in w.found.changed]
     told = Assessed(
@@ -147,14 +158,15 @@ def assess(
     )  # fmt: skip
     if dry_run:
         return told
+    _complete(snapshot, others, named)
     standing = [(s.repo_id, s.ref) for s in inventories if _is_looked_at(s)]
     steps = stepped(snapshot, rows, standing, changed, listing)
     watch("steps", steps.judged)
     more = {"upgrades": steps.upgrades, "releases": steps.releases}
     troubles = listing.troubles()
     rows_of = Batch(
-        snapshot, states, inventories, works, old, covered, new_advisories=bool(changed), began=began, more=more,
-        troubles=sum(troubles.values()),
+        snapshot, states, inventories, others, old, covered, judged=len(works), new_advisories=bool(changed),
+        began=began, more=more, troubles=sum(troubles.values()),
     )  # fmt: skip
     batch = rows_of.made()
     told = replace(told, gaps=rows_of.gaps, steps=steps.judged, troubles=troubles)
@@ -258,15 +270,13 @@ def _packages(snapshot: Snapshot, changed: Collection[str], results: Collection[
     return found
 
 
-def _judge(snapshot: Snapshot, works: Iterable[Work], found: Found, covered: Collection[str], now: datetime) -> None:
+def _judge(snapshot: Snapshot, works: Collection[Work], found: Found, covered: Collection[str], now: datetime) -> None:
     """What of each scope is vulnerable now, and what nobody can tell. Of an ecosystem whose advisories are not fetched
-    nothing goes."""
-    known: dict[ScopeKey, list[Row]] = {}
-    repos = {w.inventory.repo_id for w in works}
-    for row in snapshot.table("vulnerabilities", {"repo_id": repos}).to_pylist() if repos else ():
-        known.setdefault((row["repo_id"], row["ref"], judged_in(row["manifest"])), []).append(row)
-    read = snapshot.gaps_of(result_of(w) for w in works)
-    before = snapshot.gaps_of(w.before.result_name for w in works if w.before and w.before.result_name)
+    nothing goes. Of a scope that is judged for some packages, only the rows of these are read."""
+    whole, parts = ([w for w in works if (w.packages is None) is is_whole] for is_whole in (True, False))
+    named = {p for w in parts for p in w.packages or ()}
+    known = {**_known(snapshot, whole), **_known(snapshot, parts, lambda p: p in named, {name for _, name in named})}
+    read = snapshot.gaps_of([*map(result_of, works), *filter(None, map(result_before, works))])
 
     def looked_at(w: Work, unread: Collection[str], row: Row) -> bool:
         return (
@@ -285,7 +295,43 @@ def _judge(snapshot: Snapshot, works: Iterable[Work], found: Found, covered: Col
             unknown=found.unknown.get(name, set()),
             now=now,
         )
+        w.gaps_before = read.get(result_before(w) or "", ())
         if w.packages is None:
             w.gaps = (*gaps, *found.gaps.get(name, ()))
-        elif w.before is not None and w.before.result_name is not None:
-            w.gaps = tuple(before[w.before.result_name])
+        else:
+            w.gaps = (*(g for g in w.gaps_before if not is_about(g, w.packages)), *found.gaps.get(name, ()))
+
+
+def _known(
+    snapshot: Snapshot,
+    works: Collection[Work],
+    wanted: Callable[[Package], bool] = lambda _package: True,
+    names: Collection[str] | None = None,
+) -> dict[ScopeKey, list[Row]]:
+    """What of some scopes was vulnerable, of the packages that are wanted. ``names`` has at least their names."""
+    where = {"repo_id": {w.inventory.repo_id for w in works}, **({"package": names} if names is not None else {})}
+    known: dict[ScopeKey, list[Row]] = {w.key: [] for w in works}
+    for row in snapshot.table("vulnerabilities", where).to_pylist():
+        mine = known.get((row["repo_id"], row["ref"], judged_in(row["manifest"])))
+        if mine is not None and wanted((row["ecosystem"], row["package"])):
+            mine.append(row)
+    return known
+
+
+def _is_other(w: Work, changed: Collection[str]) -> bool:
+    """Whether a scope may say something else than before. One that was judged for some packages does not where none of
+    these is, or was, vulnerable otherwise."""
+    return (
+        w.packages is None
+        or bool(w.found.changed)
+        or any(row["advisory_id"] in changed for row in w.found.there)
+        or set(w.gaps) != set(w.gaps_before)
+    )
+
+
+def _complete(snapshot: Snapshot, works: Iterable[Work], named: Collection[Package]) -> None:
+    """Add to scopes that were judged for some packages what is vulnerable of the others."""
+    parts = [w for w in works if w.packages is not None]
+    rest = _known(snapshot, parts, lambda p: p not in named)
+    for w in parts:
+        w.found = replace(w.found, there=(*w.found.there, *(row for row in rest[w.key] if row["present"])))

@@ -250,7 +250,7 @@ def overdue(snapshot: Snapshot, policy: ViewSet, chosen: pa.Table, team: str | N
             SELECT * FROM temp.ranked SEMI JOIN chosen USING (repo_id)
             {"SEMI JOIN asked USING (team)" if team is not None else ""}
         )
-        SELECT * FROM ({view.sql})""",
+        SELECT * FROM ({view.over(snapshot.is_empty)})""",
         policy,
         chosen=chosen,
         asked=pa.table({"team": pa.array([team], pa.string())}),

@@ -40,6 +40,10 @@ _NO_HITS = pa.schema([*((c, _KINDS.get(c, pa.string())) for c in _CARRIED), *MAT
 _BATCH = 500_000
 #: Packages that are so few that a query names them.
 _FEW = 500
+#: Gaps of a package, and not of all of its ecosystem.
+_OF_PACKAGES = frozenset({"version_unjudged", "advisory_unjudged"})
+#: Times that packages of inventories are named; so few are read once, and all questions asked of what was read.
+_FEW_TIMES = 100_000
 #: Whoever has the lake's advisories made ready gives them, if anybody has.
 Ready = Callable[[], Prepared | None]
 
@@ -90,6 +94,9 @@ def matched(
         "named": _named(named),
     }
     chosen = _chosen(whole, parts, named)
+    if not whole and len(parts) * len(named) <= _FEW_TIMES:
+        given["few"] = arrow_of(snapshot, f"SELECT {', '.join(_ASKED)} FROM {chosen}", **given)
+        chosen = "few"
     names = arrow_of(snapshot, _NAMES.format(chosen=chosen), **given)
     all_of_it = ready() if whole else None
     prepared = all_of_it.about(names) if all_of_it else prepare(in_force(snapshot, names), key)
@@ -101,14 +108,14 @@ def matched(
         place = (row["manifest"], row["ecosystem"], row["package"])
         found.unknown.setdefault(row["result_name"], set()).add(place)
         if row["version"] is not None:
-            detail = f"{row['package']} {row['version']}: it follows no grammar of {row['ecosystem']}"
+            detail = f"{row['package']} {row['version']}: it {_grammar(row['ecosystem'])}"
             _add(found, row, "version_unjudged", row["package"], detail)
     for row in arrow_of(snapshot, _UNJUDGED_RANGES.format(chosen=chosen), **given, odd=odd).to_pylist():
-        detail = f"{row['advisory_id']}: a bound of its versions follows no grammar of {row['ecosystem']}"
+        detail = f"{row['advisory_id']}: a bound of its versions {_grammar(row['ecosystem'])}"
         _add(found, row, "advisory_unjudged", row["package"], detail)
     ecosystems = pa.table({"e": pa.array(covered, pa.string())})
     for row in arrow_of(snapshot, _UNCOVERED.format(chosen=chosen), **given, covered=ecosystems).to_pylist():
-        _add(found, row, "no_advisories", row["ecosystem"], f"{row['packages']} packages of {row['ecosystem']}")
+        _add(found, row, "no_advisories", row["ecosystem"], f"{row['n']} packages of {row['ecosystem']}")
     return found
 
 
@@ -160,7 +167,7 @@ def _named(named: Iterable[Package]) -> pa.Table:
 
 def _add(found: Found, row: Mapping[str, Any], reason: str, about: str, detail: str) -> None:
     """A gap of a part of a manifest. Its path is not the manifest's own: the rest of that was judged."""
-    path = f"{row['manifest']} ({about})"
+    path = f"{row['manifest']}{_part(about)}"
     gaps = found.gaps.setdefault(row["result_name"], [])
     if gaps and (gaps[-1].path, gaps[-1].reason_code) == (path, reason):  # one row for all of it
         gaps[-1] = replace(gaps[-1], detail=short(f"{gaps[-1].detail}; {detail}", 500))
@@ -168,6 +175,23 @@ def _add(found: Found, row: Mapping[str, Any], reason: str, about: str, detail: 
         gaps.append(Gap(path=path, reason_code=reason, detail=short(detail, 500)))
 
 
+def _part(about: str) -> str:
+    return f" ({about})"
+
+
+def is_about(gap: Gap, packages: Iterable[Package]) -> bool:
+    """Whether a gap that ``matched`` found is about one of these packages."""
+    return gap.reason_code in _OF_PACKAGES and any(
+        gap.path.endswith(_part(name)) and _grammar(ecosystem) in gap.detail for ecosystem, name in packages
+    )
+
+
+def _grammar(ecosystem: str) -> str:
+    return f"follows no grammar of {ecosystem}"
+
+
+#: What is asked of the packages that are judged.
+_ASKED = ("ecosystem", "package", "version", "source", "whole", *_CARRIED)
 _NAMES = "SELECT DISTINCT ecosystem, package FROM {chosen} WHERE version IS NOT NULL"
 _ROWS = f"""
     SELECT ecosystem, package, version, {", ".join(_CARRIED)} FROM {{chosen}} p
@@ -186,7 +210,7 @@ _UNJUDGED_RANGES = """
     SELECT DISTINCT p.result_name, p.manifest, p.ecosystem, p.package, o.advisory_id FROM {chosen} p
     JOIN (FROM odd WHERE what = 'range') o ON o.ecosystem = p.ecosystem AND o.package = p.package ORDER BY ALL"""
 _UNCOVERED = """
-    SELECT p.result_name, p.manifest, p.ecosystem, count(DISTINCT p.package) AS packages
+    SELECT p.result_name, p.manifest, p.ecosystem, count(DISTINCT p.package) AS n
     FROM (FROM {chosen} WHERE whole) p
     ANTI JOIN covered c ON c.e = split_part(p.ecosystem, ':', 1)
     WHERE p.source <> 'folder' GROUP BY ALL ORDER BY ALL"""

@@ -114,6 +114,57 @@ def test_a_new_advisory_is_matched_with_its_packages_only(org: Org) -> None:
     sound(org)
 
 
+def test_what_cannot_be_judged_of_a_new_advisory_is_a_gap_until_it_can(org: Org) -> None:
+    org.patrol(shop={"requirements.txt": "wheelbarrow==1.0\nspade===what-ever\n"}, web={"requirements.txt": "hoe==1\n"})
+    org.advise(record(3))
+    assert org.assess().gaps == 0
+    odd = [record(8, "wheelbarrow", affected=_affected("wheelbarrow", "no.version")), record(9, "spade")]
+    org.advise(record(3), *odd)
+    told = org.assess()
+    assert (told.judged, told.gaps) == (1, 1)
+    gaps = "SELECT slug, path, reason_code, detail FROM gaps_now WHERE tool = 'assess' ORDER BY ALL"
+    here = org.ask(gaps)
+    assert here == [
+        ("team/shop", "requirements.txt (spade)", "version_unjudged",
+         "spade what-ever: it follows no grammar of PyPI"),
+        ("team/shop", "requirements.txt (wheelbarrow)", "advisory_unjudged",
+         "TEST-2026-0008: a bound of its versions follows no grammar of PyPI"),
+    ]  # fmt: skip
+    assert org.assess(everything=True).run_id is None, "judged whole it says the same"
+    org.advise(record(3), {**odd[0], **record(8), "modified": "2026-03-30T00:00:00Z"}, odd[1])
+    org.assess()
+    assert org.ask(gaps) == here[:1], "what is about other packages stands"
+    sound(org)
+
+
+def test_scopes_of_which_a_new_advisory_says_nothing_new_keep_their_result(org: Org) -> None:
+    safe = {"requirements.txt": "wheelbarrow==1.0\nspade==3.0\n"}
+    org.patrol(shop=PINNED, web=safe)
+    org.advise(record(3))
+    org.assess()
+    results = "SELECT slug, result_name FROM scopes WHERE tool = 'assess' ORDER BY slug"
+    before = org.ask(results)
+    org.advise(record(3), record(9, "spade", affected=_affected("spade", "2.5")))
+    assert org.assess().judged == 2
+    after = org.ask(results)
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
+    assert org.ask("SELECT slug, outcome, cause FROM latest WHERE tool = 'assess' ORDER BY slug") == [
+        ("team/shop", "ok", "changed"), ("team/web", "unchanged", "none"),
+    ]  # fmt: skip
+    assert len(org.vulnerable()) == 3 and org.assess(everything=True).run_id is None
+    sound(org)
+
+
+def test_what_an_advisory_says_anew_reaches_its_findings_with_what_it_matches(org: Org) -> None:
+    org.patrol(shop=PINNED)
+    org.advise(record(3))
+    org.assess()
+    wider = {"affected": _affected("wheelbarrow", "1.4"), "modified": "2026-03-30T00:00:00Z"}
+    org.advise(record(3, summary="Worse than was thought", **wider))
+    org.assess()
+    assert org.ask("SELECT title FROM findings WHERE tool = 'assess'") == [("Worse than was thought",)]
+
+
 def test_a_finding_closes_with_the_version_or_the_advisory_and_says_so(org: Org) -> None:
     org.patrol(shop=PINNED, web=PINNED)
     org.advise(record(3), record(9, "spade", affected=_affected("spade", "2.5")))

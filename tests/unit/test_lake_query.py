@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tasks.core.errors import LakeError, UsageError
@@ -18,7 +19,7 @@ from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.publish import publish
 from tasks.lake.saved import SAVED
 from tasks.lake.schema import TABLES
-from tasks.lake.views import FUNCTIONS, VIEWS, run_query
+from tasks.lake.views import FUNCTIONS, VIEWS, arrow_of, run_query
 from tasks.policy import POLICY
 from tests.inventories import inventory_of
 from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row, scan_of, scope_of
@@ -141,6 +142,14 @@ def test_saved_queries_count_a_finding_once_and_not_on_refs_that_nobody_watches(
     assert [r["findings"] for r in told["top-rules"]] == [2]
     assert [(r["findings"], r["secrets"]) for r in told["top-repositories"]] == [(2, 1)]
     assert [len(told[name]) for name in ("secrets", "new")] == [1, 2], "a finding on two branches is one"
+
+
+def test_a_question_about_given_tables_alone_opens_none_of_the_lake(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Snapshot, "files", None)
+    given = pa.table({"n": [1, 2]})
+    assert arrow_of(snapshot, "SELECT sum(n) AS n FROM given", given=given).to_pylist() == [{"n": 3}]
 
 
 # -- views --------------------------------------------------------------------------------------------------
