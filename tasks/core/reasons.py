@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tasks.core.feed_reasons import FEED_REASONS
 from tasks.core.package_reasons import PACKAGE_REASONS
+from tasks.core.rotation_reasons import ROTATION_REASONS
 from tasks.core.upgrade_reasons import REGISTRY_REASONS, STEP_REASONS
 
 
@@ -22,6 +23,7 @@ class Reason:
     remedy: str
 
 
+_OTHERS = (*PACKAGE_REASONS, *FEED_REASONS, *STEP_REASONS, *REGISTRY_REASONS, *ROTATION_REASONS)
 _ALL = (
     # repositories
     Reason(
@@ -406,11 +408,8 @@ _ALL = (
         meaning="The blob of this path is missing in the mirror.",
         remedy="Repair the remote; `git fsck --connectivity-only` names what is missing.",
     ),
-    # advisories, packages, upgrades, registries
-    *(
-        Reason(code=code, meaning=meaning, remedy=remedy)
-        for code, meaning, remedy in (*PACKAGE_REASONS, *FEED_REASONS, *STEP_REASONS, *REGISTRY_REASONS)
-    ),
+    # advisories, packages, upgrades, registries, rotations
+    *(Reason(code=code, meaning=meaning, remedy=remedy) for code, meaning, remedy in _OTHERS),
 )
 
 REASONS: dict[str, Reason] = {r.code: r for r in _ALL}

@@ -1,0 +1,93 @@
+"""Reasons of rotations, a part of the closed list of ``tasks.core.reasons``: code, meaning, remedy."""
+
+from __future__ import annotations
+
+#: Why a step of a rotation could not be done, or was not begun.
+ROTATION_REASONS = (
+    (
+        "backend_unreachable",
+        "The store of the secret did not answer, or not in time. Whether it did what it was asked is found out next.",
+        "Check its address and the network; the next run goes on where this one stopped.",
+    ),
+    (
+        "backend_sealed",
+        "The store is sealed or not initialised: it answers nothing.",
+        "Unseal it; the next run goes on.",
+    ),
+    (
+        "backend_denied",
+        "The store refuses our credentials, or their policy does not allow the step.",
+        "Compare the policy with `nightwarden rotate policy`, which writes the one that is needed.",
+    ),
+    (
+        "backend_limited",
+        "The store asks us to ask less often.",
+        "Nothing: the next run goes on. Lower `concurrency`, or raise the quota, if it stays.",
+    ),
+    (
+        "backend_error",
+        "The store answered with an error of its own, or with what nobody can read.",
+        "Look at its log; the detail says what it answered.",
+    ),
+    (
+        "secret_missing",
+        "The store has no such secret, or no version of it in force.",
+        "Compare mount, path and case; write a first value if there was none.",
+    ),
+    (
+        "secret_shape",
+        "The stored value has not the fields that its target needs, or is no object of text fields.",
+        "Store the fields that the detail names, or configure `fields`.",
+    ),
+    (
+        "rotation_conflict",
+        "Somebody changed the value in force while a rotation was under way. Nothing was touched since.",
+        "Look at who changed it. `nightwarden rotate resume --withdraw NAME` takes the rotation back and keeps theirs.",
+    ),
+    (
+        "rotation_promoted",
+        "The new value is in force, so the rotation can only be finished, not taken back.",
+        "Let it finish; rotate once more if the value is not wanted.",
+    ),
+    (
+        "target_unreachable",
+        "What accepts the credential did not answer, or not in time.",
+        "Check it and the network; the next run goes on where this one stopped.",
+    ),
+    (
+        "target_denied",
+        "What accepts the credential refuses the account that we administer it with.",
+        "Give the account the rights that the documentation of the target names.",
+    ),
+    (
+        "target_missing",
+        "The user or account of the credential is not there.",
+        "Create it as the documentation of the target says, or take the secret out of the configuration.",
+    ),
+    (
+        "target_error",
+        "What accepts the credential answered with an error of its own.",
+        "Look at its log; the detail says what it answered.",
+    ),
+    (
+        "value_rejected",
+        "The new credential does not work where it should: it was applied and is refused, or may not do what it must. "
+        "It was taken back before anybody read it.",
+        "Look at the target's rules for values and rights, and at the configured check.",
+    ),
+    (
+        "value_not_issued",
+        "A credential that nobody refers to stands where the new one would be made, and it is in use.",
+        "Find out whose it is, and delete it or store it.",
+    ),
+    (
+        "old_in_use",
+        "The grace is over and the old credential is still being used, so it was not retired.",
+        "Restart the consumers that hold it; `nightwarden rotate list` names the configured ones.",
+    ),
+    (
+        "rotation_busy",
+        "Another runner is at this secret.",
+        "Nothing: it finishes the rotation.",
+    ),
+)

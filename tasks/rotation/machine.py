@@ -1,0 +1,407 @@
+"""The rotation of one secret, step by step: PREPARED, APPLIED, VERIFIED, PROMOTED, GRACE, RETIRED.
+
+Nothing is remembered between steps but what backend and target hold: whoever calls looks there first, finishes what is
+unfinished, and begins only then. So a rotation that was killed anywhere is gone on with by any runner, and two at once
+do the same.
+
+1. PREPARED: a fresh value and the mark of the rotation are staged in the backend, before the target is touched.
+2. APPLIED: the target accepts it. A login tells whether it does already.
+3. VERIFIED: it works, and may do what it must. If not, the backend is made to refuse its promotion, the target forgets
+   it, and the rotation is WITHDRAWN.
+4. PROMOTED: it comes into force in one step that fails if the value in force is another one than it began with.
+5. GRACE: consumers go on with the old credential for as long as they may remember it. If the new one is refused
+   meanwhile, a fresh one takes its place (FORWARDED), and the old one is kept.
+6. RETIRED: the old credential is refused from now on. Not while it is used, and never while it is in force.
+
+At every moment the value in force is accepted, unless the target has one identity only (``Target.in_place``); every
+credential that is accepted is named in the backend; and there are at most two.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from tasks.core.rotations import (
+    Backend,
+    ConflictError,
+    Held,
+    Mark,
+    RotationError,
+    SpentError,
+    State,
+    Target,
+    rotation_id,
+)
+from tasks.core.secret_refs import Secret
+
+#: Times that what others do meanwhile is followed in one call.
+_ROUNDS = 20
+#: Values that were withdrawn in one slot before we give up.
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a secret is rotated.
+
+    ``grace``: how long consumers may remember a value. ``hold``: how much longer a credential that is still used is
+    kept (None: for as long as it is used). ``settle``: how long a new credential may take until it is accepted.
+    ``lease``: how long a runner that is about to have a credential issued is left to it; nothing depends on it but that
+    two runners do not disturb each other.
+    """
+
+    grace: timedelta
+    hold: timedelta | None = None
+    settle: timedelta = timedelta(seconds=10)
+    lease: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One step that was done: a row of ``rotations``. ``at`` is by our clock."""
+
+    secret: str
+    place: str
+    rotation_id: str
+    slot: str
+    state: State
+    at: datetime
+    identity: str
+    replaces: str | None
+    version: str | None = None
+    until: datetime | None = None
+    reason_code: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where the rotation of a secret stands. ``state`` None: nothing is under way, and nothing was to be begun."""
+
+    state: State | None
+    rotation_id: str | None = None
+    slot: str | None = None
+    until: datetime | None = None
+    reason_code: str | None = None
+    detail: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state in (None, State.RETIRED, State.WITHDRAWN)
+
+
+class Machine:
+    """Rotates one secret. ``value`` makes a fresh value; ``tell`` hears of each step after it was done and before it is
+    forgotten, of some more than once: (rotation, state) is the key of what it hears.
+
+    ``sleep`` waits for a new credential to be accepted. Raises RotationError from every method: the rotation stays
+    where it is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backend: Backend,
+        target: Target,
+        rules: Rules,
+        *,
+        value: Callable[[], Secret],
+        tell: Callable[[Transition], None] = lambda _t: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._name, self._backend, self._target, self._rules = name, backend, target, rules
+        self._value, self._tell, self._sleep = value, tell, sleep
+        #: Who we are, among all that run.
+        self._runner = uuid.uuid4().hex
+
+    def standing(self) -> Standing:
+        """Where it stands; nothing is done. A staged value that is not promoted is told as PREPARED."""
+        staged = self._backend.staged()
+        if staged is None:
+            return Standing(state=None)
+        current = self._backend.current()
+        if current.rotation_id == _mark(staged).rotation_id:
+            return self._in(State.GRACE, staged, until=self._until(current))
+        return self._in(State.PREPARED, staged)
+
+    def rotate(self, slot: str | None) -> Standing:
+        """Finish what is unfinished, then rotate in ``slot`` unless that was done (None: finish only).
+
+        Ends with GRACE while consumers may remember the old value; call again after ``until``. Raises ConflictError
+        when somebody changed the value in force: nothing is touched.
+        """
+        for _ in range(_ROUNDS):
+            staged, current = self._backend.staged(), self._backend.current()
+            if staged is None:
+                if slot is None:
+                    return Standing(state=None)
+                if current.mark is not None and current.mark.slot == slot:
+                    return Standing(state=None, rotation_id=current.rotation_id, slot=slot)
+                self._prepare(slot, current)
+                continue
+            ended = self._go_on(staged, current)
+            if ended is not None and (not ended.is_finished or ended.slot == slot or slot is None):
+                return ended
+        raise RotationError(
+            "rotation_busy", f"{self._name}: others change it faster than we can follow", is_passing=True
+        )
+
+    def withdraw(self) -> Standing:
+        """Take back what is under way, by an operator's wish; also where somebody changed the value in force, which
+        stays as it is. Raises RotationError once it was promoted: then it only goes forward."""
+        staged, current = self._backend.staged(), self._backend.current()
+        if staged is None:
+            return Standing(state=None)
+        if current.rotation_id == _mark(staged).rotation_id:
+            raise RotationError(
+                "rotation_promoted",
+                f"{self._name}: the new value is in force already",
+                advice="Rotate once more instead; the old credential may be refused any moment.",
+            )
+        # Whoever changed it has moved the version on: that promotion fails for good.
+        if current.version == _mark(staged).base and not self._backend.refuse(staged, self._identity(current)):
+            return self.withdraw()
+        return self._take_back(staged, "withdrawn", "by an operator") or Standing(state=None)
+
+    # -- one round ----------------------------------------------------------------------------------------------
+
+    def _go_on(self, staged: Held, current: Held) -> Standing | None:
+        """One round of a rotation that was begun; None: look again."""
+        mark = _mark(staged)
+        if current.rotation_id == mark.rotation_id:
+            return self._finish(staged, current)
+        if current.mark is not None and current.mark.refused == mark.rotation_id:
+            return self._take_back(staged, "value_rejected", "")
+        if current.version != mark.base:
+            return self._stand_back(staged, current)
+        if staged.is_intention:
+            self._issue(staged, current)
+            return None
+        return self._bring_in(staged, current)
+
+    def _prepare(self, slot: str, current: Held) -> None:
+        """Stage a fresh value, or the intention to have one issued."""
+        in_force = self._identity(current)
+        works = self._target.probe(current.fields)
+        # Nobody can use a value that is refused, so its identity is free; the one before it may be what still works.
+        keep = in_force if works else current.mark.replaces if current.mark is not None else None
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._stage(
+                    rotation_id(self._name, slot, attempt), slot, current, keep, None if works else in_force, None
+                )
+                return
+            except SpentError:
+                continue
+        raise RotationError(
+            "value_rejected", f"{self._name}: {_ATTEMPTS} values were withdrawn in this slot", advice="Look at why."
+        )
+
+    def _stage(
+        self, rid: str, slot: str, current: Held, keep: str | None, instead_of: str | None, over: Held | None
+    ) -> None:
+        mark = Mark(
+            rotation_id=rid, slot=slot, base=current.version, identity="", replaces=keep,
+            staged_at=self._backend.now().isoformat(), runner=self._runner,
+        )  # fmt: skip
+        if self._target.is_issued:
+            self._backend.stage({}, mark, over=over)
+            return
+        fields = self._target.propose(current.fields, instead_of=instead_of, value=self._value())
+        identity = self._target.identity(fields)
+        replaces = keep if keep != identity else None
+        self._say(
+            State.PREPARED,
+            self._backend.stage(fields, replace(mark, identity=identity, replaces=replaces, runner=None), over=over),
+        )
+
+    def _issue(self, intention: Held, current: Held) -> None:
+        """Have a value issued, and stage it in place of the intention.
+
+        Whoever holds the intention deletes what nobody refers to, and may do that as late as it likes: what is issued
+        to others can only be staged over their own intention, which is gone, and no identity comes back.
+        """
+        mark = _mark(intention)
+        if mark.runner != self._runner:
+            if self._backend.now() < datetime.fromisoformat(mark.staged_at) + self._rules.lease:
+                raise RotationError(
+                    "rotation_busy", f"{self._name}: another runner is having a credential issued", is_passing=True
+                )
+            mine = replace(mark, runner=self._runner, staged_at=self._backend.now().isoformat())
+            taken = self._staged_over(intention, {}, mine)
+            if taken is None or _mark(taken).runner != self._runner:
+                return
+            intention = taken
+        there = self._target.issued()
+        if not self._is_still(intention, current):
+            return
+        in_force = self._identity(current)
+        keep = {mark.replaces, in_force} if self._target.probe(current.fields) else {mark.replaces}
+        self._target.revoke(frozenset(there - keep))
+        fields = self._target.issue(mark.rotation_id, current.fields)
+        identity = self._target.identity(fields)
+        made = replace(_mark(intention), identity=identity, runner=None)
+        staged = self._staged_over(intention, fields, made)
+        if staged is None or _mark(staged).identity != identity:
+            # Another runner went on meanwhile; what was issued to us nobody will know.
+            self._target.revoke(frozenset({identity}))
+            return
+        self._say(State.PREPARED, staged)
+
+    def _staged_over(self, intention: Held, fields: dict[str, Secret], mark: Mark) -> Held | None:
+        """What is staged after this was staged over the intention; None: its rotation ended meanwhile."""
+        try:
+            return self._backend.stage(fields, mark, over=intention)
+        except SpentError:
+            return None
+
+    def _bring_in(self, staged: Held, current: Held) -> Standing | None:
+        """Apply, verify, promote."""
+        self._say(State.PREPARED, staged)
+        with self._target.exclusive():
+            if not self._is_still(staged, current):
+                return None
+            if not self._target.probe(staged.fields):
+                self._target.apply(staged, current)
+            self._say(State.APPLIED, staged)
+            if self._accepted(staged):
+                self._say(State.VERIFIED, staged)
+                self._say(State.PROMOTED, staged, self._backend.promote(staged))
+                return None
+        self._backend.refuse(staged, self._identity(current))
+        return None
+
+    def _accepted(self, staged: Held) -> bool:
+        """Whether the target accepts it, within the time that it may take."""
+        waited, pause = 0.0, 0.5
+        while not self._target.probe(staged.fields):
+            if waited >= self._rules.settle.total_seconds():
+                return False
+            self._sleep(pause)
+            waited, pause = waited + pause, pause * 2
+        return True
+
+    def _is_still(self, staged: Held, current: Held) -> bool:
+        """Whether both are as they were seen, asked again by who is alone at the target."""
+        now, there = self._backend.staged(), self._backend.current()
+        return now is not None and (now.rotation_id, now.version, there.version) == (
+            staged.rotation_id, staged.version, current.version,
+        )  # fmt: skip
+
+    def _stand_back(self, staged: Held, current: Held) -> Standing | None:
+        """The value in force is another one than the rotation began with. What the target does not accept yet is given
+        up. Raises ConflictError where it does: nobody but a person can say which is wanted."""
+        mark = _mark(staged)
+        with self._target.exclusive():
+            if not self._is_still(staged, current):
+                return None
+            if not staged.is_intention and self._target.probe(staged.fields):
+                raise ConflictError(
+                    f"{self._name}: somebody changed it after the rotation began (version {current.version}, it began"
+                    f" with {mark.base}); nothing was touched since",
+                    advice="Look at who changed it; `nightwarden rotate resume --withdraw NAME` keeps theirs.",
+                )
+            why = f"version {current.version} is in force, it began with {mark.base}"
+            self._say(State.WITHDRAWN, staged, reason_code="rotation_conflict", detail=why)
+            self._backend.forget(mark.rotation_id)
+        return self._in(State.WITHDRAWN, staged, reason_code="rotation_conflict", detail=why)
+
+    # -- after the promotion ------------------------------------------------------------------------------------
+
+    def _finish(self, staged: Held, current: Held) -> Standing | None:
+        """Wait for the grace, then retire the old credential. None: look again."""
+        mark, until = _mark(staged), self._until(current)
+        if not self._target.probe(current.fields):
+            return self._forward(staged, current)
+        self._say(State.PROMOTED, staged, current)
+        self._say(State.GRACE, staged, current, until=until)
+        now = self._backend.now()
+        if now < until:
+            return self._in(State.GRACE, staged, until=until)
+        old = mark.replaces
+        if old is not None:
+            held = self._rules.hold
+            if self._target.used_since(old, until) and (held is None or now < until + held):
+                why = f"{old} is used after the grace"
+                self._say(State.GRACE, staged, current, until=until, reason_code="old_in_use", detail=why)
+                return self._in(State.GRACE, staged, until=until, reason_code="old_in_use", detail=why)
+            with self._target.exclusive():
+                if not self._is_still(staged, current):
+                    return None
+                self._target.retire(old, in_force=self._identity(current))
+        self._say(State.RETIRED, staged, current)
+        self._backend.forget(mark.rotation_id)
+        return self._in(State.RETIRED, staged)
+
+    def _forward(self, staged: Held, current: Held) -> Standing | None:
+        """The value in force is refused: a fresh one of its identity takes its place, and the old one is kept."""
+        mark, in_force = _mark(staged), self._identity(current)
+        why = f"{in_force} is refused"
+        self._say(State.FORWARDED, staged, current, reason_code="value_rejected", detail=why)
+        for attempt in range(_ATTEMPTS):
+            rid = rotation_id(self._name, f"{mark.slot}|{mark.rotation_id}", attempt)
+            try:
+                self._stage(rid, mark.slot, current, mark.replaces, in_force, staged)
+                return None
+            except SpentError:
+                continue
+        return self._in(State.GRACE, staged, reason_code="value_rejected", detail=why)
+
+    # -- back ---------------------------------------------------------------------------------------------------
+
+    def _take_back(self, staged: Held, reason_code: str, detail: str) -> Standing | None:
+        """Let the target forget a value that can no longer be promoted, then the backend."""
+        mark = _mark(staged)
+        with self._target.exclusive():
+            now, current = self._backend.staged(), self._backend.current()
+            if now is None or now.rotation_id != mark.rotation_id:
+                return None
+            identity, in_force = mark.identity, self._identity(current)
+            if not identity:
+                pass  # it was never issued, or is revoked by the next that has one issued
+            elif identity != in_force:
+                self._target.retire(identity, in_force=in_force)
+            elif not self._target.probe(current.fields):
+                self._target.restore(current)
+            self._say(State.WITHDRAWN, staged, reason_code=reason_code, detail=detail)
+            self._backend.forget(mark.rotation_id)
+        return self._in(State.WITHDRAWN, staged, reason_code=reason_code, detail=detail)
+
+    # -- words --------------------------------------------------------------------------------------------------
+
+    def _identity(self, held: Held) -> str:
+        return self._target.identity(held.fields)
+
+    def _until(self, current: Held) -> datetime:
+        return (current.since or self._backend.now()) + self._rules.grace
+
+    def _in(self, state: State, staged: Held, *, until: datetime | None = None, reason_code: str | None = None,
+            detail: str = "") -> Standing:  # fmt: skip
+        mark = _mark(staged)
+        return Standing(
+            state=state, rotation_id=mark.rotation_id, slot=mark.slot, until=until, reason_code=reason_code,
+            detail=detail,
+        )  # fmt: skip
+
+    def _say(self, state: State, staged: Held, current: Held | None = None, *, until: datetime | None = None,
+             reason_code: str | None = None, detail: str = "") -> None:  # fmt: skip
+        mark = _mark(staged)
+        self._tell(
+            Transition(
+                secret=self._name, place=self._backend.place, rotation_id=mark.rotation_id, slot=mark.slot, state=state,
+                at=datetime.now(UTC), identity=mark.identity, replaces=mark.replaces,
+                version=current.version if current is not None else None, until=until, reason_code=reason_code,
+                detail=detail,
+            )
+        )  # fmt: skip
+
+
+def _mark(staged: Held) -> Mark:
+    """The mark of a staged value; only rotations stage values."""
+    assert staged.mark is not None
+    return staged.mark
