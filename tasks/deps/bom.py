@@ -11,12 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from tasks.deps.manifest import Dependency, Manifest, Source
-from tasks.deps.naming import purl
+from tasks.deps.naming import package_key, purl
+from tasks.deps.sbom_rows import DIRECT
 
 #: Ours, made once: what a serial number is derived from, so that the same inventory has the same one.
 _SPACE = uuid.UUID("6f0b1c52-6a3e-4a0c-9a3e-2f5d1f0f8c11")
 _ROOT = "nightwarden:root"
 _GAP = "nightwarden:gap"
+_ANY = ""
 _Key = tuple[str, str, str | None, str | None]
 
 
@@ -43,6 +45,7 @@ def bom(
                 seen.setdefault((each.ecosystem, each.name, each.version, each.revision), []).append((path, each))
     references = {key: _reference(key) for key in seen}
     unread = [*_gaps(manifests), *({"name": _GAP, "value": f"{path} {what}"} for path, what in gaps)]
+    knows_direct = any(each.direct for places in seen.values() for _, each in places)
     root: dict[str, Any] = {"type": "application", "bom-ref": _ROOT, "name": name}
     if commit is not None:
         root["version"] = commit
@@ -57,7 +60,7 @@ def bom(
             "component": root,
             "properties": unread,
         },
-        "components": [_component(key, places, references[key]) for key, places in seen.items()],
+        "components": [_component(key, places, references[key], knows_direct) for key, places in seen.items()],
         "dependencies": _graph(seen, references),
         "compositions": [{"aggregate": "incomplete" if unread else "unknown", "assemblies": [_ROOT]}],
     }
@@ -87,7 +90,7 @@ def located(ecosystem: str, name: str, version: str | None) -> str:
     return plain + (f"?distro={base.lower()}-{release.removeprefix('v')}" if release else "")
 
 
-def _component(key: _Key, places: list[tuple[str, Dependency]], reference: str) -> dict[str, Any]:
+def _component(key: _Key, places: list[tuple[str, Dependency]], reference: str, knows_direct: bool) -> dict[str, Any]:
     ecosystem, name, version, revision = key
     made: dict[str, Any] = {
         "type": "container" if ecosystem == "Docker" else "library",
@@ -106,22 +109,31 @@ def _component(key: _Key, places: list[tuple[str, Dependency]], reference: str) 
     properties = [{"name": "nightwarden:ecosystem", "value": ecosystem}]
     if revision is not None:
         properties.append({"name": "nightwarden:revision", "value": revision})
+    if not any(each.direct for _, each in places):
+        # Who reads the graph takes what its root does not ask for as indirect, and of an empty root knows nothing.
+        is_known = all(each.direct is False for _, each in places)
+        if is_known != knows_direct:
+            properties.append({"name": DIRECT, "value": "false" if is_known else "unknown"})
     asked = dict.fromkeys(each.requirement for _, each in places if each.requirement is not None)
     properties += [{"name": "nightwarden:requirement", "value": text} for text in asked]
     return made | {"properties": properties}
 
 
 def _graph(seen: Mapping[_Key, list[tuple[str, Dependency]]], references: Mapping[_Key, str]) -> list[dict[str, Any]]:
-    """Who asks for whom; parents are known by name and version within one manifest."""
-    at = {(path, d.ecosystem, f"{d.name}@{d.version or ''}"): references[key]
-          for key, places in seen.items() for path, d in places}  # fmt: skip
+    """Who asks for whom; parents are known by name and version within one manifest. One that only another ecosystem
+    has is meant there: an image asks for packages of its distribution."""
+    at: dict[tuple[str, str, str], dict[str, None]] = {}
+    for key, places in seen.items():
+        for path, each in places:
+            for ecosystem in (each.ecosystem, _ANY):
+                at.setdefault((path, ecosystem, package_key(each.name, each.version)), {})[references[key]] = None
     asks: dict[str, dict[str, None]] = {_ROOT: {}, **{reference: {} for reference in references.values()}}
     for key, places in seen.items():
         for path, each in places:
             if each.direct:
                 asks[_ROOT][references[key]] = None
             for parent in each.parents:
-                above = at.get((path, each.ecosystem, parent))
-                if above is not None and above != references[key]:
-                    asks[above][references[key]] = None
+                for above in at.get((path, each.ecosystem, parent)) or at.get((path, _ANY, parent)) or ():
+                    if above != references[key]:
+                        asks[above][references[key]] = None
     return [{"ref": reference, "dependsOn": list(below)} for reference, below in asks.items()]

@@ -14,6 +14,8 @@ from tasks.deps.manifest import Dependency, Manifest, Source, Unread, Why
 #: In place of a text that may hold an address, and with it a login.
 HIDDEN = "…"
 _ADDRESS = re.compile(r"://|:[^/]*@|//[^/]*@")
+#: The same of a key of a package: Maven's ``group:artifact@version`` is no login.
+_ADDRESS_IN_KEY = re.compile(r"://|//[^/]*@")
 _LONGEST = 500
 _LARGEST = 2**31 - 1
 _PLAIN = ("requirement", "version", "revision")
@@ -66,15 +68,15 @@ def _read(told: Any) -> Dependency:
         revision=_text_or_none(given.get("revision")),
         line=_line(given.get("line")),
         source=Source(given.get("source", "registry")),
-        parents=tuple(_text(p) for p in _list(given.get("parents", []))),
+        parents=tuple(_text(p, _ADDRESS_IN_KEY) for p in _list(given.get("parents", []))),
     )
 
 
-def _text(value: object) -> str:
+def _text(value: object, hidden: re.Pattern[str] = _ADDRESS) -> str:
     if not isinstance(value, str):
         raise TypeError("no string")
     clean = value.encode("utf-8", "backslashreplace").decode()[:_LONGEST]
-    return HIDDEN if _ADDRESS.search(clean) else clean
+    return HIDDEN if hidden.search(clean) else clean
 
 
 def _text_or_none(value: object) -> str | None:

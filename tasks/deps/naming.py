@@ -42,3 +42,14 @@ def purl(ecosystem: str, name: str, version: str | None = None) -> str:
         spelled = f"{base.lower()}/{spelled}"
     path = "/".join(quote(part, safe=":") for part in spelled.split("/"))
     return f"pkg:{kind}/{path}" + (f"@{quote(version, safe=':')}" if version is not None else "")
+
+
+def package_key(name: str, version: str | None) -> str:
+    """How ``Dependency.parents`` names a package: ``name@version``, of one without a version the name alone."""
+    return name if version is None else f"{name}@{version}"
+
+
+def read_key(key: str) -> tuple[str, str | None]:
+    """Name and version of such a key. A scope of npm begins with ``@``, and no version has one."""
+    at = key.rfind("@")
+    return (key[:at], key[at + 1 :]) if at > 0 else (key, None)

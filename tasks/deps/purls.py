@@ -9,6 +9,7 @@ name and, where it has one, the version; ``distro`` gives the release: ``Debian:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -20,6 +21,7 @@ _ECOSYSTEMS = {kind: ecosystem for ecosystem, kind in PURL_TYPES.items()} | {"gi
 _DEBIAN = {"wheezy": "7", "jessie": "8", "stretch": "9", "buster": "10", "bullseye": "11", "bookworm": "12",
            "trixie": "13", "forky": "14"}  # fmt: skip
 _DISTRIBUTIONS = {("deb", "debian"): "Debian", ("deb", "ubuntu"): "Ubuntu", ("apk", "alpine"): "Alpine"}
+_NO_REGISTRY = frozenset({"github", "docker"})
 _NUMBERS = re.compile(r"v?(\d+)(?:\.(\d+))?")
 
 
@@ -66,6 +68,20 @@ def read_purl(text: str, release: str = "") -> Purl | None:
             return None
     spelled = normal(ecosystem, full) if ecosystem else full
     return Purl(kind=kind, ecosystem=ecosystem, name=spelled, version=version or None)
+
+
+def is_of_registry(text: str) -> bool:
+    """Whether a purl names a package of a registry or a distribution that advisories may be about: neither a
+    repository (``github``), which GitHub's own documents describe, nor an image."""
+    found = read_purl(text) if text else None
+    return found is not None and found.ecosystem is not None and found.kind not in _NO_REGISTRY
+
+
+def best_purl(texts: Iterable[str]) -> str:
+    """Of the purls that one package has, the first whose ecosystem is known, else the first."""
+    some = list(texts)
+    known = (t for t in some if (found := read_purl(t)) is not None and found.ecosystem is not None)
+    return next(known, some[0] if some else "")
 
 
 def _distributed(kind: str, vendor: str, name: str, version: str, qualifiers: dict[str, str], release: str) -> Purl:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tasks.deps.formats import cyclonedx, spdx
-from tasks.deps.manifest import MalformedError, Manifest, Why
+from tasks.deps.manifest import MalformedError, Manifest, Unread, Why
+from tasks.deps.naming import normal
 from tasks.deps.purls import read_purl
 from tasks.deps.reading.text import MAX_BYTES
-from tasks.deps.sbom_rows import Component, Document
+from tasks.deps.sbom_rows import Component, Document, named_by
 
 #: Bytes of a file; one above that is not read at all.
 MAX_SBOM_BYTES = MAX_BYTES
@@ -29,12 +30,19 @@ _HEAD = 4096
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sbom:
     """What a file says. ``made_at`` None: it does not tell, or not as a time. ``nameless`` are the names of components
-    that cannot be told as packages of an ecosystem, in lower case: for comparison only, nobody has checked them.
+    that cannot be told as packages of an ecosystem, as ``compared`` writes them: nobody has checked them. ``of_parts``
+    are the gaps of ``manifest`` that are about such components, so that all else of the document was read.
     """
 
     manifest: Manifest
     made_at: datetime | None
     nameless: frozenset[str]
+    of_parts: tuple[Unread, ...] = ()
+
+
+def compared(name: str) -> str:
+    """A name as it is compared with one that nobody has checked: PyPI's normal form, which tells the least apart."""
+    return normal("PyPI", name)
 
 
 def read_sbom(data: bytes) -> Sbom:
@@ -46,15 +54,15 @@ def read_sbom(data: bytes) -> Sbom:
     try:
         document = _document(data)
         _told_apart(document.components)
-        manifest = document.manifest()
+        manifest, of_parts = document.told()
     except MalformedError:
         raise
     except (RecursionError, MemoryError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as e:
         raise MalformedError(type(e).__name__) from None  # a fault of a reader; its words may quote the file
     if not (manifest.dependencies or manifest.unread):
         raise MalformedError("it names no package", line=1)
-    names = {c.name for c in document.components if c.name and not _is_package(c, document.release)}
-    return Sbom(manifest=manifest, made_at=_time(document.made_at), nameless=frozenset(n.lower() for n in names))
+    names = {compared(n) for c in document.components for n in _nameless(c, document.release) if n}
+    return Sbom(manifest=manifest, made_at=_time(document.made_at), nameless=frozenset(names), of_parts=of_parts)
 
 
 def _document(data: bytes) -> Document:
@@ -88,9 +96,12 @@ def _told_apart(components: Iterable[Component]) -> None:
             raise MalformedError(f"the id of this component is that of another one (line {first.line})", line=each.line)
 
 
-def _is_package(component: Component, release: str) -> bool:
+def _nameless(component: Component, release: str) -> tuple[str, ...]:
+    """What a component may be called that cannot be told as a package, for one of a release as another name."""
     purl = read_purl(component.purl, release) if component.purl else None
-    return purl is not None and purl.ecosystem is not None
+    if purl is not None and purl.ecosystem is not None:
+        return (purl.name,) if purl.lacks_release else ()
+    return (component.name, named_by(component.purl))
 
 
 def _time(text: str) -> datetime | None:

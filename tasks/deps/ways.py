@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tasks.deps.manifest import Dependency
+from tasks.deps.naming import package_key
 
 
 class What(StrEnum):
@@ -35,7 +36,7 @@ class Way:
 
 def key_of(dependency: Dependency) -> str:
     """How ``Dependency.parents`` names a package."""
-    return f"{dependency.name}@{dependency.version}" if dependency.version is not None else dependency.name
+    return package_key(dependency.name, dependency.version)
 
 
 def ways(dependencies: Sequence[Dependency], wanted: Collection[str]) -> dict[str, Way]:

@@ -25,7 +25,7 @@ from tasks.patrol.vulnerable import Differences, Package, Row, observations, tol
 #: The source of such a run in ``runs``; no configuration can name it.
 ASSESS_SOURCE = "(assess)"
 #: Raised when the same inventory and advisories give another result.
-REVISION = 2
+REVISION = 3
 
 
 @dataclass(slots=True, kw_only=True)

@@ -45,9 +45,9 @@ from tasks.core.types import (
 from tasks.deps import ordering
 from tasks.deps.catalogue import BY_NAME
 from tasks.deps.documents import to_document
-from tasks.deps.manifest import MalformedError, Why
+from tasks.deps.manifest import Dependency, MalformedError, Manifest, Unread, Why
 from tasks.deps.matching import RANGES, match
-from tasks.deps.sbom_files import MAX_SBOM_BYTES, Sbom, read_sbom
+from tasks.deps.sbom_files import MAX_SBOM_BYTES, Sbom, compared, read_sbom
 from tasks.lake.changes import Change
 from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.package_tables import SBOM, SBOM_PATH, judged_as
@@ -55,10 +55,13 @@ from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.advised_ranges import in_force
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.importing import IMPORT_SOURCE, opened, ref_of, repository_of, scan_of, scope_of, size_of
+from tasks.patrol.vulnerable import Package
 from tasks.scanners.inventory import INVENTORY
 
 #: Raised when the same document gives another result; the readers' own revisions count, too.
-REVISION = 1
+REVISION = 2
+#: Reasons that keep all of a manifest as it was, unless they are of single components.
+_OF_SOME_COMPONENTS = frozenset({"manifest_unsupported", "partly_parsed"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _REMEDY = {
     Why.MALFORMED: "Make it anew and look whether it is whole. Nothing was taken in. CycloneDX 1.2 to 1.7 in JSON and"
@@ -260,8 +263,9 @@ def _holds(before: ScopeState, result: ScanResult, sbom: Sbom) -> bool:
     return same and (sbom.made_at is None or before.evidence_at is None or result.started_at <= before.evidence_at)
 
 
-def _lost(snapshot: Snapshot, sbom: Sbom, repo_id: str, ref: str, path: str) -> tuple[str, ...]:
-    """Packages that are vulnerable in the SBOM of this name, and in the new one perhaps components without a purl."""
+def _lost(snapshot: Snapshot, sbom: Sbom, repo_id: str, ref: str, path: str) -> tuple[Package, ...]:
+    """Packages that are vulnerable in the SBOM of this name, and in the new one perhaps components without a purl, or
+    with one that is none."""
     if not sbom.nameless:
         return ()
     there = {(d.ecosystem, d.name) for d in sbom.manifest.dependencies}
@@ -271,25 +275,26 @@ def _lost(snapshot: Snapshot, sbom: Sbom, repo_id: str, ref: str, path: str) -> 
         (r["ecosystem"], r["package"]) for r in rows if (r["ref"], r["manifest"], r["present"]) == (ref, path, True)
     }
     return tuple(
-        sorted(name for _, name in mine - there if {name.lower(), re.split(r"[/:]", name.lower())[-1]} & sbom.nameless)
+        sorted(p for p in mine - there if {compared(p[1]), compared(re.split(r"[/:]", p[1])[-1])} & sbom.nameless)
     )
 
 
 def _result(
-    name: str, sbom: Sbom, lost: tuple[str, ...], row: Mapping[str, Any], ref: str, began: datetime, key: HmacKey
+    name: str, sbom: Sbom, lost: tuple[Package, ...], row: Mapping[str, Any], ref: str, began: datetime, key: HmacKey
 ) -> ScanResult:
     tool, path = f"{SBOM}{name}", f"{SBOM_PATH}{name}"
-    report = {"manifests": [{"path": path, **to_document(sbom.manifest)}], "others": [], "unparsed": []}
-    body = INVENTORY.mask(json.dumps(report).encode(), b"", key)
+    # Of what may be there without a version nobody can tell whether it was mended, and of the others everybody can.
+    unversioned = (Dependency(ecosystem=e, name=n) for e, n in lost)
+    manifest = replace(sbom.manifest, dependencies=(*sbom.manifest.dependencies, *unversioned))
+    body = _report(key, {path: manifest})
     entry = TreeEntry(path=path.encode(), mode="100644", blob=digest(body)[:40], size_bytes=len(body))
     target = Target(repo_id=row["repo_id"], ref=ref, commit="", root=Path(), files={path: entry})
-    parsed = INVENTORY.parse(
-        RawReport(tool=INVENTORY.name, tool_version=str(REVISION), exit_code=0, body=body), target, key
-    )
-    gaps = [_of_a_part(g) for g in parsed.gaps]
+    parsed = INVENTORY.parse(_raw(body), target, key)
+    others = (g for g in parsed.gaps if g.reason_code not in _OF_SOME_COMPONENTS)
+    gaps = [*_apart(sbom, path, entry, key), *others]
     if lost:
-        what = f"known packages may be components without a purl now: {', '.join(lost[:20])}"
-        gaps.append(Gap(path=path, reason_code="partly_parsed", blob=entry.blob, detail=short(what, 500)))
+        what = f"known packages may be components without a purl now: {', '.join(n for _, n in lost[:20])}"
+        gaps.append(Gap(path=path, reason_code="version_unresolved", blob=entry.blob, detail=short(what, 500)))
     rules = digest("sbom", INVENTORY.parse_revision, *(f"{n}={BY_NAME[n].revision}" for n in ("CycloneDX", "SPDX")))
     scan_name = digest("sbom", REVISION, rules, tool, body, *(f"{g.path}|{g.reason_code}|{g.detail}" for g in gaps))
     return ScanResult(
@@ -319,10 +324,30 @@ def _result(
     )
 
 
-def _of_a_part(gap: Gap) -> Gap:
-    """A component that cannot be matched says nothing of the others: were its gap that of the whole document, nothing
-    in it would ever be fixed."""
-    return replace(gap, path=f"{gap.path} (components)") if gap.reason_code == "manifest_unsupported" else gap
+def _apart(sbom: Sbom, path: str, entry: TreeEntry, key: HmacKey) -> list[Gap]:
+    """The gaps that keep all of a manifest as it was, those of single components under a path of their own.
+
+    A component that cannot be matched says nothing of the others: were its gap that of the whole document, nothing in
+    it would ever be fixed.
+    """
+    of_parts = set(sbom.of_parts)
+    by_path: dict[str, list[Unread]] = {path: [], f"{path} (components)": []}
+    for unread in sbom.manifest.unread:
+        by_path[f"{path} (components)" if unread in of_parts else path].append(unread)
+    body = _report(key, {p: Manifest(format=sbom.manifest.format, unread=tuple(u)) for p, u in by_path.items()})
+    files = {p: replace(entry, path=p.encode()) for p in by_path}
+    target = Target(repo_id="", ref="", commit="", root=Path(), files=files)
+    return [g for g in INVENTORY.parse(_raw(body), target, key).gaps if g.reason_code in _OF_SOME_COMPONENTS]
+
+
+def _report(key: HmacKey, manifests: Mapping[str, Manifest]) -> bytes:
+    """What the scanner would report of them."""
+    listed = [{"path": path, **to_document(manifest)} for path, manifest in manifests.items()]
+    return INVENTORY.mask(json.dumps({"manifests": listed, "others": [], "unparsed": []}).encode(), b"", key)
+
+
+def _raw(body: bytes) -> RawReport:
+    return RawReport(tool=INVENTORY.name, tool_version=str(REVISION), exit_code=0, body=body)
 
 
 def _vulnerable(snapshot: Snapshot, sbom: Sbom) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.deps.manifest import Dependency
+from tasks.deps.naming import package_key
 from tasks.deps.ways import What, ways
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
@@ -36,9 +37,9 @@ def tell_ways(snapshot: Snapshot, rows: Mapping[str, Iterable[Row]]) -> None:
                 asked[result, row["manifest"]].append(row)
     for (result, manifest), graph in _graphs(snapshot, sorted(asked)):
         mine = asked[result, manifest]
-        found = ways(graph, {_key(row["package"], row["version"]) for row in mine})
+        found = ways(graph, {package_key(row["package"], row["version"]) for row in mine})
         for row in mine:
-            way = found[_key(row["package"], row["version"])]
+            way = found[package_key(row["package"], row["version"])]
             row["way"], row["through"] = way.what, list(way.through)
 
 
@@ -61,7 +62,3 @@ def _dependency(row: Mapping[str, Any]) -> Dependency:
     return Dependency(
         ecosystem="", name=row["package"], version=row["version"], direct=row["is_direct"], parents=parents
     )
-
-
-def _key(package: str, version: str) -> str:
-    return f"{package}@{version}"

@@ -196,10 +196,14 @@ _NAMES = "SELECT DISTINCT ecosystem, package FROM {chosen} WHERE version IS NOT 
 _ROWS = f"""
     SELECT ecosystem, package, version, {", ".join(_CARRIED)} FROM {{chosen}} p
     SEMI JOIN names n ON n.ecosystem = p.ecosystem AND n.package = p.package"""
+# A package that stands in a manifest several times is direct if it is once, and for development if it always is;
+# bool_or and bool_and pass over NULL, and would make known what nobody knows.
 _HITS = """
     SELECT h.result_name, h.manifest, h.ecosystem, h.package, h.version, min(h.purl) AS purl, h.advisory_id,
-           a.group_id, any_value(a.aliases) AS aliases, h.fixed_version, bool_or(h.is_direct) AS is_direct,
-           bool_and(h.is_development) AS is_development, min(h.line) AS line,
+           a.group_id, any_value(a.aliases) AS aliases, h.fixed_version,
+           CASE WHEN bool_or(h.is_direct) THEN true WHEN count(h.is_direct) = count(*) THEN false END AS is_direct,
+           CASE WHEN NOT bool_and(h.is_development) THEN false
+                WHEN count(h.is_development) = count(*) THEN true END AS is_development, min(h.line) AS line,
            list_sort(list_distinct(flatten(list(coalesce(h.parents, []))))) AS parents
     FROM hits h JOIN advisories a USING (advisory_id) GROUP BY ALL"""
 _UNKNOWN = """

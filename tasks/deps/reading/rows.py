@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tasks.deps.manifest import Dependency, Manifest, Source, Why
-from tasks.deps.naming import normal
+from tasks.deps.naming import normal, package_key
 from tasks.deps.reading.fields import is_secret
 from tasks.deps.reading.values import Gaps
 
@@ -53,7 +53,7 @@ class Rows:
         if not self._legal.fullmatch(name) or is_secret(name):
             return None
         known = normal(self._ecosystem, name)
-        return f"{known}@{version}" if version is not None and _is_version(version) else known
+        return package_key(known, version if version is not None and _is_version(version) else None)
 
     def gap(self, why: Why, detail: str, line: int | None = None) -> None:
         """A row of ``unread``. ``detail`` is ours and quotes nothing but names that were checked."""
