@@ -21,6 +21,7 @@ _ECOSYSTEMS = {kind: ecosystem for ecosystem, kind in PURL_TYPES.items()} | {"gi
 _DEBIAN = {"wheezy": "7", "jessie": "8", "stretch": "9", "buster": "10", "bullseye": "11", "bookworm": "12",
            "trixie": "13", "forky": "14"}  # fmt: skip
 _DISTRIBUTIONS = {("deb", "debian"): "Debian", ("deb", "ubuntu"): "Ubuntu", ("apk", "alpine"): "Alpine"}
+_MAJOR = re.compile(r"(v(?:[2-9]|[1-9]\d+))\.")
 _NO_REGISTRY = frozenset({"github", "docker"})
 _NUMBERS = re.compile(r"v?(\d+)(?:\.(\d+))?")
 
@@ -42,7 +43,7 @@ def read_purl(text: str, release: str = "") -> Purl | None:
     scheme, colon, rest = text.partition(":")
     if scheme.lower() != "pkg" or not colon or len(text) > 2000:
         return None
-    rest, _, _subpath = rest.partition("#")
+    rest, _, subpath = rest.partition("#")
     rest, _, query = rest.partition("?")
     qualifiers = {k.lower(): unquote(v) for k, _, v in (pair.partition("=") for pair in query.split("&"))}
     rest = rest.lstrip("/")
@@ -61,6 +62,8 @@ def read_purl(text: str, release: str = "") -> Purl | None:
     if kind == "maven" and not namespace:
         return None
     full = separator.join((*namespace, name))
+    if kind == "golang":
+        full += _major(subpath, version)
     if kind == "docker":
         full = "/".join([*filter(None, [qualifiers.get("repository_url", "").strip("/")]), full])
         full = full.removeprefix("library/")
@@ -68,6 +71,16 @@ def read_purl(text: str, release: str = "") -> Purl | None:
             return None
     spelled = normal(ecosystem, full) if ecosystem else full
     return Purl(kind=kind, ecosystem=ecosystem, name=spelled, version=version or None)
+
+
+def _major(subpath: str, version: str) -> str:
+    """What a subpath has of the module's own path: syft puts everything behind the third part there, and a module's
+    path ends in its major version from the second on (https://go.dev/ref/mod#major-version-suffixes)."""
+    major = _MAJOR.match(version)
+    if major is None or version.endswith("+incompatible"):
+        return ""
+    parts = subpath.split("/")
+    return "/" + "/".join(parts[: parts.index(major[1]) + 1]) if major[1] in parts and is_fit(subpath) else ""
 
 
 def is_of_registry(text: str) -> bool:

@@ -85,6 +85,7 @@ class Rows:
     nameless: _Gaps = field(default_factory=dict)
 
     def gap(self, why: Why, what: str, component: Component) -> None:
+        """Something of a component that is not read."""
         is_called = component.name or named_by(component.purl)
         gaps, what = (self.gaps, what) if is_called else (self.nameless, f"{what}, and without a name")
         count, first = gaps.get((why, what), (0, component.line))
@@ -92,6 +93,7 @@ class Rows:
 
     @staticmethod
     def unread(gaps: _Gaps) -> Iterator[Unread]:
+        """A row for each kind."""
         for (why, what), (count, line) in gaps.items():
             yield Unread(why=why, detail=f"{count} components: {what}", line=line)
 
