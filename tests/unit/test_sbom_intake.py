@@ -216,7 +216,7 @@ def test_a_package_that_lost_its_purl_is_not_taken_for_mended(org: Org) -> None:
     lost["components"].append(nameless("Wheelbarrow"))
     for _ in range(2):
         taken = bring(org, lost)
-        assert (PATH, "partly_parsed") in {(g.path, g.reason_code) for s in taken.sboms for g in s.gaps}
+        assert (PATH, "version_unresolved") in {(g.path, g.reason_code) for s in taken.sboms for g in s.gaps}
         org.assess()
         assert [line.split()[2] for line in org.vulnerable()] == ["wheelbarrow"]
     assert taken.run_id is None, "the same twice"
