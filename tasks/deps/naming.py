@@ -20,6 +20,16 @@ _PYPI_RUNS = re.compile(r"[-_.]+")
 _FOLDED = frozenset({"NuGet", "Packagist", "GitHub Actions", "Debian", "Alpine"})
 
 
+def without_repository(ecosystem: str) -> str:
+    """An ecosystem without the address of the repository a package comes from: ``Packagist`` for
+    ``Packagist:https://packages.drupal.org/8``. A release stays (``Debian:12``).
+
+    No inventory tells of which repository a package is, and names and the order of versions are the ecosystem's.
+    """
+    base, colon, suffix = ecosystem.partition(":")
+    return base if colon and "://" in suffix else ecosystem
+
+
 def normal(ecosystem: str, name: str) -> str:
     """The one spelling by which names of an ecosystem are compared. Maven's is ``group:artifact``.
 

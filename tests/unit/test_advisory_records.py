@@ -118,6 +118,25 @@ def test_a_record_tells_each_feed_of_its_own_ecosystem_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("named", "feed", "told"),
+    [
+        ("Packagist:https://packages.drupal.org/8", "Packagist", ["Packagist drupal/webform"]),
+        ("Maven:https://maven.google.com", "Maven", ["Maven Drupal/Webform"]),
+        ("Debian:12", "Debian", ["Debian:12 drupal/webform"]),
+        ("Alpine:v3.18", "Alpine", ["Alpine:v3.18 drupal/webform"]),
+        ("Packagist:https://packages.drupal.org/8", "PyPI", []),
+    ],
+)
+def test_the_address_of_a_repository_is_no_other_ecosystem_and_a_release_is(
+    named: str, feed: str, told: list[str]
+) -> None:
+    affected = [{"package": {"ecosystem": named, "name": "Drupal/Webform"}, "versions": ["1.0.0"]}]
+    raw = {"id": "DRUPAL-1", "modified": "2026-01-01T00:00:00Z", "affected": affected}
+    made = parse(json.dumps(raw).encode(), "DRUPAL-1", feed)
+    assert [f"{a.ecosystem} {a.package}" for a in made.affected] == told
+
+
+@pytest.mark.parametrize(
     ("name", "reason"),
     [("TEST-2026-1003", "git_only"), ("TEST-2026-1004", "no_versions"), ("TEST-2026-1005", "malformed"),
      ("TEST-2026-1006", "no_package"), ("TEST-2026-1007", "no_package")],

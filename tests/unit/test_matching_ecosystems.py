@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from tasks.deps import ordering
 from tasks.deps.advisories.ranges import intervals
@@ -161,6 +163,36 @@ def test_in_every_ecosystem_what_is_below_the_fix_is_vulnerable_however_it_is_wr
     assert {(r["ecosystem"], r["version"]) for r in found.matches.to_pylist()} == below
     odd = {(r["ecosystem"], r["version"]) for r in found.unjudged.to_pylist()}
     assert odd == {(ecosystem, v) for ecosystem, (_, none) in LADDERS.items() for v in none}
+
+
+@pytest.mark.parametrize("end", ["last_affected", "fixed", "versions"])
+@pytest.mark.parametrize("bound", ["2.10.0", "2.10", "2.10.0+cu121", "2.10.0rc1", "2.10.0.post1", "2.10.0.dev3"])
+def test_local_builds_of_a_version_of_pypi_are_that_version_at_a_bound(end: str, bound: str) -> None:
+    events = [{"introduced": "0"}, {end: bound}]
+    affected = {"ranges": [], "versions": [bound]} if end == "versions" else {"ranges": [events], "versions": []}
+    asked = [p + local for p in ("2.9.9", "2.10.0", "2.10.0rc1", "2.10.0.dev3", "2.10.0.post1", "2.10.1.dev1", "2.11")
+             for local in ("", "+cu118", "+cu121", "+cu121.1", "+7")]  # fmt: skip
+    rows = [dict(zip(PACKAGES.names, ("PyPI", "torch", v), strict=True)) for v in asked]
+    ranges = pa.Table.from_pylist(rows_of("A-1", "PyPI", "torch", affected), RANGES)
+    found = match(pa.Table.from_pylist(rows, PACKAGES), ranges, ordering.key).matches
+    # PEP 440: at == and <= the local label of a candidate counts only where the bound has one. A specifier may not
+    # have one at <=; the order of versions decides there, and what is fixed is told by the order alone.
+    last = Version(bound)
+    expected = {
+        v for v, mine in ((v, Version(v)) for v in asked)
+        if (end == "versions" and SpecifierSet(f"=={bound}").contains(mine, prereleases=True))
+        or (end == "last_affected" and (mine if last.local else Version(mine.public)) <= last)
+        or (end == "fixed" and mine < last)
+    }  # fmt: skip
+    assert set(found["version"].to_pylist()) == expected
+
+
+def test_a_local_build_that_is_told_as_fixed_is_not_its_listed_version() -> None:
+    affected = {"ranges": [[{"introduced": "0.9"}, {"fixed": "1.1+fix.2"}]], "versions": ["1.0", "1.1"]}
+    rows = [dict(zip(PACKAGES.names, ("PyPI", "hoe", v), strict=True)) for v in ("1.0+x", "1.1+fix.1", "1.1+fix.2")]
+    ranges = pa.Table.from_pylist(rows_of("A-1", "PyPI", "hoe", affected), RANGES)
+    found = match(pa.Table.from_pylist(rows, PACKAGES), ranges, ordering.key).matches
+    assert found["version"].to_pylist() == ["1.0+x", "1.1+fix.1"]
 
 
 @settings(max_examples=examples(40), deadline=None)

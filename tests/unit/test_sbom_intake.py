@@ -181,6 +181,18 @@ def test_one_that_is_taken_back_is_archived_and_may_come_again(org: Org) -> None
     assert verify(org.lake) == []
 
 
+def test_an_advisory_that_names_a_repository_matches_what_comes_from_anywhere(org: Org) -> None:
+    org.patrol(shop={})
+    drupal = about("drupal/webform", "2.0.0", "Packagist:https://packages.drupal.org/8", id="DRUPAL-1")
+    google = about("androidx.garden:hoe", "2.0", "Maven:https://maven.google.com", id="GOOGLE-1")
+    org.advise(drupal, google, ecosystems=("Packagist", "Maven"))
+    bring(org, cyclonedx("pkg:composer/drupal/webform@1.0.0", "pkg:maven/androidx.garden/hoe@1.0"))
+    org.assess()
+    assert [line.split()[2:5] for line in org.vulnerable()] == [
+        ["androidx.garden:hoe", "1.0", "GOOGLE-1"], ["drupal/webform", "1.0.0", "DRUPAL-1"],
+    ]  # fmt: skip
+
+
 # -- what cannot be matched ----------------------------------------------------------------------------------
 
 

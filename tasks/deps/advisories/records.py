@@ -16,10 +16,10 @@ import orjson
 from tasks.deps.advisories.export import dated
 from tasks.deps.advisories.ranges import Interval, Key, intervals
 from tasks.deps.advisories.severities import scores
-from tasks.deps.naming import normal
+from tasks.deps.naming import normal, without_repository
 
 #: Raised when the same record gives other columns: what is kept is then read again, without the network.
-PARSE_REVISION = 1
+PARSE_REVISION = 2
 _LONGEST_TEXT = 2_000
 _MAX_LISTED = 2_000
 _DIGEST_CHARS = 32
@@ -151,7 +151,7 @@ def _is_of(entry: dict[str, Any], ecosystem: str) -> bool:
 def _rows(entry: dict[str, Any], feed: str, key: Key | None) -> Iterator[dict[str, Any]]:
     found = entry.get("package")
     package: dict[str, Any] = found if isinstance(found, dict) else {}
-    name, ecosystem = _text(package.get("name")), _text(package.get("ecosystem")) or feed
+    name, ecosystem = _text(package.get("name")), without_repository(_text(package.get("ecosystem")) or feed)
     base: dict[str, Any] = {
         "ecosystem": ecosystem,
         "package": normal(ecosystem, name) if name else None,
