@@ -3,8 +3,10 @@
 All that one advisory says of one package becomes *pieces*: a version is affected if ``low <= key < high`` for one of
 them (``high`` null: no bound), by the evaluation of https://ossf.github.io/osv-schema/#evaluation. For that
 
-* an end that is affected itself (``last_affected``) is a bound one byte longer: no bytes lie between the two;
-* a listed version is a piece that holds its key alone, and is left out where an interval holds it;
+* an end that is affected itself (``last_affected``) is the bound above it and all that counts as it
+  (``ordering.above``: local builds of PyPI; else the key one byte longer, for no bytes lie between the two);
+* a listed version is a piece that holds the same, and is left out where an interval holds it; a local build that the
+  advisory itself names as fixed ends it;
 * pieces are cut where the lowest fix above changes, so that each knows its ``fixed_version``.
 
 A listed version that follows no grammar has no key and is compared as it is written. An interval with a bound that has
@@ -22,6 +24,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from tasks.deps import ordering
 
 #: A version as bytes that compare as its ecosystem orders versions; None: it follows no grammar of its ecosystem.
 Key = Callable[[str, str], bytes | None]
@@ -41,7 +45,7 @@ RANGES = pa.schema(
     }
 )
 #: Raised when the same ranges and keys give other rows.
-REVISION = 1
+REVISION = 2
 #: ``low``, ``high`` and ``fixed_version`` are of a piece, ``version`` is of a spelling.
 ROWS = pa.schema(
     [
@@ -168,11 +172,21 @@ def _said(of: tuple[str, str, str], rows: Iterable[dict[str, Any]], key: Key) ->
     yield _Row(Kind.RANGED if is_ranged else Kind.LISTED, *of)
     if is_unjudged:
         yield _Row(Kind.UNJUDGED, *of)
-    points = [_Span(k, k + b"\x00") for k in set(listed.values()) if k is not None]
+    points = _points(ecosystem, listed, fixes)
     for low, high, fixed in _cut(_joined([*spans, *points]), fixes):
         yield _Row(Kind.PIECE, *of, low, high, fixed)
     for version in sorted(v for v, k in listed.items() if k is None):
         yield _Row(Kind.SPELLING, *of, version=version)
+
+
+def _points(ecosystem: str, listed: dict[str, bytes | None], fixes: dict[bytes, str]) -> Iterator[_Span]:
+    """What listed versions hold."""
+    # No other fix lies between a version and what counts as it.
+    builds = sorted(key for key, version in fixes.items() if "+" in version)
+    for version, key in listed.items():
+        if key is not None:
+            high = ordering.above(ecosystem, version, key)
+            yield _Span(key, min([high, *(b for b in builds if b > key)]) if builds else high)
 
 
 def _span(row: dict[str, Any], fix: bytes | None, ecosystem: str, key: Key) -> _Span | None:
@@ -182,7 +196,7 @@ def _span(row: dict[str, Any], fix: bytes | None, ecosystem: str, key: Key) -> _
     highs = [fix] if row["fixed"] is not None else []
     if last is not None:
         end = key(ecosystem, last)
-        highs.append(end + b"\x00" if end is not None else None)
+        highs.append(ordering.above(ecosystem, last, end) if end is not None else None)
     if limit not in (None, _ENDLESS):
         highs.append(key(ecosystem, limit))
     known = [h for h in highs if h is not None]

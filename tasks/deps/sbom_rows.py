@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from tasks.core.text import one_line
+from tasks.deps import ordering
 from tasks.deps.manifest import Dependency, Manifest, Unread, Why
 from tasks.deps.naming import package_key
 from tasks.deps.purls import read_purl
@@ -153,7 +154,10 @@ def _row(component: Component, made: Rows, release: str) -> None:
     if purl.lacks_release:
         made.gap(Why.UNRESOLVED, f"packages of {purl.ecosystem} without its release", component)
     made.places[component.reference].append(len(made.found))
-    made.found.append(Dependency(ecosystem=purl.ecosystem, name=purl.name, version=purl.version,
+    # ``v4`` of an action is a tag that moves: nobody can say what ran, as in a workflow.
+    moves = purl.version is not None and ordering.is_moving(purl.ecosystem, purl.version)
+    version, requirement = (None, purl.version) if moves else (purl.version, None)
+    made.found.append(Dependency(ecosystem=purl.ecosystem, name=purl.name, version=version, requirement=requirement,
                                  development=component.development, line=component.line))  # fmt: skip
 
 

@@ -35,7 +35,9 @@ class Drawn:
             f"""
             SELECT ecosystem, package, list_sort(list_distinct(list(v))) AS versions FROM (
                 SELECT ecosystem, package, unnest([introduced, fixed, last_affected]) AS v FROM '{ranges}' UNION ALL
-                SELECT ecosystem, package, unnest(versions[:40]) FROM '{ranges}'
+                SELECT ecosystem, package, unnest(versions[:40]) FROM '{ranges}' UNION ALL
+                SELECT ecosystem, package, unnest([last_affected, versions[-1]]) || '+local.1' FROM '{ranges}'
+                WHERE ecosystem = 'PyPI'
             ) WHERE v IS NOT NULL AND v <> '0' AND package IS NOT NULL GROUP BY ALL ORDER BY ALL
             """
         ).to_arrow_table()
@@ -138,6 +140,11 @@ def placed(ecosystem: str, version: str) -> Any:
         return None
 
 
+def _counted(version: Any, bound: Any) -> Any:
+    """PEP 440: at ``<=`` and ``==`` the local label of a candidate counts only where the bound has one."""
+    return Version(version.public) if isinstance(version, Version) and version.local and not bound.local else version
+
+
 class Said:
     """One row of ranges: https://ossf.github.io/osv-schema/#evaluation."""
 
@@ -155,14 +162,14 @@ class Said:
 
     def is_about(self, text: str, version: Any) -> bool:
         if self.is_list:
-            return text in self.texts or (version is not None and version in self.listed)
+            return text in self.texts or (version is not None and any(_counted(version, v) == v for v in self.listed))
         if not self.is_judged or version is None:
             return False
         at = self.at
         return not (
             ("introduced" in at and version < at["introduced"])
             or ("fixed" in at and version >= at["fixed"])
-            or ("last_affected" in at and version > at["last_affected"])
+            or ("last_affected" in at and _counted(version, at["last_affected"]) > at["last_affected"])
         )
 
 

@@ -218,6 +218,23 @@ def test_what_cannot_be_matched_is_a_gap_and_keeps_nothing_else_open(org: Org) -
     assert verify(org.lake) == []
 
 
+def test_a_tag_of_an_action_that_moves_is_no_version(org: Org) -> None:
+    org.patrol(shop={})
+    org.advise(about("tj-actions/changed-files", "46.0.1", "GitHub Actions"), ecosystems=("GitHub Actions",))
+    moving = cyclonedx("pkg:github/tj-actions/changed-files@v46", "pkg:githubactions/tj-actions/changed-files@46.0")
+    taken = bring(org, moving)
+    assert [(g.path, g.reason_code, g.detail) for g in taken.sboms[0].gaps] == [
+        (PATH, "version_unpinned", "; ".join(["line 1: tj-actions/changed-files has no exact version"] * 2)),
+    ]  # fmt: skip
+    org.assess()
+    assert org.vulnerable() == []
+    assert org.ask("SELECT tool, reason_code FROM gaps_now") == [(f"import/sbom/{NAME}", "version_unpinned")]
+    assert org.ask("SELECT version, requirement FROM inventory ORDER BY ALL") == [(None, "46.0"), (None, "v46")]
+    bring(org, cyclonedx("pkg:github/tj-actions/changed-files@v46.0.0"))
+    org.assess()
+    assert [line.split()[2:4] for line in org.vulnerable()] == [["tj-actions/changed-files", "v46.0.0"]]
+
+
 @thorough
 def test_a_package_that_lost_its_purl_is_not_taken_for_mended(org: Org) -> None:
     org.patrol(shop={})

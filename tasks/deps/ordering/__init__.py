@@ -19,7 +19,7 @@ from tasks.deps.ordering.actions import ACTIONS
 from tasks.deps.ordering.alpine import ALPINE
 from tasks.deps.ordering.debian import DEBIAN
 from tasks.deps.ordering.golang import GO
-from tasks.deps.ordering.grammar import Grammar
+from tasks.deps.ordering.grammar import Grammar, following
 from tasks.deps.ordering.maven import MAVEN
 from tasks.deps.ordering.npm import NPM
 from tasks.deps.ordering.nuget import NUGET
@@ -63,6 +63,15 @@ def keys(ecosystem: str, versions: Iterable[str]) -> list[bytes | None]:
     """``key`` of many, which is quicker. They should be distinct: nothing is remembered."""
     grammar = _grammar(ecosystem)
     return [None for _ in versions] if grammar is None else list(map(grammar.key, versions))
+
+
+def above(ecosystem: str, version: str, key: bytes) -> bytes:
+    """The lowest bytes above the keys of all that counts as ``version`` (whose ``key`` it is) where that is a bound:
+    ``== version`` holds the keys from ``key`` on and below these, ``<= version`` all below these, ``> version`` the
+    others. Of PyPI those are also its local builds (2.10.0+cu121 of 2.10.0); elsewhere what counts as it has its key.
+    """
+    grammar = _grammar(ecosystem)
+    return following(version, key) if grammar is None else grammar.above(version, key)
 
 
 def is_prerelease(ecosystem: str, version: str) -> bool | None:

@@ -6,6 +6,10 @@ Key: epoch; the numbers of the release without zeros at its end; 0x00; the pre-r
 release of the version itself; 0x02 alpha, 0x03 beta, 0x04 candidate, each with its number; 0x05 none); the
 post-release (0x00 none, else its number); the development release (its number, or 0xFF for none); of a local version
 each part (text as 0x01, its ASCII in lower case and 0x00; a number as itself); 0x00.
+
+Local builds are above their version and order among themselves, but ``== 2.10.0`` and ``<= 2.10.0`` hold 2.10.0+cu121,
+too ("the local version label of candidate versions is ignored"): above all of them is the version's key with 0xFF in
+place of its end.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ _between = re.compile(r"[._-]").split
 _STABLE = b"\x00\x05\x00\xff\x00"
 _PRE = {"a": b"\x02", "alpha": b"\x02", "b": b"\x03", "beta": b"\x03"}
 _CANDIDATE, _ONLY_DEV, _NO_PRE = b"\x04", b"\x01", b"\x05"
-_NO_POST, _NO_DEV, _TEXT, _END = b"\x00", b"\xff", b"\x01", b"\x00"
+_NO_POST, _NO_DEV, _TEXT, _END, _ABOVE_LOCAL = b"\x00", b"\xff", b"\x01", b"\x00", b"\xff"
 
 
 def _found(version: str) -> re.Match[str] | None:
@@ -69,6 +73,10 @@ def _key(version: str) -> bytes | None:
     return b"".join(parts)
 
 
+def _above(version: str, key: bytes) -> bytes:
+    return key + b"\x00" if "+" in version else key[: -len(_END)] + _ABOVE_LOCAL
+
+
 def _is_prerelease(version: str) -> bool | None:
     found = _found(version)
     return None if found is None else bool(found[3] or found[8])
@@ -79,4 +87,4 @@ def _release(version: str) -> tuple[str, ...] | None:
     return None if found is None else plain(found[2].split("."), found[1] or "0")
 
 
-PYPI = Grammar(key=_key, is_prerelease=_is_prerelease, release=_release)
+PYPI = Grammar(key=_key, is_prerelease=_is_prerelease, release=_release, above=_above)
