@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+#: Days after which the newest record of a feed is told as old (``advisories.max_age_days``, if those are more). EPSS is
+#: made anew each day. CISA adds to KEV and SSVC several times a week; KEV's longest pause since 2022 was 18 days. An
+#: ecosystem of OSV may be small: 60 days, or ``PACES`` times its own pace, that is the mean time between the last
+#: ``PACE_OF`` days on which something was changed in it (fact ``pace_days`` of its content).
+STANDS_STILL_DAYS = {"epss": 0, "kev": 30, "ssvc": 30, "osv": 60}
+PACES, PACE_OF = 6, 10
+
 FEED_REASONS = (
     (
         "feed_unreachable",
@@ -25,7 +32,8 @@ FEED_REASONS = (
     ),
     (
         "advisories_old",
-        "A feed was found current longer ago than `advisories.max_age_days`, or nothing in it is younger.",
+        "A feed was found current longer ago than `advisories.max_age_days`, or its newest record is older than that and"
+        " than such feeds ever pause (KEV and SSVC 30 days; an ecosystem 60, or six times its own pace; EPSS none).",
         "Run `nightwarden advisories sync` each night; if it says `unchanged`, look whether the mirror lags.",
     ),
     (

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tasks.core import duck
 from tasks.core.errors import LakeError, UsageError
+from tasks.core.feed_reasons import PACES, STANDS_STILL_DAYS
 from tasks.core.reasons import OUTCOMES, REASONS
 from tasks.core.types import digest
 from tasks.core.view_sets import NO_VIEWS, ViewSet, set_of
@@ -38,27 +39,39 @@ _JUDGED_IN = (
     f" ELSE '{ASSESS}' END"
 )
 
+#: Days after which a feed that says nothing new stands still, as ``tasks.deps.advisories.ages`` reckons them.
+_STILL = (
+    "CASE "
+    + " ".join(f"WHEN feed = '{f}' THEN {d}" for f, d in STANDS_STILL_DAYS.items() if f != "osv")
+    + f" ELSE greatest({STANDS_STILL_DAYS['osv']}, {PACES} * coalesce((facts ->> 'pace_days')::INT, 0)) END"
+)
+
 #: Views over the tables. ``latest`` holds, of every scope, the row of the last run that expected it; of what is gone,
 #: none when that run was collected, for older rows would say that it is there. ``gaps`` tells of every run,
 #: ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
     "patrols": "SELECT * FROM runs"
     " WHERE NOT list_has_any(coalesce(sources, []), ['(import)', '(gc)', '(migrate)', '(advisories)', '(assess)'])",
-    "feeds": """
+    "feeds": f"""
         WITH told AS (
             SELECT *, date_diff('second', checked_at, now()) / 86400.0 AS age_days,
                    date_diff('second', as_of, now()) / 86400.0 AS data_age_days,
                    min(date_diff('second', as_of, now()) / 86400.0) FILTER (feed LIKE 'osv/%') OVER () AS osv_age_days
             FROM advisory_feeds WHERE configured
+        ), still AS (
+            SELECT *, (feed LIKE 'osv/%' AND osv_age_days > max_age_days) OR data_age_days > greatest(max_age_days,
+                {_STILL}) AS stands
+            FROM told
         ), judged AS (
             SELECT *, CASE WHEN checked_at IS NULL THEN 'advisories_missing'
                            WHEN age_days > max_age_days THEN 'advisories_old'
-                           WHEN feed LIKE 'osv/%' AND osv_age_days > max_age_days THEN 'advisories_old'
-                           WHEN feed = 'epss' AND data_age_days > max_age_days THEN 'advisories_old' END AS old
-            FROM told
+                           WHEN stands THEN 'advisories_old' END AS old
+            FROM still
         )
         SELECT j.feed, j.records, j.as_of, j.data_age_days, j.checked_at, j.age_days, j.max_age_days, j.refused,
-               coalesce(j.old, j.reason_code) AS reason_code, w.meaning, w.remedy, j.detail, j.address
+               coalesce(j.old, j.reason_code) AS reason_code, w.meaning, w.remedy,
+               CASE WHEN stands AND age_days <= max_age_days THEN 'its newest record is ' || floor(data_age_days)::INT
+                   || ' days old; ' ELSE '' END || coalesce(j.detail, '') AS detail, j.address
         FROM judged j LEFT JOIN reasons w ON w.code = coalesce(j.old, j.reason_code)""",
     "inventory": f"""
         SELECT s.repo_id, s.slug, s.ref, s.commit, s.evidence_at,

@@ -366,6 +366,50 @@ def test_old_is_what_nobody_found_current_or_what_stands_still(store: Snapshots,
     assert (row.age_days, row.reason_code) == (0, "advisories_old"), "a mirror that stands still"
 
 
+def test_an_ecosystem_that_stands_still_does_not_hide_behind_another(store: Snapshots, server: OsvServer) -> None:
+    server.export("npm", [record(n) for n in range(1, 21)])
+    run(store, server, "osv/PyPI", "osv/npm")
+    later = NOW + timedelta(days=40)
+    fresh = {"modified": (later - timedelta(days=1)).isoformat()}
+    server.export("PyPI", [record(n) | (fresh if n == 1 else {}) for n in range(1, 21)])
+    run(store, server, "osv/PyPI", "osv/npm", now=later)
+    told = standing(store, ["osv/PyPI", "osv/npm"], later, 25)
+    assert [r.reason_code for r in told] == [None, None], "60 days may pass"
+    told = standing(store, ["osv/PyPI", "osv/npm"], later + timedelta(days=20), 25)
+    assert [(r.reason_code, r.detail) for r in told] == [
+        (None, "1 changed, fetched singly"), ("advisories_old", "its newest record is 70 days old; unchanged"),
+    ]  # fmt: skip
+    told = standing(store, ["osv/PyPI", "osv/npm"], later + timedelta(days=20), 71)
+    assert [r.reason_code for r in told] == [None, None]
+
+
+def test_a_small_ecosystem_has_a_pace_of_its_own(store: Snapshots, server: OsvServer) -> None:
+    slow = [record(n, modified=(NOW - timedelta(days=30 * n)).isoformat()) for n in range(1, 20)]
+    server.export("npm", slow)
+    report = run(store, server, "osv/npm")
+    assert report.snapshot is not None and report.snapshot.feeds["osv/npm"].facts["pace_days"] == 30
+    for days, reason in ((149, None), (151, "advisories_old")):
+        now = NOW + timedelta(days=days)
+        server.export("PyPI", [record(1, modified=now.isoformat())])
+        run(store, server, "osv/npm", "osv/PyPI", now=now)
+        assert standing(store, ["osv/npm", "osv/PyPI"], now, 7)[0].reason_code == reason
+
+
+@pytest.mark.parametrize(("limit", "days", "reason"), [
+    (7, 29, None), (7, 31, "advisories_old"), (200, 199, None), (200, 459, "advisories_old"),
+])  # fmt: skip
+def test_a_kev_that_stands_still_is_old(
+    store: Snapshots, server: OsvServer, limit: int, days: int, reason: str | None
+) -> None:
+    kev = {"dateReleased": NOW.isoformat(), "vulnerabilities": [{"cveID": "CVE-2026-0001", "dateAdded": "2026-03-01"}]}
+    server.files["kev"] = json.dumps(kev).encode()
+    later = NOW + timedelta(days=days)
+    run(store, server, "kev", now=later)
+    (row,) = standing(store, ["kev"], later, limit)
+    assert (row.age_days, row.reason_code) == (0, reason)
+    assert row.detail == (f"its newest record is {days} days old; fetched whole" if reason else "fetched whole")
+
+
 def test_a_folder_is_a_feed(store: Snapshots, server: OsvServer, tmp_path: Path) -> None:
     folder = tmp_path / "mirror"
     (folder / "PyPI").mkdir(parents=True)

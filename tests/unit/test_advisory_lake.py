@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from tasks.deps.advisories.ages import standing
 from tasks.deps.advisories.fetching import WebPlace
 from tasks.deps.advisories.snapshots import Snapshots
 from tasks.deps.advisories.syncing import Feed, sync
@@ -70,6 +72,30 @@ def test_the_lake_holds_what_the_snapshot_says_and_only_changes_are_written(tmp_
     assert asked(lake, "SELECT count(*) FROM patrols") == [(0,)], "a sync looks at no repository"
     assert asked(lake, "SELECT feed, records, reason_code FROM feeds") == [("osv/PyPI", 3, "advisories_old")]
     assert verify(lake) == []
+
+
+def test_the_lake_and_the_folder_say_the_same_of_feeds_that_stand_still(tmp_path: Path) -> None:
+    lake, store, now = Lake.open(tmp_path / "lake", key_id="k"), Snapshots(tmp_path / "a"), datetime.now(UTC)
+    ages = {"PyPI": [1], "npm": [70], "Hackage": range(70, 400, 30), "Hex": range(200, 500, 30)}
+    names = [*(f"osv/{e}" for e in ages), "kev", "epss"]
+    with serving() as server:
+        for ecosystem, days in ages.items():
+            records = [record(n, modified=(now - timedelta(days=d)).isoformat()) for n, d in enumerate(days)]
+            server.export(ecosystem, records)
+        at = (now - timedelta(days=40)).isoformat()
+        server.files["kev"] = json.dumps({"dateReleased": at, "vulnerabilities": [{"cveID": "CVE-2026-0001"}]}).encode()
+        server.files["epss"] = f"#score_date:{at}\ncve,epss,percentile\nCVE-2026-0001,0.5,0.9\n".encode()
+        places = {n: server.url if n.startswith("osv/") else f"{server.url}/{n}" for n in names}
+        feeds = tuple(Feed(name=n, address=a, place=WebPlace(a)) for n, a in places.items())
+        report = sync(store, feeds, now=now)
+    for limit, old in ((7.0, {"osv/npm", "osv/Hex", "kev", "epss"}), (50.0, {"osv/npm", "osv/Hex"}), (300.0, set())):
+        with lake.lock():
+            take_in(lake, report.snapshot, store.state(), feeds=names, max_age_days=limit, began=now, now=now)
+        told = {r.feed: (r.reason_code, r.detail) for r in standing(store, names, now, limit)}
+        assert {feed for feed, (reason, _) in told.items() if reason == "advisories_old"} == old
+        rows = asked(lake, "SELECT feed, reason_code, detail FROM feeds")
+        assert {feed: (reason, detail) for feed, reason, detail in rows} == told
+    assert told["kev"] == (None, "fetched whole")
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from tasks.core.errors import FeedError
+from tasks.core.feed_reasons import PACE_OF
 from tasks.deps.advisories.export import (
     LIST,
     MAX_LIST_BYTES,
@@ -271,6 +272,12 @@ class OsvFeed:
         """The newest date that is one; those to come are mistakes."""
         return max((t for m in modified if (t := dated(m)) is not None and t <= self.now + _AHEAD), default=None)
 
+    def _pace(self, modified: Iterable[str | None]) -> int:
+        """The mean number of days, rounded up, between the last days on which records were changed; 0: not known."""
+        times = (dated(m) for m in modified)
+        days = sorted({t.date() for t in times if t is not None and t <= self.now + _AHEAD})[-PACE_OF:]
+        return -(-(days[-1] - days[0]).days // (len(days) - 1)) if len(days) > 1 else 0
+
     def _refuse_older(self, new: Validator, old: Validator | None) -> None:
         """Where no record has a date, the server's word for the file's must do. Raises FeedError(feed_backwards)."""
         now, before = new.dated(), old.dated() if old is not None else None
@@ -315,6 +322,8 @@ class OsvFeed:
         }
         for layer_reason in pc.value_counts(rows["reason"].drop_null()).to_pylist():
             facts[f"unmatchable:{layer_reason['values']}"] = layer_reason["counts"]
+        if pace := self._pace(pc.unique(rows["listed"]).to_pylist()):
+            facts["pace_days"] = pace
         facts["ranges"] = read(self.parts, layers, "ranges", ["n"]).num_rows
         return Content(
             layers=layers,
