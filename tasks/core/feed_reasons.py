@@ -27,7 +27,8 @@ FEED_REASONS = (
     ),
     (
         "feed_partial",
-        "Some records of a feed could not be taken; of each the last good state stays, all others are new.",
+        "Some records of a feed could not be taken, or its list lacks them and they are there; of each the last good state"
+        " stays, all others are new.",
         "`nightwarden advisories status` names them; tell the feed's maintainers if that lasts.",
     ),
     (

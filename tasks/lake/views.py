@@ -70,8 +70,9 @@ _VIEWS = {
         )
         SELECT j.feed, j.records, j.as_of, j.data_age_days, j.checked_at, j.age_days, j.max_age_days, j.refused,
                coalesce(j.old, j.reason_code) AS reason_code, w.meaning, w.remedy,
-               CASE WHEN stands AND age_days <= max_age_days THEN 'its newest record is ' || floor(data_age_days)::INT
-                   || ' days old; ' ELSE '' END || coalesce(j.detail, '') AS detail, j.address
+               coalesce(CASE WHEN stands AND age_days <= max_age_days THEN
+                   'its newest record is ' || floor(data_age_days)::INT || ' days old; ' END, '') ||
+               coalesce(j.detail, '') AS detail, j.address
         FROM judged j LEFT JOIN reasons w ON w.code = coalesce(j.old, j.reason_code)""",
     "inventory": f"""
         SELECT s.repo_id, s.slug, s.ref, s.commit, s.evidence_at,

@@ -80,7 +80,7 @@ def test_first_whole_then_nothing_then_only_what_changed(store: Snapshots, serve
     server.export("PyPI", [*records[:19], record(77, "rake")])
     third = run(store, server)
     names = [f"PyPI/TEST-2026-{n:04d}.json" for n in (5, 6, 7, 77)]
-    assert sorted(server.asked) == sorted(["PyPI/modified_id.csv", *names])
+    assert sorted(server.asked) == sorted(["PyPI/modified_id.csv", "PyPI/TEST-2026-0020.json", *names])
     found = since(third)
     assert found.new == {"TEST-2026-0077"} and found.gone == {"TEST-2026-0020"}
     assert found.withdrawn == {"TEST-2026-0006"} and found.changed == {"TEST-2026-0005", "TEST-2026-0007"}
@@ -245,6 +245,61 @@ def test_a_feed_that_lost_half_of_its_records_is_refused(store: Snapshots, serve
     server.export("PyPI", [record(n) for n in range(15, 21)])
     assert "has lost 14 of 20" in run(store, server).outcomes[0].how
     assert id_of(run(store, server)) == id_of(good)
+
+
+def cut(server: OsvServer, lines: int, *, singles: bool, path: str = "PyPI/modified_id.csv") -> None:
+    """The list ends early, at the end of a line; a mirror of the two files alone has no single records."""
+    server.files[path] = b"".join(server.files[path].splitlines(keepends=True)[:lines])
+    if not singles:
+        server.files = {p: b for p, b in server.files.items() if not p.endswith(".json")}
+
+
+@pytest.mark.parametrize("singles", [True, False])
+@pytest.mark.parametrize(("records", "lines"), [(20, 12), (100, 50)])
+def test_what_a_cut_list_lacks_is_kept_and_told(
+    store: Snapshots, server: OsvServer, records: int, lines: int, singles: bool
+) -> None:
+    server.export("PyPI", [record(n) for n in range(1, records + 1)])
+    run(store, server)
+    cut(server, lines, singles=singles)
+    for _ in range(2):
+        report = run(store, server)
+        (outcome,) = report.outcomes
+        assert outcome.reason_code == "feed_partial" and f"{records - lines} not in the list, and kept" in outcome.how
+        assert {r.why for r in outcome.refused} == {osv_feed.UNLISTED} and len(outcome.refused) == records - lines
+        assert len(summaries(report.snapshot)) == records and not since(report).gone
+    assert ("PyPI/all.zip" in server.asked) == (not singles)
+    server.export("PyPI", [record(n) for n in range(1, records + 1)])
+    assert run(store, server).outcomes[0].reason_code is None
+
+
+def test_a_list_that_is_cut_from_the_first_night_on_takes_nothing_away(store: Snapshots, server: OsvServer) -> None:
+    cut(server, 8, singles=True)
+    report = run(store, server)
+    assert report.outcomes[0].reason_code == "feed_partial" and len(summaries(report.snapshot)) == 20
+    again = run(store, server)
+    assert again.outcomes[0].reason_code == "feed_backwards" and id_of(again) == id_of(report)
+
+
+def test_where_the_list_has_no_dates_what_it_lacks_stays_with_the_zip(store: Snapshots, server: OsvServer) -> None:
+    none = {"modified": "0001-01-01T00:00:00Z"}
+    server.export("PyPI", [record(n) | none for n in range(1, 21)])
+    good = run(store, server)
+    cut(server, 15, singles=False)
+    report = run(store, server)
+    assert report.outcomes[0].reason_code == "feed_partial" and id_of(report) == id_of(good)
+    server.export("PyPI", [record(n) | none for n in range(1, 20)])
+    assert since(run(store, server)).gone == {"TEST-2026-0020"}
+
+
+def test_a_record_that_list_and_zip_lack_is_gone_though_the_mirror_has_no_single_ones(
+    store: Snapshots, server: OsvServer
+) -> None:
+    run(store, server)
+    server.export("PyPI", [record(n) for n in range(1, 21) if n != 5])
+    server.files = {p: b for p, b in server.files.items() if not p.endswith(".json")}
+    report = run(store, server)
+    assert since(report).gone == {"TEST-2026-0005"} and report.outcomes[0].reason_code is None
 
 
 def test_where_the_list_has_no_dates_the_zip_decides(store: Snapshots, server: OsvServer) -> None:

@@ -76,11 +76,12 @@ def test_the_lake_holds_what_the_snapshot_says_and_only_changes_are_written(tmp_
 
 def test_the_lake_and_the_folder_say_the_same_of_feeds_that_stand_still(tmp_path: Path) -> None:
     lake, store, now = Lake.open(tmp_path / "lake", key_id="k"), Snapshots(tmp_path / "a"), datetime.now(UTC)
-    ages = {"PyPI": [1], "npm": [70], "Hackage": range(70, 400, 30), "Hex": range(200, 500, 30)}
+    ages = {"Go": [], "PyPI": [1], "npm": [70], "Hackage": range(70, 400, 30), "Hex": range(200, 500, 30)}
     names = [*(f"osv/{e}" for e in ages), "kev", "epss"]
     with serving() as server:
         for ecosystem, days in ages.items():
             records = [record(n, modified=(now - timedelta(days=d)).isoformat()) for n, d in enumerate(days)]
+            records += [record(99, modified="0001-01-01T00:00:00Z")] if not days else []
             server.export(ecosystem, records)
         at = (now - timedelta(days=40)).isoformat()
         server.files["kev"] = json.dumps({"dateReleased": at, "vulnerabilities": [{"cveID": "CVE-2026-0001"}]}).encode()
@@ -88,7 +89,7 @@ def test_the_lake_and_the_folder_say_the_same_of_feeds_that_stand_still(tmp_path
         places = {n: server.url if n.startswith("osv/") else f"{server.url}/{n}" for n in names}
         feeds = tuple(Feed(name=n, address=a, place=WebPlace(a)) for n, a in places.items())
         report = sync(store, feeds, now=now)
-    for limit, old in ((7.0, {"osv/npm", "osv/Hex", "kev", "epss"}), (50.0, {"osv/npm", "osv/Hex"}), (300.0, set())):
+    for limit, old in ((0.5, {*names}), (7.0, {"osv/npm", "osv/Hex", "kev", "epss"}), (50.0, {"osv/npm", "osv/Hex"}), (300.0, set())):
         with lake.lock():
             take_in(lake, report.snapshot, store.state(), feeds=names, max_age_days=limit, began=now, now=now)
         told = {r.feed: (r.reason_code, r.detail) for r in standing(store, names, now, limit)}

@@ -59,7 +59,8 @@ def standing(store: Snapshots, feeds: Sequence[str], now: datetime, max_age_days
             reason = "advisories_old"
         elif stands:
             reason = "advisories_old"
-            detail = f"its newest record is {int(silent_s // _DAY_S)} days old; {detail}"
+            if date is not None:
+                detail = f"its newest record is {int(silent_s // _DAY_S)} days old; {detail}"
         else:
             reason = told.get("reason_code")
         rows.append(

@@ -3,11 +3,15 @@
 The list is compared as a whole with what was taken, not read down to a watermark: real lists hold dates to come (PyPI,
 July 2027), which would hide all that follows, and dates of the year 1 (Go, all of them), below any watermark. What has
 no date cannot be told as changed by the list; then the zip decides.
+
+OSV withdraws records and does not delete them, so what the list lacks is most likely a list that was cut at the end of
+a line. A record is gone only where it is not there itself (404, from a place that has the others), or the whole zip
+lacks it, too. Else it is kept and told as refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -47,6 +51,7 @@ _SHRUNK = 0.05
 #: Dates further ahead than this are mistakes of their authors, whatever zone they wrote in.
 _AHEAD = timedelta(days=2)
 _AT_ONCE = 8
+UNLISTED = "the list lacks it, but it is there: it stays"
 LAGS, NOT_THERE = "it is older than the list says", "the list names it, but it is not there"
 
 
@@ -109,6 +114,9 @@ class OsvFeed:
             done = self._by_zip(replace(known, validators=kept), rows)
             if done.changed:
                 return done
+            # The zip is as it was: what was in it is there.
+            self._unlisted(gone)
+            gone = []
         return self._upon(known, rows, changed, gone, kept)
 
     def _list(self, known: Known | None) -> tuple[dict[str, str], Validator] | None:
@@ -172,9 +180,11 @@ class OsvFeed:
         # The list says what there is. A zip that has less than it is none of it.
         if len(newer) > max(_SINGLY, len(rows) * _SINGLY_SHARE):
             raise invalid(f"{ZIP} lacks {len(newer)} of the {len(rows)} records of {LIST}, or has older ones")
-        gone = [one for one in before if one not in rows]
-        done = self._upon(known, rows, newer, gone, kept)
-        return replace(done, how=f"{how}, {len(newer)} beside it" if newer else how, changed=base.rows)
+        unlisted = [one for one in before if one not in rows]
+        self._unlisted(unlisted)
+        done = self._upon(known, rows, newer, [], kept)
+        told = [f"{len(newer)} beside it" if newer else "", _not_listed(unlisted)]
+        return replace(done, how=", ".join(filter(None, (how, *told))), changed=base.rows)
 
     def _of_zip(self, path: Path, rows: Mapping[str, str] | None) -> Iterator[Taken]:
         wrong = of = 0
@@ -183,7 +193,8 @@ class OsvFeed:
             if isinstance(found, Refused):
                 self._refused[found.record] = found
                 continue
-            taken = self._taken(*found, rows.get(found[0]) if rows is not None else None, known=rows is None)
+            listed = rows.get(found[0]) if rows is not None else None
+            taken = self._taken(*found, listed, known=listed is None)
             if taken is None:
                 wrong += 1
             else:
@@ -215,31 +226,48 @@ class OsvFeed:
         gone: list[str],
         validators: Mapping[str, Validator],
     ) -> Synced:
-        """A layer with the changed records, fetched one by one."""
-        self._refused |= {r.record: r for r in known.refused if rows is None or r.record in rows}
+        """A layer with the changed records, fetched one by one. ``gone`` are those that the list lacks."""
+        # What the list lacks is found anew.
+        stay = (r for r in known.refused if (rows is None or r.record in rows) and r.why != UNLISTED)
+        self._refused |= {r.record: r for r in stay}
         taken = self._singly(changed, rows)
+        there = self._still_there(gone, rows or {}, serves=bool(taken))
+        if there is None:
+            return self._whole(rows, validators, f"{len(gone)} are not in the list: fetched whole")
+        self._unlisted(there)
+        gone = [one for one in gone if one not in there]
         layers = known.content.layers
         if taken or gone:
             layers = self._joined((*layers, write_layer(self.parts, taken, removed=gone)))
         content = known.content if layers == known.content.layers else self._content(layers)
-        told = [f"{len(changed)} changed, fetched singly" if changed else "", f"{len(gone)} gone" if gone else ""]
+        told = [
+            f"{len(changed)} changed, fetched singly" if changed else "",
+            f"{len(gone)} gone" if gone else "",
+            _not_listed(there),
+        ]
         return Synced(
             known=Known(content=content, validators=validators, refused=self._settled()),
             how=", ".join(filter(None, told)) or "unchanged",
             changed=len(taken) + len(gone),
         )
 
+    def _still_there(self, gone: Collection[str], rows: Mapping[str, str], *, serves: bool) -> set[str] | None:
+        """Those of ``gone`` that are there. None: nobody can say so one by one, as of a mirror without single records
+        (``serves``: that it has them is known)."""
+        if not gone:
+            return set()
+        if len(gone) > _SINGLY or not (serves or self._contents([next(iter(rows))])[0] is not None):
+            return None
+        return {one for one, content in zip(gone, self._contents(gone), strict=True) if content is not None}
+
+    def _unlisted(self, records: Iterable[str]) -> None:
+        self._refused |= {one: Refused(record=one, why=UNLISTED) for one in records}
+
     def _singly(self, names: Iterable[str], rows: Mapping[str, str] | None) -> list[Taken]:
         """Raises FeedError when one cannot be fetched: what is half is nothing."""
         wanted = [n for n in names if not n.startswith("entry ")]
-        with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="advisory") as pool:
-            try:
-                contents = list(pool.map(self._one, wanted))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
         taken = []
-        for name, content in zip(wanted, contents, strict=True):
+        for name, content in zip(wanted, self._contents(wanted), strict=True):
             if content is None:
                 self._refused[name] = Refused(record=name, why=NOT_THERE)
             elif made := self._taken(name, content, rows.get(name) if rows else None, known=rows is None):
@@ -247,6 +275,15 @@ class OsvFeed:
         if too_many(len(wanted) - len(taken), len(rows) if rows else 100 * len(wanted)):
             raise invalid(f"{len(wanted) - len(taken)} of {len(wanted)} changed records are not there or are none")
         return taken
+
+    def _contents(self, names: Iterable[str]) -> list[bytes | None]:
+        """The files of records; None where there is none."""
+        with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="advisory") as pool:
+            try:
+                return list(pool.map(self._one, names))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _one(self, name: str) -> bytes | None:
         into = self.work / f"{self.ecosystem}-{name}.json".replace("/", "_")
@@ -332,6 +369,10 @@ class OsvFeed:
             parse_revision=PARSE_REVISION,
             facts=facts,
         )
+
+
+def _not_listed(records: Collection[str]) -> str:
+    return f"{len(records)} not in the list, and kept" if records else ""
 
 
 def _shrunk(lost: int, of: int) -> bool:
