@@ -159,7 +159,8 @@ def affected(
 #: Columns of the list of changes that fit a screen; CSV and JSON have them all.
 _SHOWN = ("risk_per_change", "risk", "ecosystem", "sentence")
 _PLACES = ("slug", "manifest", "line", "package", "version", "to_version", "to_do")
-_VERSIONS = ("version", "repositories", "outcome", "to_version", "step", "clears", "leaves", "newest", "basis", "word")
+_VERSIONS = ("version", "repositories", "outcome", "to_version", "step", "clears", "leaves", "newest", "basis", "word",
+             "unjudged")  # fmt: skip
 
 
 def upgrades(

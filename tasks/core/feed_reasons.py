@@ -27,14 +27,14 @@ FEED_REASONS = (
     ),
     (
         "feed_partial",
-        "Some records of a feed could not be taken, or its list lacks them and they are there; of each the last good state"
-        " stays, all others are new.",
+        "Some records of a feed could not be taken, or its list lacks them and they are there; of each the last good"
+        " state stays, all others are new.",
         "`nightwarden advisories status` names them; tell the feed's maintainers if that lasts.",
     ),
     (
         "advisories_old",
-        "A feed was found current longer ago than `advisories.max_age_days`, or its newest record is older than that and"
-        " than such feeds ever pause (KEV and SSVC 30 days; an ecosystem 60, or six times its own pace; EPSS none).",
+        "A feed was found current longer ago than `advisories.max_age_days`, or its newest record is older than that"
+        " and than such feeds pause (KEV and SSVC 30 days; an ecosystem 60, or six times its own pace; EPSS none).",
         "Run `nightwarden advisories sync` each night; if it says `unchanged`, look whether the mirror lags.",
     ),
     (

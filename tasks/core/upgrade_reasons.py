@@ -11,8 +11,9 @@ STEP_REASONS = (
     ),
     (
         "not_published",
-        "Nothing is known to be published of the package: no registry has it, and no advisory names a version.",
-        "Replace the package, or name the registry that has it in `registries`.",
+        "Nothing is known to be published of the package: no advisory names a version, and no registry that was asked"
+        " (if any was) has it.",
+        "Name the registry that has it in `registries`; if none has, replace the package.",
     ),
     (
         "nothing_above",

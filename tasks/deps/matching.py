@@ -2,7 +2,8 @@
 
 A version is affected where it is listed, or where it lies in an interval, by the evaluation of
 https://ossf.github.io/osv-schema/#evaluation: from ``introduced`` on, until before ``fixed`` or ``limit``, or until
-``last_affected`` and no further (local builds of a version of PyPI are that version there and in lists). Order and equality are the ecosystem's own, given as a key whose bytes compare alike.
+``last_affected`` and no further (local builds of a version of PyPI are that version there and in lists). Order and
+equality are the ecosystem's own, given as a key whose bytes compare alike.
 
 Only distinct (ecosystem, package, version) are judged, and of them only those of packages that some advisory names:
 rows, repositories and nights are joined to the answer afterwards (``vulnerable_rows``).

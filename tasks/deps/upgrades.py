@@ -6,7 +6,8 @@ against all advisories of its package. The rules:
 1. never a downgrade, never a version that was withdrawn (yanked), no pre-release unless one is in use already;
 2. of the versions that no advisory is about, the lowest of the nearest step: patch, else minor, else major (in 0.x a
    minor step counts as major, https://semver.org/#spec-item-4). Where releases come in flavours (``32.0-jre`` and
-   ``32.0-android`` of Maven) one of the same flavour goes before others of that step;
+   ``32.0-android`` of Maven) one of the same flavour goes before others of that step, and of these one that the
+   registry does not speak against (deprecated) before those;
 3. if there is none, the version above that keeps the fewest of the advisories and adds no other one: a partial fix;
 4. else none, with the reason.
 """
@@ -209,13 +210,14 @@ class Releases:
     def _nearest(self, mine: _Candidate, some: Sequence[_Candidate], first: int) -> _Candidate:
         """The lowest of the nearest step, of those from ``first`` on; they stand in order and above ``mine``."""
         line, flavour = mine.line(self._ecosystem), self._flavour(mine)
-        best, best_far = some[first], (len(_FAR), True)
+        best, best_far = some[first], (len(_FAR), True, True)
         for c in islice(some, first, None):
             step = ordering.step_up(line, c.line(self._ecosystem))
-            far = (_FAR[step], flavour is not None and self._flavour(c) != flavour)
+            is_other = flavour is not None and self._flavour(c) != flavour
+            far = (_FAR[step], is_other, c.published.word is not None)
             if far < best_far:
                 best, best_far = c, far
-            if far == (0, False):
+            if far == (0, False, False):
                 break
         return best
 

@@ -26,7 +26,8 @@ _PLACES = """
            any_value(to_version) AS to_version, any_value(step) AS step, any_value(is_breaking) AS is_breaking,
            list_sort(list(DISTINCT group_id) FILTER (is_cleared)) AS clears,
            list_sort(list(DISTINCT group_id) FILTER (NOT is_cleared)) AS leaves, any_value(reason) AS reason,
-           any_value(way) AS way, any_value(through) AS through, any_value(basis) AS basis
+           any_value(way) AS way, any_value(through) AS through, any_value(basis) AS basis, any_value(word) AS word,
+           any_value(unjudged) AS unjudged
     FROM fixes SEMI JOIN chosen USING (repo_id) GROUP BY ALL
     ORDER BY slug, ref, manifest, line NULLS LAST, ecosystem, package, version"""
 _VERSIONS = """
@@ -44,8 +45,12 @@ _VERSIONS = """
 _COUNTS = """
     SELECT count(DISTINCT (repo_id, finding_uid)) FILTER (outcome IS NOT NULL AND NOT is_cleared) AS unmended,
            count(DISTINCT (ecosystem, package, version)) FILTER (outcome IS NULL) AS unasked,
-           count(DISTINCT (ecosystem, package)) FILTER (basis = 'advisories') AS unchecked FROM fixes"""
+           count(DISTINCT (ecosystem, package)) FILTER (basis = 'advisories') AS unchecked,
+           count(DISTINCT (ecosystem, package)) FILTER (len(unjudged) > 0) AS unjudged FROM fixes"""
 _REASONS = "SELECT DISTINCT ecosystem, package, reason_code FROM fixes WHERE outcome IS NOT NULL"
+
+#: Of a registry's word, and of advisories that are named.
+_SHOWN_CHARS, _NAMED = 120, 3
 
 
 def what_to_raise(snapshot: Snapshot, *, repo: str = "", package: str = "") -> Answer:
@@ -111,7 +116,16 @@ def to_do(place: dict[str, Any]) -> str:
     else:
         told = f"raise {name} to {to}" + (f"; {through} may hold it where it is" if through else "")
     breaks = "" if place["is_breaking"] is False else "; the step may break"
-    return told + breaks + (f"; {len(place['leaves'])} remain" if place["leaves"] else "")
+    return told + breaks + (f"; {len(place['leaves'])} remain" if place["leaves"] else "") + "".join(_doubts(place))
+
+
+def _doubts(place: dict[str, Any]) -> Iterator[str]:
+    """What speaks against the version to go to."""
+    if place["word"]:
+        yield f"; its registry speaks against it: {one_line(place['word'], _SHOWN_CHARS)}"
+    if unjudged := place["unjudged"]:
+        more = f" and {len(unjudged) - _NAMED} more" if len(unjudged) > _NAMED else ""
+        yield f"; nobody can tell whether it has {', '.join(unjudged[:_NAMED])}{more}"
 
 
 def _meaning(code: str | None) -> str:
@@ -127,6 +141,11 @@ def _notes(counts: dict[str, Any], reasons: Mapping[str, int]) -> Iterator[str]:
         yield (
             f"of {counts['unchecked']} packages only advisories name versions, no registry told: newer ones are not"
             " known, and one may have been withdrawn"
+        )
+    if counts["unjudged"]:
+        yield (
+            f"of {counts['unjudged']} packages an advisory cannot be compared with versions: it may be about the"
+            " version to go to (`unjudged`)"
         )
     for code, n in sorted(reasons.items()):
         yield f"{code}: {n} packages. {REASONS[code].meaning}" if code in REASONS else f"{code}: {n} packages"

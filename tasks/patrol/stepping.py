@@ -23,7 +23,7 @@ from tasks.patrol.advised_ranges import in_force, named_by
 from tasks.patrol.listing import Listing, Version, in_use, judged_over
 
 #: Raised when the same versions and advisories give another step.
-REVISION = 1
+REVISION = 2
 Row = dict[str, Any]
 Package = tuple[str, str]
 _KEY = ("ecosystem", "package", "version")

@@ -38,6 +38,9 @@ _SENTENCE = """'raising ' || package || ' to ' || to_version || ' in ' || reposi
         CASE WHEN is_breaking THEN 'a breaking step' END,
         CASE WHEN remaining > 0 THEN remaining || ' remain' END,
         CASE WHEN transitive > 0 THEN 'in ' || transitive || ' it comes through others' END,
+        'its registry speaks against it: ' || left(word, 120),
+        CASE WHEN len(unjudged) > 0 THEN 'nobody can tell whether ' || len(unjudged) || CASE len(unjudged)
+            WHEN 1 THEN ' more advisory is about it' ELSE ' more advisories are about it' END END,
         CASE WHEN NOT is_checked THEN 'not checked with a registry' END), '') || ')', '')"""
 CHANGES = View(
     name="changes",
@@ -50,7 +53,8 @@ CHANGES = View(
                    list(version) AS versions, bool_or(is_cleared) AS is_cleared,
                    bool_or(NOT is_cleared) AS is_left,
                    bool_or(is_cleared AND is_breaking IS NOT FALSE) AS is_breaking, bool_and(basis = 'registry')
-                   AS is_checked, bool_or(is_cleared AND is_direct) AS is_asked, bool_or(is_cleared AND NOT is_direct)
+                   AS is_checked, any_value(word) AS word, any_value(unjudged) AS unjudged,
+                   bool_or(is_cleared AND is_direct) AS is_asked, bool_or(is_cleared AND NOT is_direct)
                    AS is_brought
             FROM fixes SEMI JOIN counted USING (repo_id, finding_uid)
             WHERE to_version IS NOT NULL GROUP BY ecosystem, package, to_version, repo_id, finding_uid
@@ -60,7 +64,7 @@ CHANGES = View(
                    flatten(list(versions) FILTER (is_cleared)) AS versions,
                    count(*) FILTER (is_cleared) AS findings, count(*) FILTER (is_left) AS remaining,
                    coalesce(sum(r.risk) FILTER (is_cleared), 0) AS risk, bool_or(is_breaking) AS is_breaking,
-                   bool_and(is_checked) AS is_checked,
+                   bool_and(is_checked) AS is_checked, any_value(word) AS word, any_value(unjudged) AS unjudged,
                    coalesce(bool_or(is_brought), false) AND NOT coalesce(bool_or(is_asked), false) AS is_transitive
             FROM flaws JOIN counted r USING (repo_id, finding_uid) GROUP BY ALL
         ),
@@ -71,11 +75,12 @@ CHANGES = View(
                    list_sort(list(slug) FILTER (findings > 0)) AS slugs,
                    sum(findings)::BIGINT AS findings, sum(remaining)::BIGINT AS remaining,
                    sum(risk) AS risk, bool_or(is_breaking) AS is_breaking, bool_and(is_checked) AS is_checked,
+                   any_value(word) AS word, any_value(unjudged) AS unjudged,
                    count(*) FILTER (is_transitive) AS transitive
             FROM raised GROUP BY ecosystem, package, to_version HAVING sum(findings) > 0
         )
         SELECT risk / repositories AS risk_per_change, risk, repositories, findings, ecosystem, package, to_version,
-               versions, is_breaking, remaining, transitive, is_checked, {_SENTENCE} AS sentence, slugs
+               versions, is_breaking, remaining, transitive, is_checked, word, unjudged, {_SENTENCE} AS sentence, slugs
         FROM told""",
 )
 OUTDATED = View(
@@ -143,6 +148,8 @@ STEP_COLUMNS: Mapping[str, Mapping[str, str]] = {
         "transitive": "repositories that do not ask for the package themselves: refresh the lock, or raise what it"
         " comes through (fixes.through)",
         "is_checked": "whether a registry has the version; false: only advisories name it",
+        "word": "what the registry says against to_version or the package: deprecated, end of life",
+        "unjudged": "groups of advisories about the package that cannot be compared with to_version",
         "sentence": "the same for people",
         "slugs": "the repositories",
     },

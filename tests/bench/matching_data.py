@@ -140,9 +140,11 @@ def placed(ecosystem: str, version: str) -> Any:
         return None
 
 
-def _counted(version: Any, bound: Any) -> Any:
-    """PEP 440: at ``<=`` and ``==`` the local label of a candidate counts only where the bound has one."""
-    return Version(version.public) if isinstance(version, Version) and version.local and not bound.local else version
+def counted(version: Any, bound: Any) -> Any:
+    """PEP 440: at ``<=`` and ``==`` the local label of a candidate counts only where the bound has one. A bound that
+    is None has none."""
+    is_build = isinstance(version, Version) and version.local is not None
+    return Version(version.public) if is_build and (bound is None or bound.local is None) else version
 
 
 class Said:
@@ -162,14 +164,14 @@ class Said:
 
     def is_about(self, text: str, version: Any) -> bool:
         if self.is_list:
-            return text in self.texts or (version is not None and any(_counted(version, v) == v for v in self.listed))
+            return text in self.texts or (version is not None and any(counted(version, v) == v for v in self.listed))
         if not self.is_judged or version is None:
             return False
         at = self.at
         return not (
             ("introduced" in at and version < at["introduced"])
             or ("fixed" in at and version >= at["fixed"])
-            or ("last_affected" in at and _counted(version, at["last_affected"]) > at["last_affected"])
+            or ("last_affected" in at and counted(version, at["last_affected"]) > at["last_affected"])
         )
 
 

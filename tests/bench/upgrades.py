@@ -32,7 +32,7 @@ from tasks.deps.registries.asking import Registries
 from tasks.deps.upgrades import Published
 from tasks.deps.upgrading import GROUPED, VULNERABLE, Advised, Package, known_by_advisories, safe_upgrades
 from tests.bench.matching import advisories
-from tests.bench.matching_data import placed
+from tests.bench.matching_data import counted, placed
 
 #: Seconds between two words on how far it is.
 _EVERY_S = 10
@@ -84,13 +84,16 @@ def _row(r: dict[str, Any]) -> _Row | None:
 
 def _concerns(r: _Row, version: str, mine: Any) -> bool:
     if r.listed is not None:
-        return version in r.listed[0] or (mine is not None and mine in r.listed[1])
+        # A version with a local label is listed with it, or without.
+        return version in r.listed[0] or (
+            mine is not None and (mine in r.listed[1] or counted(mine, None) in r.listed[1])
+        )
     if mine is None:
         return False
     return not (
         (r.low is not None and mine < r.low)
         or (r.high is not None and mine >= r.high)
-        or (r.last is not None and mine > r.last)
+        or (r.last is not None and counted(mine, r.last) > r.last)
     )
 
 
@@ -150,10 +153,10 @@ def by_hand(a: Advised, some: Sequence[Published], judge: Judge) -> str | None:
             continue
         left = judge.groups(a.ecosystem, a.package, p.version)
         if left < now or not left:
-            rank = (len(left), _far(mine, place))
-            if best is None or rank < best[:2] or (rank == best[:2] and place < best[2]):
+            rank = (len(left), _far(mine, place), p.word is not None)
+            if best is None or rank < best[:3] or (rank == best[:3] and place < best[3]):
                 best = (*rank, place, p.version)
-    return best[3] if best is not None else None
+    return best[4] if best is not None else None
 
 
 def _far(before: Any, after: Any) -> int:

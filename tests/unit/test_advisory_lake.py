@@ -89,7 +89,12 @@ def test_the_lake_and_the_folder_say_the_same_of_feeds_that_stand_still(tmp_path
         places = {n: server.url if n.startswith("osv/") else f"{server.url}/{n}" for n in names}
         feeds = tuple(Feed(name=n, address=a, place=WebPlace(a)) for n, a in places.items())
         report = sync(store, feeds, now=now)
-    for limit, old in ((0.5, {*names}), (7.0, {"osv/npm", "osv/Hex", "kev", "epss"}), (50.0, {"osv/npm", "osv/Hex"}), (300.0, set())):
+    for limit, old in (
+        (0.5, {*names}),
+        (7.0, {"osv/npm", "osv/Hex", "kev", "epss"}),
+        (50.0, {"osv/npm", "osv/Hex"}),
+        (300.0, set()),
+    ):
         with lake.lock():
             take_in(lake, report.snapshot, store.state(), feeds=names, max_age_days=limit, began=now, now=now)
         told = {r.feed: (r.reason_code, r.detail) for r in standing(store, names, now, limit)}

@@ -17,7 +17,7 @@ from flows.settings import load
 from tasks.core.errors import UsageError
 from tasks.core.keys import load_or_create
 from tasks.deps.registries import REGISTRIES
-from tasks.patrol.asking_steps import to_do
+from tasks.patrol.asking_steps import to_do, what_to_raise
 from tests.inventories import Org
 from tests.osv_server import OsvServer, record, serving
 from tests.unit.test_stepping import LOCK, affected, publish
@@ -88,8 +88,8 @@ def test_the_organisation_sees_what_each_change_clears(config: Path) -> None:
 
 def test_a_repository_sees_where_and_what_to_do(config: Path) -> None:
     assert [(r["manifest"], r["line"], r["package"], r["to_do"]) for r in told(config, "--repo", "team/w*")] == [
-        ("package-lock.json", 1, "hoe", "no step: Nothing is known to be published of the package: no registry has it,"
-                                        " and no advisory names a version"),
+        ("package-lock.json", 1, "hoe", "no step: Nothing is known to be published of the package: no advisory names a"
+                                        " version, and no registry that was asked (if any was) has it"),
         ("package-lock.json", 1, "rake", "refresh the lock so that it takes rake 1.5.0; if that leaves it, raise"
                                          " hoe@1.0.0, top@1.0.0"),
     ]  # fmt: skip
@@ -108,6 +108,18 @@ def test_a_package_sees_its_versions_in_use(config: Path) -> None:
     assert told(config, "--package", "PyPI/unheard-of") == []
 
 
+def test_an_advisory_that_cannot_be_compared_is_told_of_its_step(config: Path, tmp_path: Path) -> None:
+    org = Org(tmp_path)
+    org.patrol(shop=FILES["shop"])
+    org.advise(record(3), record(8, affected=affected("wheelbarrow", {"fixed": "soon"})))
+    org.assess()
+    answer = what_to_raise(org.lake.snapshot(), repo="team/shop")
+    (row,) = [dict(zip(answer.columns, r, strict=True)) for r in answer.rows]
+    assert row["to_do"].endswith("; nobody can tell whether it has TEST-2026-0008")
+    assert any(note.startswith("of 1 packages an advisory cannot be compared") for note in answer.notes)
+    assert "unjudged" in call(config, "upgrades", "--package", "PyPI/spade").stdout
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -124,7 +136,7 @@ def test_what_there_is_not_is_told(config: Path, args: list[str], message: str) 
 
 PLACE = {
     "package": "hoe", "to_version": "2.0", "outcome": "safe", "is_breaking": False, "leaves": [], "reason": None,
-    "way": "raise", "through": [],
+    "way": "raise", "through": [], "word": None, "unjudged": [],
 }  # fmt: skip
 
 
@@ -134,6 +146,9 @@ PLACE = {
         ({}, "raise hoe to 2.0"),
         ({"through": ["top@1"]}, "raise hoe to 2.0; top@1 may hold it where it is"),
         ({"is_breaking": None, "leaves": ["A", "B"]}, "raise hoe to 2.0; the step may break; 2 remain"),
+        ({"word": "no longer\x1b[2J kept"}, "raise hoe to 2.0; its registry speaks against it: no longer�[2J kept"),
+        ({"unjudged": ["A", "B"]}, "raise hoe to 2.0; nobody can tell whether it has A, B"),
+        ({"unjudged": ["A", "B", "C", "D"]}, "raise hoe to 2.0; nobody can tell whether it has A, B, C and 1 more"),
         ({"way": "unknown"}, "raise hoe to 2.0, here or in what asks for it"),
         ({"outcome": None, "to_version": None}, "nobody has looked for a step: run `nightwarden assess`"),
         ({"outcome": "none", "to_version": None, "reason": "nothing_above"},

@@ -102,6 +102,17 @@ def test_a_word_of_the_registry_goes_along() -> None:
     assert found.standing("1.0.0").word == "old"
 
 
+def test_of_a_step_a_version_that_the_registry_speaks_against_comes_last() -> None:
+    words = {"4.17.22": "use 4.18", "4.17.24": "use 4.18"}
+    for versions, expected in (
+        (["4.17.22", "4.17.23", "4.17.24", "4.18.0"], "4.17.23"),
+        (["4.17.22", "4.17.24", "4.18.0"], "4.17.22"),
+    ):
+        rows = [Published(version=v, word=words.get(v)) for v in ("4.17.21", *versions)]
+        found = Releases(PLAIN, rows, {"4.17.21": frozenset("A")}).upgrade("4.17.21", ["A"])
+        assert (found.to, found.word) == (expected, words.get(expected))
+
+
 def test_of_two_spellings_the_one_that_is_not_withdrawn_counts() -> None:
     rows = [Published(version="1.1", is_withdrawn=True), Published(version="1.1.0")]
     for order in (rows, rows[::-1]):

@@ -141,6 +141,22 @@ def test_what_clears_most_with_each_change_comes_first(con: duckdb.DuckDBPyConne
     ]  # fmt: skip
 
 
+def test_what_speaks_against_a_step_is_in_its_sentence(con: duckdb.DuckDBPyConnection) -> None:
+    put(
+        con,
+        [Flaw(uid="1", repo="x", version="1.0", group="A"), Flaw(uid="2", repo="y", version="1.1", group="A")],
+        [step("1.0", "1.5", "A", word="deprecated", unjudged=["B", "C"]),
+         step("1.1", "1.6", "A", unjudged=["B"])],
+    )  # fmt: skip
+    told = {c["to_version"]: c for c in changes(con)}
+    assert told["1.5"]["sentence"] == (
+        "raising pad to 1.5 in 1 repository clears 1 finding (its registry speaks against it: deprecated; nobody can"
+        " tell whether 2 more advisories are about it)"
+    )
+    assert told["1.6"]["sentence"].endswith(" (nobody can tell whether 1 more advisory is about it)")
+    assert (told["1.5"]["word"], told["1.5"]["unjudged"], told["1.6"]["word"]) == ("deprecated", ["B", "C"], None)
+
+
 STEPS = [step("1", "4", "A", "B", outcome="partial"), step("2", "4", "AB", is_breaking=True), step("3", None)]
 
 

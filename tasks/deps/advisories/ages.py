@@ -34,9 +34,9 @@ class Standing:
 def standing(store: Snapshots, feeds: Sequence[str], now: datetime, max_age_days: float) -> list[Standing]:
     """Each of ``feeds`` (those that are configured). Asks nobody.
 
-    Old is a feed that was not found current for ``max_age_days``. So is one that stands still, for such a mirror answers
-    every night: advisories of which none, in any ecosystem, is younger, and a feed whose newest record is older than
-    ``still_after`` days; then ``detail`` says how old. Of a feed without dates (Go's own) nobody can tell.
+    Old is a feed that was not found current for ``max_age_days``. So is one that stands still, for such a mirror
+    answers every night: advisories of which none, in any ecosystem, is younger, and a feed whose newest record is older
+    than ``still_after`` days; then ``detail`` says how old. Of a feed without dates (Go's own) nobody can tell.
     """
     snapshot, state = store.newest(), store.state()
     contents = snapshot.feeds if snapshot is not None else {}
