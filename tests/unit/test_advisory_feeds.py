@@ -254,8 +254,7 @@ def cut(server: OsvServer, lines: int, *, singles: bool, path: str = "PyPI/modif
         server.files = {p: b for p, b in server.files.items() if not p.endswith(".json")}
 
 
-@pytest.mark.parametrize("singles", [True, False])
-@pytest.mark.parametrize(("records", "lines"), [(20, 12), (100, 50)])
+@pytest.mark.parametrize(("records", "lines", "singles"), [(20, 12, True), (100, 50, False)])
 def test_what_a_cut_list_lacks_is_kept_and_told(
     store: Snapshots, server: OsvServer, records: int, lines: int, singles: bool
 ) -> None:

@@ -166,7 +166,7 @@ def test_in_every_ecosystem_what_is_below_the_fix_is_vulnerable_however_it_is_wr
 
 
 @pytest.mark.parametrize("end", ["last_affected", "fixed", "versions"])
-@pytest.mark.parametrize("bound", ["2.10.0", "2.10", "2.10.0+cu121", "2.10.0rc1", "2.10.0.post1", "2.10.0.dev3"])
+@pytest.mark.parametrize("bound", ["2.10.0", "2.10.0+cu121", "2.10.0.dev3"])
 def test_local_builds_of_a_version_of_pypi_are_that_version_at_a_bound(end: str, bound: str) -> None:
     events = [{"introduced": "0"}, {end: bound}]
     affected = {"ranges": [], "versions": [bound]} if end == "versions" else {"ranges": [events], "versions": []}

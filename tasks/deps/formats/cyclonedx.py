@@ -151,5 +151,5 @@ def _matches(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="CycloneDX", ecosystem="", revision=3, matches=_matches, parse=_parse, is_lock=True),
+    Format(name="CycloneDX", ecosystem="", revision=4, matches=_matches, parse=_parse, is_lock=True),
 )  # fmt: skip

@@ -183,5 +183,5 @@ def _matches(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="SPDX", ecosystem="", revision=3, matches=_matches, parse=_parse, is_lock=True),
+    Format(name="SPDX", ecosystem="", revision=4, matches=_matches, parse=_parse, is_lock=True),
 )  # fmt: skip
