@@ -13,6 +13,7 @@ from tasks.lake.advisory_tables import ADVISORY_TABLES
 from tasks.lake.columns import Table
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch
+from tasks.lake.rotation_tables import ROTATION_TABLES
 from tasks.lake.s3_location import S3Location
 from tasks.lake.schema import TABLES
 from tasks.lake.views import connect
@@ -22,7 +23,8 @@ from tests.lake_rows import KEY_ID, NIGHT, night, observation, result, rule_row,
 STEPS = (
     "prepare", "commit", "claim", "compact", "rules", "observations", "packages", "scan_gaps", "ledger", "discoveries",
     "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "advisories", "advisory_ranges",
-    "enrichment", "advisory_feeds", "vulnerabilities", "upgrades", "releases", "scans", "runs", "marts", "spool", "end",
+    "enrichment", "advisory_feeds", "vulnerabilities", "upgrades", "releases",
+    "secrets", "rotations", "scans", "runs", "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.
@@ -46,7 +48,9 @@ def second_night() -> PublishBatch:
     scans, decided = [scan_of(app), scan_of(new), scan_of(packages), web], [{"decision_id": "d", "state": "in_force"}]
     lists: dict[str, list[str]] = {"members": ["@a"], "champions": [], "repositories": []}
     teams = [{"team": "t", "place": 0, "is_present": True, **lists}]
-    names = (*(t.name for t in ADVISORY_TABLES), "vulnerabilities", "upgrades", "releases")
+    names = (
+        *(t.name for t in (*ADVISORY_TABLES, *ROTATION_TABLES)), "vulnerabilities", "upgrades", "releases",
+    )  # fmt: skip
     plain = {name: [_row_of(TABLES[name])] for name in names}
     return night(
         2, app, new, packages, scans=scans, failures=failures, rules=fresh, decisions=lambda: decided, teams=teams,

@@ -90,4 +90,14 @@ ROTATION_REASONS = (
         "Another runner is at this secret.",
         "Nothing: it finishes the rotation.",
     ),
+    (
+        "class_stopped",
+        "Another secret of its class failed before it in this run, so its rotation was not begun.",
+        "Mend the other one; the next run begins this one.",
+    ),
+    (
+        "approval_missing",
+        "It is of a kind that is rotated only once somebody has approved it in git, and nobody has.",
+        "Approve it as the configuration says (`approvals`), then run again.",
+    ),
 )

@@ -54,6 +54,7 @@ from tasks.lake.pending import (
     unless_finished,
 )
 from tasks.lake.places import Teller
+from tasks.lake.rotation_tables import ROTATION_TABLES
 from tasks.lake.schema import SCHEMA_VERSION, TABLES
 from tasks.lake.spool import failed_name
 from tasks.lake.store import GROUP, to_arrow
@@ -68,7 +69,9 @@ _SORTED = 16
 #: Repositories whose findings are compared at a time.
 _REPOSITORIES = 200
 #: Tables whose rows are handed over as they are.
-_PLAIN = (*(t.name for t in ADVISORY_TABLES), "vulnerabilities", "upgrades", "releases")
+_PLAIN = (
+    *(t.name for t in ADVISORY_TABLES), "vulnerabilities", "upgrades", "releases", *(t.name for t in ROTATION_TABLES)
+)  # fmt: skip
 #: Order of application; ``runs`` is last, and everything before it is unseen until then.
 _ORDER = (
     "rules",
@@ -114,7 +117,7 @@ class PublishBatch:
     reowned: Collection[str] = ()
     #: Rows of ``teams`` that differ from what the lake has.
     teams: Sequence[dict[str, Any]] = ()
-    #: Rows of advisories, vulnerabilities, upgrades and releases that differ from what the lake has, by table.
+    #: Rows of ``_PLAIN`` tables that differ from what the lake has, by table.
     plain: Mapping[str, Iterable[dict[str, Any]]] = field(default_factory=dict)
     #: Scopes whose spooled failure is in these rows, or has lost its meaning.
     failures: Sequence[ScopeKey] = ()

@@ -6,9 +6,10 @@ from tasks.lake.advisory_tables import ADVISORY_TABLES
 from tasks.lake.columns import RUN, SCOPE, TYPES, Table, columns
 from tasks.lake.finding_tables import FINDING_TABLES
 from tasks.lake.package_tables import PACKAGE_TABLES
+from tasks.lake.rotation_tables import ROTATION_TABLES
 
 #: Raised with every addition; a lake of another version is refused until it is migrated (``tasks.lake.migration``).
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 #: The oldest that can be: since then columns and tables are added and nothing else changes. Before it findings lay
 #: elsewhere, and their lives were told by other rules.
 OLDEST_SCHEMA = 8
@@ -266,6 +267,7 @@ _ALL = (
     *FINDING_TABLES,
     *ADVISORY_TABLES,
     *PACKAGE_TABLES,
+    *ROTATION_TABLES,
 )
 
 TABLES: dict[str, Table] = {t.name: t for t in _ALL}

@@ -51,7 +51,8 @@ _STILL = (
 #: ``gaps_now`` of what stands; only the first reads the history.
 _VIEWS = {
     "patrols": "SELECT * FROM runs"
-    " WHERE NOT list_has_any(coalesce(sources, []), ['(import)', '(gc)', '(migrate)', '(advisories)', '(assess)'])",
+    " WHERE NOT list_has_any(coalesce(sources, []),"
+    " ['(import)', '(gc)', '(migrate)', '(advisories)', '(assess)', '(rotate)'])",
     "feeds": f"""
         WITH told AS (
             SELECT *, date_diff('second', checked_at, now()) / 86400.0 AS age_days,

@@ -51,6 +51,10 @@ ADVISORIES: dict[str, list[dict[str, Any]]] = {
                   "judged_over": "d", "present": True}],
     "releases": [{"ecosystem": "PyPI", "package": "spade", "version": "1.0", "newest": "1.1", "unread": 0,
                   "judged_over": "d", "present": True}],
+    "secrets": [{"secret": "shop-db", "place": "vault:secret/shop/db", "target": "postgresql", "failure_class": "db",
+                 "due": "due", "every_days": 30.0, "grace_s": 60.0, "looked_at": NIGHT, "present": True}],
+    "rotations": [{"rotation_id": "r", "state": "prepared", "secret": "shop-db", "place": "vault:secret/shop/db",
+                   "slot": "2026-03-08T00:00Z", "done_at": NIGHT, "identity": "shop_b", "run_id": "run-1"}],
     "advisory_feeds": [{"feed": "osv/PyPI", "records": 1, "max_age_days": 7.0, "refused": 0, "configured": True}],
 }  # fmt: skip
 

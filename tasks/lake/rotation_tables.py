@@ -1,0 +1,56 @@
+"""The tables of managed secrets: what there is, and each step of each rotation. Never a value."""
+
+from __future__ import annotations
+
+from tasks.lake.columns import Table, columns
+
+ROTATION_TABLES = (
+    Table(
+        name="secrets",
+        description="One managed secret, as the last look found it. No value, nor anything made of one.",
+        mode="merge",
+        key=("secret",),
+        schema=columns(
+            "secret s! its name in the configuration",
+            "place s! where its value is kept: vault:secret/shop/db, aws-sm:shop/db",
+            "target s! what accepts it: postgresql, mysql, iam, certificate, program",
+            "failure_class s! secrets of which none is begun any more in a run once one has failed",
+            "identity s public name of the credential in force: a user, the id of a key; null: it could not be read",
+            "version s version of the value in force, as its store names it",
+            "in_force_since t when that version came into force by the store's clock, UTC; null: it does not tell",
+            "rotation_id s the rotation that made it; null: none of ours",
+            "slot s the slot of the schedule in which that was",
+            "state s what the rotation that is under way has reached; null: none is",
+            "due s! due, overdue, not_yet, too_young, window_closed, or unknown where it could not be read",
+            "due_at t when it is next to be rotated, UTC",
+            "every_days f! how often it is to be rotated",
+            "grace_s f! seconds for which consumers may remember the value before",
+            "consumers l who is declared to read it",
+            "reason_code s why it could not be read, or its rotation not be gone on with",
+            "detail s more about it",
+            "looked_at t! when it was looked at, UTC",
+            "present b! whether it is still configured",
+        ),
+    ),
+    Table(
+        name="rotations",
+        description="One step of one rotation of one secret. done_at tells their order.",
+        mode="merge",
+        key=("rotation_id", "state"),
+        schema=columns(
+            "rotation_id s! the rotation: made of the secret and the slot of its schedule",
+            "state s! prepared, applied, verified, promoted, grace, retired; withdrawn, or forwarded to a fresh value",
+            "secret s! the secret",
+            "place s! where its value is kept",
+            "slot s! the slot of its schedule, or what it was rotated for",
+            "done_at t! when the step was first known to be done, UTC",
+            "identity s! public name of the new credential; empty while it is not issued",
+            "replaces s public name of the credential that it replaces",
+            "version s version of the value in force, once there is one",
+            "until t of grace: when the old credential may be retired, UTC",
+            "reason_code s why it stands there, or went back",
+            "detail s more about it",
+            "run_id s! the run that published the row",
+        ),
+    ),
+)
