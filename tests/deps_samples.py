@@ -28,6 +28,7 @@ SAMPLES = {
     ".pre-commit-config.yaml": ("pre-commit/.pre-commit-config.yaml",),
     ".terraform.lock.hcl": ("terraform/.terraform.lock.hcl",),
     "*.tf": ("terraform/main.tf",),
+    "*.tf.json": ("terraform/main.tf.json",),
     "CycloneDX": ("cyclonedx/bom.json", "cyclonedx/bom.xml"),
     "SPDX": ("spdx/shop.spdx.json", "spdx/shop.spdx"),
 }

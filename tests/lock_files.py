@@ -12,6 +12,7 @@ from tasks.deps.formats import (
     cargo,
     composer,
     golang,
+    not_read,
     npm,
     pip,
     pnpm,
@@ -23,7 +24,7 @@ from tasks.deps.manifest import Dependency, Format, Manifest
 
 FORMATS: tuple[Format, ...] = (
     *pip.FORMATS, *pyproject.FORMATS, *python_locks.FORMATS, *npm.FORMATS, *yarn.FORMATS, *pnpm.FORMATS, *bun.FORMATS,
-    *golang.FORMATS, *cargo.FORMATS, *bundler.FORMATS, *composer.FORMATS,
+    *golang.FORMATS, *cargo.FORMATS, *bundler.FORMATS, *composer.FORMATS, *not_read.FORMATS,
 )  # fmt: skip
 FOLDER = Path(__file__).parent / "data" / "deps"
 EXPECTED = "expected.txt"

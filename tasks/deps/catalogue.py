@@ -13,6 +13,7 @@ from tasks.deps.formats import (
     golang,
     gradle,
     maven,
+    not_read,
     npm,
     nuget,
     pip,
@@ -30,7 +31,7 @@ FORMATS: tuple[Format, ...] = tuple(
     form
     for adapter in (
         pip, pyproject, python_locks, npm, yarn, pnpm, bun, golang, cargo, bundler, composer, maven, gradle, nuget,
-        docker, github_actions, pre_commit, terraform, cyclonedx, spdx,
+        docker, github_actions, pre_commit, terraform, not_read, cyclonedx, spdx,
     )
     for form in adapter.FORMATS
 )  # fmt: skip
@@ -38,7 +39,8 @@ BY_NAME = {form.name: form for form in FORMATS}
 #: Ends of lower-cased names that a format may take. It spares the forms' own rules most files of a tree.
 _ENDS = (
     ".txt", ".toml", ".lock", ".locked", ".json", ".yaml", ".yml", ".xml", ".mod", ".lockfile", ".lockb", ".hcl", ".tf",
-    ".tofu", "proj", ".props", ".targets", ".config", ".spdx", ".rdf",
+    ".tofu", "proj", ".props", ".targets", ".config", ".spdx", ".rdf", ".in", ".gradle", ".kts",
+    "gemfile", "gems.rb", "pipfile", "setup.py", "setup.cfg", "go.work",
 )  # fmt: skip
 _PARTS = ("dockerfile", "containerfile")
 

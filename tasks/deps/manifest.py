@@ -69,7 +69,8 @@ class Manifest:
 
     ``refers`` names other files by what they are for (``parent``, ``constraints``, ``include``, ``catalog``), relative
     to the file's folder. ``offers`` holds what others may take from it: properties, managed versions, aliases of a
-    catalog (keys begin with ``property:``, ``managed:``, ``alias:``, ``own:``, ``workspace:``). ``open`` are
+    catalog (keys begin with ``property:``, ``managed:``, ``alias:``, ``own:``, ``workspace:``), and of a file that it
+    refers to the line (``line:NAME``). ``open`` are
     dependencies whose version is written with such a name and waits for ``resolving``.
     """
 
@@ -100,6 +101,9 @@ class Format:
     is_lock: bool = False
     #: Names of lock files that, in the same folder or one above, say more than this does.
     locked_by: tuple[str, ...] = ()
+    #: Names of files that, read in the same folder, tell what a manifest of this kind asks for: then nothing of it is
+    #: told as unsupported.
+    covered_by: tuple[str, ...] = ()
 
 
 class MalformedError(ValueError):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tasks.deps.manifest import Dependency, Format, Manifest, Source, Unread, Why
+from tasks.deps.reading.fields import shown
 from tasks.deps.resolving_cargo import Cargo
 from tasks.deps.resolving_maven import Maven
 from tasks.deps.resolving_nuget import MSBUILD, NuGet
@@ -20,8 +21,9 @@ from tasks.deps.resolving_nuget import MSBUILD, NuGet
 #: How many other files one file may draw on.
 MAX_FILES = 64
 _MANAGED = "managed:"
+_COMPILED_FROM = "requirements.in"
 #: Of these what no constraint pins is unpinned, and told as such.
-_PIP = frozenset({"requirements.txt", "constraints.txt"})
+_PIP = frozenset({"requirements.txt", "constraints.txt", _COMPILED_FROM})
 #: Their rows of what is not read count components, and all components may stand in one line.
 _COUNTED = frozenset({"CycloneDX", "SPDX"})
 _CONSTRAINED = ("constraints", "constraint", "include", "requirements")
@@ -40,6 +42,9 @@ def resolved(manifests: Mapping[str, Manifest], formats: Iterable[Format]) -> di
     told = {}
     for path, manifest in manifests.items():
         dependencies, unread = list(manifest.dependencies), list(manifest.unread)
+        unresolved: set[tuple[int | None, str]] = set()
+        if locks.cover(path, manifest):
+            unread = [each for each in unread if each.why is not Why.UNSUPPORTED]
         for each in manifest.open:
             if manifest.format == "pom.xml":
                 closed, missing = maven.close(path, each)
@@ -54,19 +59,31 @@ def resolved(manifests: Mapping[str, Manifest], formats: Iterable[Format]) -> di
             dependencies.append(closed)
             if missing and not locks.have(path, manifest, closed):
                 unread.append(Unread(why=Why.UNRESOLVED, detail=missing, line=each.line))
+                unresolved.add((closed.line, closed.name))
         dependencies = [pins.pin(path, each) for each in dependencies]
         unread += pins.lost(path)
-        unread = _gaps(path, manifest, dependencies, unread, locks)
+        unread = _gaps(path, manifest, dependencies, unread, unresolved, locks)
         told[path] = replace(manifest, dependencies=tuple(dependencies), unread=tuple(unread), open=())
     return told
 
 
 def _gaps(
-    path: str, manifest: Manifest, dependencies: list[Dependency], unread: list[Unread], locks: _Locks
+    path: str,
+    manifest: Manifest,
+    dependencies: list[Dependency],
+    unread: list[Unread],
+    unresolved: set[tuple[int | None, str]],
+    locks: _Locks,
 ) -> list[Unread]:
-    """The rows of what is not read, of unpinned packages exactly those that are."""
-    told = () if manifest.format in _COUNTED else unread
-    unresolved = {each.line for each in told if each.why is not Why.UNPINNED and each.line is not None}
+    """The rows of what is not read, of unpinned packages exactly those that are.
+
+    ``unresolved`` are the lines and names of those of which a row tells already. A row that a format made tells of a
+    package where it names it: all of a file may stand in one line.
+    """
+    told = set(unresolved)
+    for row in () if manifest.format in _COUNTED else unread:
+        if row.why is not Why.UNPINNED and row.line is not None:
+            told |= {(row.line, name) for name in _named(row.detail)}
     pinned: set[int | None] = set()
     added = []
     for each in dependencies:
@@ -78,12 +95,17 @@ def _gaps(
             if each.ecosystem == "GitHub Actions":
                 detail = "a commit whose version the file does not tell"
                 added.append(Unread(why=Why.UNRESOLVED, detail=detail, line=each.line))
-        elif each.line is None or each.line not in unresolved:
+        elif (each.line, each.name) not in told:
             added.append(Unread(why=Why.UNPINNED, detail=f"{each.name} has no exact version", line=each.line))
     open_lines = {each.line for each in added}
     kept = [each for each in unread if each.why is not Why.UNPINNED or
             (each.line not in open_lines and (each.line is None or each.line not in pinned))]  # fmt: skip
     return kept + added
+
+
+def _named(detail: str) -> tuple[str, str]:
+    """What a row may be about: the name in ``NAME: …``, that in ``the version of NAME is none``."""
+    return detail.partition(": ")[0], detail.partition(" of ")[2].partition(" is ")[0]
 
 
 class _Locks:
@@ -92,19 +114,23 @@ class _Locks:
     def __init__(self, manifests: Mapping[str, Manifest], formats: Mapping[str, Format]) -> None:
         self._formats = formats
         self._packages: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        self._manifests = manifests
         names = {name for each in formats.values() for name in each.locked_by}
+        compiled = {posixpath.split(_compiled(path)) for path, m in manifests.items() if m.format == _COMPILED_FROM}
         for path, manifest in manifests.items():
             folder, name = posixpath.split(path)
-            if name in names:
+            if name in names or (folder, name) in compiled:
                 packages = self._packages.setdefault((folder, name), set())
                 packages.update((d.ecosystem, d.name) for d in manifest.dependencies if d.version or d.revision)
 
     def have(self, path: str, manifest: Manifest, dependency: Dependency) -> bool:
         """Whether a lock file of the same folder or one above has the package."""
         form = self._formats.get(manifest.format)
+        package = (dependency.ecosystem, dependency.name)
+        if manifest.format == _COMPILED_FROM:
+            return package in self._packages.get(posixpath.split(_compiled(path)), ())
         if form is None or not form.locked_by or not self._packages:
             return False
-        package = (dependency.ecosystem, dependency.name)
         folder = posixpath.dirname(path)
         while True:
             if any(package in self._packages.get((folder, name), ()) for name in form.locked_by):
@@ -112,6 +138,26 @@ class _Locks:
             if not folder:
                 return False
             folder = posixpath.dirname(folder)
+
+    def cover(self, path: str, manifest: Manifest) -> bool:
+        """Whether files of the same folder tell what a manifest asks for that is not read itself.
+
+        A pyproject.toml does where it has dependencies of its own: setuptools takes none from elsewhere then.
+        """
+        form = self._formats.get(manifest.format)
+        folder = posixpath.dirname(path)
+        for name in form.covered_by if form is not None else ():
+            beside = self._manifests.get(posixpath.join(folder, name))
+            if beside is not None and (
+                beside.format != "pyproject.toml" or any(d.development is False for d in beside.dependencies)
+            ):
+                return True
+        return False
+
+
+def _compiled(path: str) -> str:
+    """Where pip-compile and uv put what they compile of a file of requirements."""
+    return path.removesuffix(".in") + ".txt"
 
 
 class _Pins:
@@ -136,7 +182,9 @@ class _Pins:
         rows = []
         for kind, target in self._manifests[path].refers:
             if kind in _CONSTRAINED and not self._is_msbuild(path) and beside(path, target) not in self._manifests:
-                rows.append(Unread(why=Why.UNRESOLVED, detail="a file it includes is not in the inventory"))
+                line = self._manifests[path].offers.get(f"line:{target}", "")
+                detail = f"a file it includes is not in the inventory: {shown(target)}"
+                rows.append(Unread(why=Why.UNRESOLVED, detail=detail, line=int(line) if line.isdecimal() else None))
         return rows
 
     def _is_msbuild(self, path: str) -> bool:

@@ -20,8 +20,14 @@ SAMPLES = samples()
 TEXTS = [s for s in SAMPLES if s.format.name != "bun.lockb"]
 #: Formats of which an empty file is a good one: it declares nothing, or (Yarn) marks the root of a project.
 MAY_BE_EMPTY = frozenset(
-    {"requirements.txt", "constraints.txt", "pyproject.toml", "Cargo.toml", "yarn.lock", "bun.lockb"}
-)
+    {
+        "requirements.txt", "requirements.in", "constraints.txt", "pyproject.toml", "Cargo.toml", "yarn.lock",
+        "bun.lockb", "Gemfile", "build.gradle", "Pipfile", "setup.py", "setup.cfg", "go.work",
+    }
+)  # fmt: skip
+_PIP = frozenset({"requirements.txt", "requirements.in", "constraints.txt"})
+#: Programs and the like, of which only a few words are looked for, whatever else stands there.
+_PROGRAMS = frozenset({"Gemfile", "build.gradle", "setup.py", "setup.cfg"})
 every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=str)
 every_text = pytest.mark.parametrize("sample", TEXTS, ids=str)
 every_format = pytest.mark.parametrize("format", [f for f in FORMATS if f.name != "bun.lockb"], ids=lambda f: f.name)
@@ -93,7 +99,7 @@ def test_ends_of_lines_and_a_byte_order_mark_change_nothing(sample):
 @every_text
 def test_utf_16_is_read_where_its_tool_reads_it_and_refused_elsewhere(sample):
     data = sample.data.decode().encode("utf-16")
-    if sample.format.name in ("requirements.txt", "constraints.txt"):
+    if sample.format.name in _PIP | _PROGRAMS:
         assert sample.parsed(data) == sample.parsed()
     else:
         with pytest.raises(MalformedError, match="UTF-16"):
@@ -103,7 +109,9 @@ def test_utf_16_is_read_where_its_tool_reads_it_and_refused_elsewhere(sample):
 @every_text
 def test_latin_1_costs_the_line_or_the_file_and_says_which(sample):
     data = sample.data + b"\n# caf\xe9\ncaf\xe9==1.0\n"
-    if sample.format.name in ("requirements.txt", "constraints.txt"):
+    if sample.format.name in _PROGRAMS:
+        assert sample.parsed(data) == sample.parsed()
+    elif sample.format.name in _PIP:
         line = data.count(b"\n")
         extra = set(sample.parsed(data).unread) - set(sample.parsed().unread)
         assert [(u.why, u.line) for u in extra] == [(Why.MALFORMED, line)]

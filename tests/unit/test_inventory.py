@@ -96,8 +96,8 @@ def test_two_paths_that_people_read_alike_are_both_told() -> None:
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda f: f.name)
 def test_the_filter_takes_what_some_form_takes(form: Any) -> None:
-    names = {"*.tf": "main.tf", "*.csproj": "a.csproj", "CycloneDX": "bom.json", "SPDX": "a.spdx.json",
-             "GitHub Actions": ".github/workflows/ci.yml"}  # fmt: skip
+    names = {"*.tf": "main.tf", "*.tf.json": "main.tf.json", "*.csproj": "a.csproj",
+             "CycloneDX": "bom.json", "SPDX": "a.spdx.json", "GitHub Actions": ".github/workflows/ci.yml"}  # fmt: skip
     path = names.get(form.name, form.name)
     assert format_of(f"deep/{path}" if form.name != "GitHub Actions" else path) is form
     assert INVENTORY.reads(path.encode())

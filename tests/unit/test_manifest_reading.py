@@ -130,7 +130,7 @@ def test_of_a_key_that_stands_twice_the_last_counts_and_a_row_tells_it():
     manifest = parsed("package-lock.json", f'{{"lockfileVersion": 3, "packages": {{\n{twice}}}}}')
     assert told(manifest) == [("a", "2.0.0", None)]
     assert [(u.why, u.line) for u in manifest.unread] == [(Why.MALFORMED, 3)]
-    manifest = parsed("pnpm-lock.yaml", "lockfileVersion: '9.0'\npackages:\n  a@1.0.0: {}\n  a@1.0.0: {}\n")
+    manifest = parsed("pnpm-lock.yaml", "lockfileVersion: '6.0'\npackages:\n  a@1.0.0: {}\n  a@1.0.0: {}\n")
     assert told(manifest) == [("a", "1.0.0", None)]
     assert [(u.why, u.line) for u in manifest.unread] == [(Why.MALFORMED, 4)]
 

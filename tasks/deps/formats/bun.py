@@ -25,6 +25,7 @@ def _parse(data: bytes, name: str) -> Manifest:
         raise MalformedError("no lock file of bun: it names no version of the format", line=1)
     if root["lockfileVersion"] not in (0, 1):
         rows.gap(Why.UNSUPPORTED, "another version of the format than 0 and 1", root.lines["lockfileVersion"])
+    read.gaps.tables(root, "packages", "workspaces")
     packages = root.table("packages")
     asked: dict[str, Table] = {}
     workspaces = {w.text("name") for _, w, _ in root.tables("workspaces")}
@@ -82,7 +83,7 @@ def _parse_binary(data: bytes, name: str) -> Manifest:
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="bun.lock", ecosystem="npm", revision=1, is_lock=True, parse=_parse,
+        name="bun.lock", ecosystem="npm", revision=2, is_lock=True, parse=_parse,
         matches=lambda path: base_name(path) == "bun.lock" and not vendored(path),
     ),
     Format(

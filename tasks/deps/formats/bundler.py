@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass, field
 
 from tasks.deps.manifest import Format, MalformedError, Manifest, Source, Why
-from tasks.deps.reading.graph import Graph, Key, Node
+from tasks.deps.reading.graph import Graph, Key, Node, lacking
 from tasks.deps.reading.rows import Rows
 from tasks.deps.reading.text import MAX_LINE, base_name, text_of
 
 _SPEC = re.compile(r" {4}(\S+) \(([^()\s-]+)(?:-([^()\s]+))?\)")
 _ASKED = re.compile(r" {6}(\S+?)!?(?: \([^()]*\))?")
-_DIRECT = re.compile(r" {2}(\S+?)!?(?: \([^()]*\))?")
+_DIRECT = re.compile(r" {2}(\S+?)!?(?: \([^()]*\))?!?")
 _REVISION = re.compile(r" {2}revision: ([0-9a-f]{7,64})")
 _SECTION = re.compile(r"[A-Z][A-Z0-9 ]*")
 _SOURCES = {"GEM": Source.REGISTRY, "GIT": Source.GIT, "PATH": Source.FOLDER, "PLUGIN SOURCE": Source.ADDRESS}
@@ -32,7 +32,7 @@ class _Lock:
     last: Key = None
     graph: Graph = field(default_factory=Graph)
     found: dict[str, Key] = field(default_factory=dict)
-    asked: list[tuple[Key, str]] = field(default_factory=list)
+    asked: list[tuple[Key, str, int]] = field(default_factory=list)
     direct: list[tuple[str, int]] = field(default_factory=list)
 
 
@@ -54,17 +54,28 @@ def _parse(data: bytes, name: str) -> Manifest:
             rows.gap(Why.MALFORMED, "no name of a gem", number)
     if not lock.seen:
         raise MalformedError("empty", line=1)
-    for key, wanted in lock.asked:
+    _joined(lock, rows)
+    lock.graph.into(rows, knows_roots="DEPENDENCIES" in lock.seen)
+    return rows.manifest("Gemfile.lock")
+
+
+def _joined(lock: _Lock, rows: Rows) -> None:
+    """Who asks for whom, and what is asked for and is not there."""
+    missing: dict[str, int | None] = {}
+    for key, wanted, number in lock.asked:
         if wanted in lock.found:
             lock.graph.nodes[key].wants.append(lock.found[wanted])
+        elif wanted != "bundler":  # is never locked
+            missing[wanted] = number
+    lacking(rows, missing)
+    if "DEPENDENCIES" not in lock.seen:
+        rows.gap(Why.MALFORMED, "the file is not whole: it has no DEPENDENCIES")
     for wanted, number in lock.direct:
         if wanted in lock.found:
             lock.graph.root(lock.found[wanted], None)
         elif wanted != "bundler" and rows.name(wanted, number) is not None:
             # Of a gem for a platform that nobody has locked only the range is known.
             rows.add(wanted, direct=True, line=number)
-    lock.graph.into(rows, knows_roots="DEPENDENCIES" in lock.seen)
-    return rows.manifest("Gemfile.lock")
 
 
 def _section(lock: _Lock, rows: Rows, line: str, number: int) -> None:
@@ -88,7 +99,7 @@ def _source_line(lock: _Lock, rows: Rows, line: str, number: int) -> None:
             )
     elif asked := _ASKED.fullmatch(line):
         if lock.last is not None:
-            lock.asked.append((lock.last, asked[1]))
+            lock.asked.append((lock.last, asked[1], number))
     elif revision := _REVISION.fullmatch(line):
         lock.revision = revision[1]
     elif line.startswith("    "):
@@ -98,7 +109,7 @@ def _source_line(lock: _Lock, rows: Rows, line: str, number: int) -> None:
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="Gemfile.lock", ecosystem="RubyGems", revision=1, parse=_parse, is_lock=True,
+        name="Gemfile.lock", ecosystem="RubyGems", revision=2, parse=_parse, is_lock=True,
         matches=lambda path: base_name(path) in ("Gemfile.lock", "gems.locked"),
     ),
 )  # fmt: skip

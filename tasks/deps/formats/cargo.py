@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.deps.manifest import Dependency, Format, MalformedError, Manifest, Source, Why
-from tasks.deps.reading.graph import Graph, Key, Node
+from tasks.deps.reading.graph import Graph, Key, Node, lacking
 from tasks.deps.reading.rows import Rows
 from tasks.deps.reading.text import base_name, text_of
 from tasks.deps.reading.toml_places import read_toml, text_in, texts
@@ -35,7 +35,11 @@ def _parse_lock(data: bytes, name: str) -> Manifest:
         rows.gap(Why.UNSUPPORTED, f"a later version of the format than {_LAST}", toml.line("version"))
     found: dict[tuple[str, ...], Key] = {}
     asked: list[tuple[Key, bool, list[str]]] = []
+    lines: dict[Key, int | None] = {}
+    missing: dict[str, int | None] = {}
     root = toml.values.get("root")
+    if not toml.lists_tables("package"):
+        rows.gap(Why.MALFORMED, "no list of packages", toml.line("package"))
     packages = [(toml.line("package", n), t) for n, t in toml.tables("package")]
     if isinstance(root, dict):
         packages.append((toml.line("root"), root))
@@ -47,20 +51,39 @@ def _parse_lock(data: bytes, name: str) -> Manifest:
         key = (crate, version, source or "")
         for short in ((crate,), (crate, version), key):
             found[short] = key
+        if not isinstance(table.get("dependencies", []), list):
+            rows.gap(Why.MALFORMED, "no list of what a package asks for", line)
         asked.append((key, source is None, texts(table, "dependencies")))
+        lines.setdefault(key, line)
         if source is not None:
             kind, revision = _source(source)
             graph.nodes[key] = Node(name=crate, version=version, line=line, source=kind, revision=revision)
+    _join(graph, asked, found, missing, lines)
+    lacking(rows, missing)  # Cargo locks every platform, every feature and what is for development
+    graph.into(rows, knows_roots=any(own for _, own, _ in asked))
+    return rows.manifest("Cargo.lock")
+
+
+def _join(
+    graph: Graph,
+    asked: list[tuple[Key, bool, list[str]]],
+    found: dict[tuple[str, ...], Key],
+    missing: dict[str, int | None],
+    lines: dict[Key, int | None],
+) -> None:
+    """Who asks for whom; ``missing`` gets what is not there."""
     for key, own, wanted in asked:
         for text in wanted:
-            if (one := found.get(_asked(text))) is None:
-                continue
-            if own:
+            short = _asked(text)
+            # An address of git may stand here without its commit.
+            if (one := found.get(short) or found.get(short[:2])) is None:
+                missing[short[0]] = lines[key]
+            elif one not in graph.nodes:
+                continue  # a member of the workspace
+            elif own:
                 graph.root(one, None)
             else:
                 graph.nodes[key].wants.append(one)
-    graph.into(rows, knows_roots=any(own for _, own, _ in asked))
-    return rows.manifest("Cargo.lock")
 
 
 def _asked(text: str) -> tuple[str, ...]:
@@ -85,7 +108,10 @@ def _parse_manifest(data: bytes, name: str) -> Manifest:
     places = [*_sections(())]
     for target in toml.table("target"):
         places += _sections(("target", target))
+    place: tuple[str, ...]
     for place, development in places:
+        if not isinstance(toml.table(*place[:-1]).get(place[-1], {}), dict):
+            rows.gap(Why.MALFORMED, f"{place[-1]} is no table", toml.line(*place))
         for key, value in toml.table(*place).items():
             _declared(rows, key, value, development, toml.line(*place, key))
     shared = ("workspace", "dependencies")
@@ -121,11 +147,11 @@ def _declared(rows: Rows, key: str, value: Any, development: bool | None, line: 
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="Cargo.lock", ecosystem="crates.io", revision=1, matches=lambda path: base_name(path) == "Cargo.lock",
+        name="Cargo.lock", ecosystem="crates.io", revision=2, matches=lambda path: base_name(path) == "Cargo.lock",
         parse=_parse_lock, is_lock=True,
     ),
     Format(
-        name="Cargo.toml", ecosystem="crates.io", revision=2, matches=lambda path: base_name(path) == "Cargo.toml",
+        name="Cargo.toml", ecosystem="crates.io", revision=3, matches=lambda path: base_name(path) == "Cargo.toml",
         parse=_parse_manifest, locked_by=("Cargo.lock",),
     ),
 )  # fmt: skip

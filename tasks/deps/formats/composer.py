@@ -19,6 +19,8 @@ def _parse(data: bytes, name: str) -> Manifest:
         raise MalformedError("no composer.lock: it lists no packages", line=1)
     rows, graph = Rows("Packagist", read.gaps), Graph()
     asked: list[tuple[Node, Table]] = []
+    #: A package that is in both sections may be there in two versions.
+    found: dict[str, list[Key]] = {}
     for section, development in _SECTIONS:
         said = read.table.get(section)
         if said is not None and not isinstance(said, list):
@@ -29,11 +31,13 @@ def _parse(data: bytes, name: str) -> Manifest:
                 rows.gap(Why.MALFORMED, "a package without a name", line)
                 continue
             node = _node(known, table, development)
-            graph.nodes.setdefault(_key(known), node)
+            key = (_key(known), node.version)
+            if key not in graph.nodes:
+                graph.nodes[key] = node
+                found.setdefault(key[0], []).append(key)
             asked.append((node, table.table("require")))
     for node, wanted in asked:
-        keys: list[Key] = [k for n in wanted if (k := _key(n)) in graph.nodes]
-        node.wants = keys
+        node.wants = [key for name in wanted for key in found.get(_key(name), ())]
     graph.into(rows, knows_roots=False)
     return rows.manifest("composer.lock")
 
@@ -56,7 +60,7 @@ def _node(name: str, table: Table, development: bool) -> Node:
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="composer.lock", ecosystem="Packagist", revision=1, parse=_parse, is_lock=True,
+        name="composer.lock", ecosystem="Packagist", revision=2, parse=_parse, is_lock=True,
         matches=lambda path: base_name(path) == "composer.lock",
     ),
 )  # fmt: skip

@@ -3,11 +3,17 @@
 https://docs.docker.com/reference/dockerfile/. Stages, ``scratch`` and numbers are no images. Arguments have their
 defaults; one without a default is unresolved. The last stage, and those it is built on, are what is run; whether
 another stage is for development the file does not tell.
+
+A heredoc begins where a word of ``RUN``, ``COPY`` or ``ADD``, as a shell parts words, is ``<<`` or ``<<-``, after
+digits at most, and one name, which may be quoted; a word that only holds ``<<`` (``$((1<<n))``, ``"x << y"``) or is
+``<<<`` begins none. Its body ends with a line that is the name and nothing else, after tabs where ``<<-`` stands. Of
+one that does not end a row tells, and the lines are read, as builders do that know no heredocs.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,18 +24,34 @@ from tasks.deps.reading.text import Spelling, text_of
 
 MAX_BYTES = 1024 * 1024
 _MAX_VALUE = 1000
-_DIRECTIVE = re.compile(r"#\s*escape\s*=\s*([\\`])\s*", re.IGNORECASE)
-_HEREDOC = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
+_DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
+#: What may stand at the top of the file, in any order; anything else ends it.
+_DIRECTIVES = frozenset({"syntax", "escape", "check"})
+#: A word of a shell, its quotes whole. What follows no closing quote is none, and the line has no words.
+_WORD = re.compile(r"""(?:[^\s'"\\]++|\\.|'[^']*+'|"(?:[^"\\]++|\\.)*+")++""", re.DOTALL)
+_HEREDOC = re.compile(r"\d*<<(-?)([^<]+)", re.DOTALL)
+_QUOTING = re.compile(r"""\\(.)|['"]""", re.DOTALL)
+_NAME = re.compile(r"(?:docker|container)file(?:[._-].*)?|.*\.(?:docker|container)file", re.DOTALL)
+#: Ends of names that are about Dockerfiles: templates, programs, texts.
+_OTHERS = (
+    ".dockerignore", ".containerignore", ".md", ".rst", ".txt", ".adoc", ".j2", ".tmpl", ".tpl", ".erb", ".jinja",
+    ".jinja2", ".py", ".js", ".mjs", ".ts", ".tsx", ".go", ".rb", ".rs", ".java", ".cs", ".php", ".sh", ".json", ".yml",
+    ".yaml", ".toml", ".lock", ".xml", ".html", ".css", ".svg", ".png", ".snap", ".vim", ".lua",
+)  # fmt: skip
+_HEREDOCS_IN = ("RUN", "COPY", "ADD")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?:(:?[-+])([^{}]*))?\}|(\w+))")
 _ARGUMENT = re.compile(r"(\w+)(?:=(\"[^\"]*\"|'[^']*'|\S*))?")
 _FROM_OF = re.compile(r"(?:^|\s)--(?:from=|mount=(?:\S*,)?from=)([^\s,]+)")
 _INSTRUCTION = re.compile(r"([A-Za-z]+)\s+(.*)", re.DOTALL)
 
 
-def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
+def _instructions(text: str, unread: list[Unread]) -> Iterator[tuple[int, str, str]]:
     """(line, instruction in capitals, the rest), lines put together, without comments and the bodies of heredocs."""
     lines = text.split("\n")
-    escape = found[1] if (found := _DIRECTIVE.fullmatch(lines[0])) else "\\"
+    escape = re.escape(_escape(lines))
+    # Two of them at the end of a line are one that is meant.
+    goes_on = re.compile(rf"(?:(?<!{escape})|^){escape}[ \t]*$")
+    ends = _Ends(lines)
     number = 0
     while number < len(lines):
         start = number + 1
@@ -40,19 +62,58 @@ def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
             if not line or line.startswith("#"):
                 start = start if parts else number + 1
                 continue
-            parts.append(line.removesuffix(escape))
-            if not line.endswith(escape):
+            parts.append(goes_on.sub("", line))
+            if not goes_on.search(line):
                 break
         whole = " ".join(parts)
         if not (found := _INSTRUCTION.match(whole)):
             continue
-        word = found[1].upper()
-        if word in ("RUN", "COPY", "ADD"):
-            for heredoc in _HEREDOC.finditer(whole):
-                while number < len(lines) and lines[number].lstrip("\t").rstrip() != heredoc[2]:
-                    number += 1
-                number += 1
-        yield start, word, found[2].strip()
+        word, rest = found[1].upper(), found[2].strip()
+        if word in _HEREDOCS_IN or (word == "ONBUILD" and rest.partition(" ")[0].upper() in _HEREDOCS_IN):
+            for name, strips in _heredocs(whole):
+                if (end := ends.after(number, name, strips)) is None:
+                    unread.append(Unread(why=Why.MALFORMED, detail="a heredoc that does not end", line=start))
+                    break
+                number = end + 1
+        yield start, word, rest
+
+
+def _escape(lines: list[str]) -> str:
+    """What joins lines: the directive ``escape`` of those at the top, else a backslash."""
+    for line in lines:
+        found = _DIRECTIVE.fullmatch(line.strip())
+        if found is None or found[1].lower() not in _DIRECTIVES:
+            break
+        if found[1].lower() == "escape" and found[2] in ("\\", "`"):
+            return found[2]
+    return "\\"
+
+
+def _heredocs(instruction: str) -> Iterator[tuple[str, bool]]:
+    """The names of the heredocs that an instruction begins, and whether tabs may stand before each line of them."""
+    if "<<" not in instruction or _WORD.sub("", instruction).strip():
+        return
+    for word in _WORD.findall(instruction):
+        if (found := _HEREDOC.fullmatch(word)) and (name := _QUOTING.sub(lambda q: q[1] or "", found[2])):
+            yield name, bool(found[1])
+
+
+class _Ends:
+    """Where heredocs may end. Lines are looked at once, however many heredocs a file begins and never ends."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._numbers: dict[bool, dict[str, list[int]]] = {}
+
+    def after(self, number: int, name: str, strips: bool) -> int | None:
+        """The first line from a number on that ends a heredoc of this name."""
+        if strips not in self._numbers:
+            numbers = self._numbers[strips] = {}
+            for n, line in enumerate(self._lines):
+                numbers.setdefault(line.lstrip("\t") if strips else line, []).append(n)
+        found = self._numbers[strips].get(name, [])
+        at = bisect_left(found, number)
+        return found[at] if at < len(found) else None
 
 
 class _File:
@@ -142,7 +203,7 @@ class _File:
 
 def _parse(data: bytes, _name: str) -> Manifest:
     file = _File()
-    for line, word, rest in _instructions(text_of(data, Spelling.MARKED, most=MAX_BYTES)):
+    for line, word, rest in _instructions(text_of(data, Spelling.MARKED, most=MAX_BYTES), file.unread):
         file.instruction(line, word, rest)
     if not file.bases:
         raise MalformedError("no FROM")
@@ -151,11 +212,9 @@ def _parse(data: bytes, _name: str) -> Manifest:
 
 def _matches(path: str) -> bool:
     name = path.rpartition("/")[2].lower()
-    plain = name in ("dockerfile", "containerfile") or name.startswith(("dockerfile.", "containerfile."))
-    ours = plain or name.endswith((".dockerfile", ".containerfile"))
-    return ours and not name.endswith((".dockerignore", ".md", ".j2", ".tmpl", ".tpl", ".erb", ".jinja", ".jinja2"))
+    return _NAME.fullmatch(name) is not None and not name.endswith(_OTHERS)
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="Dockerfile", ecosystem="Docker", revision=2, matches=_matches, parse=_parse),
+    Format(name="Dockerfile", ecosystem="Docker", revision=3, matches=_matches, parse=_parse),
 )  # fmt: skip

@@ -108,7 +108,7 @@ class _Catalog:
             return
         exact, requirement, missing = self._version(version)
         if missing is not None:
-            detail = "a version that the catalog does not have: " + shown(missing)
+            detail = f"{name}: a version that the catalog does not have: {shown(missing)}"
             self._unread.append(Unread(why=Why.UNRESOLVED, detail=detail, line=line))
         self._found.append(Dependency(ecosystem="Maven", name=name, version=exact, requirement=requirement, direct=True,
                                       development=development, line=line))  # fmt: skip
@@ -144,6 +144,6 @@ def _is_catalog(path: str) -> bool:
 
 FORMATS: tuple[Format, ...] = (
     Format(name="gradle.lockfile", ecosystem="Maven", revision=2, matches=_is_lock, parse=_lock, is_lock=True),
-    Format(name="libs.versions.toml", ecosystem="Maven", revision=2, matches=_is_catalog, parse=_catalog,
+    Format(name="libs.versions.toml", ecosystem="Maven", revision=3, matches=_is_catalog, parse=_catalog,
            locked_by=("gradle.lockfile", "buildscript-gradle.lockfile")),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.deps.manifest import Format, MalformedError, Manifest, Source, Why
-from tasks.deps.reading.graph import Graph, Node
+from tasks.deps.reading.graph import Graph, Node, lacking
 from tasks.deps.reading.json_places import read_json
 from tasks.deps.reading.npm_spec import spec_of
 from tasks.deps.reading.rows import Rows
@@ -20,6 +20,8 @@ SECTIONS = (
     ("dependencies", False), ("optionalDependencies", False), ("peerDependencies", False), ("devDependencies", True),
 )  # fmt: skip
 _LOCKS = ("package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "bun.lockb")
+#: Versions of package-lock.json.
+_READ = range(1, 4)
 #: Characters of a place on disk.
 _MAX_PLACE = 4096
 _FOLDER = "node_modules/"
@@ -49,6 +51,13 @@ def _parse_lock(data: bytes, name: str) -> Manifest:
     read = read_json(text_of(data))
     rows, graph = Rows("npm", read.gaps), Graph()
     packages = read.table.table("packages")
+    version = read.table.get("lockfileVersion", 1)
+    if version not in _READ:
+        line = read.table.lines["lockfileVersion"]
+        rows.gap(Why.UNSUPPORTED, f"another version of the format than {_READ[0]} to {_READ[-1]}", line)
+    elif version in _READ[1:] and "packages" not in read.table:
+        rows.gap(Why.MALFORMED, "it has no packages", read.table.lines["lockfileVersion"])
+    read.gaps.tables(read.table, "packages", "dependencies")
     if packages:
         _flat(packages, rows, graph)
         graph.into(rows, knows_roots="" in packages)
@@ -79,6 +88,20 @@ def _flat(packages: Table, rows: Rows, graph: Graph) -> None:
     for place, table in own:
         for found, development in _asked(place, table, SECTIONS, graph):
             graph.root(found, development)
+    lacking(rows, dict(_missing(packages, graph)))
+
+
+def _missing(packages: Table, graph: Graph) -> Iterator[tuple[str, int | None]]:
+    """What must be there and is not. An optional one may be left out, as may what is asked of others (peers); for
+    development only the project itself gets any, and nothing is looked for in folders beside it."""
+    for place, table in packages.items():
+        if not isinstance(table, Table) or table.get("extraneous") is True or place.startswith(".."):
+            continue
+        optional = table.table("optionalDependencies")
+        for section in ("dependencies", "devDependencies") if place == "" else ("dependencies",):
+            for name, said, line in table.texts(section):
+                if name not in optional and not said.startswith("file:..") and _above(place, name, graph) is None:
+                    yield name, line
 
 
 def _asked(
@@ -132,7 +155,8 @@ def _outside(place: str) -> str:
 
 
 def _nested(root: Table, rows: Rows, graph: Graph) -> None:
-    """Version 1: tables within tables. Who the project asks for is not told."""
+    """Version 1: tables within tables. Who the project asks for is not told, nor which of what a package requires is
+    optional: whether a package is lacking cannot be said."""
     for place, table, line in _walk(root, rows):
         said = table.text("version") or ""
         spec = spec_of(place.rpartition(_FOLDER)[2], said)
@@ -174,5 +198,5 @@ FORMATS: tuple[Format, ...] = (
     Format(
         name="package.json", ecosystem="npm", revision=1, matches=_is_manifest, parse=_parse_manifest, locked_by=_LOCKS
     ),
-    Format(name="package-lock.json", ecosystem="npm", revision=1, matches=_is_lock, parse=_parse_lock, is_lock=True),
+    Format(name="package-lock.json", ecosystem="npm", revision=2, matches=_is_lock, parse=_parse_lock, is_lock=True),
 )

@@ -160,6 +160,7 @@ def _lock(data: bytes, _name: str) -> Manifest:
         raise MalformedError("no `dependencies`", line=1)
     found: dict[tuple[str, str], Dependency] = {}
     asked: dict[tuple[str, str], set[str]] = {}
+    read.gaps.tables(frameworks, *frameworks)
     for packages in frameworks.values():
         if isinstance(packages, Table):
             _framework(packages, found, asked, read.gaps)
@@ -211,7 +212,7 @@ def _is_props(path: str) -> bool:
 
 _LOCKS = ("packages.lock.json",)
 FORMATS: tuple[Format, ...] = (
-    Format(name="packages.lock.json", ecosystem="NuGet", revision=2, matches=_is_lock, parse=_lock, is_lock=True),
+    Format(name="packages.lock.json", ecosystem="NuGet", revision=3, matches=_is_lock, parse=_lock, is_lock=True),
     Format(name="packages.config", ecosystem="NuGet", revision=2, matches=_is_config, parse=_config, is_lock=True),
     Format(name="*.csproj", ecosystem="NuGet", revision=2, matches=_is_project, parse=_project, locked_by=_LOCKS),
     Format(name="Directory.Packages.props", ecosystem="NuGet", revision=2, matches=_is_props, parse=_project,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from posixpath import basename, normpath
 
 from tasks.deps.manifest import Format, Manifest, Source, Why
@@ -20,6 +20,8 @@ from tasks.deps.reading.spec import Spec
 from tasks.deps.reading.text import MAX_LINE, Spelling, text_of
 
 _REQUIREMENTS = re.compile(r"(?:^|/)(?:[^/]*requirements?[^/]*\.txt|requirements/[^/]+\.txt)$", re.IGNORECASE)
+#: What pip-compile and uv compile into a ``.txt`` of that name, beside it.
+_SOURCES = re.compile(r"(?:^|/)(?:[^/]*(?:requirements?|constraints?)[^/]*\.in|requirements/[^/]+\.in)$", re.IGNORECASE)
 _CONSTRAINTS = re.compile(r"(?:^|/)[^/]*constraints?[^/]*\.txt$", re.IGNORECASE)
 _DEVELOPMENT = re.compile(
     r"(?:^|[^a-z])(?:dev|devel|develop|development|tests?|testing|lint|linting|docs?|ci|typing)(?:[^a-z]|$)"
@@ -65,13 +67,25 @@ def _parse_requirements(data: bytes, name: str) -> Manifest:
     return _read(data, name, is_constraints=False)
 
 
+def _is_source(path: str) -> bool:
+    return _SOURCES.search(path) is not None
+
+
+def _parse_source(data: bytes, name: str) -> Manifest:
+    """Written by people: all of it is direct."""
+    told = _read(data, name.removesuffix(".in"), is_constraints=False)
+    dependencies = tuple(replace(each, direct=True) for each in told.dependencies)
+    waiting = tuple(replace(each, direct=True) for each in told.open)
+    return replace(told, format="requirements.in", dependencies=dependencies, open=waiting)
+
+
 def _parse_constraints(data: bytes, name: str) -> Manifest:
     return _read(data, name, is_constraints=True)
 
 
 def _read(data: bytes, name: str, *, is_constraints: bool) -> Manifest:
     rows = Rows("PyPI")
-    refers: dict[tuple[str, str], None] = {}
+    refers: dict[tuple[str, str], int] = {}
     found: list[tuple[_Line, Spec]] = []
     for line in _lines(text_of(data, Spelling.ANY)):
         if line.text.startswith("-"):
@@ -79,7 +93,7 @@ def _read(data: bytes, name: str, *, is_constraints: bool) -> Manifest:
         elif (spec := _requirement(line, rows)) is not None:
             found.append((line, spec))
     if is_constraints:
-        return rows.manifest("constraints.txt", refers=refers, offers=_offers(found, rows))
+        return rows.manifest("constraints.txt", refers=refers, offers={**_offers(found, rows), **_lines_of(refers)})
     waits = any(kind == "constraints" for kind, _ in refers)
     development = True if _DEVELOPMENT.search(name.lower().removesuffix(".txt")) else None
     keys = {normal("PyPI", spec.name): rows.key(spec.name, spec.version) for _, spec in found}
@@ -98,7 +112,11 @@ def _read(data: bytes, name: str, *, is_constraints: bool) -> Manifest:
             revision=spec.revision,
             waits=waits and spec.version is None and spec.source is Source.REGISTRY,
         )
-    return rows.manifest("requirements.txt", refers=refers)
+    return rows.manifest("requirements.txt", refers=refers, offers=_lines_of(refers))
+
+
+def _lines_of(refers: dict[tuple[str, str], int]) -> dict[str, str]:
+    return {f"line:{target}": str(line) for (_, target), line in refers.items()}
 
 
 def _offers(found: list[tuple[_Line, Spec]], rows: Rows) -> dict[str, str]:
@@ -117,10 +135,12 @@ def _offers(found: list[tuple[_Line, Spec]], rows: Rows) -> dict[str, str]:
 
 
 def _is_direct(via: list[str]) -> bool | None:
-    """pip-compile and uv name a file or a project beside the packages that ask for it."""
-    if not via:
+    """pip-compile and uv name a file or a project beside the packages that ask for it. A file of constraints (``-c``)
+    asks for nothing."""
+    asking = [v for v in via if not v.startswith("-c")]
+    if not asking:
         return None
-    return any(v.startswith(("-r", "-c")) or v.endswith(")") or "/" in v for v in via)
+    return any(v.startswith("-r") or v.endswith(")") or "/" in v for v in asking)
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -174,7 +194,7 @@ def _noted(line: _Line | None, comment: str, goes_on: bool) -> bool:
     return False
 
 
-def _option(line: _Line, rows: Rows, refers: dict[tuple[str, str], None], found: list[tuple[_Line, Spec]]) -> None:
+def _option(line: _Line, rows: Rows, refers: dict[tuple[str, str], int], found: list[tuple[_Line, Spec]]) -> None:
     option = _OPTION.match(line.text)
     name, value = (option[1], option[2].strip().strip("\"'")) if option else ("", "")
     if name in ("-e", "--editable"):
@@ -186,7 +206,7 @@ def _option(line: _Line, rows: Rows, refers: dict[tuple[str, str], None], found:
         rows.gap(Why.UNSUPPORTED, "an option that is not known", line.number)
 
 
-def _refer(line: _Line, kind: str, value: str, rows: Rows, refers: dict[tuple[str, str], None]) -> None:
+def _refer(line: _Line, kind: str, value: str, rows: Rows, refers: dict[tuple[str, str], int]) -> None:
     if "://" in value or value.startswith("/") or not value.isprintable() or not 0 < len(value) < 500 or "@" in value:
         rows.gap(Why.UNRESOLVED, f"{kind}: a file that is not in the repository", line.number)
     elif _VARIABLE.search(value):
@@ -194,7 +214,7 @@ def _refer(line: _Line, kind: str, value: str, rows: Rows, refers: dict[tuple[st
     elif len(refers) >= _MAX_REFERS:
         rows.gap(Why.TOO_LARGE, f"more than {_MAX_REFERS} files are named", line.number)
     else:
-        refers[kind, normpath(value)] = None
+        refers.setdefault((kind, normpath(value)), line.number)
 
 
 def _requirement(line: _Line, rows: Rows) -> Spec | None:
@@ -249,7 +269,8 @@ def _at_address(bare: str, source: Source, line: _Line, rows: Rows) -> Spec | No
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="requirements.txt", ecosystem="PyPI", revision=2, matches=_is_requirements, parse=_parse_requirements,
+        name="requirements.txt", ecosystem="PyPI", revision=3, matches=_is_requirements, parse=_parse_requirements,
     ),
-    Format(name="constraints.txt", ecosystem="PyPI", revision=2, matches=_is_constraints, parse=_parse_constraints),
+    Format(name="requirements.in", ecosystem="PyPI", revision=1, matches=_is_source, parse=_parse_source),
+    Format(name="constraints.txt", ecosystem="PyPI", revision=3, matches=_is_constraints, parse=_parse_constraints),
 )  # fmt: skip

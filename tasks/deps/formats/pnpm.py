@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from tasks.deps.manifest import Format, MalformedError, Manifest, Source, Why
-from tasks.deps.reading.graph import Graph, Key, Node
+from tasks.deps.reading.graph import Graph, Key, Node, lacking
 from tasks.deps.reading.npm_spec import spec_of
 from tasks.deps.reading.rows import Rows
 from tasks.deps.reading.text import base_name, text_of, vendored
@@ -26,6 +26,8 @@ _SECTIONS = (
 _OLD = re.compile(r"/((?:@[^/]+/)?[^/@]+)/(\d[^_/(]*)(?:[_(].*)?")
 _NEW = re.compile(r"/?((?:@[^/@]+/)?[^/@]+)@([^(]+)(?:\(.*)?", re.DOTALL)
 _READ = range(5, 10)
+#: The first version that has ``snapshots``.
+_SNAPSHOTS = 9
 
 
 def _parse(data: bytes, name: str) -> Manifest:
@@ -39,11 +41,12 @@ def _parse(data: bytes, name: str) -> Manifest:
         if major is None or int(major[1]) not in _READ:
             rows.gap(Why.UNSUPPORTED, "another version of the format than 5 to 9", table.lines.get("lockfileVersion"))
             continue
-        _document(table, rows)
+        read.gaps.tables(table, "packages", "snapshots", "importers", *(section for section, _ in _SECTIONS))
+        _document(table, rows, has_snapshots=int(major[1]) >= _SNAPSHOTS)
     return rows.manifest("pnpm-lock.yaml")
 
 
-def _document(table: Table, rows: Rows) -> None:
+def _document(table: Table, rows: Rows, *, has_snapshots: bool) -> None:
     graph = Graph()
     packages, snapshots = table.table("packages"), table.table("snapshots")
     keyed = snapshots or packages
@@ -57,16 +60,41 @@ def _document(table: Table, rows: Rows) -> None:
             rows.gap(Why.MALFORMED, "the name of a package is none", line)
             continue
         graph.nodes[key] = node
+    if has_snapshots:
+        _without_snapshot(packages, snapshots, graph, rows)
+    missing: dict[str, int | None] = {}
     for key, node in graph.nodes.items():
-        node.wants = list(_wanted(keyed.table(str(key)), graph))
+        node.wants = list(_wanted(keyed.table(str(key)), graph, missing))
     importers = [t for _, t, _ in table.tables("importers")] or [table]
     for importer in importers:
         for section, development in _SECTIONS:
             for name, value in importer.table(section).items():
                 said = value.text("version") if isinstance(value, Table) else value
-                if isinstance(said, str) and (found := _found(name, said, graph)) is not None:
+                if not isinstance(said, str):
+                    continue
+                if (found := _found(name, said, graph)) is not None:
                     graph.root(found, development)
+                elif not _is_own(said):
+                    missing[name] = importer.table(section).lines[name]
+    lacking(rows, missing)
     graph.into(rows, knows_roots=True)
+
+
+def _without_snapshot(packages: Table, snapshots: Table, graph: Graph, rows: Rows) -> None:
+    """Of 9, keep what only ``packages`` has: the file ends before its snapshot, and so before what it asks for."""
+    known = {key.partition("(")[0] for key in snapshots}
+    lost = {key: line for key, line in packages.lines.items() if key not in known}
+    for key, line in lost.items() if snapshots else ():
+        if (node := _node(key, packages.table(key), line)) is not None:
+            graph.nodes[key] = node
+    if lost:
+        detail = f"the file is not whole: {len(lost)} packages have no snapshot, so what they ask for is not known"
+        rows.gap(Why.MALFORMED, detail, next(iter(lost.values())))
+
+
+def _is_own(said: str) -> bool:
+    """Whether what is asked for is a folder of the repository, which is no package of the file."""
+    return said.startswith(("link:", "workspace:", "file:", "portal:"))
 
 
 def _node(key: str, entry: Table, line: int) -> Node | None:
@@ -105,11 +133,14 @@ def _named(key: str) -> tuple[str, str]:
     return "", key
 
 
-def _wanted(entry: Table, graph: Graph) -> Iterator[Key]:
+def _wanted(entry: Table, graph: Graph, missing: dict[str, int | None]) -> Iterator[Key]:
+    """What a package asks for; ``missing`` gets what is not there. An optional one may be left out."""
     for section in ("dependencies", "optionalDependencies"):
-        for name, said, _ in entry.texts(section):
+        for name, said, line in entry.texts(section):
             if (found := _found(name, said, graph)) is not None:
                 yield found
+            elif section == "dependencies" and not _is_own(said):
+                missing[name] = line
 
 
 def _found(name: str, said: str, graph: Graph) -> Key | None:
@@ -125,5 +156,5 @@ def _is_lock(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="pnpm-lock.yaml", ecosystem="npm", revision=1, matches=_is_lock, parse=_parse, is_lock=True),
+    Format(name="pnpm-lock.yaml", ecosystem="npm", revision=2, matches=_is_lock, parse=_parse, is_lock=True),
 )

@@ -17,6 +17,11 @@ from tasks.deps.reading.toml_places import Toml, read_toml, text_in, texts
 
 _EXACT = re.compile(r"={0,3}\s*(\d[0-9A-Za-z.!+_-]*)")
 _LOCKS = ("poetry.lock", "uv.lock", "pdm.lock", "pylock.toml")
+#: Tables of lists of requirements.
+_TABLES = (
+    ("project",), ("project", "optional-dependencies"), ("dependency-groups",), ("tool", "poetry"),
+    ("tool", "poetry", "group"), ("tool", "pdm", "dev-dependencies"),
+)  # fmt: skip
 Place = tuple[str | int, ...]
 
 
@@ -26,7 +31,13 @@ def _parse(data: bytes, name: str) -> Manifest:
     refers: list[tuple[str, str]] = []
     _standard(toml, rows)
     _dynamic(toml, rows, refers)
+    table: tuple[str, ...]
+    for table in _TABLES:
+        if not isinstance(toml.table(*table[:-1]).get(table[-1], {}), dict):
+            rows.gap(Why.MALFORMED, "no table of requirements", toml.line(*table))
     for table, development in _poetry_tables(toml):
+        if not isinstance(toml.table(*table[:-1]).get(table[-1], {}), dict):
+            rows.gap(Why.MALFORMED, "no table of requirements", toml.line(*table))
         for key, value in toml.table(*table).items():
             if key != "python":
                 for number, one in enumerate(value if isinstance(value, list) else [value]):
@@ -134,7 +145,7 @@ def _source(table: dict[str, Any]) -> tuple[Source, str | None]:
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="pyproject.toml", ecosystem="PyPI", revision=1, matches=lambda path: base_name(path) == "pyproject.toml",
+        name="pyproject.toml", ecosystem="PyPI", revision=2, matches=lambda path: base_name(path) == "pyproject.toml",
         parse=_parse, locked_by=_LOCKS,
     ),
 )  # fmt: skip

@@ -10,10 +10,10 @@ from typing import Any
 
 from tasks.deps.manifest import Format, MalformedError, Manifest, Source, Why
 from tasks.deps.naming import normal
-from tasks.deps.reading.graph import Graph, Key, Node
+from tasks.deps.reading.graph import Graph, Key, Node, lacking
 from tasks.deps.reading.json_places import read_json
 from tasks.deps.reading.pypi_spec import by_file_name, spec_of
-from tasks.deps.reading.rows import Rows
+from tasks.deps.reading.rows import Rows, joined_development
 from tasks.deps.reading.text import base_name, text_of
 from tasks.deps.reading.toml_places import Toml, read_toml, text_in, texts
 from tasks.deps.reading.values import Table
@@ -23,12 +23,13 @@ _PYLOCK = re.compile(r"(?:^|/)pylock(?:\.[^/.]+)?\.toml$")
 _MAX_OF_A_NAME = 100
 _GROUP = re.compile(r"""["']([^"']{1,100})["'] in dependency_groups""")
 _MAX_MARKER = 2000
+_NEVER_LOCKED = frozenset({"pip", "setuptools", "distribute", "wheel", "python"})
 _COMMIT = re.compile(r"#([0-9a-f]{7,64})$")
 
 
 def _packages(toml: Toml, key: str, rows: Rows) -> Iterator[tuple[str, dict[str, Any], int | None]]:
     """The packages of a lock file with their names and lines."""
-    if key in toml.values and not isinstance(toml.values[key], list):
+    if not toml.lists_tables(key):
         rows.gap(Why.MALFORMED, "no list of packages", toml.line(key))
     for number, table in toml.tables(key):
         line = toml.line(key, number)
@@ -54,6 +55,7 @@ def _poetry(data: bytes, _: str) -> Manifest:
     toml = read_toml(text_of(data))
     _known(toml.values, "poetry.lock", "package", "metadata")
     rows, graph = Rows("PyPI"), Graph()
+    _poetry_metadata(toml, rows)
     found: dict[str, list[Key]] = {}
     wants: list[tuple[Node, dict[str, Any]]] = []
     for name, table, line in _packages(toml, "package", rows):
@@ -68,10 +70,40 @@ def _poetry(data: bytes, _: str) -> Manifest:
         graph.nodes[key] = node
         asked = table.get("dependencies")
         wants.append((node, asked if isinstance(asked, dict) else {}))
+    missing: dict[str, int | None] = {}
     for node, asked in wants:
         node.wants = [k for n in asked for k in _named(found, n)]
+        missing |= {n: node.line for n, said in asked.items() if _must_be(said) and not _has(found, n)}
+    lacking(rows, missing, own=1)
     graph.into(rows, knows_roots=False)
     return rows.manifest("poetry.lock")
+
+
+def _poetry_metadata(toml: Toml, rows: Rows) -> None:
+    """It stands at the end, and tells the version of the format (Poetry before 1.1 told none)."""
+    metadata = toml.values.get("metadata")
+    if not isinstance(metadata, dict):
+        rows.gap(Why.MALFORMED, "the file is not whole: it has no metadata, which stand at its end")
+        return
+    said = text_in(metadata, "lock-version") or "1"
+    if said.partition(".")[0] not in ("1", "2"):
+        rows.gap(Why.UNSUPPORTED, "another version of the format than 1 and 2", toml.line("metadata", "lock-version"))
+
+
+def _must_be(said: Any) -> bool:
+    """Whether Poetry locks what a package asks for wherever it is installed: no extra, no marker, no version of Python
+    stands at it."""
+    each = said if isinstance(said, list) else [said]
+    return any(
+        isinstance(one, str)
+        or (isinstance(one, dict) and not one.get("optional") and not {"markers", "python", "platform"} & set(one))
+        for one in each
+    )
+
+
+def _has(found: dict[str, list[Key]], name: str) -> bool:
+    """Whether a lock file has a package; of what Poetry and PDM never locked in earlier versions nothing is said."""
+    return normal("PyPI", name) in found or normal("PyPI", name) in _NEVER_LOCKED
 
 
 def _in_groups(table: dict[str, Any]) -> bool | None:
@@ -99,6 +131,8 @@ def _pipenv(data: bytes, _: str) -> Manifest:
     _known(read.table, "Pipfile.lock", "_meta", "default", "develop")
     for section in read.table:
         if section != "_meta":
+            read.gaps.tables(read.table, section)
+            read.gaps.tables(read.table.table(section), *read.table.table(section))
             for name, table, line in read.table.tables(section):
                 _pipenv_package(rows, name, table, line, section != "default")
     return rows.manifest("Pipfile.lock")
@@ -128,9 +162,13 @@ def _uv(data: bytes, _: str) -> Manifest:
     toml = read_toml(text_of(data))
     _known(toml.values, "uv.lock", "package", "version")
     rows, graph = Rows("PyPI"), Graph()
+    if toml.values.get("version", 1) != 1:
+        rows.gap(Why.UNSUPPORTED, "another version of the format than 1", toml.line("version"))
     found: dict[str, list[Key]] = {}
     members = {normal("PyPI", m) for m in texts(toml.table("manifest"), "members")}
     packages: list[tuple[Key, bool, dict[str, Any]]] = []
+    lines: dict[Key, int | None] = {}
+    missing: dict[str, int | None] = {}
     for name, table, line in _packages(toml, "package", rows):
         told = table.get("source")
         kind = told if isinstance(told, dict) else {}
@@ -140,22 +178,36 @@ def _uv(data: bytes, _: str) -> Manifest:
         key = (name, version, source, revision)
         found.setdefault(name, []).append(key)
         packages.append((key, own, table))
+        lines.setdefault(key, line)
         if not own:
             graph.nodes[key] = Node(name=name, version=version, line=line, source=source, revision=revision)
     for key, own, table in packages:
         for asked, development in _uv_asked(table):
             wanted = _named(found, asked[0], asked[1])
+            if not _named(found, asked[0]):
+                missing[asked[0]] = lines[key]
             if not own:
                 graph.nodes[key].wants += wanted
             for one in wanted if own else ():
                 graph.root(one, development)
-    manifest = toml.table("manifest")
-    for requirement in manifest.get("requirements", []) if isinstance(manifest.get("requirements"), list) else []:
-        if isinstance(requirement, dict) and (asked_for := text_in(requirement, "name")):
-            for one in _named(found, asked_for):
-                graph.root(one, False)
+    for asked_for, development in _uv_manifest(toml.table("manifest")):
+        for one in _named(found, asked_for):
+            if one in graph.nodes:
+                graph.root(one, development)
+    lacking(rows, missing)  # uv locks every platform, every extra and the project itself
     graph.into(rows, knows_roots=True)
     return rows.manifest("uv.lock")
+
+
+def _uv_manifest(manifest: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """What a script, or a workspace without a project, asks for itself, and whether for development."""
+    groups = manifest.get("dependency-groups")
+    asked: list[tuple[Any, bool]] = [(manifest.get("requirements"), False)]
+    asked += [(group, True) for group in groups.values()] if isinstance(groups, dict) else []
+    for section, development in asked:
+        for one in section if isinstance(section, list) else ():
+            if isinstance(one, dict) and (name := text_in(one, "name")):
+                yield name, development
 
 
 def _uv_asked(table: dict[str, Any]) -> Iterator[tuple[tuple[str, str | None], bool | None]]:
@@ -232,13 +284,18 @@ def _pylock(data: bytes, _: str) -> Manifest:
             name=name, version=_pylock_version(table), line=line, source=source, revision=revision,
             development=_in_marked_groups(text_in(table, "marker") or "", defaults),
         )  # fmt: skip
-        found.setdefault(name, []).append(key)
-        graph.nodes[key] = node
+        if (before := graph.nodes.get(key)) is not None:
+            # The same package under another marker: whoever needs it at run time decides.
+            before.development = joined_development(before.development, node.development)
+            node = before
+        else:
+            found.setdefault(name, []).append(key)
+            graph.nodes[key] = node
         wants.append((node, table.get("dependencies")))
     for node, asked in wants:
         for one in asked if isinstance(asked, list) else ():
             if isinstance(one, dict) and (asked_for := text_in(one, "name")):
-                node.wants += _named(found, asked_for, text_in(one, "version"))
+                node.wants += _named(found, asked_for, text_in(one, "version"))  # markers may leave any of them out
     knows = any(node.wants for node, _ in wants)
     if knows:
         graph.into(rows, knows_roots=False)
@@ -285,15 +342,15 @@ def _called(name: str) -> Callable[[str], bool]:
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="poetry.lock", ecosystem="PyPI", revision=1, matches=_called("poetry.lock"), parse=_poetry, is_lock=True
+        name="poetry.lock", ecosystem="PyPI", revision=2, matches=_called("poetry.lock"), parse=_poetry, is_lock=True
     ),
     Format(
-        name="Pipfile.lock", ecosystem="PyPI", revision=1, matches=_called("Pipfile.lock"), parse=_pipenv, is_lock=True
+        name="Pipfile.lock", ecosystem="PyPI", revision=2, matches=_called("Pipfile.lock"), parse=_pipenv, is_lock=True
     ),
-    Format(name="uv.lock", ecosystem="PyPI", revision=1, matches=_called("uv.lock"), parse=_uv, is_lock=True),
-    Format(name="pdm.lock", ecosystem="PyPI", revision=1, matches=_called("pdm.lock"), parse=_pdm, is_lock=True),
+    Format(name="uv.lock", ecosystem="PyPI", revision=2, matches=_called("uv.lock"), parse=_uv, is_lock=True),
+    Format(name="pdm.lock", ecosystem="PyPI", revision=2, matches=_called("pdm.lock"), parse=_pdm, is_lock=True),
     Format(
-        name="pylock.toml", ecosystem="PyPI", revision=1, matches=lambda path: _PYLOCK.search(path) is not None,
+        name="pylock.toml", ecosystem="PyPI", revision=2, matches=lambda path: _PYLOCK.search(path) is not None,
         parse=_pylock, is_lock=True,
     ),
 )  # fmt: skip

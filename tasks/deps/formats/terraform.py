@@ -9,7 +9,8 @@ source.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 from tasks.deps.manifest import Dependency, Format, MalformedError, Manifest, Source, Unread, Why
@@ -17,7 +18,9 @@ from tasks.deps.pins import place, tag
 from tasks.deps.pins import terraform as pinned
 from tasks.deps.reading.fields import is_fit, unfit
 from tasks.deps.reading.hcl_blocks import Attribute, Block, read_hcl
+from tasks.deps.reading.json_places import read_json
 from tasks.deps.reading.text import Spelling, text_of
+from tasks.deps.reading.values import Gaps, Table
 
 MAX_BYTES = 4 * 1024 * 1024
 _PUBLIC = ("registry.terraform.io/", "registry.opentofu.org/")
@@ -54,9 +57,46 @@ def _lock(data: bytes, _name: str) -> Manifest:
 
 
 def _declared(data: bytes, _name: str) -> Manifest:
+    return _declarations(read_hcl(text_of(data, Spelling.MARKED, most=MAX_BYTES)))
+
+
+def _declared_in_json(data: bytes, _name: str) -> Manifest:
+    """https://developer.hashicorp.com/terraform/language/syntax/json: blocks are objects, or lists of objects."""
+    read = read_json(text_of(data, Spelling.MARKED, most=MAX_BYTES))
+    table, blocks = read.table, []
+    for terraform in _objects(table, "terraform", read.gaps):
+        inside = [_block("required_providers", providers)
+                  for providers in _objects(terraform, "required_providers", read.gaps)]  # fmt: skip
+        blocks.append(Block("terraform", terraform.line, blocks=inside))
+    for modules in _objects(table, "module", read.gaps):
+        blocks += [_block("module", one, name) for name in modules for one in _objects(modules, name, read.gaps)]
+    told = _declarations(blocks)
+    return replace(told, unread=(*read.gaps.rows(), *told.unread))
+
+
+def _objects(table: Table, key: str, gaps: Gaps) -> list[Table]:
+    said = table.get(key, [])
+    each = said if isinstance(said, list) else [said]
+    if not all(isinstance(one, Table) for one in each):
+        gaps.add(Why.MALFORMED, "no object stands where a block is meant", table.lines[key])
+    return [one for one in each if isinstance(one, Table)]
+
+
+def _block(kind: str, table: Table, *labels: str) -> Block:
+    attributes = {
+        name: Attribute(
+            table.lines[name], value if isinstance(value, str) else None,
+            _block("", value).attributes if isinstance(value, Table) else None,
+        )
+        for name, value in table.items() if name != "//"
+    }  # fmt: skip
+    return Block(kind, table.line, list(labels), attributes)
+
+
+def _declarations(blocks: Iterable[Block]) -> Manifest:
     found: list[Dependency] = []
     unread: list[Unread] = []
-    for block in read_hcl(text_of(data, Spelling.MARKED, most=MAX_BYTES)):
+    for block in blocks:
         each: Iterator[Dependency | Unread] = iter(())
         if block.kind == "terraform":
             each = (e for b in block.blocks if b.kind == "required_providers" for e in _providers(b))
@@ -131,6 +171,10 @@ def _is_lock(path: str) -> bool:
     return path.rpartition("/")[2] == ".terraform.lock.hcl"
 
 
+def _is_declared_in_json(path: str) -> bool:
+    return path.endswith((".tf.json", ".tofu.json"))
+
+
 def _is_declared(path: str) -> bool:
     return path.endswith((".tf", ".tofu"))
 
@@ -138,5 +182,7 @@ def _is_declared(path: str) -> bool:
 FORMATS: tuple[Format, ...] = (
     Format(name=".terraform.lock.hcl", ecosystem="Terraform", revision=2, matches=_is_lock, parse=_lock, is_lock=True),
     Format(name="*.tf", ecosystem="Terraform", revision=2, matches=_is_declared, parse=_declared,
+           locked_by=(".terraform.lock.hcl",)),
+    Format(name="*.tf.json", ecosystem="Terraform", revision=1, matches=_is_declared_in_json, parse=_declared_in_json,
            locked_by=(".terraform.lock.hcl",)),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """yarn.lock: version 1 (https://classic.yarnpkg.com/en/docs/yarn-lock) and that of Yarn 2 and later, which is YAML.
 
-Neither has a specification. Version 1 is lines of ``key value``, indented by two blanks.
+Neither has a specification. Version 1 is lines of ``key value``, indented by two blanks. Whether a package is lacking
+cannot be said: ``resolutions`` of package.json stand in no other place, and version 1 leaves out what is a workspace.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _WORD = re.compile(r'\s*+(?:("(?:[^"\\]++|\\.)*+"):?|([^\s",]++))')
 #: What stands in the place of the version of a folder.
 _LOCAL = "0.0.0-use.local"
 _SECTIONS = ("dependencies", "optionalDependencies")
+#: Versions of ``__metadata``.
+_READ = tuple(str(n) for n in range(1, 10))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,6 +126,9 @@ def _berry(text: str) -> Manifest:
     for key, entry in read.table.items():
         line = read.table.lines[key]
         if key == "__metadata":
+            version = entry.text("version") if isinstance(entry, Table) else None
+            if version is not None and version not in _READ:
+                rows.gap(Why.UNSUPPORTED, f"a later version of the format than {_READ[-1]}", line)
             continue
         if not isinstance(entry, Table):
             rows.gap(Why.MALFORMED, "a package that is no table", line)
@@ -166,5 +172,5 @@ def _is_lock(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="yarn.lock", ecosystem="npm", revision=1, matches=_is_lock, parse=_parse, is_lock=True),
+    Format(name="yarn.lock", ecosystem="npm", revision=2, matches=_is_lock, parse=_parse, is_lock=True),
 )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.deps.manifest import Source
+from tasks.deps.manifest import Source, Why
+from tasks.deps.reading.fields import shown
 from tasks.deps.reading.rows import Rows
 
 #: How a format names a package in its own file: anything that can be hashed.
 Key = Any
 #: Parents that are named of one package. A chain to the direct one needs few; a hostile file may have millions.
 MAX_PARENTS = 200
+#: Names that the row of an incomplete lock file gives.
+_NAMED = 5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,10 +32,24 @@ class Node:
     wants: list[Key] = field(default_factory=list)
 
 
+def lacking(rows: Rows, missing: Mapping[str, int | None], *, own: int = 0) -> None:
+    """A row where a lock file asks for packages that it has not: it was cut, or a merge lost them.
+
+    ``missing`` are their names with the lines that ask. As many as ``own`` may be the project itself, for which a
+    package can ask again and which its own lock does not list.
+    """
+    if len(missing) > own:
+        names = [shown(name) for name in missing][:_NAMED]
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        line = next((line for line in missing.values() if line is not None), None)
+        rows.gap(Why.MALFORMED, f"the file is not whole: it asks for {', '.join(names)}{more} and lacks them", line)
+
+
 class Graph:
     """Packages by keys of the format's own, and what the project itself asks for.
 
-    A key that nothing has is passed over: lock files leave out what a platform does not need.
+    A key that nothing has is passed over: lock files leave out what a platform does not need. A format that tells what
+    a lock must have says what it has not by ``lacking``.
     """
 
     def __init__(self) -> None:

@@ -123,13 +123,13 @@ def _joined(a: Dependency, b: Dependency) -> Dependency:
     return replace(
         a,
         direct=True if a.direct or b.direct else None if None in (a.direct, b.direct) else False,
-        development=_development(a.development, b.development),
+        development=joined_development(a.development, b.development),
         parents=a.parents if not b.parents else tuple(dict.fromkeys((*a.parents, *b.parents))),
     )
 
 
-def _development(a: bool | None, b: bool | None) -> bool | None:
-    """Runtime if it is once; else unknown if it is once."""
+def joined_development(a: bool | None, b: bool | None) -> bool | None:
+    """What two rows of one package say together: runtime if it is once; else unknown if it is once."""
     if a is False or b is False:
         return False
     return None if a is None or b is None else True

@@ -68,6 +68,11 @@ class Toml:
         found = self.values.get(key)
         return [(n, t) for n, t in enumerate(found) if isinstance(t, dict)] if isinstance(found, list) else []
 
+    def lists_tables(self, key: str) -> bool:
+        """Whether nothing else than a list of tables is at the top under a key."""
+        found = self.values.get(key, [])
+        return isinstance(found, list) and all(isinstance(one, dict) for one in found)
+
 
 def read_toml(text: str) -> Toml:
     """Read a text. Raises MalformedError: no TOML (two of a key, too), nested too deeply, too many values."""

@@ -74,6 +74,12 @@ class Gaps:
         else:
             self._more += 1
 
+    def tables(self, table: Table, *keys: str) -> None:
+        """A row for each key under which something else than a table stands; nothing (``null``) is none."""
+        for key in keys:
+            if table.get(key) not in (None, "") and not isinstance(table[key], Table):
+                self.add(Why.MALFORMED, f"{key} is no table", table.lines[key])
+
     def twice(self, line: int) -> None:
         """A key stands twice in its table. The last of them counts, as it does for most tools."""
         self.add(Why.MALFORMED, "a key stands twice; the last counts", line)
