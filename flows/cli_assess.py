@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,7 @@ from tasks.core.errors import UsageError
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
+    from tasks.patrol.answers import Answer
     from tasks.patrol.sbom_intake import Intake
 
 _MAX_GAPS_SHOWN = 20
@@ -144,19 +147,34 @@ def affected(
     """Show which repositories have an advisory, or a package.
 
     Of a package the ecosystem stands before it, as OSV names it; @VERSION asks for one version, @<2.33 or @>=1,<2.33
-    for a range, in the order of the ecosystem. Exit 0 also when nobody has it.
+    for a range, in the order of the ecosystem. An advisory is matched when it is asked, also before the next
+    `nightwarden assess`; rows `unknown` have the package, and whether they are affected nobody can tell (reason_code).
+
+    Exit 0 also when nobody has it; 3 when the answer may not be whole: something is unknown, no advisory is called so,
+    an inventory could not be made, or advisories are old. What should be known of the rows stands below the table; of
+    csv and json on standard error.
     """
     from flows.lake_location import lake_to_read
     from tasks.patrol.asking import ask
 
     answer = ask(lake_to_read(load(config, lake=lake)).snapshot(), what)
-    emit(answer.columns, answer.rows, format, None)
-    if format is Format.TABLE:
-        for line in answer.notes:
-            print(one_line(line, 400))
+    columns, rows = list(answer.columns), answer.rows
+    if format is Format.TABLE and "status" in columns:
+        columns, rows = list(_ADVISORY), _only(columns, rows, _ADVISORY)
+    emit(columns, rows, format, None)
+    _note(answer, format)
+    raise typer.Exit(0 if answer.is_whole else EXIT_GAPS)
 
 
-#: Columns of the list of changes that fit a screen; CSV and JSON have them all.
+def _note(answer: Answer, format: Format) -> None:
+    """Say what should be known of an answer: for people below it, else beside it."""
+    for line in (*answer.notes, *((answer.as_of,) if answer.as_of else ())):
+        print(one_line(line, 400), file=sys.stdout if format is Format.TABLE else sys.stderr)
+
+
+#: Columns that fit a screen; CSV and JSON have them all.
+_ADVISORY = ("status", "slug", "ref", "manifest", "line", "package", "version", "fixed_version", "advisory_id",
+             "is_direct", "reason_code")  # fmt: skip
 _SHOWN = ("risk_per_change", "risk", "ecosystem", "sentence")
 _PLACES = ("slug", "manifest", "line", "package", "version", "to_version", "to_do")
 _VERSIONS = ("version", "repositories", "outcome", "to_version", "step", "clears", "leaves", "newest", "basis", "word",
@@ -190,7 +208,8 @@ def upgrades(
       nightwarden upgrades --repo shop/cart
       nightwarden upgrades --package PyPI/requests --format json
 
-    Exit 0, also when nothing is vulnerable; 3 when a step is not known yet, or a registry could not be asked.
+    Exit 0, also when nothing is vulnerable; 3 when a step is not known yet, or a registry could not be asked. What
+    should be known of the rows stands below the table; of csv and json on standard error.
     """
     from flows.lake_location import lake_to_read
     from tasks.patrol.asking_steps import what_to_raise
@@ -201,13 +220,15 @@ def upgrades(
         shown = _PLACES if repo else _VERSIONS if package else _SHOWN
         if repo and len({row[columns.index("ref")] for row in rows}) > 1:
             shown = ("ref", *shown)
-        places = [columns.index(c) for c in shown]
-        columns, rows = list(shown), [[_cell(row[n]) for n in places] for row in rows]
+        columns, rows = list(shown), _only(columns, rows, shown)
     emit(columns, rows, format, limit)
-    if format is Format.TABLE:
-        for line in answer.notes:
-            print(one_line(line, 400))
+    _note(answer, format)
     raise typer.Exit(0 if answer.is_whole else EXIT_GAPS)
+
+
+def _only(columns: Sequence[str], rows: Sequence[Sequence[Any]], shown: Sequence[str]) -> list[list[Any]]:
+    places = [columns.index(c) for c in shown]
+    return [[_cell(row[n]) for n in places] for row in rows]
 
 
 def _cell(value: Any) -> Any:

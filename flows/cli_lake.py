@@ -141,7 +141,7 @@ def _json(value: Any) -> Any:
 
 
 def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
-    """Show the last runs, and how old the evidence of each tool is."""
+    """Show the last runs, how old the evidence of each tool is, and of which day the advisories are."""
     from tasks.lake.views import run_query
 
     snapshot = lake_to_read(load(config, lake=lake)).snapshot()
@@ -160,6 +160,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, format: FormatO
     emit(columns, kept, format, None)
     if snapshot.run is not None and format is Format.TABLE:
         _tell_newest_patrol(snapshot)
+        _tell_advisories(snapshot)
         _tell_old_databases(load(config, lake=lake), {str(r[0]) for r in kept})
 
 
@@ -177,6 +178,14 @@ def _tell_newest_patrol(snapshot: Snapshot) -> None:
     if n := waiting.to_pylist().count("awaiting_upgrade"):
         print(f"{n} scans of the newest patrol await an upgrade: {REASONS['awaiting_upgrade'].remedy}")
     print(f"the newest patrol ended {(datetime.now(UTC) - finished_at).total_seconds() / 3600:.1f} hours ago")
+
+
+def _tell_advisories(snapshot: Snapshot) -> None:
+    """Say of which day the advisories are, where there are any."""
+    from tasks.patrol.feed_dates import advisories_as_of, feeds_of
+
+    if line := advisories_as_of(feeds_of(snapshot), datetime.now(UTC)):
+        print(one_line(line, 400))
 
 
 def _tell_old_databases(settings: Settings, tools: set[str]) -> None:

@@ -99,8 +99,9 @@ class Org:
             publish(self.lake, self.lake.snapshot(), night(self._night, *results, **more))
 
     def advise(
-        self, *records: dict[str, Any], ecosystems: Sequence[str] = ("PyPI",), said: Mapping[str, bytes] | None = None
-    ) -> None:
+        self, *records: dict[str, Any], ecosystems: Sequence[str] = ("PyPI",), said: Mapping[str, bytes] | None = None,
+        max_age_days: float = 36_500,
+    ) -> None:  # fmt: skip
         """A sync of the export that holds these records, and of ``said``: files of kev, epss and ssvc."""
         osv = self.place / "osv"
         for ecosystem in ecosystems:
@@ -119,8 +120,8 @@ class Org:
         report = sync(self._store, tuple(feeds), now=now, whole=True)
         with self.lake.lock():
             take_in(
-                self.lake, report.snapshot, self._store.state(), feeds=[f.name for f in feeds], max_age_days=36_500,
-                began=now, now=now,
+                self.lake, report.snapshot, self._store.state(), feeds=[f.name for f in feeds],
+                max_age_days=max_age_days, began=now, now=now,
             )  # fmt: skip
 
     def assess(self, **more: Any) -> Assessed:

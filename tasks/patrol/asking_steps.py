@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,7 +17,9 @@ from tasks.deps.naming import PURL_TYPES
 from tasks.deps.ways import What
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
-from tasks.patrol.asking import Answer, answer_of, package_of
+from tasks.patrol.answers import Answer, answer_of
+from tasks.patrol.asking import package_of
+from tasks.patrol.feed_dates import advisories_as_of, feeds_of
 from tasks.patrol.listing import in_trouble
 from tasks.policy import POLICY
 from tasks.policy.upgrade_views import ORDER
@@ -70,7 +73,10 @@ def what_to_raise(snapshot: Snapshot, *, repo: str = "", package: str = "") -> A
     counts = arrow_of(snapshot, _COUNTS, POLICY).to_pylist()[0]
     told = [(r["ecosystem"], r["reason_code"]) for r in arrow_of(snapshot, _REASONS, POLICY).to_pylist()]
     notes = _notes(counts, Counter(reason for _, reason in told if reason))
-    return answer_of(table, notes, is_whole=not counts["unasked"] and not in_trouble(told))
+    return answer_of(
+        table, notes, is_whole=not counts["unasked"] and not in_trouble(told),
+        as_of=advisories_as_of(feeds_of(snapshot), datetime.now(UTC)),
+    )  # fmt: skip
 
 
 def _asked(package: str) -> tuple[str, str] | None:

@@ -45,6 +45,7 @@ from tasks.patrol.deciding import Deciding
 from tasks.patrol.listing import Listing
 from tasks.patrol.stepping import stepped
 from tasks.patrol.vulnerable import (
+    KNOWN_TO_BE_THERE,
     Found,
     Package,
     Row,
@@ -53,9 +54,6 @@ from tasks.patrol.vulnerable import (
     is_about,
     matched,
 )
-
-#: Gaps of an inventory after which it is known all the same what is there, if not in which version.
-_KNOWN_TO_BE_THERE = frozenset({"version_unpinned", "version_unresolved"})
 
 #: The advisories of a snapshot made ready, by its id; None: nobody has them.
 Advisories = Callable[[str], Prepared | None]
@@ -285,7 +283,7 @@ def _judge(snapshot: Snapshot, works: Collection[Work], found: Found, covered: C
 
     for w in works:
         name = result_of(w)
-        gaps = [g for g in read[name] if g.reason_code not in _KNOWN_TO_BE_THERE]
+        gaps = [g for g in read[name] if g.reason_code not in KNOWN_TO_BE_THERE]
         w.found = differences(
             w.inventory.repo_id,
             w.inventory.ref,

@@ -12,7 +12,11 @@ from tasks.deps.bom import bom
 from tasks.deps.manifest import Dependency, Manifest, Source
 from tasks.lake.package_tables import is_inventory
 from tasks.patrol.exporting import Chosen, own_version
+from tasks.patrol.feed_dates import advisories_as_of, feeds_of
 from tasks.patrol.importing import ref_of
+
+#: The property of the document that says of which day the lake's advisories are.
+_ADVISORIES = "nightwarden:advisories"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,9 @@ def bom_of(about: Chosen, ref: str | None) -> Exported:
         tool_version=own_version(),
         gaps=sorted(set(gaps)),
     )
+    # It names no advisory; whoever matches it with some knows from this how old those of the lake are.
+    if line := advisories_as_of(feeds_of(about.snapshot), None):
+        document["metadata"]["properties"].append({"name": _ADVISORIES, "value": line})
     return Exported(document=document, gaps=len(set(gaps)))
 
 

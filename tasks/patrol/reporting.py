@@ -20,6 +20,7 @@ from tasks.lake.lake import Lake, Snapshot
 from tasks.lake.views import arrow_of
 from tasks.patrol import report_rows as rows
 from tasks.patrol.deciding import decision_of
+from tasks.patrol.feed_dates import advisories_as_of, feeds_of
 from tasks.patrol.naming import PACK
 from tasks.patrol.report_tables import UID_DIGITS, gap_paths, key_of, page_tables, rules_of
 from tasks.patrol.report_trends import charts
@@ -58,6 +59,7 @@ class Facts:
     champions: Mapping[str, Sequence[str]]
     trend: pa.Table
     overdue_trend: pa.Table
+    advisories: str | None
 
     @property
     def teams(self) -> list[str]:
@@ -91,11 +93,12 @@ def facts(
     told = rows.decisions(snapshot).to_pylist()
     ids = chosen.column("repo_id")
     ended = cast(datetime, snapshot.run["finished_at"])
+    made_at = now or datetime.now(UTC)
     return Facts(
         snapshot=snapshot,
         policy=policy,
         repos=repos,
-        made_at=now or datetime.now(UTC),
+        made_at=made_at,
         patrol=patrols[0] if patrols else None,
         findings=_of(rows.findings(snapshot, policy, since), ids),
         gaps=[
@@ -116,6 +119,7 @@ def facts(
             if repos
             else arrow_of(snapshot, "SELECT * FROM sla_trend", policy)
         ),
+        advisories=advisories_as_of(feeds_of(snapshot), made_at),
     )
 
 
@@ -221,6 +225,7 @@ def report_of(
         tables=tables,
         counts=_counts(there, found, shown, repositories),
         decisions=[d for d in known.decisions if d["kind"] is not None],
+        advisories=known.advisories,
         notes=notes,
         home=home,
     )

@@ -40,6 +40,8 @@ _NO_HITS = pa.schema([*((c, _KINDS.get(c, pa.string())) for c in _CARRIED), *MAT
 _BATCH = 500_000
 #: Packages that are so few that a query names them.
 _FEW = 500
+#: Gaps of an inventory after which it is known all the same what is there, if not in which version.
+KNOWN_TO_BE_THERE = frozenset({"version_unpinned", "version_unresolved"})
 #: Gaps of a package, and not of all of its ecosystem.
 _OF_PACKAGES = frozenset({"version_unjudged", "advisory_unjudged"})
 #: Times that packages of inventories are named; so few are read once, and all questions asked of what was read.

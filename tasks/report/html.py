@@ -71,7 +71,8 @@ class ReportData:
     """What one report tells. Tables are as ``tasks.patrol.reporting`` makes them; times are UTC.
 
     ``gaps``: rows of one (reason, repository, ref, tool) each, with its paths; ``more`` of them (absent: none) are in
-    the table ``gap_paths`` under its ``row``. ``notes``: what the report leaves out.
+    the table ``gap_paths`` under its ``row``. ``advisories``: of which day those are that packages were matched with;
+    None: there are none. ``notes``: what the report leaves out.
     """
 
     subject: str
@@ -95,6 +96,7 @@ class ReportData:
     tables: Mapping[str, pa.Table]
     counts: Mapping[str, Any]
     decisions: Sequence[Mapping[str, Any]]
+    advisories: str | None = None
     notes: Sequence[str] = field(default=())
     home: str | None = None
 

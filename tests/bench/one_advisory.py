@@ -6,7 +6,8 @@ DIR has the layout of the public OSV export. The lake's inventories are drawn fr
 packages again that none names; their rows are put into the table ``packages`` as publishing lays them, a million a run.
 A few advisories are known when the lake is first assessed; then one comes about the package that most rows have, and
 one about a package that few have. Told is what the product does about them: ``nightwarden affected`` by package and by
-id, and ``nightwarden assess``: matching alone (its dry run), and whole with all that is published.
+id (before it is assessed, and after), and ``nightwarden assess``: matching alone (its dry run), and whole with all that
+is published.
 
 Each part runs in a process of its own; of its tries the first is cold, the least of the others warm.
 """
@@ -93,9 +94,10 @@ def _as(given: Any, kind: pa.DataType, size: int) -> Any:
 # -- what is measured --------------------------------------------------------------------------------------------
 
 
-def asked(place: Path, what: str) -> int:
-    """`nightwarden affected`."""
-    return len(ask(Lake.open(place, key_id=KEY_ID).snapshot(), what).rows)
+def asked(place: Path, what: str) -> tuple[int, Sequence[str]]:
+    """`nightwarden affected`: rows, and what is said of them."""
+    answer = ask(Lake.open(place, key_id=KEY_ID).snapshot(), what)
+    return len(answer.rows), answer.notes
 
 
 def matched(place: Path) -> tuple[int, int, str]:
@@ -173,6 +175,7 @@ def main() -> int:
         for one in (common, rare):
             org.advise(*known, records[one], ecosystems=ecosystems)
             package = records[one]["affected"][0]["package"]
+            tell(f"affected {one}, not assessed", alone(asked, place, one, times=given.repeat + 1))
             tell(f"{one} ({package['name']}): matched", alone(matched, place, times=given.repeat + 1))
             tell(f"{one}: assessed whole", alone(assessed, place))
             tell(f"affected {one}", alone(asked, place, one, times=given.repeat + 1))

@@ -8,7 +8,8 @@ import pytest
 
 from tasks.core.errors import UsageError
 from tasks.lake.views import arrow_of
-from tasks.patrol.asking import Answer, ask
+from tasks.patrol.answers import Answer
+from tasks.patrol.asking import ask
 from tests.inventories import Org
 from tests.osv_server import record
 
@@ -19,6 +20,7 @@ def org(tmp_path_factory: pytest.TempPathFactory) -> Org:
     scoped = '{"lockfileVersion": 3, "packages": {"node_modules/@tools/hoe": {"version": "1.2.0"}}}'
     made.patrol(
         shop={"requirements.txt": "wheelbarrow==1.0\nspade>=2\n"},
+        base={"Dockerfile": "FROM python:3.11\n"},
         web={"poetry.lock": '[[package]]\nname = "Wheel_Barrow"\nversion = "2.0rc1"\n', "package-lock.json": scoped},
         api={"requirements.txt": "wheelbarrow==1.10\n", "dev/requirements.txt": "wheelbarrow===odd_one\n"},
     )
@@ -33,21 +35,27 @@ def told(answer: Answer) -> list[str]:
     return [" ".join(str(row[n]) for n in wanted) for row in answer.rows]
 
 
-@pytest.mark.parametrize("one", ["CVE-2026-3", "TEST-2026-0003"])
+@pytest.mark.parametrize("one", ["CVE-2026-3", "TEST-2026-0003", "cve-2026-3", "Test-2026-0003"])
 def test_an_advisory_is_asked_by_any_of_its_ids(org: Org, one: str) -> None:
     answer = ask(org.lake.snapshot(), one)
-    assert told(answer) == ["team/shop requirements.txt 1.0"]
+    affected, unknown = told(answer)
+    assert affected == "team/shop requirements.txt 1.0"
     assert answer.rows[0][answer.columns.index("fixed_version")] == "1.3"
-    assert answer.notes == ()
+    assert unknown == "team/api dev/requirements.txt odd_one", "what cannot be compared is named"
+    assert [row[answer.columns.index("status")] for row in answer.rows] == ["affected", "unknown"]
+    assert (len(answer.notes), answer.is_whole) == (1, False)
 
 
 @pytest.mark.parametrize(
-    ("one", "note"),
-    [("CVE-1999-0001", "no advisory of the last sync is called CVE-1999-0001"), ("TEST-2026-0005", "was withdrawn")],
+    ("one", "note", "is_whole"),
+    [
+        ("CVE-1999-0001", "no advisory of the last sync is called CVE-1999-0001", False),
+        ("TEST-2026-0005", "was withdrawn", True),
+    ],
 )
-def test_nobody_has_it_is_told_with_the_reason(org: Org, one: str, note: str) -> None:
+def test_nobody_has_it_is_told_with_the_reason(org: Org, one: str, note: str, is_whole: bool) -> None:
     answer = ask(org.lake.snapshot(), one)
-    assert answer.rows == []
+    assert (answer.rows, answer.is_whole) == ([], is_whole)
     assert note in answer.notes[0]
 
 
@@ -66,6 +74,8 @@ def test_nobody_has_it_is_told_with_the_reason(org: Org, one: str, note: str) ->
         ("npm/@tools/hoe@<1.2", []),
         ("npm/@tools/hoe@>=1", ["web package-lock.json 1.2.0"]),
         ("PyPI/spade", ["shop requirements.txt None"]),
+        ("Docker/python@3.11", ["base Dockerfile 3.11"]),
+        ("docker/python@==3.12", []),
     ],
 )  # fmt: skip
 def test_a_package_is_asked_by_its_name_and_a_range_in_the_order_of_its_ecosystem(
@@ -76,7 +86,9 @@ def test_a_package_is_asked_by_its_name_and_a_range_in_the_order_of_its_ecosyste
 
 def test_what_cannot_be_compared_is_told(org: Org) -> None:
     assert "odd_one follows no grammar" in ask(org.lake.snapshot(), "PyPI/wheelbarrow@<1").notes[0]
-    assert "without an exact version" in ask(org.lake.snapshot(), "PyPI/spade@<1").notes[0]
+    unpinned = ask(org.lake.snapshot(), "PyPI/spade@<1")
+    assert "without an exact version" in unpinned.notes[0] and not unpinned.is_whole
+    assert ask(org.lake.snapshot(), "PyPI/spade").is_whole, "who has it is known"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +97,12 @@ def test_what_cannot_be_compared_is_told(org: Org) -> None:
 def test_what_is_neither_is_refused(org: Org, what: str) -> None:
     with pytest.raises(UsageError):
         ask(org.lake.snapshot(), what)
+
+
+@pytest.mark.parametrize("bounds", ["<3.12", ">=3.11,<3.12", "3.11,3.12"])
+def test_versions_without_an_order_are_not_compared(org: Org, bounds: str) -> None:
+    with pytest.raises(UsageError, match="versions of Docker have no order"):
+        ask(org.lake.snapshot(), f"Docker/python@{bounds}")
 
 
 def test_a_name_is_only_a_name(org: Org) -> None:

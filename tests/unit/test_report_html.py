@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markupsafe import escape
 
 from tasks.core.text import escaped
 from tasks.report import html
@@ -140,6 +141,13 @@ def test_the_policy_allows_our_own_script_and_style_by_their_hashes_and_nothing_
     # The policy counts only for what stands behind it.
     assert [t for t, _ in page.elements][:4] == ["html", "head", "meta", "meta"]
     assert not [a for _, a in page.elements if {"src", "style", "onclick", "onload"} & a.keys()]
+
+
+def test_it_says_of_which_day_the_advisories_are_and_notes_old_ones() -> None:
+    fresh, old = "advisories as of 2026-11-20", "advisories as of 2026-11-20; not up to date: osv/<npm> (feed_timeout)"
+    assert f"<p>The lake has {fresh}.</p>" in "".join(html.pieces(report(advisories=fresh)))
+    assert f'<p class="note">The lake has {escape(old)}.</p>' in "".join(html.pieces(report(advisories=old)))
+    assert "The lake has" not in "".join(html.pieces(report()))
 
 
 def test_scripts_make_no_markup_of_text_and_ask_for_nothing() -> None:
