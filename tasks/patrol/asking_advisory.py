@@ -155,8 +155,10 @@ def _notes_of(one: str, known: Collection[_Row], feeds: Collection[_Row]) -> Ite
             " ecosystem that is not fetched"
         )
     elif not there:
-        gone = "was withdrawn" if any(r["is_withdrawn"] for r in known) else "is in no feed any more"
-        yield f"{one} {gone}: it is matched with nothing"
+        if any(r["is_withdrawn"] for r in known):
+            yield f"{one} was withdrawn: it is matched with nothing"
+        else:
+            yield f"{one} is in no feed any more: it is matched with nothing, and what was known before stands"
     elif all(r["unmatchable_reason"] for r in there):
         yield f"{one} names no versions that can be compared ({there[0]['unmatchable_reason']})"
 

@@ -124,6 +124,38 @@ def test_what_cannot_be_read_any_more_stays_in_the_answer(org: Org) -> None:
     for _ in range(2):
         assert asked(org, "TEST-2026-0003")[0] == ["affected team/shop requirements.txt 1.0 TEST-2026-0003"]
         org.assess()
+    org.patrol(shop={"requirements.txt": "wheelbarrow>=1.0\n"})
+    for _ in range(2):
+        rows, answer = asked(org, "TEST-2026-0003")
+        assert rows == [
+            "affected team/shop requirements.txt 1.0 TEST-2026-0003",
+            "unknown team/shop requirements.txt TEST-2026-0003 version_unpinned",
+        ] and not is_unassessed(answer), "as `assess` keeps the finding"
+        org.assess()
+
+
+def test_what_is_of_an_ecosystem_that_is_not_fetched_any_more_stays_and_is_told(org: Org) -> None:
+    org.patrol(shop=SHOP)
+    org.advise(record(3))
+    org.assess()
+    org.patrol(shop={"requirements.txt": "wheelbarrow==3.0\n"})
+    other = {
+        "package": {"ecosystem": "npm", "name": "hoe"},
+        "ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}]}],
+    }
+    org.advise(record(8, affected=[other]), ecosystems=("npm",))
+    org.assess()
+    rows, answer = asked(org, "TEST-2026-0003")
+    assert rows == ["affected team/shop requirements.txt 1.0 TEST-2026-0003"], "as `assess` keeps the finding"
+    assert not answer.is_whole and not is_unassessed(answer)
+    assert [note.partition(":")[0] for note in answer.notes] == ["TEST-2026-0003 is in no feed any more"]
+
+
+def test_one_without_a_fix_is_not_assessed_either(org: Org) -> None:
+    org.patrol(shop=SHOP)
+    org.advise(record(3, affected=about("wheelbarrow")))
+    rows, answer = asked(org, "TEST-2026-0003")
+    assert len(rows) == 1 and is_unassessed(answer)
 
 
 def test_what_the_answer_lacks_is_told(org: Org) -> None:
