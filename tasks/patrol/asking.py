@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pyarrow as pa
 
@@ -22,10 +20,15 @@ from tasks.policy.severity import quoted
 _ID = re.compile(r"[A-Za-z]{2,12}-[A-Za-z0-9:._-]{3,60}")
 _BOUND = re.compile(r"(<=|>=|==|=|<|>)?\s*([^\s<>=,]+)")
 _NUMBERS = re.compile(r"v?\d+(\.\d+)?")
-_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "=": operator.eq,
-    "": operator.eq,
-}  # fmt: skip
+#: Whether a key meets a bound: that key, its bound's, and the lowest bytes above all that counts as the bound.
+_OPERATORS: dict[str, Callable[[bytes, bytes, bytes], bool]] = {
+    "<": lambda key, low, _high: key < low,
+    "<=": lambda key, _low, high: key < high,
+    ">": lambda key, _low, high: key >= high,
+    ">=": lambda key, low, _high: key >= low,
+    "=": lambda key, low, high: low <= key < high,
+}
+_OPERATORS |= {"==": _OPERATORS["="], "": _OPERATORS["="]}
 #: The name is written out: of files in which a package's rows lie beside each other most is not read then.
 _OF_PACKAGE = "package = {package} AND split_part(ecosystem, ':', 1) = {ecosystem}"
 _VERSIONS = f"SELECT DISTINCT version FROM inventory WHERE {_OF_PACKAGE}"
@@ -105,23 +108,26 @@ def _judge(ecosystem: str, bounds: str) -> Callable[[str], bool | None]:
     tests = []
     for bound in bounds.split(","):
         found = _BOUND.fullmatch(bound.strip())
-        key = _key(ecosystem, found[2]) if found else None
-        if found is None or key is None:
+        keys = _keys(ecosystem, found[2]) if found else None
+        if found is None or keys is None:
             raise UsageError(
                 f"{one_line(bound, 60)!r} is no bound of versions of {ecosystem}", advice="As @<2.33 or @>=1,<2.33."
             )
-        tests.append((_OPERATORS[found[1] or ""], key))
+        tests.append((_OPERATORS[found[1] or ""], *keys))
 
     def judge(version: str) -> bool | None:
         mine = ordering.key(ecosystem, version)
-        return all(compare(mine, theirs) for compare, theirs in tests) if mine is not None else None
+        return all(compare(mine, low, high) for compare, low, high in tests) if mine is not None else None
 
     return judge
 
 
-def _key(ecosystem: str, bound: str) -> bytes | None:
-    """The key of a bound. Where versions have three numbers, people write fewer."""
+def _keys(ecosystem: str, bound: str) -> tuple[bytes, bytes] | None:
+    """The key of a bound, and the lowest bytes above all that counts as it (``ordering.above``). Where versions have
+    three numbers, people write fewer."""
     for text in (bound, f"{bound}.0", f"{bound}.0.0"):
-        if (key := ordering.key(ecosystem, text)) is not None or not _NUMBERS.fullmatch(bound):
-            return key
+        if (key := ordering.key(ecosystem, text)) is not None:
+            return key, ordering.above(ecosystem, text, key)
+        if not _NUMBERS.fullmatch(bound):
+            return None
     return None

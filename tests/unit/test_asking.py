@@ -99,6 +99,16 @@ def test_what_is_neither_is_refused(org: Org, what: str) -> None:
         ask(org.lake.snapshot(), what)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "found"),
+    [("<=2.10.0", True), ("==2.10.0", True), ("2.10.0+cu121", True), (">2.10.0", False), ("<2.10.0", False),
+     ("2.10.0+cu118", False), (">=2.10.0", True), ("<2.10.0+cu118", False)],
+)  # fmt: skip
+def test_local_builds_count_as_the_version_that_they_are_of(org: Org, bounds: str, found: bool) -> None:
+    org.patrol(shop={"requirements.txt": "torch==2.10.0+cu121\n"})
+    assert bool(ask(org.lake.snapshot(), f"PyPI/torch@{bounds}").rows) is found
+
+
 @pytest.mark.parametrize("bounds", ["<3.12", ">=3.11,<3.12", "3.11,3.12"])
 def test_versions_without_an_order_are_not_compared(org: Org, bounds: str) -> None:
     with pytest.raises(UsageError, match="versions of Docker have no order"):
