@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
 
 from tasks.core.text import one_line
 
@@ -13,6 +17,9 @@ _ASSIGNED = re.compile(
     r"(?i)\b(\w*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|credentials?)\w*\s*(?:[:=]|\bis\b)\s*)[^\s,;]+"
 )
 _TOKEN = re.compile(r"(?<![\w/+.-])(?=[\w/+=.-]*[0-9])(?=[\w/+=.-]*[A-Za-z])[\w/+=.-]{20,}")
+#: Shorter lines of a value with many are no secret (an indented brace); too many words have the code of a short one.
+_LONG = 8
+_HOLE = "\x00"
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -43,3 +50,44 @@ def mask_message(text: str) -> str:
     plain = _USERINFO.sub(f"{MASK}@", text[:4000])
     plain = _ASSIGNED.sub(rf"\g<1>{MASK}", plain)
     return mask_quoted(_TOKEN.sub(MASK, plain))
+
+
+class ValueMask:
+    """Takes known values out of texts, in the forms in which programs quote them: as they are, escaped as by JSON,
+    Python and addresses, in base64 and hex, and each longer line of those that have many."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._forms = sorted({form for value in values for form in _forms(value) if form}, key=len, reverse=True)
+
+    def _masked(self, text: str) -> str:
+        # The longest first, and by a mark in which no value is found again. No pattern: values may have megabytes.
+        for form in self._forms:
+            text = text.replace(form, _HOLE)
+        return text.replace(_HOLE, MASK)
+
+    def head(self, text: str, *, limit: int) -> str:
+        """The beginning of a text, as one line."""
+        return one_line(self._masked(text).strip(), limit)
+
+    def tail(self, captured: bytes, *, is_cut: bool, limit: int) -> str:
+        """The end of what was captured, as one line. If that was cut, a value may be cut in two: its part goes, too."""
+        text = self._masked(captured.decode(errors="replace"))
+        if is_cut:  # only now: before, this could cut another one in two
+            text = text[: max(0, len(text) - max(map(len, self._forms), default=0))]
+        return one_line(text.strip()[-limit:], limit)
+
+
+def _forms(value: str) -> Iterator[str]:
+    raw = value.encode(errors="surrogatepass")
+    yield value
+    yield from (line.strip() for line in value.splitlines() if len(line.strip()) >= _LONG)
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield repr(value)[1:-1]
+    yield quote(raw)
+    yield quote(raw, safe="")
+    yield quote_plus(raw)
+    if len(value) >= _LONG:
+        yield base64.b64encode(raw).decode().rstrip("=")
+        yield base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        yield raw.hex()
