@@ -4,6 +4,7 @@ https://mariadb.com/docs/server/reference/error-codes)."""
 
 from __future__ import annotations
 
+import functools
 import ssl
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,8 +71,14 @@ class MySqlServer:
         if self._is_socket:
             return {"unix_socket": self.host, "ssl_disabled": True}
         # A context makes TLS a must, with the name and the chain of the certificate verified.
-        secured = {"ssl": ssl.create_default_context(cafile=self.ca_file)} if self.tls else {"ssl_disabled": True}
+        secured = {"ssl": _context(self.ca_file)} if self.tls else {"ssl_disabled": True}
         return {"host": self.host, "port": self.port, **secured}
+
+
+@functools.lru_cache(maxsize=16)
+def _context(ca_file: Path | None) -> ssl.SSLContext:
+    """To read the system's authorities takes longer than a login."""
+    return ssl.create_default_context(cafile=ca_file)
 
 
 def login(server: MySqlServer, dbname: str | None, user: str, password: Secret) -> Any:
@@ -81,7 +88,8 @@ def login(server: MySqlServer, dbname: str | None, user: str, password: Secret) 
     """
     try:
         return pymysql.connect(
-            user=user, password=password.reveal(), database=dbname, charset="utf8mb4", autocommit=True,
+            # As others encode it; the library would take Latin-1.
+            user=user, password=password.reveal().encode(), database=dbname, charset="utf8mb4", autocommit=True,
             connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, write_timeout=TIMEOUT_S, **server.options(),
         )  # fmt: skip
     except pymysql.err.Error as e:

@@ -114,7 +114,7 @@ def raised(error: psycopg.Error, place: object, doing: str) -> RotationError:
 
 
 def _conninfo(server: PostgreSqlServer, dbname: str, user: str, password: Secret) -> str:
-    """All that decides is said here, so that no PG* variable, service file or password file says it."""
+    """All that decides is said here, so that no PG* variable and no password file says it."""
     verified = server.sslmode in ("verify-ca", "verify-full")
     ca_file = server.ca_file or ssl.get_default_verify_paths().cafile
     # Where the server asks for no password, every one is accepted: such a login proves nothing, and is none.
@@ -125,7 +125,8 @@ def _conninfo(server: PostgreSqlServer, dbname: str, user: str, password: Secret
     return make_conninfo(
         "", host=server.host, port=server.port, dbname=dbname, user=user, password=password.reveal(),
         sslmode=server.sslmode, sslrootcert=str(ca_file) if ca_file and server.sslmode != "disable" else None,
-        require_auth=methods, gssencmode="disable", passfile="/dev/null", options="", service=None,
+        require_auth=methods, gssencmode="disable", passfile="/dev/null", options="", hostaddr="",
+        sslcertmode="disable", sslnegotiation="postgres", channel_binding="prefer",
         application_name=APPLICATION, client_encoding="UTF8", keepalives_idle=30, keepalives_interval=10,
         keepalives_count=3, tcp_user_timeout=TIMEOUT_S * 3000, target_session_attrs="any", load_balance_hosts="disable",
     )  # fmt: skip
@@ -139,6 +140,7 @@ def _tried(server: PostgreSqlServer, conninfo: bytes, trace: int | None = None) 
         is_traced = trace is not None and pgconn.status != pq.ConnStatus.BAD
         if is_traced and trace is not None:
             pgconn.trace(trace)
+            pgconn.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS)
         try:
             _poll(pgconn, server)
         finally:

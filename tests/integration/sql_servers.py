@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +153,15 @@ class SqlServer:
         """End a session."""
         raise NotImplementedError
 
-    def accepted(self, world: World, known: Mapping[str, str]) -> set[str]:
-        """Which of some credentials of its users are accepted now, as user:password."""
-        names = self.users_of(world).names
-        return {f"{n}:{p}" for n in names for p in known.values() if self.accepts(n, p)}
+    def in_shop(self, statement: str) -> None:
+        """As its owner, in the data base of the shop."""
+        raise NotImplementedError
+
+    @contextmanager
+    def consumer(self, user: str, password: str) -> Iterator[Any]:
+        """An open session of a consumer, that rests. Raises what its library raises."""
+        raise NotImplementedError
+        yield
 
 
 class PostgreSqlHere(SqlServer):
@@ -231,11 +236,21 @@ class PostgreSqlHere(SqlServer):
                     words = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
                     session.execute(words.format(sql.Identifier(name), verifier.decode()))
 
+    def in_shop(self, statement: str) -> None:
+        with self._owner("shop") as session:
+            session.execute(statement.encode())
+
+    @contextmanager
+    def consumer(self, user: str, password: str) -> Iterator[psycopg.Connection[Any]]:
+        with psycopg.connect(
+            host="127.0.0.1", port=self.port, user=user, password=password, dbname="shop", connect_timeout=10,
+            autocommit=True,
+        ) as session:  # fmt: skip
+            yield session
+
     def accepts(self, user: str, password: str) -> bool:
         try:
-            with psycopg.connect(
-                host="127.0.0.1", port=self.port, user=user, password=password, dbname="shop", connect_timeout=10
-            ) as session:
+            with self.consumer(user, password) as session:
                 return session.execute("SELECT id FROM wares").fetchone() == (1,)
         except psycopg.OperationalError as e:
             if "password authentication failed" in str(e) or "not permitted to log in" in str(e):
@@ -294,8 +309,9 @@ class MariaDbHere(SqlServer):
 
     def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with pymysql.connect(
-            unix_socket=str(self.place / "socket"), user="root", password=self._root, autocommit=True
-        ) as session:
+            unix_socket=str(self.place / "socket"), user="root", password=self._root, autocommit=True,
+            ssl_disabled=True,
+        ) as session:  # fmt: skip
             with session.cursor() as cursor:
                 cursor.execute(statement, values or None)
                 return list(cursor.fetchall())
@@ -319,11 +335,20 @@ class MariaDbHere(SqlServer):
                 self.ask("SET PASSWORD FOR %s = PASSWORD(%s)", name, password)
                 self.ask("ALTER USER %s ACCOUNT UNLOCK", name)
 
+    def in_shop(self, statement: str) -> None:
+        self.ask(statement)
+
+    @contextmanager
+    def consumer(self, user: str, password: str) -> Iterator[Any]:
+        with pymysql.connect(
+            host="127.0.0.1", port=self.port, user=user, password=password.encode(), database="shop",
+            connect_timeout=10, ssl_disabled=True,
+        ) as session:  # fmt: skip
+            yield session
+
     def accepts(self, user: str, password: str) -> bool:
         try:
-            with pymysql.connect(
-                host="127.0.0.1", port=self.port, user=user, password=password, database="shop", connect_timeout=10
-            ) as session, session.cursor() as cursor:  # fmt: skip
+            with self.consumer(user, password) as session, session.cursor() as cursor:
                 cursor.execute("SELECT id FROM wares")
                 return cursor.fetchone() == (1,)
         except pymysql.err.OperationalError as e:
@@ -337,7 +362,8 @@ class MariaDbHere(SqlServer):
         return [i for i, user in users.items() if user == ADMIN]
 
     def end(self, session: int) -> None:
-        self.ask("KILL %s", session)
+        with contextlib.suppress(pymysql.err.OperationalError):  # it went by itself
+            self.ask("KILL %s", session)
         while session in self.holds_the_lock():
             time.sleep(0.02)
 
@@ -367,11 +393,6 @@ def mariadb() -> Iterator[MariaDbHere]:
             yield server
         finally:
             server.stop()
-
-
-def now() -> datetime:
-    """By the clock of the servers, which are here."""
-    return datetime.now(UTC)
 
 
 @contextmanager
