@@ -24,6 +24,7 @@ MOST_LENGTH = 99
 UNQUOTED = string.ascii_letters + string.digits + "._"
 #: A value is drawn again until each class appears; a policy that almost no value fits is a mistake.
 _LEAST_SHARE = 0.001
+_MOST_CLASSES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class ValuePolicy:
             raise UsageError("an alphabet has a character twice", advice="Write each once.")
         if not 1 <= self.length <= MOST_LENGTH:
             raise UsageError(f"values of {self.length} characters", advice=f"Between 1 and {MOST_LENGTH}.")
+        if len(self.classes) > _MOST_CLASSES:
+            raise UsageError(f"{len(self.classes)} classes of characters", advice=f"At most {_MOST_CLASSES}.")
         if not all(set(c) & set(self.alphabet) for c in self.classes):
             raise UsageError("a class has no character of the alphabet", advice="Add some, or leave the class out.")
         fitting, all_of_them = self._fitting(), len(self.alphabet) ** self.length

@@ -65,7 +65,8 @@ class CredentialFields:
             if name in {self.username, self.password}:
                 raise UsageError(f"the field {name} has a template", advice="It holds what the others are made of.")
             try:
-                plain = all(not spec and not conv for _, _, spec, conv in Formatter().parse(template))
+                parts = Formatter().parse(template)
+                plain = all(key is None or (key and not spec and not conv) for _, key, spec, conv in parts)
             except ValueError:
                 plain = False
             if not plain:
