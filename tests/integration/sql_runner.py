@@ -1,7 +1,8 @@
 """A runner in a process of its own that stops between its last check and the change: ``python -m … KIND PORT``.
 
 Reads a line of JSON: the users, the fields that are staged and those in force. It then takes the lock, says so by a
-line, waits for a line, and lets the target accept the staged value. Its last line is the reason of a failure, or done.
+line, waits for a line, and lets the target accept the staged value, or refuse the user ``retire``. Its last line is
+the reason of a failure, or done.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ if __name__ == "__main__":
         with runner.exclusive():
             print("alone", flush=True)
             sys.stdin.readline()
-            runner.apply(held(asked["staged"]), held(asked["current"]))
+            if "retire" in asked:
+                runner.retire(asked["retire"], in_force=asked["current"]["username"])
+            else:
+                runner.apply(held(asked["staged"]), held(asked["current"]))
         print("done", flush=True)
     except RotationError as e:
         print(e.reason_code, e.is_passing, flush=True)

@@ -36,6 +36,7 @@ from tasks.rotation.mysql_login import MySqlServer
 from tasks.rotation.postgresql import PostgreSql, PostgreSqlSettings
 from tasks.rotation.postgresql_login import PostgreSqlServer
 from tasks.rotation.sql_users import Account, CredentialFields, Users
+from tests.integration.tls import certificates
 from tests.rotation_fakes import World, plain
 
 ADMIN, ADMIN_PASSWORD = "rotator", "adm1n-of-the-users"
@@ -278,6 +279,9 @@ class MariaDbHere(SqlServer):
             "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve",
         ])  # fmt: skip
         self._root = ""
+        made = certificates(place, "localhost")
+        self.ca_file = made.ca
+        self._tls = {"ca": made.ca, "cert": made.certificate, "key": made.key}
         self.start()
         self.ask("CREATE DATABASE shop")
         self.ask("CREATE TABLE shop.wares AS SELECT 1 AS id")
@@ -294,7 +298,7 @@ class MariaDbHere(SqlServer):
             "--bind-address=127.0.0.1", f"--socket={self.place / 'socket'}", "--skip-name-resolve", "--general-log",
             f"--general-log-file={self.place / 'statements'}", f"--log-bin={self.place / 'data' / 'changes'}",
             "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
-            "--performance-schema=off",
+            "--performance-schema=off", *(f"--ssl-{k}={v}" for k, v in self._tls.items()),
         ]  # fmt: skip
 
     def log(self) -> str:

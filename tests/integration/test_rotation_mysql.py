@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tasks.rotation import mysql as module
 from tasks.rotation.mysql_login import MySqlServer
 from tasks.rotation.sql_users import Users
 from tests.integration.sql_servers import ADMIN, MariaDbHere, mariadb
+from tests.integration.tls import certificates
 from tests.rotation_fakes import World, plain
 
 
@@ -143,7 +145,19 @@ def test_a_server_elsewhere_is_asked_over_tls_only() -> None:
     assert MySqlServer(host="/run/mysqld/mysqld.sock", tls=False)
 
 
-def test_a_server_without_tls_is_not_asked_where_that_is_wanted(server: MariaDbHere, world: World) -> None:
-    with pytest.raises(RotationError) as clear:
-        server.target(world, server=MySqlServer(host="127.0.0.1", port=server.port)).probe(world.current.fields)
-    assert clear.value.reason_code == "target_error"
+def test_a_server_proves_by_its_authority_and_name_that_it_is_the_one(
+    server: MariaDbHere, world: World, tmp_path: Path
+) -> None:
+    known = MySqlServer(host="localhost", port=server.port, ca_file=server.ca_file)
+    assert server.target(world, server=known).probe(world.current.fields)
+    server.ask("ALTER USER %s REQUIRE SSL", plain(world.current.fields)["username"])
+    assert server.target(world, server=known).probe(world.current.fields)
+    foreign = certificates(tmp_path, "localhost").ca
+    for unknown in (
+        MySqlServer(host="localhost", port=server.port, ca_file=foreign),
+        MySqlServer(host="127.0.0.1", port=server.port, ca_file=server.ca_file),
+        MySqlServer(host="localhost", port=server.port),
+    ):
+        with pytest.raises(RotationError) as refused:
+            server.target(world, server=unknown).probe(world.current.fields)
+        assert (refused.value.reason_code, refused.value.is_passing) == ("target_unreachable", True)

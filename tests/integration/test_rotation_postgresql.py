@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from psycopg import pq
@@ -17,6 +18,7 @@ from tasks.rotation import postgresql as module
 from tasks.rotation.postgresql_login import PostgreSqlServer
 from tasks.rotation.sql_users import CredentialFields, Users
 from tests.integration.sql_servers import ADMIN, PostgreSqlHere, postgresql
+from tests.integration.tls import certificates, tls_front
 from tests.rotation_fakes import World, plain
 
 
@@ -224,3 +226,30 @@ def test_a_server_without_tls_is_not_asked_where_that_is_wanted(server: PostgreS
     with pytest.raises(RotationError) as clear:
         server.target(world, server=tls).probe(world.current.fields)
     assert clear.value.reason_code == "target_unreachable"
+
+
+def test_a_server_proves_by_its_authority_and_name_that_it_is_the_one(
+    server: PostgreSqlHere, world: World, tmp_path: Path
+) -> None:
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    for folder in (ours, other):
+        folder.mkdir()
+    made = certificates(ours, "localhost")
+    foreign = certificates(other, "localhost")
+    with tls_front(made, server.port) as port:
+        known = PostgreSqlServer(host="localhost", port=port, ca_file=made.ca)
+        assert server.target(world, server=known).probe(world.current.fields)
+        target, value = server.target(world, server=known), staged(server, world)
+        with target.exclusive():
+            target.apply(value, world.current)
+        assert target.probe(value.fields)
+        with first_rule(server, "host all all 127.0.0.1/32 password"):
+            assert server.target(world, server=known).probe(world.current.fields), "it may be told, for it is the one"
+        for unknown in (
+            PostgreSqlServer(host="localhost", port=port, ca_file=foreign.ca),
+            PostgreSqlServer(host="127.0.0.1", port=port, ca_file=made.ca),
+            PostgreSqlServer(host="localhost", port=port),
+        ):
+            with pytest.raises(RotationError) as refused:
+                server.target(world, server=unknown).probe(world.current.fields)
+            assert (refused.value.reason_code, refused.value.is_passing) == ("target_unreachable", True)

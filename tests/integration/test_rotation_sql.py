@@ -283,12 +283,8 @@ def test_a_runner_that_was_frozen_and_lost_its_session_changes_nothing_afterward
     with pytest.raises(Killed):
         seen.machine(_kill_at("inside exclusive")).rotate("monday")
     assert seen.world.pending is not None
-    asked = {
-        "users": seen.server.users_of(seen.world).names, "admin": ADMIN, "password": ADMIN_PASSWORD,
-        "staged": plain(seen.world.pending.fields), "current": plain(seen.world.current.fields),
-    }  # fmt: skip
-    stale = (asked["staged"]["username"], asked["staged"]["password"])
-    with _frozen(seen.server, asked) as runner:
+    staged = plain(seen.world.pending.fields)
+    with _frozen(seen, staged=staged) as runner:
         with pytest.raises(RotationError, match="another runner"):
             seen.machine(wait=timedelta(0)).rotate("monday")
         for session in seen.server.holds_the_lock():
@@ -296,11 +292,25 @@ def test_a_runner_that_was_frozen_and_lost_its_session_changes_nothing_afterward
         for day in range(rotations):
             finish(seen, f"day {day}" if day else None)
         if rotations == 1:
-            assert seen.in_force() == stale, "others have gone on with what it staged"
+            assert seen.in_force()[1] == staged["password"], "others have gone on with what it staged"
         before = seen.accepted()
         said = _thawed(runner)
     assert said == "target_unreachable True"
     assert seen.accepted() == before == {seen.in_force()}
+
+
+def test_a_runner_that_was_frozen_before_it_retired_does_not_retire_what_came_into_force(seen: Seen) -> None:
+    old, _ = seen.in_force()
+    seen.machine().rotate("monday")
+    with _frozen(seen, retire=old) as runner:
+        for session in seen.server.holds_the_lock():
+            seen.server.end(session)
+        later(seen.world, 61)
+        finish(seen, "tuesday")
+        assert seen.in_force()[0] == old, "its turn came again"
+        said = _thawed(runner)
+    assert said == "target_unreachable True"
+    seen.is_alone()
 
 
 # -- faults -------------------------------------------------------------------------------------------------------
@@ -454,8 +464,13 @@ def _kill_at(moment: str) -> Callable[[str], None]:
 
 
 @contextmanager
-def _frozen(server: SqlServer, asked: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """A runner that is alone, and stopped."""
+def _frozen(seen: Seen, **more: Any) -> Iterator[subprocess.Popen[str]]:
+    """A runner that is alone, and stopped. It is at the value that is in force now."""
+    server = seen.server
+    asked = {
+        "users": server.users_of(seen.world).names, "admin": ADMIN, "password": ADMIN_PASSWORD,
+        "current": plain(seen.world.current.fields), **more,
+    }  # fmt: skip
     with subprocess.Popen(
         [sys.executable, "-m", "tests.integration.sql_runner", server.kind, str(server.port)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment(),
