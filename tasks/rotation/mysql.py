@@ -205,8 +205,13 @@ class MySql:
         # The session waits for no answer longer than that.
         seconds = min(int(self._s.wait.total_seconds()), TIMEOUT_S - 2)
         with self._told("to take the lock"):
-            got = _rows(session, "SELECT GET_LOCK(%s, %s)", name, seconds)
-        if not got[0][0]:
+            got, number = _rows(session, "SELECT GET_LOCK(%s, %s), CONNECTION_ID()", name, seconds)[0]
+        if number != session.thread_id():
+            raise RotationError(
+                "target_error", f"{self._place}: a pool stands between, which gives each statement to any session",
+                advice="Name the server itself: the lock and what is done under it are of one session.",
+            )  # fmt: skip
+        if not got:
             raise RotationError("rotation_busy", f"{self._place}: another runner is at its users", is_passing=True)
 
     def _login(self, fields: Mapping[str, Secret]) -> Any:

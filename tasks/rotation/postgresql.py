@@ -213,8 +213,15 @@ class PostgreSql:
         end = time.monotonic() + self._s.wait.total_seconds()
         while True:
             with self._told("to take the lock"):
-                row = session.execute("SELECT pg_try_advisory_lock(%s::bigint)", (key,)).fetchone()
-            if row is not None and row[0]:
+                row = session.execute("SELECT pg_try_advisory_lock(%s::bigint), pg_backend_pid()", (key,)).fetchone()
+            assert row is not None
+            got, pid = row
+            if pid != session.info.backend_pid:
+                raise RotationError(
+                    "target_error", f"{self._place}: a pool stands between, which gives each statement to any session",
+                    advice="Name the server itself: the lock and what is done under it are of one session.",
+                )  # fmt: skip
+            if got:
                 return
             if time.monotonic() >= end:
                 raise RotationError("rotation_busy", f"{self._place}: another runner is at its users", is_passing=True)

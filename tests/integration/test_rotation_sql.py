@@ -17,6 +17,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
+import pymysql
 import pytest
 
 from tasks.core.rotations import Held, RotationError, State, Target
@@ -275,6 +277,15 @@ def test_many_runners_at_once_converge(seen: Seen) -> None:
         finish(seen)
     finish(seen, "last")
     seen.is_alone()
+
+
+def test_a_pool_between_is_told_for_its_sessions_are_not_ours(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool tells a number of its own for a session."""
+    monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 1)
+    monkeypatch.setattr(pymysql.connections.Connection, "thread_id", lambda _self: 1)
+    with pytest.raises(RotationError, match="a pool stands between"):
+        seen.machine().rotate("monday")
+    seen.works()
 
 
 @pytest.mark.parametrize("rotations", [1, 2])
