@@ -33,7 +33,7 @@ from tasks.core.rotations import Held, RotationError
 from tasks.core.secret_refs import Secret
 from tasks.rotation.mysql_hashes import NATIVE, SHA2, is_of, stored
 from tasks.rotation.mysql_login import NO_RIGHT, TIMEOUT_S, Login, MySqlServer, login, raised
-from tasks.rotation.sql_users import Admin, Users
+from tasks.rotation.sql_users import Admin, Users, account
 
 #: A session that holds the lock and says nothing for so long is ended by the server, so that others can go on.
 _IDLE_S = 300
@@ -184,11 +184,11 @@ class MySql:
 
     @contextmanager
     def _administer(self) -> Iterator[Any]:
-        account = self._s.admin()
-        session = login(self._s.server, None, account.user, account.password)
+        by = account(self._s.admin, self._place)
+        session = login(self._s.server, None, by.user, by.password)
         if isinstance(session, Login):
             raise RotationError(
-                "target_denied", f"{self._place}: {account.user}, which administers it, cannot log in",
+                "target_denied", f"{self._place}: {by.user}, which administers it, cannot log in",
                 advice="Correct the account, and let it in from this machine.",
             )  # fmt: skip
         try:

@@ -4,6 +4,7 @@ https://mariadb.com/docs/server/reference/error-codes)."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ssl
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tasks.core.addresses import stays_here
 from tasks.core.errors import UsageError
 from tasks.core.rotations import RotationError
 from tasks.core.secret_refs import Secret
+from tasks.rotation.sql_users import trusted
 
 #: A login and a statement each take so long at most.
 TIMEOUT_S = 10
@@ -56,6 +58,7 @@ class MySqlServer:
     ca_file: Path | None = None
 
     def __post_init__(self) -> None:
+        trusted(self.ca_file)
         if not self.tls and not self._is_socket and not stays_here(f"mysql://{self.host}/"):
             raise UsageError(f"{self.host}: without TLS others hear and answer", advice="Let the server speak TLS.")
 
@@ -86,16 +89,22 @@ def login(server: MySqlServer, dbname: str | None, user: str, password: Secret) 
 
     Raises RotationError: whether they are accepted is not known.
     """
+    session: Any = None
     try:
-        return pymysql.connect(
+        session = pymysql.connect(
             # As others encode it; the library would take Latin-1.
             user=user, password=password.reveal().encode(), database=dbname, charset="utf8mb4", autocommit=True,
             connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, write_timeout=TIMEOUT_S, **server.options(),
         )  # fmt: skip
+        session.query("DO 0")  # whose password is expired is let in, and may do nothing
+        return session
     except pymysql.err.Error as e:
         number = _number(e)
     except OSError:
         number = 0
+    if session is not None:
+        with contextlib.suppress(pymysql.err.Error, OSError):
+            session.close()
     if number in _REFUSED:
         return Login.REFUSED
     if number in _LOCKED:

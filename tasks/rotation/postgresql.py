@@ -37,7 +37,7 @@ from psycopg import sql
 from tasks.core.rotations import Held, RotationError
 from tasks.core.secret_refs import Secret
 from tasks.rotation.postgresql_login import TIMEOUT_S, Login, PostgreSqlServer, login, raised
-from tasks.rotation.sql_users import Admin, Users
+from tasks.rotation.sql_users import Admin, Users, account
 
 #: A session that holds the lock and says nothing for so long is ended by the server, so that others can go on.
 _IDLE_S = 300
@@ -120,7 +120,7 @@ class PostgreSql:
         user, password = self._s.users.credential(staged.fields)
         if not self.in_place and user == self._s.users.identity(current.fields):
             self._refuses(current.fields)
-        self._set(user, password, self._s.valid_for)
+        self._set(user, password)
 
     def probe(self, fields: Mapping[str, Secret]) -> bool:
         """Whether its user logs in by its password, and may do what is checked."""
@@ -160,8 +160,7 @@ class PostgreSql:
 
     def restore(self, current: Held) -> None:
         """Give the user in force its password again."""
-        user, password = self._s.users.credential(current.fields)
-        self._set(user, password, None)
+        self._set(*self._s.users.credential(current.fields))
 
     # -- the server ---------------------------------------------------------------------------------------------
 
@@ -188,11 +187,11 @@ class PostgreSql:
         raise told
 
     def _administer(self) -> psycopg.Connection[Any]:
-        account = self._s.admin()
-        session = login(self._s.server, self._s.admin_dbname, account.user, account.password)
+        by = account(self._s.admin, self._place)
+        session = login(self._s.server, self._s.admin_dbname, by.user, by.password)
         if isinstance(session, Login):
             raise RotationError(
-                "target_denied", f"{self._place}: {account.user}, which administers it, cannot log in",
+                "target_denied", f"{self._place}: {by.user}, which administers it, cannot log in",
                 advice="Correct the account; it needs a password and the right to connect.",
             )  # fmt: skip
         try:
@@ -235,8 +234,8 @@ class PostgreSql:
             ).fetchone()
         return row
 
-    def _set(self, user: str, password: Secret, valid_for: timedelta | None) -> None:
-        session = self._session
+    def _set(self, user: str, password: Secret) -> None:
+        session, valid_for = self._session, self._s.valid_for
         role = self._role(session, user)
         if role is None:
             raise RotationError(

@@ -26,6 +26,7 @@ from tasks.core.addresses import stays_here
 from tasks.core.errors import UsageError
 from tasks.core.rotations import RotationError
 from tasks.core.secret_refs import Secret
+from tasks.rotation.sql_users import trusted
 
 #: A login, a statement and a check each take so long at most.
 TIMEOUT_S = 10
@@ -68,6 +69,18 @@ class PostgreSqlServer:
                 f"{self.host}: sslmode {self.sslmode} lets others hear and answer",
                 advice=f"One of {', '.join(_SAFE_ELSEWHERE)}.",
             )
+        if trusted(self.ca_file) is None and self.is_verified and self.authorities is None:
+            raise UsageError("the system names no certificate authorities", advice="Name `ca_file`.")
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether it proves that it is the one."""
+        return self.sslmode in ("verify-ca", "verify-full")
+
+    @property
+    def authorities(self) -> str | None:
+        """The file of those that it may prove it by."""
+        return str(self.ca_file) if self.ca_file else ssl.get_default_verify_paths().cafile
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -108,23 +121,21 @@ def raised(error: psycopg.Error, place: object, doing: str) -> RotationError:
         )  # fmt: skip
     if code == "25006":
         return RotationError(
-            "target_error", f"{place}: it is read-only", advice="Name the primary server, not a standby."
+            "target_error",
+            f"{place}: it is read-only",
+            advice="Name the primary server, not a standby; a check only reads.",
         )
     return RotationError("target_error", f"{place}: {doing} failed ({code} {name})")
 
 
 def _conninfo(server: PostgreSqlServer, dbname: str, user: str, password: Secret) -> str:
     """All that decides is said here, so that no PG* variable and no password file says it."""
-    verified = server.sslmode in ("verify-ca", "verify-full")
-    ca_file = server.ca_file or ssl.get_default_verify_paths().cafile
     # Where the server asks for no password, every one is accepted: such a login proves nothing, and is none.
     # In clear it is told only to who proved to be the server.
-    methods = "scram-sha-256,md5" + (",password" if verified else "")
-    if verified and ca_file is None:
-        raise UsageError("the system names no certificate authorities", advice="Name `ca_file`.")
+    methods = "scram-sha-256,md5" + (",password" if server.is_verified else "")
     return make_conninfo(
         "", host=server.host, port=server.port, dbname=dbname, user=user, password=password.reveal(),
-        sslmode=server.sslmode, sslrootcert=str(ca_file) if ca_file and server.sslmode != "disable" else None,
+        sslmode=server.sslmode, sslrootcert=server.authorities if server.is_verified else None,
         require_auth=methods, gssencmode="disable", passfile="/dev/null", options="", hostaddr="",
         sslcertmode="disable", sslnegotiation="postgres", channel_binding="prefer",
         application_name=APPLICATION, client_encoding="UTF8", keepalives_idle=30, keepalives_interval=10,
@@ -188,8 +199,8 @@ def _judged(server: PostgreSqlServer, user: str, refused: tuple[bytes, bytes] | 
     if code.startswith("28"):
         # It says nothing of the password: consumers may log in from where they are.
         raise RotationError(
-            "target_denied", f"{server}: pg_hba.conf does not let {user} in from this machine ({code})",
-            advice="Add a line for this machine, so that new values can be tried.",
+            "target_denied", f"{server}: {user} may not log in by its password from this machine ({code})",
+            advice="Let pg_hba.conf have a line for this machine, so that new values can be tried.",
         )  # fmt: skip
     if code.startswith(_PASSING):
         raise RotationError("target_unreachable", f"{server}: it takes no session now ({code})", is_passing=True)

@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from string import Formatter
 from urllib.parse import quote, unquote
 
-from tasks.core.errors import UsageError
+from tasks.core.errors import SecretError, UsageError
 from tasks.core.rotations import RotationError
 from tasks.core.secret_refs import Secret
 
@@ -40,8 +41,26 @@ class Account:
     password: Secret
 
 
-#: Gives the account; raises SecretError or RotationError.
+#: Gives the account; raises SecretError.
 Admin = Callable[[], Account]
+
+
+def account(admin: Admin, place: str) -> Account:
+    """The account. Raises RotationError(target_denied): it cannot be read."""
+    try:
+        return admin()
+    except SecretError as e:
+        told = RotationError(
+            "target_denied", f"{place}: the account that administers it: {e.message}", advice=e.advice
+        )  # fmt: skip
+    raise told
+
+
+def trusted(ca_file: Path | None) -> Path | None:
+    """A file of authorities. Raises UsageError: it is not there."""
+    if ca_file is not None and not ca_file.is_file():
+        raise UsageError(f"ca_file {ca_file}: there is no such file", advice="Name the certificates to trust, in PEM.")
+    return ca_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,11 @@ def test_only_wrong_credentials_are_refused(server: MariaDbHere, world: World) -
     server.ask("ALTER USER %s ACCOUNT LOCK", user)
     assert not target.probe(fields)
     server.ask("ALTER USER %s ACCOUNT UNLOCK", user)
+    server.ask("ALTER USER %s PASSWORD EXPIRE", user)
+    assert not target.probe(fields), "its password is expired"
+    with target.exclusive():
+        target.restore(world.current)
+    assert target.probe(fields), "to set a password ends that"
     server.ask("REVOKE SELECT ON shop.wares FROM %s", user)
     assert not target.probe(fields), "it may not use the data base"
     server.ask("GRANT SELECT ON shop.books TO %s", user)
@@ -143,6 +148,8 @@ def test_a_server_elsewhere_is_asked_over_tls_only() -> None:
     with pytest.raises(UsageError, match="without TLS"):
         MySqlServer(host="db.example.org", tls=False)
     assert MySqlServer(host="/run/mysqld/mysqld.sock", tls=False)
+    with pytest.raises(UsageError, match="no such file"):
+        MySqlServer(host="db.example.org", ca_file=Path("/nowhere/ca.pem"))
 
 
 def test_a_server_proves_by_its_authority_and_name_that_it_is_the_one(

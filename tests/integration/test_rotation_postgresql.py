@@ -219,6 +219,8 @@ def test_a_server_elsewhere_is_asked_over_tls_only(sslmode: str) -> None:
     with pytest.raises(UsageError, match="lets others hear"):
         PostgreSqlServer(host="db.example.org", sslmode=sslmode)
     assert PostgreSqlServer(host="/run/postgresql", sslmode=sslmode)
+    with pytest.raises(UsageError, match="no such file"):
+        PostgreSqlServer(host="db.example.org", ca_file=Path("/nowhere/ca.pem"))
 
 
 def test_a_server_without_tls_is_not_asked_where_that_is_wanted(server: PostgreSqlHere, world: World) -> None:

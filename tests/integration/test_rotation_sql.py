@@ -21,10 +21,12 @@ import psycopg
 import pymysql
 import pytest
 
+from tasks.core.errors import SecretError
 from tasks.core.rotations import Held, RotationError, State, Target
 from tasks.core.secret_refs import Secret
 from tasks.rotation.machine import Machine, Rules, Standing
 from tasks.rotation.passwords import MYSQL
+from tasks.rotation.sql_users import Account
 from tests.integration.servers import ROOT, environment
 from tests.integration.sql_servers import ADMIN, ADMIN_PASSWORD, SqlServer, mariadb, postgresql
 from tests.rotation_fakes import FakeBackend, Hook, World, later, plain
@@ -188,6 +190,17 @@ def test_one_user_is_changed_in_place(server: SqlServer) -> None:
     old = seen.in_force()
     finish(seen, "monday")
     assert seen.in_force()[0] == old[0] and seen.in_force() != old
+    seen.is_alone()
+
+
+def test_one_user_gets_its_value_back_where_the_rotation_is_withdrawn(server: SqlServer) -> None:
+    seen = Seen(server, server.world(users=1))
+    old = seen.in_force()
+    with pytest.raises(Killed):
+        seen.machine(_kill_at("after apply")).rotate("monday")
+    assert not server.accepts(*old), "that is what the warning is about"
+    assert seen.machine().withdraw().state is State.WITHDRAWN
+    assert seen.in_force() == old
     seen.is_alone()
 
 
@@ -437,6 +450,13 @@ def test_an_account_that_may_not_alter_users_is_told(seen: Seen) -> None:
         seen.machine(admin=lambda: wrong).rotate("monday")
     assert refused.value.reason_code == "target_denied"
     seen.works()
+
+    def nobody() -> Account:
+        raise SecretError("env:ADMIN: no such variable", advice="Set it.")
+
+    with pytest.raises(RotationError, match="no such variable") as unread:
+        seen.machine(admin=nobody).rotate("monday")
+    assert unread.value.reason_code == "target_denied"
 
 
 def test_a_promoted_value_that_somebody_changed_is_replaced_and_the_old_one_kept(seen: Seen) -> None:
