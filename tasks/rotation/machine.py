@@ -342,14 +342,14 @@ class Machine:
         """The value in force is refused: a fresh one of its identity takes its place, and the old one is kept."""
         mark, in_force = _mark(staged), self._identity(current)
         why = f"{in_force} is refused"
-        self._say(State.FORWARDED, staged, current, reason_code="value_rejected", detail=why)
         for attempt in range(_ATTEMPTS):
             rid = rotation_id(self._name, f"{mark.slot}|{mark.rotation_id}", attempt)
             try:
                 self._stage(rid, mark.slot, current, mark.replaces, in_force, staged)
-                return None
             except SpentError:
                 continue
+            self._say(State.FORWARDED, staged, current, reason_code="value_rejected", detail=why)
+            return None
         return self._in(State.GRACE, staged, reason_code="value_rejected", detail=why)
 
     # -- back ---------------------------------------------------------------------------------------------------
