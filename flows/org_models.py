@@ -22,6 +22,7 @@ from flows.org_types import (
     Word,
     tell,
 )
+from tasks.core.aws_access import AwsAccess
 from tasks.core.errors import UsageError
 from tasks.core.origins import (
     AppAuth,
@@ -34,7 +35,6 @@ from tasks.core.origins import (
     Source,
     Team,
 )
-from tasks.credentials.aws import AwsAccess
 from tasks.credentials.vault import VaultAccess
 from tasks.policy.severity import Severity
 from tasks.policy.sla import SlaRule

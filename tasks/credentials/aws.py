@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tasks.core.addresses import in_the_clear
+from tasks.core.aws_access import TIMEOUT_S, UNREACHED_ADVICE, AwsAccess, unreached
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import Secret, SecretRef
-from tasks.credentials.wire_logs import hush
+from tasks.core.wire_logs import hush
 
-_TIMEOUT_S = 10
 _TELLS = {
     "ResourceNotFoundException": ("there is no such secret", "Compare name, region and account."),
     "AccessDeniedException": ("access is denied", "Allow secretsmanager:GetSecretValue, and kms:Decrypt of its key."),
@@ -30,18 +28,6 @@ _TELLS = {
     "InvalidRequestException": ("it cannot be read now", "It may be marked for deletion; restore it, or name another."),
     "ThrottlingException": ("AWS asks us to wait", "Try again; ask for fewer secrets at a time."),
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AwsAccess:
-    """Where Secrets Manager is. What is not given comes from boto3's own chain (``AWS_REGION``, ``AWS_PROFILE`` …)."""
-
-    region: str | None = None
-    endpoint: str | None = None
-    profile: str | None = None
-    ca_file: Path | None = None
-    #: Secrets come over http from another machine only with this.
-    allow_http: bool = False
 
 
 class SecretsManager:
@@ -67,7 +53,7 @@ class SecretsManager:
             raise SecretError(f"{ref}: {what}", advice=advice) from None
         except (BotoCoreError, ValueError, OSError) as e:
             # ValueError: an endpoint that is no address. OSError: a token file or credential_process that is not there.
-            raise SecretError(f"{ref}: {_unreached(e)}", advice=_UNREACHED_ADVICE) from None
+            raise SecretError(f"{ref}: {unreached(e)}", advice=UNREACHED_ADVICE) from None
         except (TypeError, AttributeError, LookupError, RecursionError) as e:
             # botocore looks into any answer as if it were an object.
             raise SecretError(
@@ -88,8 +74,8 @@ class SecretsManager:
                     endpoint_url=self._access.endpoint,
                     verify=str(self._access.ca_file) if self._access.ca_file else None,
                     config=Config(
-                        connect_timeout=_TIMEOUT_S,
-                        read_timeout=_TIMEOUT_S,
+                        connect_timeout=TIMEOUT_S,
+                        read_timeout=TIMEOUT_S,
                         retries={"mode": "standard", "total_max_attempts": 3},
                     ),
                 )
@@ -100,28 +86,6 @@ class SecretsManager:
                     )
                 self._client = client
             return self._client
-
-
-_UNREACHED_ADVICE = "Set `aws:` region, endpoint or profile, and give this process credentials as for the AWS CLI."
-
-
-def _unreached(error: Exception) -> str:
-    """What kept us from asking, by the name of the error alone."""
-    from botocore import exceptions as e
-
-    if isinstance(error, e.NoCredentialsError | e.PartialCredentialsError | e.CredentialRetrievalError):
-        return "there are no AWS credentials"
-    if isinstance(error, e.NoRegionError):
-        return "no AWS region is set"
-    if isinstance(error, e.ProfileNotFound):
-        return "there is no such AWS profile"
-    if isinstance(error, e.SSLError):
-        return "the certificate of AWS is not trusted, or those it is checked against cannot be read"
-    if isinstance(error, e.ConnectionError | e.HTTPClientError):
-        return "AWS is not reached"
-    if isinstance(error, OSError):
-        return "a file or program that boto3's chain names is not there, or cannot be read"
-    return f"AWS cannot be asked ({type(error).__name__})"
 
 
 def _field(ref: SecretRef, text: object) -> str:

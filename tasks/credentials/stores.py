@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from tasks.core.aws_access import AwsAccess
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import Secret, SecretRef
-from tasks.credentials.aws import AwsAccess, SecretsManager
+from tasks.credentials.aws import SecretsManager
 from tasks.credentials.env import ENVIRONMENT
 from tasks.credentials.file import FILES
 from tasks.credentials.vault import Vault, VaultAccess

@@ -23,7 +23,7 @@ from urllib.parse import quote
 from tasks.core.addresses import in_the_clear, stays_here
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import Secret, SecretRef
-from tasks.credentials.wire_logs import hush
+from tasks.core.wire_logs import hush
 
 _TIMEOUT_S = 10
 #: A login is used for so much of its lease, and never longer than some minutes.

@@ -12,9 +12,10 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
+from tasks.core.aws_access import AwsAccess
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import parse_ref
-from tasks.credentials.aws import AwsAccess, SecretsManager
+from tasks.credentials.aws import SecretsManager
 
 CANARY = "c4nary-value"
 

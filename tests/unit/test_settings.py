@@ -18,11 +18,11 @@ from flows import cli_config
 from flows.org_models import SourceSettings
 from flows.org_schema import references
 from flows.settings import Settings, load, unknown_variables, variables
+from tasks.core.aws_access import AwsAccess
 from tasks.core.errors import UsageError
 from tasks.core.mistakes import ConfigurationError
 from tasks.core.origins import AppAuth, Classification, DecisionPlace, Filters, ForgeAccess, ForgeKind, Source
 from tasks.core.secret_refs import parse_ref
-from tasks.credentials.aws import AwsAccess
 from tasks.credentials.vault import VaultAccess
 
 ROOT = Path(__file__).parents[2]
