@@ -86,6 +86,11 @@ ROTATION_REASONS = (
         "Restart the consumers that hold it; `nightwarden rotate list` names the configured ones.",
     ),
     (
+        "rotation_elsewhere",
+        "Something else rotates this secret: a schedule of its store, or another program that has staged a value.",
+        "Decide who rotates it, and switch the other rotation off.",
+    ),
+    (
         "rotation_busy",
         "Another runner is at this secret.",
         "Nothing: it finishes the rotation.",
