@@ -196,7 +196,7 @@ def test_a_variable_that_nothing_reads_is_told(
 
 
 def test_every_variable_of_the_project_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = [p for d in ("deployments", "flows", "tasks", "tests") for p in (ROOT / d).rglob("*.py")]
+    code = [p for d in ("deployments", "flows", "tasks", "tests") for p in (ROOT / d).rglob("*.py") if p.is_file()]
     code += [ROOT / "Makefile", ROOT / "deployments" / "prefect.yaml"]
     texts = [p.read_text() for p in code if p != Path(__file__)]
     for name in {n for t in texts for n in re.findall(r"NIGHTWARDEN_[A-Z0-9_]*[A-Z0-9]\b", t)}:
