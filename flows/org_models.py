@@ -35,7 +35,7 @@ from tasks.core.origins import (
     Source,
     Team,
 )
-from tasks.credentials.vault import VaultAccess
+from tasks.core.vault_access import VaultAccess
 from tasks.policy.severity import Severity
 from tasks.policy.sla import SlaRule
 from tasks.scanners.rule_packs import OWN_PACK

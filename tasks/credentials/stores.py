@@ -11,10 +11,11 @@ from typing import Protocol
 from tasks.core.aws_access import AwsAccess
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import Secret, SecretRef
+from tasks.core.vault_access import VaultAccess
 from tasks.credentials.aws import SecretsManager
 from tasks.credentials.env import ENVIRONMENT
 from tasks.credentials.file import FILES
-from tasks.credentials.vault import Vault, VaultAccess
+from tasks.credentials.vault import Vault
 
 #: A value is asked for anew after so long: a rotated one is in use within minutes, and a night of thousands of fetches
 #: does not ask a store thousands of times.

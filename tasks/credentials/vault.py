@@ -11,7 +11,6 @@ Redirects are not followed: the token would go to wherever the answer names.
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -23,37 +22,16 @@ from urllib.parse import quote
 from tasks.core.addresses import in_the_clear, stays_here
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import Secret, SecretRef
+from tasks.core.vault_access import VaultAccess, fits_header, transport_fault
 from tasks.core.wire_logs import hush
 
 _TIMEOUT_S = 10
 #: A login is used for so much of its lease, and never longer than some minutes.
 _LEASE_PART, _LOGIN_S = 0.8, 600.0
-#: What a header can carry; real tokens have no more.
-_TOKEN = re.compile(r"[!-~]+")
 _SIGN_IN = (
     "Set VAULT_TOKEN or VAULT_TOKEN_FILE, or `token`, or `role_id` and `secret_id`, in the `vault:` section of the "
     "configuration."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VaultAccess:
-    """Where Vault is and how we sign in.
-
-    What is not given comes from the environment: ``VAULT_ADDR``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``,
-    ``VAULT_TOKEN`` or ``VAULT_TOKEN_FILE`` (a path). ``token`` and ``secret_id`` are env or file references.
-    Over http a token goes to another machine only with ``allow_http``.
-    """
-
-    address: str | None = None
-    namespace: str | None = None
-    ca_file: Path | None = None
-    token: SecretRef | None = None
-    role_id: str | None = None
-    secret_id: SecretRef | None = None
-    approle_mount: str = "approle"
-    kv_version: int | None = None
-    allow_http: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +167,7 @@ class _Call:
         from hvac import exceptions as e
 
         hush()
-        if token is not None and not _TOKEN.fullmatch(token.reveal()):
-            # As a header it would be refused by an error that quotes it.
+        if token is not None and not fits_header(token):
             raise SecretError(
                 f"{self.ref}: the token for Vault holds characters that no token has",
                 advice="Is there a space or a line break around it?",
@@ -242,32 +219,18 @@ _NO_JSON = ("Vault answers something else than JSON", "Compare `address`; a stan
 
 def _told(error: Exception) -> tuple[str, str]:
     """What is wrong, and the remedy."""
-    import requests
     from hvac import exceptions as e
 
-    r = requests.exceptions
-    for kinds, what, remedy in (
+    for kind, what, remedy in (
         (e.VaultDown, "Vault is sealed, or in maintenance", "Unseal it; nothing is read before."),
         (e.VaultNotInitialized, "Vault is not initialised", "Initialise it, or compare `address`."),
         (e.RateLimitExceeded, "Vault asks us to wait", "Try again; its quota is spent."),
         (e.VaultError, f"Vault answers with an error ({type(error).__name__})", "Its log says more."),
-        (r.SSLError, "the certificate of Vault is not trusted", "Set `ca_file`, or VAULT_CACERT."),
-        (r.Timeout, f"Vault does not answer within {_TIMEOUT_S} s", "Is it up, and reached from here?"),
-        (
-            (r.InvalidHeader, UnicodeError),
-            "the namespace holds characters that no namespace has",
-            "Compare `namespace` or VAULT_NAMESPACE.",
-        ),
-        (
-            r.RequestException,
-            "Vault is not reached",
-            "Compare `address` or VAULT_ADDR; is it up, and reached from here?",
-        ),
-        # requests looks for the certificates' file before it connects.
-        (OSError, "the certificates of `ca_file` cannot be read", "Name a PEM file that is there."),
     ):
-        if isinstance(error, kinds):
+        if isinstance(error, kind):
             return what, remedy
+    if fault := transport_fault(error, _TIMEOUT_S):
+        return fault
     # hvac looks into the answer to a refusal as if it were an object.
     return f"what Vault answers cannot be read ({type(error).__name__})", "Is it Vault that `address` names?"
 

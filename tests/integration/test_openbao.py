@@ -17,8 +17,8 @@ import pytest
 
 from tasks.core.errors import SecretError
 from tasks.core.secret_refs import parse_ref
+from tasks.core.vault_access import VaultAccess
 from tasks.credentials.stores import open_stores
-from tasks.credentials.vault import VaultAccess
 
 CANARY, ROOT_TOKEN = "c4nary-value", "root-t0ken"
 

@@ -16,10 +16,10 @@ import pytest
 from tasks.core.errors import SecretError
 from tasks.core.ports import Secrets
 from tasks.core.secret_refs import Secret, SecretRef, parse_ref
+from tasks.core.vault_access import VaultAccess
 from tasks.core.wire_logs import hush
 from tasks.credentials.file import MAX_BYTES, exposed
 from tasks.credentials.stores import KEPT_S, Stores, open_stores
-from tasks.credentials.vault import VaultAccess
 
 CANARY = "c4nary-value"
 

@@ -23,7 +23,7 @@ from tasks.core.errors import UsageError
 from tasks.core.mistakes import ConfigurationError
 from tasks.core.origins import AppAuth, Classification, DecisionPlace, Filters, ForgeAccess, ForgeKind, Source
 from tasks.core.secret_refs import parse_ref
-from tasks.credentials.vault import VaultAccess
+from tasks.core.vault_access import VaultAccess
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = files("flows").joinpath("org_example.yaml").read_text()
