@@ -212,7 +212,8 @@ class Target(Protocol):
 
     def propose(self, current: Mapping[str, Secret], *, instead_of: str | None, value: Secret) -> dict[str, Secret]:
         """The fields of the next credential, with a fresh value; the target is not touched. Of alternating identities
-        it takes the one that is not in force, or ``instead_of``, whose value is refused."""
+        it takes the one that is not in force, or ``instead_of``, whose value is refused. Fields of the current value
+        that it leaves out stay, as they do where a credential is issued."""
         ...
 
     def issued(self) -> frozenset[str]:

@@ -212,7 +212,8 @@ class Machine:
         if self._target.is_issued:
             self._backend.stage({}, mark, over=over)
             return
-        fields = self._target.propose(current.fields, instead_of=instead_of, value=self._value())
+        proposed = self._target.propose(current.fields, instead_of=instead_of, value=self._value())
+        fields = {**current.fields, **proposed}  # what the target does not change is kept
         identity = self._target.identity(fields)
         replaces = keep if keep != identity else None
         self._say(
@@ -243,7 +244,7 @@ class Machine:
         in_force = self._identity(current)
         keep = {mark.replaces, in_force} if self._target.probe(current.fields) else {mark.replaces}
         self._target.revoke(frozenset(there - keep))
-        fields = self._target.issue(mark.rotation_id, current.fields)
+        fields = {**current.fields, **self._target.issue(mark.rotation_id, current.fields)}
         identity = self._target.identity(fields)
         made = replace(_mark(intention), identity=identity, runner=None)
         staged = self._staged_over(intention, fields, made)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tasks.core.rotations import ConflictError, RotationError, State
 from tasks.core.secret_refs import Secret
 from tasks.rotation.machine import Machine, Rules, Transition
-from tests.rotation_fakes import FakeBackend, FakeTarget, TurnTaker, World, later, plain
+from tests.rotation_fakes import FakeBackend, FakeTarget, TurnTaker, World, later, plain, renamed
 from tests.thorough import examples
 
 GRACE = Rules(grace=timedelta(seconds=60), settle=timedelta(0), lease=timedelta(0))
@@ -72,6 +72,14 @@ def test_a_rotation_goes_through_its_states_and_leaves_one_credential(kind: str)
     assert m.rotate("monday").state is None and world.current == before, "once in a slot"
     m.rotate("tuesday")
     assert world.current != before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fields_that_the_target_does_not_change_are_kept(kind: str) -> None:
+    world = World(kind=kind)
+    world.versions.append(renamed(world.current, **plain(world.current.fields), host="db.example"))
+    machine(world).rotate("monday")
+    assert plain(world.current.fields)["host"] == "db.example"
 
 
 def test_an_unfinished_rotation_is_finished_before_the_next_begins() -> None:
