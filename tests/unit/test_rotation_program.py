@@ -235,7 +235,7 @@ def test_secrets_go_over_the_pipe_alone(tmp_path: Path) -> None:
     place = tmp_path / "seen"
     place.mkdir()
     (tmp_path / "open").write_text("x")
-    os.environ["NIGHTWARDEN_CANARY"] = CANARY
+    os.environ["CANARY_HERE"] = CANARY
     try:
         with (tmp_path / "open").open():
             it = program(
@@ -244,7 +244,7 @@ def test_secrets_go_over_the_pipe_alone(tmp_path: Path) -> None:
             )  # fmt: skip
             it.apply(held(credential("app_b")), held(credential("app_a", "old")))
     finally:
-        del os.environ["NIGHTWARDEN_CANARY"]
+        del os.environ["CANARY_HERE"]
     saw = json.loads((place / "it").read_text())
     assert saw["request"] == {
         "protocol": 1, "operation": "apply", "name": "shop", "rotation_id": "rid", "lock": None, "base": "7",
