@@ -10,10 +10,11 @@ from rich.console import Console
 
 from flows.cli_lake import Format, FormatOption, emit
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption, WaitOption
-from flows.settings import load
+from flows.settings import Settings, load
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
+    from tasks.deps.advisories.ages import Standing
     from tasks.deps.advisories.syncing import Outcome
 
 app = typer.Typer(help="Advisories: fetch them, say how old they are.", no_args_is_help=True, rich_markup_mode=None)
@@ -49,20 +50,29 @@ def sync(
     told = ", ".join(f"{n} of {name}" for name, n in taken.rows.items() if n)
     out.print(f"snapshot {report.snapshot.id if report.snapshot else 'none'}{' as before' if same else ''}")
     out.print(f"lake: {told or 'nothing new'}" + (f"; run {taken.run_id}" if taken.run_id else ""))
-    raise typer.Exit(EXIT_GAPS if any(o.reason_code for o in report.outcomes) else 0)
+    old = [row for row in _standing(settings) if row.reason_code]
+    for row in old:
+        out.print(f"not up to date: {row.feed}: {row.reason_code}; {one_line(row.detail or '', 200)}")
+    raise typer.Exit(EXIT_GAPS if old or any(o.reason_code for o in report.outcomes) else 0)
+
+
+def _standing(settings: Settings) -> list[Standing]:
+    """How each configured feed stands."""
+    from flows.advisory_feeds import feeds_of, folder_of, section_of
+    from tasks.deps.advisories.ages import standing
+    from tasks.deps.advisories.snapshots import Snapshots
+
+    names = [f.name for f in feeds_of(settings)]
+    limit = section_of(settings).max_age_days
+    return list(standing(Snapshots(folder_of(settings)), names, datetime.now(UTC), limit))
 
 
 @app.command()
 def status(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
     """Show each feed: what it holds, how old it is, and why it is a gap. Exit 3 when one is. Asks no network."""
-    from flows.advisory_feeds import feeds_of, folder_of, section_of
     from tasks.core.reasons import REASONS
-    from tasks.deps.advisories.ages import standing
-    from tasks.deps.advisories.snapshots import Snapshots
 
-    settings = load(config)
-    names = [f.name for f in feeds_of(settings)]
-    rows = standing(Snapshots(folder_of(settings)), names, datetime.now(UTC), section_of(settings).max_age_days)
+    rows = _standing(load(config))
     columns = ("feed", "records", "as_of", "age_days", "fetched_at", "refused", "reason_code", "detail")
     emit(columns, [[getattr(r, c) for c in columns] for r in rows], format, None)
     gaps = [r for r in rows if r.reason_code]
@@ -80,7 +90,7 @@ def _tell(outcome: Outcome, out: Console) -> None:
     records = outcome.content.records if outcome.content is not None else 0
     out.print(f"{outcome.name}: {records} records; {reason}{one_line(outcome.how, 300)}")
     for refused in outcome.refused[:_SHOWN]:
-        out.print(f"  not taken: {one_line(refused.record)}: {one_line(refused.why, 200)}")
+        out.print(f"  {one_line(refused.record)}: {one_line(refused.why, 200)}")
     if len(outcome.refused) > _SHOWN:
         out.print(f"  and {len(outcome.refused) - _SHOWN} more")
 

@@ -138,6 +138,10 @@ def _meaning(code: str | None) -> str:
     return REASONS[code].meaning.rstrip(".") if code in REASONS else "the reason is not known"
 
 
+def _packages(n: int) -> str:
+    return f"{n} package{'s' if n != 1 else ''}"
+
+
 def _notes(counts: dict[str, Any], reasons: Mapping[str, int]) -> Iterator[str]:
     if counts["unasked"]:
         yield f"of {counts['unasked']} versions nobody has looked for a step yet: run `nightwarden assess`"
@@ -145,13 +149,13 @@ def _notes(counts: dict[str, Any], reasons: Mapping[str, int]) -> Iterator[str]:
         yield f"{counts['unmended']} findings have no step that mends them: `nightwarden query --saved without-fix`"
     if counts["unchecked"]:
         yield (
-            f"of {counts['unchecked']} packages only advisories name versions, no registry told: newer ones are not"
+            f"of {_packages(counts['unchecked'])} only advisories name versions, no registry told: newer ones are not"
             " known, and one may have been withdrawn"
         )
     if counts["unjudged"]:
         yield (
-            f"of {counts['unjudged']} packages an advisory cannot be compared with versions: it may be about the"
+            f"of {_packages(counts['unjudged'])} an advisory cannot be compared with versions: it may be about the"
             " version to go to (`unjudged`)"
         )
     for code, n in sorted(reasons.items()):
-        yield f"{code}: {n} packages. {REASONS[code].meaning}" if code in REASONS else f"{code}: {n} packages"
+        yield f"{code}: {_packages(n)}. {REASONS[code].meaning}" if code in REASONS else f"{code}: {_packages(n)}"

@@ -120,6 +120,9 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert synced.exit_code == 0, synced.output
         assert "1 of advisories, 1 of advisory_ranges, 1 of enrichment" in synced.output
         assert runner.invoke(app, ["advisories", "status", "--config", str(config)]).exit_code == 0
+        config.write_text(config.read_text().replace("100000", "1"))
+        old = runner.invoke(app, ["advisories", "sync", "--config", str(config)])
+        assert old.exit_code == 3 and "not up to date: epss: advisories_old" in old.output, "as `status` says"
         server.files.clear()
         failed = runner.invoke(app, ["advisories", "sync", "--config", str(config)])
         assert failed.exit_code == 3 and "feed_unreachable" in failed.output and "as before" in failed.output

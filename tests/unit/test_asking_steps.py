@@ -116,7 +116,7 @@ def test_an_advisory_that_cannot_be_compared_is_told_of_its_step(config: Path, t
     answer = what_to_raise(org.lake.snapshot(), repo="team/shop")
     (row,) = [dict(zip(answer.columns, r, strict=True)) for r in answer.rows]
     assert row["to_do"].endswith("; nobody can tell whether it has TEST-2026-0008")
-    assert any(note.startswith("of 1 packages an advisory cannot be compared") for note in answer.notes)
+    assert any(note.startswith("of 1 package an advisory cannot be compared") for note in answer.notes)
     assert "unjudged" in call(config, "upgrades", "--package", "PyPI/spade").stdout
 
 

@@ -115,6 +115,12 @@ def test_odd_uses_are_gaps() -> None:
     assert gaps(parsed("GitHub Actions", text)) == [("unresolved", 4), ("malformed", 5), ("malformed", 6)]
 
 
+@pytest.mark.parametrize("used", ["./.github/actions/a", "../a", "$/.github/workflows/plan.yml"])
+def test_what_lies_in_the_repository_itself_is_no_package(used: str) -> None:
+    found = parsed("GitHub Actions", f"jobs:\n  a:\n    uses: {used}\n")
+    assert (found.dependencies, found.unread) == ((), ())
+
+
 def test_hooks_and_their_packages() -> None:
     found = sample("pre-commit/.pre-commit-config.yaml")
     assert rows(found.dependencies) == [

@@ -258,12 +258,29 @@ def test_what_is_not_read_is_a_gap_unless_its_lock_lies_beside_it(path: str) -> 
         ("Pipfile", '[packages]\n[dev-packages]\n[requires]\npython_version = "3"\n[[source]]\nname = "x"\n'),
         ("setup.py", "from setuptools import setup\nsetup()  # install_requires=\n"),
         ("setup.py", "class Setup:\n    install_requires: list[str] = []\n"),
+        ("setup.py", '"""What install_requires: means."""\nfrom setuptools import setup\nsetup(install_requires=[])\n'),
         ("setup.cfg", "[metadata]\nname = x\n"),
+        ("setup.cfg", "[options]\ninstall_requires =\npackages = find:\n"),
         ("go.work", "go 1.22\n"),
     ],
 )  # fmt: skip
 def test_what_asks_for_nothing_is_no_gap(path: str, text: str) -> None:
     assert closed({path: text}) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "line"),
+    [
+        ("setup.py", "from setuptools import setup\nsetup(extras_require={'x': ['a']})\n", 2),
+        ("setup.py", '"""Doc.\n\nMore."""\nimport setuptools\nsetuptools.setup(tests_require=["a"])\n', 5),
+        ("setup.cfg", "[options]\ninstall_requires =\n    # why\n    a\n", 2),
+        ("setup.cfg", "[options]\ninstall_requires = a\n", 2),
+        ("Gemfile", "source 'x'\n%w[a b].each { |n| gem n }\n", 2),
+        ("Gemfile", "names.each do |n|\n  gem n, '1'\nend\n", 2),
+    ],
+)
+def test_what_asks_in_another_way_is_a_gap(path: str, text: str, line: int) -> None:
+    assert closed({path: text}) == {path: [("unsupported", line)]}
 
 
 def test_vendored_ones_are_somebody_elses() -> None:

@@ -51,7 +51,7 @@ _SHRUNK = 0.05
 #: Dates further ahead than this are mistakes of their authors, whatever zone they wrote in.
 _AHEAD = timedelta(days=2)
 _AT_ONCE = 8
-UNLISTED = "the list lacks it, but it is there: it stays"
+UNLISTED = "kept as it was: the list lacks it, but it is there"
 LAGS, NOT_THERE = "it is older than the list says", "the list names it, but it is not there"
 
 
@@ -233,7 +233,7 @@ class OsvFeed:
         taken = self._singly(changed, rows)
         there = self._still_there(gone, rows or {}, serves=bool(taken))
         if there is None:
-            return self._whole(rows, validators, f"{len(gone)} are not in the list: fetched whole")
+            return self._whole(rows, validators, "fetched whole")
         self._unlisted(there)
         gone = [one for one in gone if one not in there]
         layers = known.content.layers

@@ -56,6 +56,10 @@ def _jobs(top: Table) -> list[Table]:
     return list(_once(job for _, job, _ in top.tables("jobs")))
 
 
+#: What lies in the repository itself, whose workflows and actions are read by themselves.
+_OWN = ("./", "../", "$/")
+
+
 def _uses(top: Table) -> Iterator[Dependency | Unread]:
     jobs = _jobs(top)
     lists = _once(holder["steps"] for holder in (*jobs, top.table("runs")) if "steps" in holder)
@@ -68,7 +72,7 @@ def _uses(top: Table) -> Iterator[Dependency | Unread]:
         seen.add(id(used))
         if not isinstance(used, Text):
             yield unfit("`uses`", holder.lines["uses"])
-        elif not used.startswith(("./", "../")):
+        elif not used.startswith(_OWN):
             yield _used(used)
 
 
@@ -110,5 +114,5 @@ def _matches(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="GitHub Actions", ecosystem="GitHub Actions", revision=2, matches=_matches, parse=_parse),
+    Format(name="GitHub Actions", ecosystem="GitHub Actions", revision=3, matches=_matches, parse=_parse),
 )  # fmt: skip

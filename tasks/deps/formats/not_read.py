@@ -23,7 +23,10 @@ from tasks.deps.reading.json_places import read_json
 from tasks.deps.reading.text import Spelling, base_name, line_at, text_of
 from tasks.deps.reading.toml_places import read_toml
 
-_GEM = re.compile(r"^[ \t]*(?:gem[ \t(]+['\"]|gemspec\b)", re.MULTILINE)
+#: A gem by its name, or by a variable, as in a loop over names.
+_GEM = re.compile(
+    r"^[^#\n]*?(?:\bgem[ \t(]+['\"]|[|{;][ \t]*gem[ \t(]+\w|^[ \t]*gem[ \t(]+\w|^[ \t]*gemspec\b)", re.MULTILINE
+)
 #: A coordinate, one written as a map, or a plugin with a version. What begins with a colon is the build's own.
 _COORDINATE = re.compile(
     r"(?P<text>['\"][A-Za-z0-9_][\w.-]*:[\w.-]+(?::[^'\"\n]{0,200})?['\"])|\bgroup\s{0,9}[:=]\s{0,9}['\"]"
@@ -31,7 +34,19 @@ _COORDINATE = re.compile(
 )
 _LINE_COMMENT = re.compile(r"(?<![:\w'\"])//[^\n]*")
 _BLOCK_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
-_INSTALLS = re.compile(r"^[^#\n]*?\binstall_requires['\"]?[ \t]{0,9}[=:]", re.MULTILINE)
+#: None, and empty brackets of any kind.
+_NOTHING = r"\s{0,99}(?:\[\s{0,99}\]|\(\s{0,99}\)|\{\s{0,99}\}|None\b)"
+_INSTALLS = re.compile(
+    rf"^[^#\n]*?\b(?:install|extras|tests)_requires?['\"]?[ \t]{{0,9}}[=:](?!{_NOTHING})", re.MULTILINE
+)
+#: In setup.cfg a value stands behind the sign or in the lines below it, which are set in.
+_CFG_INSTALLS = re.compile(
+    r"^(?:(?:install|tests)_requires?[ \t]{0,9}[=:](?:[ \t]*[^\s#;]|(?:[ \t]*(?:[#;][^\n]*)?\n){1,99}?[ \t]+[^\s#;])"
+    r"|\[options\.extras_require\])",
+    re.MULTILINE,
+)
+#: What a module says of itself.
+_DOCSTRING = re.compile(r"\A(?:\s|#[^\n]*\n){0,999}(?:\"\"\".*?\"\"\"|'''.*?''')", re.DOTALL)
 #: A module that only has that name is none.
 _SETUPTOOLS = re.compile(r"\b(?:from|import)[ \t]{1,9}[\w.]{0,50}(?:setuptools|distutils|skbuild)")
 _PATH = re.compile(r"[\w./-]++")
@@ -90,11 +105,15 @@ def _is_requirements(path: str) -> bool:
 def _setup(form: str) -> Callable[[bytes, str], Manifest]:
     def parse(data: bytes, _name: str) -> Manifest:
         text = text_of(data, Spelling.ANY)
-        found = _INSTALLS.search(text) if form == "setup.cfg" or _SETUPTOOLS.search(text) else None
+        if form == "setup.cfg":
+            found = _CFG_INSTALLS.search(text)
+        else:
+            text = _DOCSTRING.sub(lambda said: "\n" * said[0].count("\n"), text, count=1)
+            found = _INSTALLS.search(text) if _SETUPTOOLS.search(text) else None
         files = {normpath(f): None for f in _PATH.findall(text) if _is_requirements(f)} if found else {}
         if files:
             return Manifest(format=form, refers=tuple(("include", f) for f in list(files)[:_MAX_REFERS]))
-        line = line_at(text, found.end()) if found else None
+        line = line_at(text, found.start()) if found else None
         return _told(form, found is not None, line, "a lock file or `project.dependencies` of pyproject.toml")
 
     return parse
@@ -134,7 +153,7 @@ def _is_script(path: str) -> bool:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(name="Gemfile", ecosystem="RubyGems", revision=1, matches=_named("Gemfile", "gems.rb"), parse=_gemfile,
+    Format(name="Gemfile", ecosystem="RubyGems", revision=2, matches=_named("Gemfile", "gems.rb"), parse=_gemfile,
            covered_by=("Gemfile.lock", "gems.locked")),
     Format(name="build.gradle", ecosystem="Maven", revision=1, matches=_is_script, parse=_gradle,
            covered_by=("gradle.lockfile",)),
@@ -142,9 +161,9 @@ FORMATS: tuple[Format, ...] = (
            covered_by=("composer.lock",)),
     Format(name="Pipfile", ecosystem="PyPI", revision=1, matches=_named("Pipfile"), parse=_pipfile,
            covered_by=("Pipfile.lock",)),
-    Format(name="setup.py", ecosystem="PyPI", revision=1, matches=_named("setup.py"), parse=_setup("setup.py"),
+    Format(name="setup.py", ecosystem="PyPI", revision=2, matches=_named("setup.py"), parse=_setup("setup.py"),
            covered_by=(*_PYTHON_LOCKS, "pyproject.toml")),
-    Format(name="setup.cfg", ecosystem="PyPI", revision=1, matches=_named("setup.cfg"), parse=_setup("setup.cfg"),
+    Format(name="setup.cfg", ecosystem="PyPI", revision=2, matches=_named("setup.cfg"), parse=_setup("setup.cfg"),
            covered_by=(*_PYTHON_LOCKS, "pyproject.toml")),
     Format(name="go.work", ecosystem="Go", revision=1, matches=_named("go.work"), parse=_work),
 )  # fmt: skip
