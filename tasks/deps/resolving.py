@@ -9,9 +9,10 @@ and draws on at most ``MAX_FILES`` others, so the time grows with what the manif
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from tasks.deps.locking import COMPILED_FROM, compiled, lock_files
 from tasks.deps.manifest import Dependency, Format, Manifest, Source, Unread, Why
 from tasks.deps.reading.fields import shown
 from tasks.deps.resolving_cargo import Cargo
@@ -21,12 +22,13 @@ from tasks.deps.resolving_nuget import MSBUILD, NuGet
 #: How many other files one file may draw on.
 MAX_FILES = 64
 _MANAGED = "managed:"
-_COMPILED_FROM = "requirements.in"
 #: Of these what no constraint pins is unpinned, and told as such.
-_PIP = frozenset({"requirements.txt", "constraints.txt", _COMPILED_FROM})
+_PIP = frozenset({"requirements.txt", "constraints.txt", COMPILED_FROM})
 #: Their rows of what is not read count components, and all components may stand in one line.
 _COUNTED = frozenset({"CycloneDX", "SPDX"})
 _CONSTRAINED = ("constraints", "constraint", "include", "requirements")
+
+_READ = "names that have requirements or constraints in them are read"
 
 
 def resolved(manifests: Mapping[str, Manifest], formats: Iterable[Format]) -> dict[str, Manifest]:
@@ -38,7 +40,7 @@ def resolved(manifests: Mapping[str, Manifest], formats: Iterable[Format]) -> di
     known = {each.name: each for each in formats}
     maven, nuget, cargo = Maven(manifests), NuGet(manifests), Cargo(manifests)
     locks = _Locks(manifests, known)
-    pins = _Pins(manifests)
+    pins = _Pins(manifests, known.values())
     told = {}
     for path, manifest in manifests.items():
         dependencies, unread = list(manifest.dependencies), list(manifest.unread)
@@ -113,31 +115,21 @@ class _Locks:
 
     def __init__(self, manifests: Mapping[str, Manifest], formats: Mapping[str, Format]) -> None:
         self._formats = formats
-        self._packages: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        self._packages: dict[str, set[tuple[str, str]]] = {}
         self._manifests = manifests
         names = {name for each in formats.values() for name in each.locked_by}
-        compiled = {posixpath.split(_compiled(path)) for path, m in manifests.items() if m.format == _COMPILED_FROM}
+        made = {compiled(path) for path, manifest in manifests.items() if manifest.format == COMPILED_FROM}
         for path, manifest in manifests.items():
-            folder, name = posixpath.split(path)
-            if name in names or (folder, name) in compiled:
-                packages = self._packages.setdefault((folder, name), set())
-                packages.update((d.ecosystem, d.name) for d in manifest.dependencies if d.version or d.revision)
+            if path in made or posixpath.basename(path) in names:
+                self._packages[path] = {(d.ecosystem, d.name) for d in manifest.dependencies if d.version or d.revision}
 
     def have(self, path: str, manifest: Manifest, dependency: Dependency) -> bool:
         """Whether a lock file of the same folder or one above has the package."""
         form = self._formats.get(manifest.format)
-        package = (dependency.ecosystem, dependency.name)
-        if manifest.format == _COMPILED_FROM:
-            return package in self._packages.get(posixpath.split(_compiled(path)), ())
-        if form is None or not form.locked_by or not self._packages:
+        if form is None or not self._packages:
             return False
-        folder = posixpath.dirname(path)
-        while True:
-            if any(package in self._packages.get((folder, name), ()) for name in form.locked_by):
-                return True
-            if not folder:
-                return False
-            folder = posixpath.dirname(folder)
+        package = (dependency.ecosystem, dependency.name)
+        return any(package in self._packages.get(lock, ()) for lock in lock_files(path, form))
 
     def cover(self, path: str, manifest: Manifest) -> bool:
         """Whether files of the same folder tell what a manifest asks for that is not read itself.
@@ -155,16 +147,11 @@ class _Locks:
         return False
 
 
-def _compiled(path: str) -> str:
-    """Where pip-compile and uv put what they compile of a file of requirements."""
-    return path.removesuffix(".in") + ".txt"
-
-
 class _Pins:
     """What the constraints and includes of a file of pip pin."""
 
-    def __init__(self, manifests: Mapping[str, Manifest]) -> None:
-        self._manifests = manifests
+    def __init__(self, manifests: Mapping[str, Manifest], formats: Collection[Format]) -> None:
+        self._manifests, self._formats = manifests, formats
         self._exact: dict[str, dict[tuple[str, str], str]] = {}
         self._reaches: dict[str, list[str]] = {}
 
@@ -178,12 +165,15 @@ class _Pins:
         return dependency
 
     def lost(self, path: str) -> list[Unread]:
-        """A row for each file that it refers to and the repository does not have."""
+        """A row for each file that it refers to and that was not read. Which files are read, their names alone decide:
+        a scan is named by what it reads before anything is read."""
         rows = []
         for kind, target in self._manifests[path].refers:
             if kind in _CONSTRAINED and not self._is_msbuild(path) and beside(path, target) not in self._manifests:
                 line = self._manifests[path].offers.get(f"line:{target}", "")
                 detail = f"a file it includes is not in the inventory: {shown(target)}"
+                if not any(form.matches(beside(path, target)) for form in self._formats):
+                    detail = f"a file it includes is not read, for no form has its name: {shown(target)}; {_READ}"
                 rows.append(Unread(why=Why.UNRESOLVED, detail=detail, line=int(line) if line.isdecimal() else None))
         return rows
 

@@ -11,10 +11,12 @@ from tasks.core.errors import UsageError
 from tasks.core.text import one_line
 from tasks.deps import ordering
 from tasks.deps.naming import PURL_TYPES, normal
+from tasks.deps.requiring import Interval
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
 from tasks.patrol.answers import Answer, answer_of
 from tasks.patrol.asking_advisory import inventories_missing, who_has
+from tasks.patrol.asking_unpinned import unpinned
 from tasks.policy.severity import quoted
 
 _ID = re.compile(r"[A-Za-z]{2,12}-[A-Za-z0-9:._-]{3,60}")
@@ -77,10 +79,13 @@ def _package(snapshot: Snapshot, ecosystem: str, name: str, bounds: str) -> Answ
     notes: list[str] = []
     versions: list[str] = []
     if bounds:
-        is_asked = _judge(ecosystem, bounds)
+        is_asked, intervals = _judge(ecosystem, bounds)
         for version in arrow_of(snapshot, _VERSIONS.format(**asked)).column("version").to_pylist():
             if version is None:
-                notes.append("some have it without an exact version: whether that is in the range is not known")
+                unknown = sum(u.may_be_in(intervals) for u in unpinned(snapshot, _OF_PACKAGE.format(**asked)))
+                if unknown:
+                    places = f"{unknown} {'place has' if unknown == 1 else 'places have'}"
+                    notes.append(f"{places} it without an exact version: whether that is in the range is not known")
             elif (told := is_asked(version)) is None:
                 notes.append(f"{version} follows no grammar of {ecosystem}: it was not compared")
             elif told:
@@ -91,8 +96,9 @@ def _package(snapshot: Snapshot, ecosystem: str, name: str, bounds: str) -> Answ
     return answer_of(table, notes, is_whole=not notes)
 
 
-def _judge(ecosystem: str, bounds: str) -> Callable[[str], bool | None]:
-    """Whether a version lies in all of the bounds, which stand between commas; None: it cannot be compared.
+def _judge(ecosystem: str, bounds: str) -> tuple[Callable[[str], bool | None], list[Interval] | None]:
+    """Whether a version lies in all of the bounds, which stand between commas; None: it cannot be compared. And the
+    interval of keys that they are; None: they have none.
 
     Where versions have no order one of them can be asked for, as it is written.
     """
@@ -104,8 +110,9 @@ def _judge(ecosystem: str, bounds: str) -> Callable[[str], bool | None]:
                 advice="Ask for one version, as @3.11, or leave it out.",
             )
         asked = found[2]
-        return lambda version: version == asked
+        return lambda version: version == asked, None
     tests = []
+    low, high = ordering.LOWEST, None
     for bound in bounds.split(","):
         found = _BOUND.fullmatch(bound.strip())
         keys = _keys(ecosystem, found[2]) if found else None
@@ -114,12 +121,24 @@ def _judge(ecosystem: str, bounds: str) -> Callable[[str], bool | None]:
                 f"{one_line(bound, 60)!r} is no bound of versions of {ecosystem}", advice="As @<2.33 or @>=1,<2.33."
             )
         tests.append((_OPERATORS[found[1] or ""], *keys))
+        low, high = _narrowed((low, high), found[1] or "=", *keys)
 
     def judge(version: str) -> bool | None:
         mine = ordering.key(ecosystem, version)
         return all(compare(mine, low, high) for compare, low, high in tests) if mine is not None else None
 
-    return judge
+    return judge, [(low, high)]
+
+
+def _narrowed(interval: Interval, operator: str, key: bytes, after: bytes) -> Interval:
+    """The interval with one more bound."""
+    low, high = interval
+    if operator not in ("<", "<="):
+        low = max(low, after if operator == ">" else key)
+    if operator not in (">", ">="):
+        end = key if operator == "<" else after
+        high = end if high is None else min(high, end)
+    return low, high
 
 
 def _keys(ecosystem: str, bound: str) -> tuple[bytes, bytes] | None:

@@ -8,18 +8,21 @@ tell any more (of a manifest that cannot be read, or of an ecosystem that is not
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from tasks.deps import ordering
-from tasks.deps.matching import PACKAGES, RANGES, match
+from tasks.deps.matching import PACKAGES, RANGES, match_prepared
+from tasks.deps.prepared import Kind, Prepared, prepare
+from tasks.deps.requiring import Interval
 from tasks.lake.lake import Snapshot
 from tasks.lake.package_tables import INVENTORY, SBOM, SBOM_PATH
 from tasks.lake.views import GONE_REASONS, arrow_of
 from tasks.patrol.answers import Answer, answer_of
+from tasks.patrol.asking_unpinned import place_of, unpinned
 from tasks.patrol.feed_dates import advisories_as_of, feeds_of
 from tasks.patrol.vulnerable import KNOWN_TO_BE_THERE
 from tasks.policy.severity import quoted
@@ -167,9 +170,12 @@ def _told(snapshot: Snapshot, known: Collection[_Row], ids: str, feeds: Collecti
     """The rows (``_FOUND``), and what should be known of them."""
     in_force = {r["advisory_id"]: r["unmatchable_reason"] for r in known if r["present"] and not r["is_withdrawn"]}
     ranges = [r for r in arrow_of(snapshot, _RANGES.format(ids=ids)).to_pylist() if r["advisory_id"] in in_force]
-    found = _found(snapshot, ranges, in_force, ids) if ranges else []
+    said = [r for r in ranges if r["unmatchable_reason"] is None and in_force[r["advisory_id"]] is None]
+    prepared = prepare(pa.Table.from_pylist(said, schema=RANGES), ordering.key)
+    found = _found(snapshot, ranges, said, prepared, ids) if ranges else []
     left = arrow_of(snapshot, _LEFT.format(ids=ids), here=pa.Table.from_pylist(found, schema=_FOUND)).to_pylist()
     kept = _kept(snapshot, left, found, {f["feed"].partition("/")[2] for f in feeds if f["records"]}) if left else []
+    found = list(_untold(snapshot, found, prepared))
     notes = []
     # `assess` makes the same rows; where they are others, it has not run since the last patrol or sync.
     if len(kept) != len(left) or any(r["status"] == _AFFECTED and r["is_other"] for r in found):
@@ -181,11 +187,13 @@ def _told(snapshot: Snapshot, known: Collection[_Row], ids: str, feeds: Collecti
     return pa.Table.from_pylist([*found, *kept], schema=_FOUND), notes
 
 
-def _found(snapshot: Snapshot, ranges: Collection[_Row], in_force: Mapping[str, str | None], ids: str) -> list[_Row]:
-    """The places whose version an advisory is about, or whose version nobody can judge."""
+def _found(
+    snapshot: Snapshot, ranges: Collection[_Row], said: Collection[_Row], prepared: Prepared, ids: str
+) -> list[_Row]:
+    """The places whose version an advisory is about, or whose version nobody can judge by itself."""
     packages = {(r["ecosystem"], r["package"]) for r in ranges}
     versions = arrow_of(snapshot, _VERSIONS.format(of_packages=_named("p", packages)))
-    judged = pa.Table.from_pylist(list(_judged(ranges, in_force, versions)), schema=_JUDGED)
+    judged = pa.Table.from_pylist(list(_judged(ranges, said, prepared, versions)), schema=_JUDGED)
     if not judged.num_rows:
         return []
     sql = _PLACES.format(of_packages=_named("i", packages), ids=ids)
@@ -201,9 +209,11 @@ def _named(relation: str, packages: Collection[_Package]) -> str:
     )
 
 
-def _judged(ranges: Iterable[_Row], in_force: Mapping[str, str | None], versions: pa.Table) -> Iterator[_Row]:
-    """What the advisories say of distinct versions (``_JUDGED``); of a version that none is about, nothing."""
-    said = [r for r in ranges if r["unmatchable_reason"] is None and in_force[r["advisory_id"]] is None]
+def _judged(ranges: Iterable[_Row], said: Iterable[_Row], prepared: Prepared, versions: pa.Table) -> Iterator[_Row]:
+    """What the advisories say of distinct versions (``_JUDGED``); of a version that none is about, nothing.
+
+    ``said`` are the ranges that can be compared, made ready in ``prepared``.
+    """
     names: dict[_Package, set[str]] = defaultdict(set)
     for r in said:
         names[r["ecosystem"], r["package"]].add(r["advisory_id"])
@@ -212,7 +222,7 @@ def _judged(ranges: Iterable[_Row], in_force: Mapping[str, str | None], versions
     for r in ranges:
         if (r["ecosystem"], r["package"]) not in names:
             silent[r["ecosystem"], r["package"]].add(r["advisory_id"])
-    answer = match(versions.cast(PACKAGES), pa.Table.from_pylist(said, schema=RANGES), ordering.key)
+    answer = match_prepared(versions.cast(PACKAGES), prepared, ordering.key)
     hit = set()
     for row in answer.matches.to_pylist():
         hit.add((row["ecosystem"], row["package"], row["version"]))
@@ -234,9 +244,37 @@ def _judged(ranges: Iterable[_Row], in_force: Mapping[str, str | None], versions
             yield {**row, "advisory_id": min(names[package]), "status": _UNKNOWN, "reason_code": reason}
 
 
+def _untold(snapshot: Snapshot, found: Collection[_Row], prepared: Prepared) -> Iterator[_Row]:
+    """What was found without the rows of no exact version of which a lock file or a range tells that it is not so."""
+    packages = {(r["ecosystem"], r["package"]) for r in found if r["version"] is None}
+    places = {u.place: u for u in unpinned(snapshot, _named("i", packages))} if packages else {}
+    affected = _intervals(prepared, packages)
+    for row in found:
+        if row["version"] is None:
+            place = places.get(place_of(row))
+            if place is None:
+                continue
+            is_ranged = row["reason_code"] == "version_unpinned"
+            if is_ranged and not place.may_be_in(affected.get((row["ecosystem"], row["package"]))):
+                continue
+        yield row
+
+
+def _intervals(prepared: Prepared, packages: Collection[_Package]) -> dict[_Package, list[Interval] | None]:
+    """The keys of all that is affected of some packages; None: it is not all known by keys."""
+    intervals: dict[_Package, list[Interval] | None] = {package: [] for package in packages}
+    for row in prepared.rows.to_pylist() if packages else ():
+        package = (row["ecosystem"], row["package"])
+        if row["kind"] in (Kind.SPELLING, Kind.UNJUDGED):
+            intervals[package] = None
+        elif row["kind"] == Kind.PIECE and (known := intervals.get(package)) is not None:
+            known.append((row["low"], row["high"]))
+    return intervals
+
+
 def _kept(snapshot: Snapshot, left: Collection[_Row], found: Collection[_Row], covered: Collection[str]) -> list[_Row]:
     """Of what the last ``assess`` said and is not found so now, what nobody can tell otherwise: ``assess`` keeps it."""
-    unknown = {_place(r) for r in found if r["status"] == _UNKNOWN}
+    unknown = {place_of(r) for r in found if r["status"] == _UNKNOWN}
     scopes = snapshot.table(
         "scopes", {"repo_id": {r["repo_id"] for r in left}}, ["repo_id", "ref", "tool", "result_name"]
     ).to_pylist()
@@ -245,7 +283,7 @@ def _kept(snapshot: Snapshot, left: Collection[_Row], found: Collection[_Row], c
     unread = {(n, g.path) for n, some in gaps.items() for g in some if g.reason_code not in KNOWN_TO_BE_THERE}
     return [
         r for r in left
-        if r["ecosystem"].partition(":")[0] not in covered or _place(r) in unknown
+        if r["ecosystem"].partition(":")[0] not in covered or place_of(r) in unknown
         or (results.get(_scope(r)), r["manifest"]) in unread
     ]  # fmt: skip
 
@@ -255,7 +293,3 @@ def _scope(row: _Row) -> tuple[str, str, str]:
     manifest = row["manifest"]
     tool = SBOM + manifest.removeprefix(SBOM_PATH) if manifest.startswith(SBOM_PATH) else INVENTORY
     return row["repo_id"], row["ref"], tool
-
-
-def _place(row: _Row) -> tuple[str, ...]:
-    return tuple(row[k] for k in ("repo_id", "ref", "manifest", "ecosystem", "package"))

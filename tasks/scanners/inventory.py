@@ -94,7 +94,7 @@ class Inventory:
     kind: Kind = Kind.PACKAGE
     unit: Unit = Unit.TREE
     revision: int = 1
-    parse_revision: int = 3
+    parse_revision: int = 4
     summary: str = "the packages that manifests and lock files name, and what cannot be told of them"
     licence: str = "built in"
     reads: PathFilter = field(default_factory=ManifestPaths)

@@ -87,7 +87,7 @@ def test_a_newer_inventory_and_a_changed_advisory_are_answered_before_they_are_a
 def test_who_has_what_cannot_be_judged_is_named(org: Org, assessed: bool) -> None:
     org.patrol(
         shop={"requirements.txt": "torch==1.13.0+cu117\n"},
-        web={"requirements.txt": "torch>=2\n"}, api={"requirements.txt": "hoe===what-ever\n"},
+        web={"requirements.txt": "torch<2\n"}, api={"requirements.txt": "hoe===what-ever\n"},
     )  # fmt: skip
     odd = about("torch", {"last_affected": "2.6.0-cu124"})
     vague = [{"package": {"ecosystem": "PyPI", "name": "torch"}}]

@@ -218,9 +218,27 @@ def test_each_unpinned_package_of_a_line_is_told() -> None:
 
 
 def test_a_file_that_is_lost_is_named_with_its_line() -> None:
-    lost = resolved({"a/requirements.txt": read("a/requirements.txt", "a==1\n-r lost/base.txt\n")}, FORMATS)
-    (row,) = lost["a/requirements.txt"].unread
-    assert (row.line, row.detail) == (2, "a file it includes is not in the inventory: lost/base.txt")
+    text = "a==1\n-r lost/requirements.txt\n-c ./oldest.txt\n"
+    lost = resolved({"a/requirements.txt": read("a/requirements.txt", text)}, FORMATS)
+    there, unread = lost["a/requirements.txt"].unread
+    assert (there.line, there.detail) == (2, "a file it includes is not in the inventory: lost/requirements.txt")
+    assert (unread.line, unread.detail) == (
+        3, "a file it includes is not read, for no form has its name: oldest.txt; names that have requirements or "
+        "constraints in them are read",
+    )  # fmt: skip
+    named = {"a/requirements.txt": "b\n-c ./oldest-constraints.txt\n", "a/oldest-constraints.txt": "b==2\n"}
+    found = resolved({path: read(path, said) for path, said in named.items()}, FORMATS)
+    assert (rows(found["a/requirements.txt"].dependencies), found["a/requirements.txt"].unread) == (["b 2 1"], ())
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [("requirements/ci/base.txt", "requirements.txt"), ("a/requirements/ci/x/base.in", "requirements.in"),
+     ("requirements/ci/base.md", None), ("ci/base.txt", None)],
+)  # fmt: skip
+def test_any_file_below_a_folder_of_requirements_is_read(path: str, form: str | None) -> None:
+    found = format_of(path)
+    assert (found.name if found else None) == form
 
 
 # -- manifests that are not read ----------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from tasks.deps.reading.rows import Rows
 from tasks.deps.reading.spec import Spec
 from tasks.deps.reading.text import MAX_LINE, Spelling, text_of
 
-_REQUIREMENTS = re.compile(r"(?:^|/)(?:[^/]*requirements?[^/]*\.txt|requirements/[^/]+\.txt)$", re.IGNORECASE)
+#: Any below a folder ``requirements``: `-r` and `-c` name them as they like, and a scan knows only paths beforehand.
+_REQUIREMENTS = re.compile(r"(?:^|/)(?:[^/]*requirements?[^/]*\.txt|requirements/.+\.txt)$", re.IGNORECASE)
 #: What pip-compile and uv compile into a ``.txt`` of that name, beside it.
-_SOURCES = re.compile(r"(?:^|/)(?:[^/]*(?:requirements?|constraints?)[^/]*\.in|requirements/[^/]+\.in)$", re.IGNORECASE)
+_SOURCES = re.compile(r"(?:^|/)(?:[^/]*(?:requirements?|constraints?)[^/]*\.in|requirements/.+\.in)$", re.IGNORECASE)
 _CONSTRAINTS = re.compile(r"(?:^|/)[^/]*constraints?[^/]*\.txt$", re.IGNORECASE)
 _DEVELOPMENT = re.compile(
     r"(?:^|[^a-z])(?:dev|devel|develop|development|tests?|testing|lint|linting|docs?|ci|typing)(?:[^a-z]|$)"
