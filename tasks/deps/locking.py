@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tasks.deps.manifest import Format
 
@@ -21,6 +21,17 @@ def lock_files(path: str, form: Format) -> Iterator[str]:
         if not folder:
             return
         folder = posixpath.dirname(folder)
+
+
+def is_locked(path: str, form: str, there: Collection[str]) -> bool:
+    """Whether one of the files that tell a package's version is a lock file of a manifest, whose form is named."""
+    if not there:
+        return False
+    # What reads thirty forms takes a moment to load.
+    from tasks.deps.catalogue import BY_NAME
+
+    found = BY_NAME.get(form)
+    return found is not None and any(lock in there for lock in lock_files(path, found))
 
 
 def compiled(path: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from tasks.deps.locking import is_locked
 from tasks.deps.requiring import Interval, interval, meets
 from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
@@ -65,19 +66,8 @@ def unpinned(snapshot: Snapshot, of_packages: str) -> list[Unpinned]:
     rows = arrow_of(snapshot, _UNPINNED.format(of_packages=of_packages)).to_pylist()
     return [
         Unpinned(place=place_of(row), requirements=tuple(sorted(row["requirements"]))) for row in rows
-        if not _is_locked(row)
+        if not is_locked(row["manifest"], row["format"], set(row["files"]))
     ]  # fmt: skip
-
-
-def _is_locked(row: dict[str, Any]) -> bool:
-    if not row["files"]:
-        return False
-    # What reads thirty forms takes a moment to load.
-    from tasks.deps.catalogue import BY_NAME
-    from tasks.deps.locking import lock_files
-
-    form, files = BY_NAME.get(row["format"]), set(row["files"])
-    return form is not None and any(lock in files for lock in lock_files(row["manifest"], form))
 
 
 #: Most of an organisation asks for a package in few ways.

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tasks.core.identity import alias_group, dependency_anchor, dependency_carry, finding_uid, occurrence_uid
 from tasks.core.masking import short
 from tasks.core.types import Gap, Kind, Observation
+from tasks.deps.locking import is_locked
 from tasks.deps.matching import MATCHES, judging
 from tasks.deps.prepared import Key, Prepared, prepare, remembering
 from tasks.deps.vulnerable_rows import plain, vulnerable_rows
@@ -107,6 +108,8 @@ def matched(
         found.rows.setdefault(row.pop("result_name"), []).append(row)
     tell_ways(snapshot, found.rows)
     for row in arrow_of(snapshot, _UNKNOWN.format(chosen=chosen), **given, odd=odd).to_pylist():
+        if row["version"] is None and is_locked(row["manifest"], row["format"] or "", set(row["files"])):
+            continue  # the lock file's own row is judged
         place = (row["manifest"], row["ecosystem"], row["package"])
         found.unknown.setdefault(row["result_name"], set()).add(place)
         if row["version"] is not None:
@@ -193,7 +196,7 @@ def _grammar(ecosystem: str) -> str:
 
 
 #: What is asked of the packages that are judged.
-_ASKED = ("ecosystem", "package", "version", "source", "whole", *_CARRIED)
+_ASKED = ("ecosystem", "package", "version", "revision", "format", "source", "whole", *_CARRIED)
 _NAMES = "SELECT DISTINCT ecosystem, package FROM {chosen} WHERE version IS NOT NULL"
 _ROWS = f"""
     SELECT ecosystem, package, version, {", ".join(_CARRIED)} FROM {{chosen}} p
@@ -208,10 +211,19 @@ _HITS = """
                 WHEN count(h.is_development) = count(*) THEN true END AS is_development, min(h.line) AS line,
            list_sort(list_distinct(flatten(list(coalesce(h.parents, []))))) AS parents
     FROM hits h JOIN advisories a USING (advisory_id) GROUP BY ALL"""
+#: What has no version, or one that cannot be judged; and of the first the files of its inventory that tell one.
 _UNKNOWN = """
-    SELECT DISTINCT p.result_name, p.manifest, p.ecosystem, p.package, p.version FROM {chosen} p
-    LEFT JOIN (FROM odd WHERE what = 'version') o USING (ecosystem, package, version)
-    WHERE p.version IS NULL OR o.what IS NOT NULL ORDER BY ALL"""
+    WITH mine AS (FROM {chosen} p), unknown AS (
+        SELECT DISTINCT p.result_name, p.manifest, p.format, p.ecosystem, p.package, p.version FROM mine p
+        LEFT JOIN (FROM odd WHERE what = 'version') o USING (ecosystem, package, version)
+        WHERE p.version IS NULL OR o.what IS NOT NULL
+    ), pinned AS (
+        SELECT result_name, ecosystem, package, list(DISTINCT manifest) AS files
+        FROM mine SEMI JOIN (FROM unknown WHERE version IS NULL) USING (result_name, ecosystem, package)
+        WHERE version IS NOT NULL OR revision IS NOT NULL GROUP BY ALL
+    )
+    SELECT u.*, coalesce(p.files, []) AS files
+    FROM unknown u LEFT JOIN pinned p USING (result_name, ecosystem, package) ORDER BY ALL"""
 _UNJUDGED_RANGES = """
     SELECT DISTINCT p.result_name, p.manifest, p.ecosystem, p.package, o.advisory_id FROM {chosen} p
     JOIN (FROM odd WHERE what = 'range') o ON o.ecosystem = p.ecosystem AND o.package = p.package ORDER BY ALL"""

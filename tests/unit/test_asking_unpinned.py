@@ -122,16 +122,19 @@ def test_a_range_leaves_out_what_an_advisory_names_apart_only_where_it_can_be_co
     assert [len(answer.rows) for answer in answers] == [1, 1, 0]
 
 
-def test_a_lock_that_came_later_leaves_what_assess_still_says(org: Org) -> None:
+def test_a_lock_that_came_later_closes_what_it_tells_and_until_then_the_answer_is_what_assess_says(org: Org) -> None:
     org.patrol(shop={"pyproject.toml": PROJECT.replace(">=1", "==1.2")})
     org.advise(about("PyPI"))
     org.assess()
     org.patrol(shop={"pyproject.toml": PROJECT, "pdm.lock": LOCKED["PyPI, pdm"][3].format("1.13.2")})
-    for _ in range(2):
+    assert len(org.open()) == 1
+    for left in (1, 0):
         answer = ask(org.lake.snapshot(), "TEST-2026-0003")
         kept = org.ask("SELECT manifest, version FROM vulnerable")
         assert [tuple(row[answer.columns.index(c)] for c in ("manifest", "version")) for row in answer.rows] == kept
+        assert len(kept) == left
         org.assess()
+    assert org.open() == []
 
 
 def test_the_interval_of_a_specifier_holds_all_that_the_specifier_lets_in() -> None:
