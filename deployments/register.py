@@ -30,8 +30,13 @@ def register(pool: str) -> Iterator[str]:
     """
     from flows.assess import assess
     from flows.patrol import patrol
+    from flows.rotate import rotate
 
-    known: dict[str, Flow[..., Any]] = {"flows.patrol.patrol": patrol, "flows.assess.assess": assess}
+    known: dict[str, Flow[..., Any]] = {
+        "flows.patrol.patrol": patrol,
+        "flows.assess.assess": assess,
+        "flows.rotate.rotate": rotate,
+    }
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(pool)

@@ -21,6 +21,7 @@ from flows import (
     cli_patrol,
     cli_report,
     cli_reports,
+    cli_rotate,
     cli_tools,
 )
 from tasks.core.errors import NightwardenError, UsageError
@@ -54,6 +55,7 @@ app.add_typer(cli_advisories.app, name="advisories")
 app.command("assess")(cli_assess.assess)
 app.command("affected")(cli_assess.affected)
 app.command("upgrades")(cli_assess.upgrades)
+app.add_typer(cli_rotate.app, name="rotate")
 app.add_typer(cli_tools.app, name="tools")
 app.add_typer(cli_tools.server_app, name="server")
 app.command("doctor")(cli_tools.doctor)

@@ -109,6 +109,11 @@ def _plan(settings: Settings, named: Path | None) -> Iterator[str]:
     for ecosystem, address in asked.items():
         offline = ", which is not asked (offline)" if settings.registries and settings.registries.offline else ""
         yield f"registry       {ecosystem}: {address}{offline}"
+    if (rotation := settings.rotation) is not None:
+        for name, secret in rotation.secrets.items():
+            told = [f"{secret.place}, {secret.kind}, policy {secret.policy}"]
+            told += [f"reads {ref}" for _, ref in references(secret)]
+            yield f"rotated        {name}: {', '.join(told)}"
     for source in settings.sources:
         yield f"source         {source.name}: {_told(source)}"
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.org_models import KINDS
 from flows.org_registries import REGISTRIES
+from flows.org_rotation_checks import rotation_faults
 from flows.org_types import NAME_PATTERN, git_address_fault
 from tasks.core.addresses import in_the_clear
 from tasks.core.mistakes import Key, nearest
@@ -51,6 +52,7 @@ def faults(values: Mapping[str, Any], tools: Collection[str]) -> Iterator[Fault]
         yield from _without_tls((name,), _mapping(values.get(name)), address)
     yield from _advisories(_mapping(values.get("advisories")))
     yield from _registries(_mapping(values.get("registries")))
+    yield from rotation_faults(_mapping(values.get("rotation")))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -237,7 +239,12 @@ def _s3(s3: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _vault(vault: Mapping[str, Any]) -> Iterator[Fault]:
-    if len(_given(vault, "token", "role_id")) == 2:
-        yield ("vault", "role_id"), "it stands beside a token", "Give one way to sign in: token, or role_id."
+    ways = _given(vault, "token", "role_id", "kubernetes_role")
+    for name in ways[1:]:
+        yield ("vault", name), f"it stands beside {'a token' if ways[0] == 'token' else ways[0]}", (
+            "Give one way to sign in: token, role_id, or kubernetes_role."
+        )  # fmt: skip
     if vault.get("secret_id") is not None and vault.get("role_id") is None:
         yield ("vault", "secret_id"), "there is no role_id for it", "Give both, or remove it."
+    if vault.get("wrapped") is True and vault.get("secret_id") is None:
+        yield ("vault", "wrapped"), "there is no secret_id that is wrapped", "Give secret_id, or remove it."

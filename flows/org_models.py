@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -375,11 +376,20 @@ class VaultSettings(Section):
     role_id: Word | None = Field(None, description="Or AppRole: the id of the role, which is no secret.")
     secret_id: PlainReference | None = Field(None, description="AppRole: a reference (env or file) to the secret id.")
     approle_mount: Account = Field("approle", description="Where AppRole is mounted.")
+    wrapped: bool = Field(
+        False, description="For `rotation`: what secret_id leads to is a wrapping token, which opens once."
+    )
+    kubernetes_role: Word | None = Field(None, description="For `rotation`: or Kubernetes, the role.")
+    kubernetes_mount: Account = Field("kubernetes", description="Where Kubernetes is mounted.")
+    kubernetes_token: PlainReference | None = Field(
+        None, description="A reference (env or file) to the service account's token; the pod's own when absent."
+    )
+    proxy: WebAddress | None = Field(None, description="For `rotation`: a proxy; none of the environment is used.")
     kv_version: Literal[1, 2] | None = Field(None, description="The version of the KV mounts; asked when absent.")
 
     def access(self) -> VaultAccess:
-        """What the store is opened with."""
-        return VaultAccess(**{name: getattr(self, name) for name in type(self).model_fields})
+        """What the store of `vault:` references is opened with."""
+        return VaultAccess(**{f.name: getattr(self, f.name) for f in dataclass_fields(VaultAccess)})
 
 
 class AwsSettings(Section):

@@ -39,6 +39,7 @@ from flows.org_models import (
     VaultSettings,
 )
 from flows.org_registries import RegistrySettings
+from flows.org_rotation import RotationSettings
 from flows.org_schema import one_value_settings
 from flows.org_types import Folder, Lake
 from tasks.core.errors import UsageError
@@ -109,9 +110,10 @@ class Settings(Section):
     teams: dict[str, TeamSettings] | None = Field(
         None, description="Who belongs together, and whom to ask about security, by the team's name."
     )
+    rotation: RotationSettings | None = Field(None, description="Secrets that are rotated.")
     s3: S3Settings | None = Field(None, description="The object storage of a lake on s3://.")
-    vault: VaultSettings | None = Field(None, description="HashiCorp Vault or OpenBao, for vault: references.")
-    aws: AwsSettings | None = Field(None, description="AWS Secrets Manager, for aws-sm: references.")
+    vault: VaultSettings | None = Field(None, description="HashiCorp Vault or OpenBao: vault: references, rotation.")
+    aws: AwsSettings | None = Field(None, description="AWS: aws-sm: references, rotation.")
 
     @property
     def lake_dir(self) -> Path:

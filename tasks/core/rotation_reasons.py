@@ -105,4 +105,24 @@ ROTATION_REASONS = (
         "It is of a kind that is rotated only once somebody has approved it in git, and nobody has.",
         "Approve it as the configuration says (`approvals`), then run again.",
     ),
+    (
+        "credentials_unreadable",
+        "What we administer the target with could not be read where its reference leads.",
+        "`nightwarden config check --resolve` says which references can be read, and why not.",
+    ),
+    (
+        "rotation_unnoted",
+        "A step was done and could not be written down in our home, so no further one was done.",
+        "Make room on the disk, or correct who owns the folder; the next run goes on and notes it.",
+    ),
+    (
+        "rotation_unmade",
+        "The secret could not be made ready to be rotated from its configuration.",
+        "The detail says why; correct it, or what it refers to.",
+    ),
+    (
+        "rotation_failed",
+        "Something went wrong that nobody foresaw; the rotation stays where it is.",
+        "Run again; report the kind of the error that the detail names, if it stays.",
+    ),
 )

@@ -94,7 +94,17 @@ def _read(store: Store, ref: SecretRef) -> Secret:
 
 def open_stores(vault: VaultAccess | None = None, aws: AwsAccess | None = None) -> Stores:
     """All stores. Nothing is connected before the first secret of a store is asked for."""
-    plain: dict[str, Store] = {"env": ENVIRONMENT, "file": FILES}
-    # What Vault is signed in with is read anew for every login, from the environment or a file only.
-    own = Vault(vault or VaultAccess(), lambda ref: plain[ref.scheme].read(ref))
-    return Stores({**plain, "vault": own, "aws-sm": SecretsManager(aws or AwsAccess())})
+    # What Vault is signed in with is read anew for every login.
+    own = Vault(vault or VaultAccess(), read_plain)
+    return Stores({**_PLAIN, "vault": own, "aws-sm": SecretsManager(aws or AwsAccess())})
+
+
+_PLAIN: Mapping[str, Store] = {"env": ENVIRONMENT, "file": FILES}
+
+
+def read_plain(ref: SecretRef) -> Secret:
+    """An env or file reference, read now: what the other stores are signed in with. Raises SecretError."""
+    store = _PLAIN.get(ref.scheme)
+    if store is None:
+        raise SecretError(f"{ref}: it is neither env: nor file:", advice="What signs in to a store lies in no store.")
+    return store.read(ref)

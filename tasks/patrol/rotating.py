@@ -11,13 +11,12 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import uuid4
 
-from tasks.core.errors import NightwardenError
 from tasks.core.rotations import Backend, Held, RotationError, State, Target
 from tasks.core.secret_refs import Secret
 from tasks.core.types import digest
@@ -25,12 +24,14 @@ from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.rotation_log import RotationLog
 from tasks.rotation.machine import Machine, Rules, Standing, Transition
-from tasks.rotation.schedule import Due, Schedule, in_turn
+from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
 
 #: The source of such a run in ``runs``; no configuration can name it.
 ROTATE_SOURCE = "(rotate)"
 #: Pauses before a step is tried again that a store or target had no time for, in seconds.
 _PAUSES = (1.0, 3.0, 9.0)
+#: Stands for the fresh value where one only asks whose it would be.
+_NO_VALUE = Secret("(a fresh value)")
 
 
 class Value(Protocol):
@@ -105,7 +106,8 @@ def look(managed: Managed, now: datetime) -> Look:
             managed=managed, at=now, due=None, standing=Standing(state=None), reason_code=e.reason_code, detail=str(e)
         )
     slot = current.mark.slot or None if current.mark is not None else None
-    due = managed.schedule.due(now=now, slot=slot, since=current.since)
+    # A store may not tell since when a value is in force; of one that somebody asked for, its slot does.
+    due = managed.schedule.due(now=now, slot=slot, since=current.since or manual_time(slot))
     reason, detail = managed.refused or (None, "")
     return Look(
         managed=managed, at=now, due=due, standing=standing, current=current, identity=identity, reason_code=reason,
@@ -122,7 +124,7 @@ class Step:
 
 
 def steps(seen: Look) -> list[Step]:
-    """What a run would do now; nothing is done. Empty: nothing. No value is made for it."""
+    """What a run would do now; nothing is done. Empty: nothing. No value is made for it. Raises RotationError."""
     m = seen.managed
     if seen.current is None or seen.identity is None:
         return []
@@ -140,7 +142,7 @@ def steps(seen: Look) -> list[Step]:
     if m.target.is_issued:
         new = "a new credential"
     else:
-        new = m.target.identity(m.target.propose(seen.current.fields, instead_of=None, value=Secret("")))
+        new = m.target.identity(m.target.propose(seen.current.fields, instead_of=None, value=_NO_VALUE))
     found = [
         Step(state=State.PREPARED, what=f"stage a fresh value beside {place}"),
         Step(state=State.APPLIED, what=f"{m.target_kind} accepts it for {new}"),
@@ -224,6 +226,20 @@ def go_on(
     return done
 
 
+def take_back(managed: Managed, log: RotationLog, tell: Callable[[Transition], None] = lambda _t: None) -> Rotated:
+    """Withdraw what is under way, by an operator's wish. Raises OSError, as ``go_on``."""
+
+    def heard(step: Transition) -> None:
+        log.put(step)
+        tell(step)
+
+    try:
+        standing = managed.machine(heard).withdraw()
+    except RotationError as e:
+        return Rotated(name=managed.name, standing=None, reason_code=e.reason_code, detail=str(e))
+    return Rotated(name=managed.name, standing=standing, reason_code=standing.reason_code, detail=standing.detail)
+
+
 def chosen(looks: Sequence[Look], *, most: int | None) -> dict[str, str | None]:
     """What a run goes on with: the slot by secret, None for what is only finished. Unfinished ones come first and are
     not counted."""
@@ -248,15 +264,23 @@ class Published:
     states: Mapping[str, int] = field(default_factory=dict)
 
 
-def told(lake: Lake, looks: Collection[Look], log: RotationLog, began: datetime, *, failures: int = 0) -> Published:
+def told(
+    lake: Lake,
+    looks: Collection[Look],
+    log: RotationLog,
+    began: datetime,
+    *,
+    failures: int = 0,
+    others: Collection[str] = (),
+) -> Published:
     """Publish how the secrets stand, and all steps that nobody published yet. The lake is locked by the caller.
-    Raises LakeError, OSError."""
+    ``others`` are configured and were not looked at: nothing is said of them. Raises LakeError, OSError."""
     snapshot = lake.snapshot()
     kept, read = log.kept()
     run_id, now = uuid4().hex, datetime.now(UTC)
     known = {row["secret"]: row for row in snapshot.table("secrets").to_pylist()}
     rows = [row for seen in looks if _differs(row := _row(seen), known.get(row["secret"]))]
-    names = {seen.managed.name for seen in looks}
+    names = {seen.managed.name for seen in looks} | set(others)
     rows += [{**row, "present": False} for name, row in known.items() if row["present"] and name not in names]
     before = {
         (r["rotation_id"], r["state"]): r
@@ -326,15 +350,3 @@ def _transition(step: Transition, run_id: str, before: Mapping[str, Any] | None)
     if before is not None and row == {k: v for k, v in before.items() if k != "run_id"}:
         return None
     return {**row, "run_id": run_id}
-
-
-def unreadable(error: NightwardenError, managed: Managed, now: datetime) -> Look:
-    """The look at a secret of which not even the access could be made ready."""
-    return Look(
-        managed=managed, at=now, due=None, standing=Standing(state=None), reason_code="backend_error", detail=str(error)
-    )
-
-
-def renewed(looks: Iterable[Look], done: Collection[str], now: datetime) -> list[Look]:
-    """The looks once more, anew at the secrets that something was done about."""
-    return [look(s.managed, now) if s.managed.name in done else replace(s, at=now) for s in looks]

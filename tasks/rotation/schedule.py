@@ -17,6 +17,26 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AHEAD_DAYS = 9
 
 
+#: Slots of rotations that somebody asked for begin so; the time follows.
+_MANUAL = "manual-"
+
+
+def manual_slot(now: datetime) -> str:
+    """The slot of a rotation that somebody asks for now."""
+    return f"{_MANUAL}{now.astimezone(UTC).isoformat(timespec='milliseconds')}"
+
+
+def manual_time(slot: str | None) -> datetime | None:
+    """When somebody asked for the rotation of a slot; None: nobody did, the schedule has it."""
+    if slot is None or not slot.startswith(_MANUAL):
+        return None
+    try:
+        told = datetime.fromisoformat(slot.removeprefix(_MANUAL))
+    except ValueError:
+        return None
+    return told if told.tzinfo is not None else None
+
+
 class Due(StrEnum):
     """What is to be done about a secret now, and why not."""
 

@@ -14,10 +14,15 @@ from tasks.rotation.vault_static_roles import RolePlace
 
 
 def policy(
-    secrets: Iterable[KvPlace] = (), *, static_roles: Iterable[RolePlace] = (), pki_roles: Iterable[RolePlace] = ()
+    secrets: Iterable[KvPlace] = (),
+    *,
+    static_roles: Iterable[RolePlace] = (),
+    pki_roles: Iterable[RolePlace] = (),
+    reads: Iterable[str] = (),
 ) -> str:
-    """The policy. The same for the same places in any order. Raises UsageError: a place that no policy can name alone,
-    as ``*``, ``+`` and ``{{`` in it mean others too."""
+    """The policy; ``reads`` are paths that are only read, as of accounts that targets are administered by. The
+    same for the same places in any order. Raises UsageError: a place that no policy can name alone, as
+    ``*``, ``+`` and ``{{`` in it mean others too."""
     rules: dict[str, tuple[str, set[str]]] = {}
 
     def allow(path: str, why: str, *capabilities: str) -> None:
@@ -32,6 +37,8 @@ def policy(
         allow(f"{s.mount}/data/{s.path}", f"{s}: the value in force.", "read", "update")
         allow(f"{s.mount}/data/{s.pending_path}", f"{s}: its next value.", "create", "read", "update")
         allow(f"{s.mount}/metadata/{s.pending_path}", "", "create", "update")
+    for path in reads:
+        allow(path, "Read for the targets.", "read")
     for r in static_roles:
         allow(f"{r.mount}/static-roles/{r.role}", f"{r}: when Vault rotated it; not its password.", "read")
         allow(f"{r.mount}/rotate-role/{r.role}", "", "update")

@@ -132,6 +132,8 @@ def test_deployment_run_by_a_worker_equals_the_command_line(
     form = deployment["parameter_openapi_schema"]["properties"]
     assert form.keys() == {"sources", "only", "tools", "force", "retry_failed", "plan_only"}
     assert all(field["description"] for field in form.values())
+    rotation = api.call("GET", "/deployments/name/rotate/rotation")["parameter_openapi_schema"]["properties"]
+    assert rotation.keys() == {"names", "dry_run"} and all(field["description"] for field in rotation.values())
     run = api.call(
         "POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"sources": [name], "tools": TOOLS}}
     )

@@ -18,7 +18,6 @@ from tasks.patrol.rotating import Classes, Look, Managed, Published, chosen, go_
 from tasks.patrol.rotation_log import RotationLog
 from tasks.rotation.machine import Rules
 from tasks.rotation.schedule import Schedule
-from tests.lake_rows import KEY_ID
 from tests.rotation_fakes import FakeBackend, FakeTarget, World, later
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -31,11 +30,6 @@ def managed(name: str, world: World, hook: Callable[[str], None] = lambda _n: No
         schedule=Schedule(every=timedelta(days=30), minimum_age=timedelta(days=1)), value=lambda: Secret("fresh"),
         failure_class=cls, consumers=("api",),
     )  # fmt: skip
-
-
-@pytest.fixture
-def lake(new_lake: Path) -> Lake:
-    return Lake.open(new_lake, key_id=KEY_ID)
 
 
 @pytest.fixture

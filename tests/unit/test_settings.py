@@ -101,7 +101,7 @@ def test_every_setting_of_one_value_has_a_variable() -> None:
     """Those that were there first, and all others by their name."""
     names = {"HOME", "LAKE", "TOOLS", "KEY_FILE", "WORKERS", "S3_SECRET_KEY", "VAULT_TOKEN", "AWS_REGION"}
     assert {f"NIGHTWARDEN_{n}" for n in names} <= variables().keys()
-    sections = {"advisories", "registries", "decisions", "teams", "s3", "vault", "aws"}
+    sections = {"advisories", "registries", "decisions", "teams", "rotation", "s3", "vault", "aws"}
     many = {"packs", "sources", "classification", "sla", "tools", *sections}
     assert {k[0] for k in variables().values() if len(k) == 1} == set(Settings.model_fields) - many
 
@@ -289,7 +289,7 @@ def test_sources_become_what_discovery_takes(tmp_path: Path) -> None:
         profile="security",
         ca_file=tmp_path / "certificates.pem",
     )
-    assert len(list(references(made))) == 8
+    assert len(list(references(made))) == 13
 
 
 def test_decisions_lie_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +384,9 @@ def every_section(section: Any) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["advisories", "registries", "classification", "packs", "tools", "s3", "vault", "aws"])
+@pytest.mark.parametrize(
+    "name", ["advisories", "registries", "classification", "packs", "tools", "rotation", "s3", "vault", "aws"]
+)
 def test_a_section_of_the_example_may_stand_there_empty_or_whole(name: str, tmp_path: Path) -> None:
     import yaml
 

@@ -1,0 +1,337 @@
+"""The commands of secret rotation: how each stands, what would be done, do it, finish it, what was done, policies."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from flows.cli_lake import Format, FormatOption, emit
+from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption
+from flows.interruption import told
+from flows.settings import Settings, load
+from tasks.core.errors import UsageError
+from tasks.core.text import one_line
+
+if TYPE_CHECKING:
+    from tasks.patrol.rotating import Look, Managed, Rotated
+    from tasks.patrol.rotation_run import Choice, RotationRun
+    from tasks.rotation.machine import Transition
+
+app = typer.Typer(
+    help="Rotate secrets: a fresh value beside the old one, tried, brought into force, and the old one retired once its"
+    " consumers had time to read again.\n\n"
+    "What is rotated stands in `rotation` of org.yaml (`nightwarden config init` shows it); no secret stands there.\n\n"
+    "Exit codes: 0 nothing is left to do, 3 something is (a grace, a failure, what was not begun), 1 failed, 2 usage.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Secrets; all when absent.")]
+_COLUMNS = (
+    "secret", "place", "target", "identity", "age_days", "due", "due_at", "state", "until", "consumers", "reason_code",
+    "detail",
+)  # fmt: skip
+_MAX = 400
+_KEPT = "what was done is kept; `nightwarden rotate resume` finishes what is under way"
+
+
+@app.command("list")
+def list_(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
+    """Show how each secret stands: where it lies, which credential is in force and how old it is, when it is due, and
+    what is under way.
+
+    Stores are asked, and nothing is changed. Exit 3 when one could not be read; its reason says why (`nightwarden
+    explain REASON`).
+    """
+    from flows.rotations import opened
+
+    settings = load(config)
+    with opened(settings) as managed:
+        run = _run(settings, managed)
+        looks = run.look()
+        rows = [_row(seen) for seen in looks]
+        if format is Format.TABLE:  # what is long stands below it
+            emit(_COLUMNS[:-1], [row[:-1] for row in rows], format, None)
+            out = _console()
+            for name, *_, why in rows:
+                if why:
+                    out.print(one_line(f"{name}: {why}", _MAX), soft_wrap=True)
+        else:
+            emit(_COLUMNS, rows, format, None)
+        raise typer.Exit(EXIT_GAPS if run.unread() else 0)
+
+
+@app.command()
+def plan(
+    names: NamesArgument = None,
+    now: Annotated[bool, typer.Option("--now", help="As if all of them were due.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show each step that `rotate run` would do, with warnings. Nothing is changed, and no value is made.
+
+    Exit 3 when a secret could not be read.
+    """
+    from flows.rotations import opened, section_of
+    from tasks.patrol.rotation_run import Choice
+
+    settings = load(config)
+    with opened(settings, names) as managed:
+        run = _run(settings, managed)
+        _plan(run, settings, Choice(most=section_of(settings).max_per_run, at_once=now))
+        raise typer.Exit(EXIT_GAPS if run.unread() else 0)
+
+
+@app.command()
+def run(
+    names: NamesArgument = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="Rotate the named ones also when they are not due, whatever age and window.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="MINUTES", help="Wait so long for graces to end, and retire then.", min=0)
+    ] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="As `rotate plan`.")] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Finish rotations that are under way, then rotate what is due.
+
+    The old credential works until the grace of its policy is over; a later run (or --wait, or `rotate resume`) retires
+    it. Stop it at any moment, also by kill -9: the next run goes on where it stopped, whoever starts it. `max_per_run`
+    of the configuration does not hold for secrets that are named.
+
+    \b
+      nightwarden rotate run
+      nightwarden rotate run shop-db --now --wait 30
+    """
+    from flows.rotations import section_of
+    from tasks.patrol.rotation_run import Choice
+
+    if now and not names:
+        raise UsageError("--now needs the names of secrets", advice="`nightwarden rotate list` shows them.")
+    if dry_run and wait:
+        raise UsageError("--dry-run and --wait exclude each other", advice="Leave one of them out.")
+    if dry_run:
+        plan(names, now, config)
+    settings = load(config, lake=lake)
+    # Who names secrets has counted them.
+    most = None if names else section_of(settings).max_per_run
+    _go_on(settings, names, Choice(most=most, at_once=now), wait)
+
+
+@app.command()
+def resume(
+    names: NamesArgument = None,
+    withdraw: Annotated[
+        list[str] | None,
+        typer.Option("--withdraw", metavar="NAME", help="Take back what is under way of this secret. Repeatable."),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="MINUTES", help="Wait so long for graces to end, and retire then.", min=0)
+    ] = 0,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Finish rotations that are under way; nothing new is begun.
+
+    With --withdraw one is taken back instead, which can be done until its value is in force: the value before stays,
+    also one that somebody else has written meanwhile.
+    """
+    from tasks.patrol.rotation_run import Choice
+
+    if withdraw and names:
+        raise UsageError("--withdraw and names exclude each other", advice="Call it once for each.")
+    settings = load(config, lake=lake)
+    _go_on(settings, withdraw or names, Choice(begins=False), wait, withdraw=bool(withdraw))
+
+
+@app.command()
+def history(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this secret.")] = None,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    format: FormatOption = Format.TABLE,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Print at most so many rows.", min=1)] = None,
+) -> None:
+    """Show the steps of rotations that the lake knows, the newest first."""
+    from flows.lake_location import lake_to_read
+    from flows.rotations import log_of
+
+    settings = load(config, lake=lake)
+    wanted = {"secret": [name]} if name is not None else None
+    rows = lake_to_read(settings).snapshot().table("rotations", wanted).to_pylist()
+    rows.sort(key=lambda r: (r["done_at"], r["rotation_id"]), reverse=True)
+    columns = ("done_at", "secret", "state", "identity", "replaces", "slot", "until", "reason_code", "detail",
+               "rotation_id")  # fmt: skip
+    emit(columns, [[row[c] for c in columns] for row in rows], format, limit)
+    waiting = len(log_of(settings).kept()[0])
+    if waiting:
+        print(f"{waiting} steps are not in the lake yet: the next run publishes them", file=sys.stderr)
+
+
+@app.command()
+def policy(
+    store: Annotated[Literal["vault", "aws"], typer.Argument(help="For which store.")], config: ConfigOption = None
+) -> None:
+    """Print the policies that rotation needs: for exactly what the configuration names, and no more.
+
+    \b
+      nightwarden rotate policy vault | vault policy write nightwarden-rotate -
+      nightwarden rotate policy aws > policy.json
+
+    Of AWS there is one for each role, and more where one would be too long; what each is for is told on standard error.
+    """
+    from flows.rotation_policies import aws_policies, vault_policy
+
+    settings = load(config)
+    if store == "vault":
+        print(vault_policy(settings))
+        return
+    for purpose, text in aws_policies(settings):
+        print(one_line(purpose, _MAX), file=sys.stderr)
+        if text:
+            print(text)
+
+
+# -- one run ------------------------------------------------------------------------------------------------------
+
+
+def _run(settings: Settings, managed: list[Managed]) -> RotationRun:
+    from flows.rotations import log_of, section_of
+    from tasks.patrol.rotation_run import RotationRun
+
+    section = section_of(settings)
+    if not section.secrets:
+        raise UsageError(
+            "no secret is configured to be rotated",
+            advice="Write `rotation` into org.yaml and name it with --config; `nightwarden config init` shows one.",
+        )
+    return RotationRun(
+        managed, log_of(settings), configured=section.secrets, workers=section.concurrency, tell=_tell_step
+    )
+
+
+def _go_on(settings: Settings, names: list[str] | None, choice: Choice, wait: float, *, withdraw: bool = False) -> None:
+    from flows.rotations import opened, told_to_lake
+
+    with told(_KEPT), opened(settings, names) as managed:
+        run = _run(settings, managed)
+        run.look()
+        run.choose(choice)
+        try:
+            if withdraw:
+                for one in managed:
+                    run.withdraw(one.name)
+            else:
+                run.all()
+                if wait:
+                    run.wait(timedelta(minutes=wait))
+        finally:
+            is_published, lake = told_to_lake(run, settings)
+    out = _console()
+    for line in _told(run):
+        out.print(one_line(line, _MAX), soft_wrap=True)
+    out.print(f"{run.sentence()}; {lake}", soft_wrap=True)
+    raise typer.Exit(0 if run.is_done and is_published else EXIT_GAPS)
+
+
+def _told(run: RotationRun) -> Iterator[str]:
+    """A line a secret: what became of it, and what is left."""
+    for name, done in run.done.items():
+        yield f"{name}: {_became(run, done)}"
+    for seen in run.unread():
+        yield f"{seen.managed.name}: {seen.reason_code}: {_plain(seen.detail)}"
+    for seen in run.left_out():
+        yield f"{seen.managed.name}: {seen.due}, and not begun: {seen.detail or 'max_per_run'}"
+
+
+def _became(run: RotationRun, done: Rotated) -> str:
+    standing = done.standing
+    why = f": {done.reason_code}: {_plain(done.detail)}" if done.reason_code else ""
+    if standing is None:
+        return f"failed{why}" if done.reason_code != "class_stopped" else f"not begun{why}"
+    if standing.state is None:
+        return "nothing was to be done"
+    text = str(standing.state)
+    if standing.until is not None:
+        text += f" until {standing.until:%Y-%m-%d %H:%M:%S} UTC"
+        asked = run.chosen.get(done.name)
+        if asked is not None and standing.slot != asked:
+            text += ", of the rotation before; run again after that"
+    return text + why
+
+
+def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
+    out = _console()
+    run.look()
+    run.choose(choice)
+    for seen in run.looks:
+        name = seen.managed.name
+        out.print(one_line(f"{name}  {seen.managed.backend.place}  {seen.due or seen.reason_code}", _MAX))
+        for warning in _warnings(seen, settings):
+            out.print(one_line(f"  warning: {warning}", 1000), soft_wrap=True)
+        if seen.current is None:
+            out.print(one_line(f"  {_plain(seen.detail)}", _MAX), soft_wrap=True)
+            continue
+        found, why_not = run.planned(seen)
+        for step in found:
+            out.print(one_line(f"  {str(step.state).upper():<9} {step.what}", _MAX), soft_wrap=True)
+        if why_not:
+            out.print(one_line(f"  what would be done cannot be told: {why_not}", _MAX), soft_wrap=True)
+        elif not found:
+            out.print(f"  nothing: {_why_nothing(seen)}", soft_wrap=True)
+
+
+def _warnings(seen: Look, settings: Settings) -> Iterator[str]:
+    from flows.rotations import section_of
+    from tasks.core.rotations import RotationError
+    from tasks.rotation.sql_users import IN_PLACE_WARNING
+
+    try:
+        in_place = seen.managed.target.in_place
+    except RotationError:
+        return
+    if in_place:
+        yield IN_PLACE_WARNING
+    told = section_of(settings).secrets[seen.managed.name]
+    if not told.consumers:
+        yield "no consumer is configured, so nothing says whether the grace is long enough"
+
+
+def _why_nothing(seen: Look) -> str:
+    if seen.begins:
+        return "max_per_run secrets are begun before it"
+    due_at = seen.due_at()
+    return f"next at {due_at:%Y-%m-%d %H:%M} UTC" if due_at is not None else seen.detail or "it is not due"
+
+
+def _row(seen: Look) -> list[Any]:
+    since = seen.current.since if seen.current is not None else None
+    return [
+        seen.managed.name, seen.managed.backend.place, seen.managed.target_kind, seen.identity,
+        round((seen.at - since) / timedelta(days=1), 1) if since is not None else None,
+        str(seen.due) if seen.due is not None else "unknown", _minute(seen.due_at()),
+        str(seen.standing.state) if seen.standing.state is not None else None, _minute(seen.standing.until),
+        ", ".join(seen.managed.consumers), seen.reason_code, _plain(seen.detail) or None,
+    ]  # fmt: skip
+
+
+def _minute(at: datetime | None) -> datetime | None:
+    return at.astimezone(UTC).replace(microsecond=0) if at is not None else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _tell_step(step: Transition) -> None:
+    """On standard error as it happens; the end is told on standard output."""
+    print(one_line(f"{step.secret}: {step.state} {step.identity}".rstrip(), _MAX), file=sys.stderr, flush=True)
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False)

@@ -1,0 +1,72 @@
+"""Prefect tasks and artifacts of rotations: names, tags and states over ``tasks.patrol.rotation_run``.
+
+A task is given the run's id and the secret's name, never the run itself: Prefect walks through arguments and records
+them. Nothing that a task returns or says holds a value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from tasks.core.text import for_artifact, one_line
+from tasks.patrol.rotation_run import RotationRun
+
+#: The runs of this process by their ids.
+ACTIVE: dict[str, RotationRun] = {}
+_TOLD = 300
+
+
+@task(name="rotate secret", task_run_name="{name}", tags=["rotate"], cache_policy=NO_CACHE, persist_result=False)
+def rotate_secret(run_id: str, name: str) -> State[Any]:
+    """Go on with one secret; the state says what became of it."""
+    run = ACTIVE[run_id]
+    done = run.one(name)
+    state = done.standing.state if done.standing is not None else None
+    said = one_line(f"{name}: {state or done.reason_code or 'nothing to do'} {done.detail}".strip(), _TOLD)
+    if any(d.name == name for d in run.troubles()):
+        return Failed(name="Gaps", message=said)
+    return Completed(message=said)
+
+
+def plan_artifact(run: RotationRun) -> None:
+    """Each step that a run would do."""
+    rows = []
+    for seen in run.looks:
+        found, why_not = run.planned(seen)
+        told = [(str(s.state), s.what) for s in found] or ([("unknown", why_not)] if why_not else [])
+        rows += [{"secret": seen.managed.name, "step": step, "what": for_artifact(what, _TOLD)} for step, what in told]
+    create_table_artifact(
+        rows or [{"secret": "none", "what": "nothing is to be done"}], key="rotation-plan",
+        description="what a run would do; nothing was done",
+    )  # fmt: skip
+
+
+def done_artifact(run: RotationRun, sentence: str) -> None:
+    """What was done: a row a secret, those first that somebody must look at."""
+    bad = {d.name for d in run.troubles()}
+    rows = []
+    for seen in sorted(run.looks, key=lambda s: (s.managed.name not in bad, s.managed.name)):
+        done = run.done.get(seen.managed.name)
+        standing = done.standing if done is not None else seen.standing
+        until = standing.until if standing is not None else None
+        rows.append(
+            {
+                "secret": seen.managed.name,
+                "place": for_artifact(seen.managed.backend.place, _TOLD),
+                "identity": for_artifact(seen.identity or "", _TOLD),
+                "state": str(standing.state or "") if standing is not None else "",
+                "due": str(seen.due or "unknown"),
+                "until": f"{until:%Y-%m-%d %H:%M} UTC" if until is not None else "",
+                "reason": (done.reason_code if done is not None else None) or seen.reason_code or "",
+                "detail": for_artifact((done.detail if done is not None else "") or seen.detail, _TOLD),
+            }
+        )
+    create_table_artifact(
+        rows or [{"secret": "none"}], key="rotations", description=for_artifact(sentence, 500)
+    )  # fmt: skip
