@@ -135,6 +135,7 @@ class Machine:
         Ends with GRACE while consumers may remember the old value; call again after ``until``. Raises ConflictError
         when somebody changed the value in force: nothing is touched.
         """
+        begun = False
         for _ in range(_ROUNDS):
             staged, current = self._backend.staged(), self._backend.current()
             if staged is None:
@@ -142,9 +143,17 @@ class Machine:
                     return Standing(state=None)
                 if current.mark is not None and current.mark.slot == slot:
                     return Standing(state=None, rotation_id=current.rotation_id, slot=slot)
-                self._prepare(slot, current)
+                if begun:  # we were frozen for so long that others have finished it, and the next one, too
+                    return Standing(state=None, slot=slot)
+                begun = self._prepare(slot, current)
                 continue
-            ended = self._go_on(staged, current)
+            begun = begun or _mark(staged).slot == slot
+            try:
+                ended = self._go_on(staged, current)
+            except ConflictError:
+                if self._is_staged(staged):
+                    raise
+                continue  # nobody's change: others have finished it while we were frozen
             if ended is not None and (not ended.is_finished or ended.slot == slot or slot is None):
                 return ended
         raise RotationError(
@@ -184,42 +193,44 @@ class Machine:
             return None
         return self._bring_in(staged, current)
 
-    def _prepare(self, slot: str, current: Held) -> None:
-        """Stage a fresh value, or the intention to have one issued."""
+    def _prepare(self, slot: str, current: Held) -> bool:
+        """Stage a fresh value, or the intention to have one issued. Whether the rotation in this slot was begun, by us
+        or by others; not if that of another slot is to be finished first."""
         in_force = self._identity(current)
         works = self._target.probe(current.fields)
         # Nobody can use a value that is refused, so its identity is free; the one before it may be what still works.
         keep = in_force if works else current.mark.replaces if current.mark is not None else None
         for attempt in range(_ATTEMPTS):
             try:
-                self._stage(
+                staged = self._stage(
                     rotation_id(self._name, slot, attempt), slot, current, keep, None if works else in_force, None
                 )
-                return
+                return _mark(staged).slot == slot
             except SpentError:
-                continue
+                if self._backend.current().version != current.version:
+                    return True  # it ended since we looked, and was not withdrawn before
         raise RotationError(
             "value_rejected", f"{self._name}: {_ATTEMPTS} values were withdrawn in this slot", advice="Look at why."
         )
 
     def _stage(
         self, rid: str, slot: str, current: Held, keep: str | None, instead_of: str | None, over: Held | None
-    ) -> None:
+    ) -> Held:
+        """What is staged then: the value of ``rid``, or what somebody else staged before."""
         mark = Mark(
             rotation_id=rid, slot=slot, base=current.version, identity="", replaces=keep,
             staged_at=self._backend.now().isoformat(), runner=self._runner,
         )  # fmt: skip
         if self._target.is_issued:
-            self._backend.stage({}, mark, over=over)
-            return
+            return self._backend.stage({}, mark, over=over)
         proposed = self._target.propose(current.fields, instead_of=instead_of, value=self._value())
         fields = {**current.fields, **proposed}  # what the target does not change is kept
         identity = self._target.identity(fields)
         replaces = keep if keep != identity else None
-        self._say(
-            State.PREPARED,
-            self._backend.stage(fields, replace(mark, identity=identity, replaces=replaces, runner=None), over=over),
-        )
+        mark = replace(mark, identity=identity, replaces=replaces, runner=None)
+        staged = self._backend.stage(fields, mark, over=over)
+        self._say(State.PREPARED, staged)
+        return staged
 
     def _issue(self, intention: Held, current: Held) -> None:
         """Have a value issued, and stage it in place of the intention.
@@ -286,6 +297,11 @@ class Machine:
             self._sleep(pause)
             waited, pause = waited + pause, pause * 2
         return True
+
+    def _is_staged(self, staged: Held) -> bool:
+        """Whether it is what is staged, asked again."""
+        now = self._backend.staged()
+        return now is not None and (now.rotation_id, now.version) == (staged.rotation_id, staged.version)
 
     def _is_still(self, staged: Held, current: Held) -> bool:
         """Whether both are as they were seen, asked again by who is alone at the target."""

@@ -325,3 +325,52 @@ def test_killed_before_and_after_every_single_call_it_is_finished_by_the_next(ki
             later(world, 61)
         accepted_alone(world)
         assert world.current.mark is not None and world.current.mark.slot == "monday"
+
+
+@pytest.mark.parametrize("days", [("monday",), ("monday", "tuesday")], ids=["", "and the next"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "after current", "after probe", "before stage", "after stage", "before apply", "after apply", "before promote",
+        "after promote", "before retire", "after retire", "before forget", "after forget",
+    ],
+)  # fmt: skip
+def test_one_that_was_frozen_while_others_finished_it_alarms_nobody_and_begins_nothing(
+    moment: str, days: tuple[str, ...]
+) -> None:
+    world, heard, frozen = World(), Heard(), False
+    is_lost = moment in ("before apply", "before retire")  # without the lock nothing arrives at the target
+
+    def hook(name: str) -> None:
+        nonlocal frozen
+        if name != moment or frozen:
+            return
+        frozen, world.lock = True, None
+        for day in days:
+            for _ in range(2):
+                machine(world, heard).rotate(day)
+                later(world, 60)
+        if is_lost:
+            raise RotationError("target_unreachable", "the session was lost", is_passing=True)
+
+    m = machine(world, heard, hook)
+    while not frozen:
+        with suppress(*[RotationError] * is_lost):
+            assert m.rotate("monday").reason_code is None
+        later(world, 60)
+    assert len(world.versions) == 1 + len(days), "one rotation a slot"
+    assert State.WITHDRAWN not in heard.states
+    accepted_alone(world)
+
+
+def test_a_change_of_somebody_elses_at_the_moment_of_the_promotion_stops_it() -> None:
+    world = World()
+
+    def hook(name: str) -> None:
+        if name == "before promote":
+            world.write(renamed(world.current, password="by hand").fields, None)
+            world.accepted["app_a"] = "by hand"
+
+    with pytest.raises(ConflictError):
+        machine(world, hook=hook).rotate("monday")
+    assert plain(world.current.fields)["password"] == "by hand" and world.pending is not None
