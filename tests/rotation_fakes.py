@@ -90,6 +90,8 @@ class FakeBackend:
             if mark.rotation_id in w.spent:
                 raise SpentError
             there = w.pending
+            if there is None and over is not None:
+                raise SpentError
             if there is None or (over is not None and there.version == over.version):
                 if there is not None and there.rotation_id != mark.rotation_id:
                     w.spent.add(there.rotation_id or "")

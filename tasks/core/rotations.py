@@ -63,7 +63,8 @@ class ConflictError(RotationError):
 
 
 class SpentError(Exception):
-    """The backend knows a rotation of this id that ended; it takes no other value under it."""
+    """The backend knows a rotation of this id that ended, and takes no other value under it; or the staged value that
+    another one was to replace has gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,8 @@ class Backend(Protocol):
         fields it is an intention.
 
         Never overwrites, but for ``over``: then it takes the place of exactly that staged value, in one step, and the
-        rotation of that one ended if it was another. Raises SpentError: the rotation of this id ended.
+        rotation of that one ended if it was another. Raises SpentError: the rotation of this id ended, or ``over`` is
+        gone and nothing is staged.
         """
         ...
 

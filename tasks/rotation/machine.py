@@ -362,9 +362,13 @@ class Machine:
         for attempt in range(_ATTEMPTS):
             rid = rotation_id(self._name, f"{mark.slot}|{mark.rotation_id}", attempt)
             try:
-                self._stage(rid, mark.slot, current, mark.replaces, in_force, staged)
+                fresh = self._stage(rid, mark.slot, current, mark.replaces, in_force, staged)
             except SpentError:
+                if not self._is_staged(staged):
+                    return None
                 continue
+            if fresh.rotation_id != rid:
+                return None
             self._say(State.FORWARDED, staged, current, reason_code="value_rejected", detail=why)
             return None
         return self._in(State.GRACE, staged, reason_code="value_rejected", detail=why)

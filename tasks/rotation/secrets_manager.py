@@ -85,6 +85,8 @@ class SecretsManagerBackend:
             left, there = self._pending()
             if there is not None and (over is None or over.version != there.version):
                 return there
+            if there is None and over is not None:
+                raise SpentError
             versions = self._versions()
             _refuse_spent(rid, versions)
             if text is None:

@@ -113,12 +113,12 @@ class VaultKv:
         return self._pending().held
 
     def stage(self, fields: Mapping[str, Secret], mark: Mark, *, over: Held | None = None) -> Held:
-        """Stage a value unless one is, but for ``over``. Raises SpentError."""
+        """Stage a value unless one is, but for ``over``, which must be there then. Raises SpentError."""
         if not self._is_v2:
             self._current()
         for _ in range(_ROUNDS):
             there = self._pending()
-            if mark.rotation_id in there.ended:
+            if mark.rotation_id in there.ended or (there.held is None and over is not None):
                 raise SpentError
             if there.held is not None and (over is None or there.held.version != over.version):
                 return there.held

@@ -133,6 +133,10 @@ def test_a_staged_value_is_replaced_only_by_who_saw_it(kept: Kept) -> None:
     assert again.version == taken.version, "the one that was seen is gone"
     with pytest.raises(SpentError):
         kept.stage("monday")
+    kept.one.forget(taken.rotation_id or "")
+    with pytest.raises(SpentError):
+        kept.one.stage({"username": Secret("app_b"), "password": Secret("z")}, kept.mark("thursday"), over=taken)
+    assert kept.one.staged() is None, "what was to be replaced is gone"
 
 
 def test_an_intention_holds_no_fields(kept: Kept) -> None:

@@ -161,7 +161,9 @@ def test_moto_only_what_is_named_is_replaced_and_its_rotation_ended(aws: Aws) ->
     for slot in ("monday", "b"):
         with pytest.raises(SpentError):
             backend.stage(NEXT, mark(current, slot))
-    assert backend.staged() is None
+    with pytest.raises(SpentError):
+        backend.stage(NEXT, mark(current, "d"), over=second)
+    assert backend.staged() is None, "what was to be replaced is gone"
 
 
 def test_moto_an_intention_is_replaced_by_whoever_holds_it(aws: Aws) -> None:
