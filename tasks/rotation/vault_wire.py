@@ -25,6 +25,8 @@ from tasks.core.vault_access import VaultAccess, fits_header, transport_fault
 from tasks.core.wire_logs import hush
 
 _DENIED, _LIMITED, _CONSISTENCY, _NOT_INITIALISED, _UNAVAILABLE = 403, 429, 412, 501, 503
+#: What a standby answers that does not forward, and for a moment every node that was just unsealed.
+_STANDBY = 307
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,10 +183,12 @@ def fault(answer: Answer, what: str) -> RotationError:
     if status >= 500 or status == _CONSISTENCY:
         return RotationError("backend_unreachable", f"{what}: Vault answers {status}", is_passing=True)
     if 300 <= status < 400:
+        is_passing = status == _STANDBY
         return RotationError(
-            "backend_error",
+            "backend_unreachable" if is_passing else "backend_error",
             f"{what}: Vault sends us elsewhere ({status}), which is not followed",
             advice="Name the address of the active node, or let standbys forward requests.",
+            is_passing=is_passing,
         )
     return RotationError("backend_error", f"{what}: Vault answers {status}", advice="Its log says more.")
 

@@ -369,7 +369,7 @@ def test_kubernetes_fake_signs_in_with_the_token_that_lies_there_now(fake: Playe
     ("code", "body", "reason", "is_passing"),
     [
         (302, b"", "backend_error", False),
-        (307, b"", "backend_error", False),
+        (307, b"", "backend_unreachable", True),
         (400, b'{"errors": ["c4nary-value"]}', "backend_error", False),
         (403, b'{"errors": ["c4nary-value"]}', "backend_denied", False),
         (404, b"<html>", "backend_error", False),
