@@ -1,7 +1,8 @@
 """Kill the patrol and make its surroundings fail; say what was tried and what was lost.
 
-Every scenario patrols the same small organisation (its repositories and tools are named in tests/chaos/bench.py) until
-its command ends by itself, and compares the lake with that of a home in which nothing was disturbed.
+``rotation`` kills those that rotate secrets (tests/chaos/rotation.py). Every other scenario patrols the same small
+organisation (its repositories and tools are named in tests/chaos/bench.py) until its command ends by itself, and
+compares the lake with that of a home in which nothing was disturbed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos import api, disk, git_drops, kills, s3
+from tests.chaos import api, disk, git_drops, kills, rotation, s3
 from tests.chaos.bench import Bench, Row, say
 
 SCENARIOS: dict[str, Callable[[Bench], Row]] = {
@@ -34,6 +35,7 @@ SCENARIOS: dict[str, Callable[[Bench], Row]] = {
     "s3-errors": s3.errors,
     "s3-gone": s3.gone,
     "s3-kills": s3.kills,
+    "rotation": rotation.rotation,
 }
 
 
@@ -76,6 +78,9 @@ def _run(work: Path, seed: int, kills_wanted: int, names: list[str]) -> int:
             say(f"{name}: {row.verdict} ({time.monotonic() - since:.0f} s)")
     _print(rows)
     print(f"{time.monotonic() - began:.0f} s")
+    for row in rows:
+        if row.last:
+            print(row.last)
     return 1 if any(r.bad for r in rows) else 0
 
 
@@ -90,6 +95,8 @@ def _print(rows: list[Row]) -> None:
     for r in rows:
         for words in dict.fromkeys(r.bad):
             out.print(f"{r.scenario}: {words}", soft_wrap=True)
+        for line in r.report:
+            out.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":

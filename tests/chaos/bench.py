@@ -40,6 +40,9 @@ class Row:
     #: What is not as it must be, in words.
     bad: list[str] = field(default_factory=list)
     skipped: str = ""
+    #: What is printed after the table, and last of all.
+    report: list[str] = field(default_factory=list)
+    last: str = ""
 
     @property
     def verdict(self) -> str:
@@ -101,10 +104,17 @@ class Bench:
         self.work, self.seed, self.kills = work, seed, kills
         self.key = work / "hmac.key"
         self.open = ExitStack()
-        self.org = Organisation(work / "org", REPOSITORIES)
+        self._org: Organisation | None = None
         self._api: Mapping[str, str] | None = None
         self._reference: Reference | None = None
         self._homes = 0
+
+    @property
+    def org(self) -> Organisation:
+        """What is patrolled."""
+        if self._org is None:
+            self._org = Organisation(self.work / "org", REPOSITORIES)
+        return self._org
 
     @property
     def api(self) -> Mapping[str, str]:

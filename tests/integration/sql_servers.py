@@ -169,6 +169,7 @@ class PostgreSqlHere(SqlServer):
     """PostgreSQL; it logs every statement."""
 
     kind = "postgresql"
+    owner_password = _ROOT_PASSWORD
     _stop_signal = signal.SIGINT
 
     def __init__(self, place: Path, programs: Path) -> None:

@@ -1,18 +1,25 @@
-"""What `make chaos` judges by: rows that were lost or doubled, and scans that were in flight."""
+"""What `make chaos` judges by: rows that were lost or doubled, scans that were in flight, logins that were refused."""
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import Counter
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from tasks.rotation.passwords import POSTGRESQL
+from tasks.rotation.vault_kv import KvPlace
 from tests.builders import git
 from tests.chaos.bench import Row, judge
 from tests.chaos.content import differences
 from tests.chaos.home import Ended, Home
 from tests.chaos.organisation import Organisation
+from tests.chaos.rotation import Faults, Outcome, Size
+from tests.chaos.rotation_clients import quoted, refusal, wrong
+from tests.chaos.rotation_servers import Seen, Shop
 
 
 @pytest.fixture
@@ -85,3 +92,48 @@ def test_the_second_day_moves_refs_and_the_first_brings_them_back(tmp_path: Path
     assert first[0] != second[0] and first[1] == second[1]
     org.turn(1)
     assert [git(r, "rev-parse", "main") for r in org.repositories] == first
+
+
+@pytest.mark.parametrize(
+    ("said", "is_refused"),
+    [
+        ('connection failed: FATAL:  password authentication failed for user "shop_a"', True),
+        ('connection failed: FATAL:  role "shop_a" is not permitted to log in', True),
+        ('connection failed: FATAL:  role "shop_a" does not exist', True),
+        ("connection failed: FATAL:  the database system is starting up", False),
+        ("connection failed: FATAL:  the database system is not yet accepting connections\nDETAIL:  …", False),
+        ("connection failed: Connection refused", False),
+        ("server closed the connection unexpectedly", False),
+    ],
+)
+def test_a_login_failed_where_the_server_is_up_and_refuses_it(said: str, is_refused: bool) -> None:
+    assert (refusal(psycopg.OperationalError(said)) is not None) is is_refused
+
+
+def test_a_live_user_that_the_store_does_not_name_is_told_and_so_is_one_in_force_that_cannot_log_in() -> None:
+    shop = Shop(name="shop", place=KvPlace(mount="kv", path="shop"), users=("a", "b"))
+    rests = Seen(version="2", user="a", password="…", pending_version=3, mark=None)
+    staged = Seen(version="2", user="a", password="…", pending_version=4, mark={"identity": "b", "replaces": "a"})
+    assert wrong(rests, {"a", "other"}, rests, shop) == []
+    assert wrong(staged, {"a", "b"}, staged, shop) == []
+    assert wrong(rests, {"a", "b"}, staged, shop) == [], "it was staged between the looks"
+    assert wrong(rests, {"a", "b"}, rests, shop) == ["shop: ['b'] can log in, and the store names ['a']"]
+    assert wrong(rests, set(), rests, shop) == ["shop: a is in force (version 2) and cannot log in"]
+
+
+def test_a_value_is_found_wherever_it_stands_and_is_not_told() -> None:
+    value, other = POSTGRESQL.fresh().reveal(), POSTGRESQL.fresh().reveal()
+    texts = {"log": f"x{value}y\n".encode(), "calm": other.encode(), "json": b'{"p":"' + value.encode() + b'"}'}
+    assert quoted({value}, texts) == ["log", "json"]
+
+
+def test_every_step_gets_its_kills_and_the_least_killed_comes_next() -> None:
+    size = Size(a_step=2, rotations=0)
+    out = Outcome(size)
+    faults = Faults(size, random.Random(1), out)
+    while not faults.is_enough:
+        stop = faults.stop()
+        assert stop is not None
+        out.kills[stop.step] += 1
+    assert set(out.kills.values()) == {2} and len(out.kills) == 16
+    assert Outcome(size, rotations=3, kills=out.kills).line == "3 rotations, 32 kills, 0 logins, 0 failed"
