@@ -11,8 +11,8 @@ SCALE  ?=
 NIGHTS ?=
 OSV    ?=
 TOOLS  := $(CURDIR)/.tools
-# Half of a test's time is waiting for a disk or a process, that of integration tests for servers.
-TESTERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 2))')
+# More than half of a test's time is waiting: for a disk, a process, a server.
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 3))')
 export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -39,7 +39,7 @@ tools: $(VENV)/.ready ## install the scanners, each in an environment of its own
 demo: tools ## patrol an organisation made on the spot twice and judge the result
 	$(VENV)/bin/nightwarden demo
 
-test: tools ## run the tests, two files at a time for each processor
+test: tools ## run the tests, three files at a time for each processor
 	$(PY) -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 test-thorough: export NIGHTWARDEN_THOROUGH := 1
