@@ -45,8 +45,8 @@ def test_what_the_end_of_the_capture_cut_off_is_not_told() -> None:
 @given(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=4), st.text(max_size=40))
 def test_no_value_is_left_whatever_values_and_texts_there_are(values: list[str], text: str) -> None:
     said = "".join(f"{text}{v}" for v in values)
-    found = ValueMask(values).head(said, limit=1000).replace("[masked]", "\n")
-    assert not [v for v in values if v in found and "\ufffd" not in v]
+    left = ValueMask(values).head(said, limit=1000).split("[masked]")
+    assert not [v for v in values if "\ufffd" not in v and any(v in part for part in left)]
 
 
 def test_values_of_megabytes_take_no_time() -> None:
