@@ -213,13 +213,13 @@ _HITS = """
     FROM hits h JOIN advisories a USING (advisory_id) GROUP BY ALL"""
 #: What has no version, or one that cannot be judged; and of the first the files of its inventory that tell one.
 _UNKNOWN = """
-    WITH mine AS (FROM {chosen} p), unknown AS (
-        SELECT DISTINCT p.result_name, p.manifest, p.format, p.ecosystem, p.package, p.version FROM mine p
+    WITH unknown AS (
+        SELECT DISTINCT p.result_name, p.manifest, p.format, p.ecosystem, p.package, p.version FROM {chosen} p
         LEFT JOIN (FROM odd WHERE what = 'version') o USING (ecosystem, package, version)
         WHERE p.version IS NULL OR o.what IS NOT NULL
     ), pinned AS (
         SELECT result_name, ecosystem, package, list(DISTINCT manifest) AS files
-        FROM mine SEMI JOIN (FROM unknown WHERE version IS NULL) USING (result_name, ecosystem, package)
+        FROM {chosen} m SEMI JOIN (FROM unknown WHERE version IS NULL) USING (result_name, ecosystem, package)
         WHERE version IS NOT NULL OR revision IS NOT NULL GROUP BY ALL
     )
     SELECT u.*, coalesce(p.files, []) AS files
