@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from tasks.core.rotations import Backend, Held, RotationError, State, Target
@@ -34,12 +34,6 @@ _PAUSES = (1.0, 3.0, 9.0)
 _NO_VALUE = Secret("(a fresh value)")
 
 
-class Value(Protocol):
-    """Makes a fresh value."""
-
-    def __call__(self) -> Secret: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Managed:
     """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people; ``begins``: whether new
@@ -51,7 +45,7 @@ class Managed:
     target_kind: str
     rules: Rules
     schedule: Schedule
-    value: Value
+    value: Callable[[], Secret]
     failure_class: str
     consumers: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None

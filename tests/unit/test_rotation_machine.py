@@ -219,6 +219,18 @@ def check(world: World) -> None:
     assert len(forgotten) <= (1 if world.kind == "issued" else 0), f"{forgotten} is accepted and named nowhere"
 
 
+def converges(world: World) -> None:
+    """Without faults, what was begun is finished and the next rotation goes through."""
+    for _ in range(4):
+        machine(world).rotate(None)
+        later(world, 61)
+    check(world)
+    machine(world).rotate("last")
+    later(world, 61)
+    machine(world).rotate(None)
+    accepted_alone(world)
+
+
 class Chaos:
     """At every call: look, and by the choices of a test kill, fail, or let another runner go before us."""
 
@@ -256,14 +268,7 @@ def test_however_it_is_killed_and_whoever_runs_beside_some_credential_is_valid_a
             world.rejects = (lambda value: hash(value) % 3 == 0) if choices.random() < 0.5 else lambda _value: False
         check(world)
     world.rejects = lambda _value: False
-    for _ in range(4):  # without faults it converges
-        machine(world).rotate(None)
-        later(world, 61)
-    check(world)
-    machine(world).rotate("last")
-    later(world, 61)
-    machine(world).rotate(None)
-    accepted_alone(world)
+    converges(world)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -291,14 +296,7 @@ def test_in_whatever_order_runners_take_turns_some_credential_is_valid_and_none_
 
     turns.run(runner, runner, runner)
     assert not turns.errors, turns.errors
-    for _ in range(4):
-        machine(world).rotate(None)
-        later(world, 61)
-    check(world)
-    machine(world).rotate("last")
-    later(world, 61)
-    machine(world).rotate(None)
-    accepted_alone(world)
+    converges(world)
 
 
 @pytest.mark.parametrize("kind", KINDS)
