@@ -33,7 +33,7 @@ from tasks.core.rotations import Held, RotationError
 from tasks.core.secret_refs import Secret
 from tasks.rotation.mysql_hashes import NATIVE, SHA2, is_of, stored
 from tasks.rotation.mysql_login import NO_RIGHT, TIMEOUT_S, Login, MySqlServer, login, raised
-from tasks.rotation.sql_users import Admin, Users, account
+from tasks.rotation.sql_users import Admin, SqlTarget, Users, account
 
 #: A session that holds the lock and says nothing for so long is ended by the server, so that others can go on.
 _IDLE_S = 300
@@ -62,23 +62,13 @@ class MySqlSettings:
     wait: timedelta = timedelta(seconds=5)
 
 
-class MySql:
+class MySql(SqlTarget):
     """One runner's way to the users of one secret: a ``tasks.core.rotations.Target``."""
 
-    is_issued = False
-
     def __init__(self, settings: MySqlSettings) -> None:
+        super().__init__(settings.users)
         self._s = settings
         self._own = threading.local()
-
-    @property
-    def in_place(self) -> bool:
-        """Whether there is one user only (``sql_users.IN_PLACE_WARNING``)."""
-        return self._s.users.in_place
-
-    def identity(self, fields: Mapping[str, Secret]) -> str:
-        """The user. Raises RotationError(secret_shape)."""
-        return self._s.users.identity(fields)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -90,32 +80,6 @@ class MySql:
                 yield
             finally:
                 self._own.session = None
-
-    def propose(self, current: Mapping[str, Secret], *, instead_of: str | None, value: Secret) -> dict[str, Secret]:
-        """The fields of the next credential. Raises RotationError(target_error): the one in force logs in and may not
-        do what it must, and another password would not mend that."""
-        if instead_of is not None and self._s.users.identity(current) == instead_of:
-            self._refuses(current)
-        return self._s.users.propose(current, instead_of, value)
-
-    def issued(self) -> frozenset[str]:
-        """None: values are ours."""
-        return frozenset()
-
-    def revoke(self, identities: frozenset[str]) -> None:
-        """Nothing: values are ours."""
-
-    def issue(self, rotation_id: str, current: Mapping[str, Secret]) -> dict[str, Secret]:
-        """Never called: values are ours."""
-        raise NotImplementedError
-
-    def apply(self, staged: Held, current: Held) -> None:
-        """Give the user of ``staged`` its password, and let it log in. Of the user in force only where it cannot log in
-        any more, or is the only one."""
-        user, password = self._s.users.credential(staged.fields)
-        if not self.in_place and user == self._s.users.identity(current.fields):
-            self._refuses(current.fields)
-        self._set(user, password)
 
     def probe(self, fields: Mapping[str, Secret]) -> bool:
         """Whether its user logs in by its password, and may do what is checked. Raises RotationError(target_denied):

@@ -11,6 +11,7 @@ silently tell an old one: that is refused.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from string import Formatter
 from urllib.parse import quote, unquote
 
 from tasks.core.errors import SecretError, UsageError
-from tasks.core.rotations import RotationError
+from tasks.core.rotations import Held, RotationError
 from tasks.core.secret_refs import Secret
 
 #: What is told where one user was chosen (measured: two users 0 failures of 4,214 logins, one user 436 of 4,149).
@@ -210,3 +211,55 @@ def _carried(name: str, value: Secret, old: tuple[str, str], new: tuple[str, str
             advice="Configure a template for it, so that it tells the new one.",
         )
     return Secret(text)
+
+
+class SqlTarget(ABC):
+    """What is alike of the users of all data bases: which one is next, and that values are ours."""
+
+    is_issued = False
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+
+    @property
+    def in_place(self) -> bool:
+        """Whether there is one user only (``sql_users.IN_PLACE_WARNING``)."""
+        return self._users.in_place
+
+    def identity(self, fields: Mapping[str, Secret]) -> str:
+        """The user. Raises RotationError(secret_shape)."""
+        return self._users.identity(fields)
+
+    def propose(self, current: Mapping[str, Secret], *, instead_of: str | None, value: Secret) -> dict[str, Secret]:
+        """The fields of the next credential. Raises RotationError(target_error): the one in force logs in and may not
+        do what it must, and another password would not mend that."""
+        if instead_of is not None and self._users.identity(current) == instead_of:
+            self._refuses(current)
+        return self._users.propose(current, instead_of, value)
+
+    def issued(self) -> frozenset[str]:
+        """None: values are ours."""
+        return frozenset()
+
+    def revoke(self, identities: frozenset[str]) -> None:  # noqa: B027  it is whole
+        """Nothing: values are ours."""
+
+    def issue(self, rotation_id: str, current: Mapping[str, Secret]) -> dict[str, Secret]:
+        """Never called: values are ours."""
+        raise NotImplementedError
+
+    def apply(self, staged: Held, current: Held) -> None:
+        """Give the user of ``staged`` its password, and let it log in. Of the user in force only where it cannot log in
+        any more, or is the only one."""
+        user, password = self._users.credential(staged.fields)
+        if not self.in_place and user == self._users.identity(current.fields):
+            self._refuses(current.fields)
+        self._set(user, password)
+
+    @abstractmethod
+    def _set(self, user: str, password: Secret) -> None:
+        """Give a user its password, and let it log in."""
+
+    @abstractmethod
+    def _refuses(self, current: Mapping[str, Secret]) -> None:
+        """Raises RotationError(target_error) where the credential in force logs in: it is left alone."""
