@@ -188,7 +188,10 @@ def _lister(aws: StrictAws) -> Callable[[Any], str]:
         start, deprecated = int(self._get_param("NextToken") or 0), self._get_param("IncludeDeprecated")
         with _lock:
             found = [
-                {"VersionId": v, "VersionStages": list(version["version_stages"])}
+                {
+                    "VersionId": v, "VersionStages": list(version["version_stages"]),
+                    "CreatedDate": version["createdate"],
+                }  # fmt: skip
                 for v, version in secret.versions.items()
                 if version["version_stages"] or deprecated
             ]
