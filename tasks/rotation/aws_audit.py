@@ -140,7 +140,8 @@ class AwsAudit:
             for secret in secrets:
                 yield StoreFlaw(rule_id=rules.SECRET_DEFAULT_KEY.rule_id, resource=secret.place)
             return
-        name, detail = one_line(str(told.get("Arn") or key), 300), f"of {_some([s.place for s in secrets])}"
+        key = str(told.get("Arn") or key)  # what else is asked takes no alias
+        name, detail = one_line(key, 300), f"of {_some([s.place for s in secrets])}"
         state = str(told.get("KeyState", "unknown"))
         if state not in _USABLE:
             yield StoreFlaw(
