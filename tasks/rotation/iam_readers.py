@@ -13,10 +13,10 @@ theirs may use what is allowed to them. The root user of the account may do ever
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.rotation.iam_statements import EVERYBODY, Answer, Statement
+from tasks.rotation.iam_statements import ARN_PARTS, EVERYBODY, Answer, Statement
 
 #: What stands behind a reader that may read under a condition only.
 CONDITIONAL = " (conditional)"
@@ -41,10 +41,12 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A statement about our action, and whom it is attached to (their numbers)."""
+    """A statement about our action, and whom it is attached to (their numbers). One of ``needles`` is in what it is
+    about; None: that may be anything."""
 
     statement: Statement
     holders: tuple[int, ...]
+    needles: tuple[str, ...] | None
 
 
 class Readers:
@@ -65,24 +67,31 @@ class Readers:
         self._numbers = {i.arn: n for n, i in enumerate(identities)}
         self._numbers |= {i.unique_id: n for n, i in enumerate(identities) if i.unique_id}
         self._entries: list[_Entry] = []
+        #: Entries by what their resources begin with; by what the names in these begin with, if they are whole ARNs.
         self._by_prefix: dict[str, list[int]] = defaultdict(list)
+        self._by_name: dict[str, list[int]] = defaultdict(list)
         holders: dict[str, list[int]] = defaultdict(list)
         for number, identity in enumerate(identities):
             for key in dict.fromkeys(identity.policies):
                 holders[key].append(number)
         for key, numbers in holders.items():
             for statement in self._relevant[key]:
-                self._enter(_Entry(statement, tuple(numbers)))
-        self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
+                needles = None if statement.not_resources else tuple({p.needle for p in statement.resources})
+                self._enter(_Entry(statement, tuple(numbers), needles))
         #: The same tuple for all resources that the same may read.
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def _enter(self, entry: _Entry) -> None:
         number = len(self._entries)
         self._entries.append(entry)
-        prefixes = {""} if entry.statement.not_resources else {p.prefix for p in entry.statement.resources}
-        for prefix in prefixes:
-            self._by_prefix[prefix].append(number)
+        if entry.statement.not_resources:
+            self._by_prefix[""].append(number)
+            return
+        for pattern in entry.statement.resources:
+            if pattern.name_prefix is None:
+                self._by_prefix[pattern.prefix].append(number)
+            else:
+                self._by_name[pattern.name_prefix].append(number)
 
     def of(self, arn: str, policy: Sequence[Statement] = ()) -> tuple[str, ...]:
         """Who may do it with a resource whose own policy is ``policy``: names of identities, ARNs of others,
@@ -119,13 +128,16 @@ class Readers:
 
     def _by_identities(self, arn: str) -> tuple[dict[int, Answer], dict[int, Answer]]:
         """What the policies of identities allow and deny, by the numbers of the identities."""
-        candidates: set[int] = set()
-        for length in self._lengths:
-            candidates.update(self._by_prefix.get(arn[:length], ()) if length <= len(arn) else ())
+        parts = arn.split(":")
+        candidates: Iterable[int] = range(len(self._entries))
+        if len(parts) == ARN_PARTS:
+            candidates = {*_found(self._by_prefix, arn), *_found(self._by_name, parts[-1])}
         allowed: dict[int, Answer] = {}
         denied: dict[int, Answer] = {}
         for number in candidates:
             entry = self._entries[number]
+            if entry.needles is not None and not any(needle in arn for needle in entry.needles):
+                continue
             reach = entry.statement.reach(arn)
             if reach is Answer.NO:
                 continue
@@ -206,6 +218,12 @@ class Readers:
                     found = max(found, Answer.MAYBE if statement.not_principals else Answer.YES)
             refused = max(refused, min(reach, _not(found) if statement.not_principals else found))
         return refused
+
+
+def _found(index: Mapping[str, list[int]], text: str) -> Iterator[int]:
+    """What is kept under any beginning of a text."""
+    for length in range(len(text) + 1):
+        yield from index.get(text[:length], ())
 
 
 def account_of(principal: str) -> str | None:

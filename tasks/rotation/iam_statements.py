@@ -21,6 +21,8 @@ _WITH_VARIABLES = "2012-10-17"
 #: What a variable may stand for: the three characters that have a meaning of their own.
 _ESCAPED = frozenset("*?$")
 _TYPES = frozenset({"AWS", "Service", "Federated", "CanonicalUser"})
+#: The parts of the ARN of a secret: arn, partition, service, region, account, ``secret``, name.
+ARN_PARTS = 7
 #: The type of a principal that is everybody, signed in or not, with the services of AWS.
 EVERYBODY: Final = "*"
 
@@ -38,13 +40,18 @@ class Answer(IntEnum):
 
 
 class Pattern:
-    """One pattern of an action or a resource. ``prefix`` is what stands before its first wildcard; ``varies``: a policy
-    variable stands in it, which is taken for any text.
+    """One pattern of an action or a resource. ``prefix`` is what stands before its first wildcard, ``needle`` stands in
+    all that it matches; ``varies``: a policy variable stands in it, which is taken for any text. ``name_prefix`` is
+    what the seventh part begins with, where the pattern has just seven: no wildcard of it goes beyond a colon of a text
+    of seven parts, since there are no more.
 
     Matched by a set of positions kept as the bits of a number, so no pattern takes long, whatever its wildcards.
     """
 
-    __slots__ = ("_any_one", "_beyond", "_literal", "_size", "_within", "is_exact", "prefix", "text", "varies")
+    __slots__ = (
+        "_any_one", "_beyond", "_literal", "_size", "_within", "is_exact", "name_prefix", "needle", "prefix", "text",
+        "varies",
+    )  # fmt: skip
 
     def __init__(self, text: str, *, is_arn: bool, with_variables: bool = True) -> None:
         self.text = text
@@ -72,6 +79,20 @@ class Pattern:
                     self._beyond |= bit
             self.is_exact &= not is_wild
             self._size += 1
+        # NUL stands for every wildcard: in no ARN and no action is one.
+        plain = self._plain(text, with_variables)
+        parts = plain.split(":")
+        # Of whole ARNs the names tell more than what stands before them, which is the same for most.
+        where = parts[-1] if len(parts) == ARN_PARTS and parts[-1].strip("\0") else plain
+        self.needle = max(where.split("\0"), key=len)
+        self.name_prefix = parts[-1].partition("\0")[0] if len(parts) == ARN_PARTS and not self.varies else None
+
+    def _plain(self, text: str, with_variables: bool) -> str:
+        found, at = [], 0
+        while at < len(text):
+            one, at, is_wild = self._token(text, at, with_variables)
+            found.append("\0" if is_wild else one)
+        return "".join(found)
 
     def _token(self, text: str, at: int, with_variables: bool) -> tuple[str, int, bool]:
         """What stands at a place, where it ends, and whether it is a wildcard (``$``: a variable)."""
@@ -87,7 +108,7 @@ class Pattern:
         """Whether it stands for a text."""
         if self.is_exact:
             return text == self.prefix
-        if not text.startswith(self.prefix):
+        if not text.startswith(self.prefix) or self.needle not in text:
             return False
         stays = self._within
         # The first positions are those of the prefix, which has been compared.
