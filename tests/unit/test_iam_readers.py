@@ -23,6 +23,7 @@ _ACTIONS = [
 _RESOURCES = [
     "*", *ARNS, f"{SECRETS}shop/*", f"{SECRETS}shop/db-??????", "arn:aws:secretsmanager:*:*:secret:pay-*",
     "arn:aws:s3:::*", f"{SECRETS}*db*", "arn:aws:secretsmanager:us-east-1:*",
+    "arn:aws:secretsmanager:eu*", "arn:aws:sec*",
 ]  # fmt: skip
 _CONDITION = {"StringEquals": {"aws:PrincipalTag/team": "shop"}}
 
