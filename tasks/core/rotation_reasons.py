@@ -125,4 +125,9 @@ ROTATION_REASONS = (
         "Something went wrong that nobody foresaw; the rotation stays where it is.",
         "Run again; report the kind of the error that the detail names, if it stays.",
     ),
+    (
+        "policy_unreadable",
+        "The text of a policy could not be understood, so who may read by it is unknown.",
+        "Look at the policy by hand; report its form if the store takes it.",
+    ),
 )
