@@ -67,8 +67,8 @@ class Asking:
                 break  # an empty folder, or the page after the last
             data = self._data(answer, names)
             page = data.get("keys") if data is not None else None
-            if page is None and data is not None and found:
-                break
+            if data == {} and answer.body.get("warnings"):
+                break  # an empty folder of what knows no pages, which it says
             if data is None or not isinstance(page, list) or not all(isinstance(k, str) for k in page):
                 what = "there is no such thing here" if data is None else "what Vault answers is no list"
                 raise RefusedError("store_untold" if data is None else "backend_error", f"{shown(names)}: {what}")

@@ -32,7 +32,9 @@ _NOT_VERIFIED = re.compile(
     r"|sslinsecure=true|ssl-verify=(?:false|none))(?:$|[&;\s])"
 )
 _PASSWORD = re.compile(
-    r"(?:^|://)[^/?#@\s:]*:(?P<user>(?!//)[^@\s]+)@|(?:^|[?&;\s])(?:password|pwd|passwd)\s*=\s*(?P<named>[^&;\s]+)",
+    r"://[^/?#@\s:]*:(?P<url>[^/?#@\s]+)@"
+    r"|^[^/?#@\s:]+:(?P<dsn>(?!//)[^@\s]+)@"
+    r"|(?:^|[?&;\s])(?:password|pwd|passwd)\s*=\s*(?P<named>[^&;\s]+)",
     re.IGNORECASE,
 )
 
@@ -112,7 +114,7 @@ def _unverified(url: Any, details: Mapping[str, Any]) -> str | None:
 
 def holds_password(url: str) -> bool:
     """Whether a URL or DSN holds a password, and not where one is filled in."""
-    return any("{{" not in (found["user"] or found["named"]) for found in _PASSWORD.finditer(url))
+    return any("{{" not in str(found[found.lastgroup or 0]) for found in _PASSWORD.finditer(url))
 
 
 def _key(of: Sight, mount: Mount, name: str, told: Mapping[str, Any]) -> Iterator[StoreFlaw]:

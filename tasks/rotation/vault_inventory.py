@@ -6,6 +6,7 @@ of version 1 the names are listed and nothing more is told. When a secret was la
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -40,7 +41,8 @@ class Inventory:
         most_secrets: int = MOST_SECRETS,
         most_certificates: int = MOST_CERTIFICATES,
     ) -> None:
-        self._asking, self._readers, self._now = asking, readers, now
+        self._asking, self._readers, self._from = asking, readers, now
+        self._since = time.monotonic()
         self._most_secrets, self._most_certificates = most_secrets, most_certificates
 
     def of(self, mount: Mount) -> Iterator[StoredSecret | StoreGap]:
@@ -125,7 +127,7 @@ class Inventory:
             orphan = "it has no version"
         elif version.get("destroyed") is True:
             orphan = "its current version is destroyed"
-        elif deleted_at is not None and deleted_at <= self._now:
+        elif deleted_at is not None and deleted_at <= self._now():
             orphan = "its current version is deleted"
         changed_at = _moment(version.get("created_time"))
         yield StoredSecret(
@@ -141,6 +143,10 @@ class Inventory:
             is_active=orphan is None,
             orphan=orphan,
         )
+
+    def _now(self) -> datetime:
+        """The time of the server, who tells whole seconds: what it deleted while we ask is deleted."""
+        return self._from + timedelta(seconds=time.monotonic() - self._since + 1)
 
     # -- static roles of data bases --
 

@@ -63,6 +63,6 @@ def weakness(certificate: Certificate) -> str:
 
 def _trusted() -> str:
     """The authorities that requests trusts where none is named."""
-    import certifi
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-    return certifi.where()
+    return str(DEFAULT_CA_BUNDLE_PATH)

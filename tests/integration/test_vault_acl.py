@@ -43,8 +43,10 @@ def hcl(**rules: list[str]) -> str:
 
 
 PATHS = [
-    "secret/data/shop/db", "secret/data/shop", "secret/data/shopping/db", "secret/data/shop/db/deep", "secret/metadata/shop",
-    "secret/data", "secret", "kv/data/a", "kv/data/é/b", "kv/data/a b/c", "sys/policies/acl/x", "sys/policy/x", "auth/token/create",
+    "secret/data/shop/db", "secret/data/shop", "secret/data/shopping/db", "secret/data/shop/db/deep",
+    "secret/metadata/shop",
+    "secret/data", "secret", "kv/data/a", "kv/data/é/b", "kv/data/a b/c", "sys/policies/acl/x", "sys/policy/x",
+    "auth/token/create",
     "database/static-creds/app", "kv/data/100%", "kv/data/+", "kv/data/a*", "kv/data/a/b/c", "",
 ]  # fmt: skip
 #: Texts that people write, in all their forms.
@@ -54,12 +56,14 @@ TEXTS = [
     'path "secret/+/shop/*" { capabilities = ["read"] }\npath "secret/data/shop/*" { capabilities = ["update"] }',
     'path "secret/data/+/db" { capabilities = ["read"] }\npath "secret/+/shop/db" { capabilities = ["list"] }',
     'path "secret/data/+/+" { capabilities = ["read"] }\npath "secret/data/+/db" { capabilities = ["deny"] }',
-    'path "+/data/*" { capabilities = ["read"] }\npath "+/+/shop" { capabilities = ["create"] }\npath "*" { capabilities = ["sudo"] }',
+    'path "+/data/*" { capabilities = ["read"] }\npath "+/+/shop" { capabilities = ["create"] }\n'
+    'path "*" { capabilities = ["sudo"] }',
     'path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo", "patch"] }',
     'path "secret/data/sho*" { capabilities = ["read"] }\npath "secret/data/shop*" { capabilities = ["list"] }',
     'path "secret/data/+/d*" { capabilities = ["read"] }\npath "secret/data/+/db" { capabilities = ["list"] }',
     'path "/secret/data/shop" { capabilities = ["read"] }',
-    '# a remark\n// another\n/* and\n one */ path "kv/data/a" {\n  capabilities = [\n    "read", # why\n    "list",\n  ]\n}\n',
+    '# a remark\n// another\n/* and\n one */ path "kv/data/a" {\n'
+    '  capabilities = [\n    "read", # why\n    "list",\n  ]\n}\n',
     'path "kv/*" { policy = "write" }', 'path "kv/*" { policy = "read" }', 'path "sys/*" { policy = "sudo" }',
     'path "kv/*" { policy = "deny" }', 'path "kv/*" { policy = "read"\n capabilities = ["sudo"] }',
     'path "kv/data/a" { capabilities = ["read", "deny"] }',
@@ -72,29 +76,25 @@ TEXTS = [
     'path "kv/data/\\u00e9/*" { capabilities = ["read"] }', 'path "kv/data/é/b" { capabilities = ["read"] }',
     'path "kv/data/a b/+" { capabilities = ["read"] }', 'path "kv/data/100%" { capabilities = ["read"] }',
     'path "kv/data/+" { capabilities = ["read"] }\npath "kv/data/a*" { capabilities = ["list"] }',
-    'path "kv/data/a" { capabilities = ["update"]\n allowed_parameters = { "x" = ["a", 1]\n "*" = [] }\n denied_parameters { "y" = [] }\n'
+    'path "kv/data/a" { capabilities = ["update"]\n allowed_parameters = { "x" = ["a", 1]\n "*" = [] }\n'
+    ' denied_parameters { "y" = [] }\n'
     '  required_parameters = ["z"]\n min_wrapping_ttl = "1s"\n max_wrapping_ttl = 90 }',
     'path "kv/data/a" { capabilities = ["read"] }\npath "kv/data/a" { capabilities = ["list"] }',
     'path "kv/data/a" { capabilities = ["deny"] }\npath "kv/data/a" { capabilities = ["read"] }',
-    'path "kv/data/a" { capabilities = ["read"]\n expiration = "2001-01-01T00:00:00Z" }\npath "kv/*" { capabilities = ["list"] }',
+    'path "kv/data/a" { capabilities = ["read"]\n expiration = "2001-01-01T00:00:00Z" }\n'
+    'path "kv/*" { capabilities = ["list"] }',
     'path "kv/data/a" { capabilities = ["read"]\n expiration = "2101-01-01T00:00:00Z" }',
-    'path "+" { capabilities = ["read"] }\npath "se*" { capabilities = ["list"] }', 'path "kv/data/a" { }', "# nothing\n",
+    'path "+" { capabilities = ["read"] }\npath "se*" { capabilities = ["list"] }',
+    'path "kv/data/a" { }', "# nothing\n",
     'path "kv/data/${x}" { capabilities = ["read"] }', 'path "sys/a+b/+" { capabilities = ["read"] }',
     'path "secret/data/shop/db*" { capabilities = ["read"] }\npath "secret/+/shop/db" { capabilities = ["deny"] }',
-    'path <<E\nkv/data/a\nE\n {}',
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_means_to_us_what_it_means_to_the_server(bao: Bao, text: str) -> None:
-    import urllib.error
-
     paths = [p for p in PATHS if p]
-    try:
-        known = told(bao, {"one": text}, paths)
-    except urllib.error.HTTPError as e:
-        assert e.code == 400 and "<<" in text, text
-        return
+    known = told(bao, {"one": text}, paths)
     assert ours({"one": text}, paths) == known
 
 
