@@ -100,11 +100,13 @@ def _listener(told: Any) -> Iterator[StoreFlaw]:
 def _devices(of: Sight) -> Iterator[StoreFlaw]:
     try:
         told = of.asking.told("sys/audit")
+        # Where devices are told beside other fields of the answer, those are no objects with a type.
+        devices = {path: d for path, d in told.items() if isinstance(d, dict) and isinstance(d.get("type"), str)}
+        if told and not devices:
+            raise RefusedError("backend_error", "sys/audit: what Vault answers is no list of devices")
     except RefusedError as refused:
         of.blind(refused, *_DEVICES)
         return
-    # Where devices are told beside other fields of the answer, those are no objects with a type.
-    devices = {path: d for path, d in told.items() if isinstance(d, dict) and isinstance(d.get("type"), str)}
     if not devices:
         yield flaw("audit-none", "server")
     elif len(devices) == 1:

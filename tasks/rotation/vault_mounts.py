@@ -42,7 +42,7 @@ def engines(asking: Asking, only: tuple[str, ...] | None) -> Iterator[Mount | St
     """The engines of secrets, or those of ``only``. Where the list is refused, those that we may reach are told by
     what is there for user interfaces; a gap says so. Raises RotationError."""
     try:
-        told: Mapping[str, Any] = asking.told("sys/mounts")
+        told: Mapping[str, Any] = _mounts(asking, "sys/mounts")
     except RefusedError as refused:
         yield StoreGap(
             topic="inventory/mounts",
@@ -70,10 +70,18 @@ def engines(asking: Asking, only: tuple[str, ...] | None) -> Iterator[Mount | St
 
 def sign_ins(asking: Asking) -> list[Mount]:
     """The ways to sign in. Raises RefusedError, RotationError."""
-    found = dict(_read(asking.told("sys/auth")))
+    found = dict(_read(_mounts(asking, "sys/auth")))
     if None in found.values():
         raise RefusedError("backend_error", "sys/auth: what Vault says of a mount cannot be read")
     return [found[path] for path in sorted(found) if found[path] is not None]  # type: ignore[misc]
+
+
+def _mounts(asking: Asking, path: str) -> Mapping[str, Any]:
+    """A list of mounts. What is none of a Vault lacks what each has for itself: RefusedError."""
+    told = asking.told(path)
+    if not any(mount is not None and mount.is_its_own for _, mount in _read(told)):
+        raise RefusedError("backend_error", f"{path}: what Vault answers is no list of mounts")
+    return told
 
 
 def _read(told: Mapping[str, Any]) -> Iterator[tuple[str, Mount | None]]:
