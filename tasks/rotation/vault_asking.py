@@ -38,6 +38,10 @@ class Asking:
     def __init__(self, session: VaultSession, *, pause: Callable[[float], None] = time.sleep) -> None:
         self.session, self._pause = session, pause
 
+    def sign_in(self) -> None:
+        """Sign in if we are not, whatever our token may ask for then. Raises RotationError alone."""
+        self.session.ask("get", "auth/token/lookup-self", accepts=tuple(range(200, 600)))
+
     def read(self, *names: str) -> Mapping[str, Any] | None:
         """The ``data`` of a path, given by its parts, which may hold anything but what no name has. None: there is
         none."""

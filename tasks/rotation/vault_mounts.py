@@ -10,9 +10,7 @@ from tasks.core.secret_stores import StoreGap
 from tasks.rotation.vault_asking import Asking, RefusedError, is_name, shown
 
 #: What the server mounts for itself.
-_ITS_OWN = frozenset(
-    {"system", "identity", "cubbyhole", "token", "ns_system", "ns_identity", "ns_cubbyhole", "ns_token"}
-)
+_ITS_OWN = frozenset({"system", "identity", "cubbyhole", "token"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +94,7 @@ def _read(told: Mapping[str, Any]) -> Iterator[tuple[str, Mount | None]]:
             bare,
             Mount(
                 path=bare,
-                plugin=plugin,
+                plugin=plugin.removeprefix("ns_"),  # so they are called inside a namespace
                 options=options if isinstance(options, dict) else {},
                 config=config if isinstance(config, dict) else {},
                 accessor=accessor if isinstance(accessor, str) else "",

@@ -64,12 +64,13 @@ class VaultStore:
         """``vault:<address>[/<namespace>]``; nothing of a user in an address. Raises RotationError."""
         parts = urlsplit(self._session.address())
         host = parts.netloc.rpartition("@")[2].lower()
-        self._session.now()  # somebody is there
+        self._asking.sign_in()
         whole = [f"vault:{parts.scheme}://{host}{parts.path.rstrip('/')}", (self._session.namespace() or "").strip("/")]
         return one_line("/".join(part for part in whole if part), 500)
 
     def inventory(self) -> Iterator[StoredSecret | StoreGap]:
         """Everything that the mounts hold, as the port says."""
+        self._asking.sign_in()
         now = self._session.now()
         readership = Readership(grants(self._asking), now)
         yield from readership.gaps()
@@ -90,6 +91,7 @@ class VaultStore:
 
     def audit(self) -> Iterator[StoreFlaw | StoreGap]:
         """What is wrong with the server, its policies, roles and tokens, and the mounts, as the port says."""
+        self._asking.sign_in()
         now = self._session.now()
         known = grants(self._asking)
         mounts: list[Mount] = []
@@ -106,6 +108,7 @@ class VaultStore:
     def policy(self) -> str:
         """The least policy, as HCL, for the inventory and the audit of what is mounted now; ``inventory_policy``.
         Raises RotationError, UsageError."""
+        self._asking.sign_in()
         kinds: dict[str, str] = {}
         refused: RefusedError | None = None
         for mount in engines(self._asking, self._mounts):

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tasks.core.secret_stores import SecretStore, StoredKind, StoredSecret, StoreGap
+from tasks.core.rotations import RotationError
+from tasks.core.secret_stores import SecretStore, StoredKind, StoredSecret, StoreFlaw, StoreGap
 from tasks.rotation.vault_store import VaultStore
 from tests.integration.test_vault_kv import session
 from tests.integration.test_vault_roles import PASSWORD, open_to_others, postgresql
@@ -347,9 +348,30 @@ def test_a_policy_that_is_not_told_makes_readers_unknown(bao: Bao, monkeypatch: 
 def test_it_is_a_store_as_the_port_says(bao: Bao) -> None:
     of: SecretStore = store(bao)
     assert of.tool == "vault" and of.store_id() == f"vault:{bao.address}"
-    named = VaultStore(session(bao.address.replace("http://", "http://user:pw@"), namespace="team/a/"))
-    assert named.store_id() == f"vault:{bao.address}/team/a"
     ids = [r.rule_id for r in of.rules]
     assert len(set(ids)) == len(ids) > 30 and all(i.startswith("vault-") for i in ids)
     assert {r.severity for r in of.rules} == {"low", "medium", "high", "critical"}
     assert all(r.title and r.remedy.endswith(".") and r.source.startswith("https://") for r in of.rules)
+
+
+def test_a_namespace_is_a_store_of_its_own(bao: Bao) -> None:
+    named = VaultStore(session(bao.address.replace("http://", "http://user:pw@"), namespace="unit/"))
+    with pytest.raises(RotationError):
+        named.store_id()
+    bao.call("POST", "sys/namespaces/unit")
+    try:
+        assert named.store_id() == f"vault:{bao.address}/unit"
+        here = {"X-Vault-Namespace": "unit"}
+        bao.call("POST", "sys/mounts/old", {"type": "kv"}, headers=here)
+        bao.call("POST", "old/a", {"password": CANARY}, headers=here)
+        text = 'path "old/a" { capabilities = ["read"] }'
+        bao.call("PUT", "sys/policies/acl/inside", {"policy": text}, headers=here)
+        found = held(named)
+        assert [(p, s.readers) for p, s in found.items()] == [("vault:old/a", ("root", "inside"))]
+        told = list(named.audit())
+        assert ("vault-kv-v1", "mount/old") in {(t.rule_id, t.resource) for t in told if isinstance(t, StoreFlaw)}
+        # What the server has only one of is told to who is signed in outside of all namespaces.
+        assert "audit/vault-audit-none" in {t.topic for t in told if isinstance(t, StoreGap)}
+        bao.call("DELETE", "sys/mounts/old", headers=here)
+    finally:
+        bao.call("DELETE", "sys/namespaces/unit")
