@@ -47,7 +47,7 @@ PATHS = [
     "secret/metadata/shop",
     "secret/data", "secret", "kv/data/a", "kv/data/é/b", "kv/data/a b/c", "sys/policies/acl/x", "sys/policy/x",
     "auth/token/create",
-    "database/static-creds/app", "kv/data/100%", "kv/data/+", "kv/data/a*", "kv/data/a/b/c", "",
+    "database/static-creds/app", "kv/data/100%", "kv/data/+", "kv/data/a*", "kv/data/a/b/c", "kv/x/é/bb", "",
 ]  # fmt: skip
 #: Texts that people write, in all their forms.
 TEXTS = [
@@ -86,6 +86,7 @@ TEXTS = [
     'path "kv/data/a" { capabilities = ["read"]\n expiration = "2101-01-01T00:00:00Z" }',
     'path "+" { capabilities = ["read"] }\npath "se*" { capabilities = ["list"] }',
     'path "kv/data/a" { }', "# nothing\n",
+    'path "kv/+/é/+" { capabilities = ["read"] }\npath "kv/+/+/bb" { capabilities = ["list"] }',
     'path "kv/data/${x}" { capabilities = ["read"] }', 'path "sys/a+b/+" { capabilities = ["read"] }',
     'path "secret/data/shop/db*" { capabilities = ["read"] }\npath "secret/+/shop/db" { capabilities = ["deny"] }',
 ]  # fmt: skip

@@ -149,7 +149,8 @@ BROKEN: list[tuple[str, str, list[tuple[str, str, Any]], list[tuple[str, str, An
     ("audit-clear-keys", "mount/kv/audit_non_hmac_response_keys",
      [("POST", "sys/mounts/kv/tune", {"audit_non_hmac_response_keys": ["password"]})],
      [("POST", "sys/mounts/kv/tune", {"audit_non_hmac_response_keys": []})]),
-    ("approle-secret-endless", "auth/approle/shop", role(**{**ROLE, "secret_id_ttl": 0}), role(**ROLE)),
+    ("approle-secret-endless", "auth/approle/shop", role(**{**ROLE, "secret_id_ttl": 0}),
+     role(**{**ROLE, "secret_id_ttl": 0, "secret_id_num_uses": 5})),
     ("approle-no-secret", "auth/approle/shop", role(**OPEN), role(**{**ROLE, "token_bound_cidrs": []})),
     ("approle-token-default", "auth/approle/shop", role(**{**ROLE, "token_ttl": 0}), role(**ROLE)),
     ("kubernetes-any", "auth/kubernetes/any",
@@ -186,7 +187,13 @@ def test_what_is_broken_is_found_until_it_is_mended(
         assert (rule, by) not in audited(store(bao))[0]
 
 
-QUERIES = ["sslmode=disable", "x=y&sslmode=prefer", "SSLMODE=Disable", "sslmode=allow"]
+QUERIES = [
+    "sslmode=disable",
+    "x=y&sslmode=prefer",
+    "SSLMODE=Disable",
+    "sslmode=allow",
+    f"sslmode=disable&password={CANARY}",
+]
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -257,6 +264,13 @@ def test_keys_that_are_old(bao: Bao) -> None:
     assert not aged & audited(store(bao))[0]
     assert aged <= audited(store(bao, key_age=-timedelta(days=1)))[0]
     assert ("tls-certificate", f"certificate of {bao.address[8:]}") in audited(store(bao, left=timedelta(days=91)))[0]
+
+
+def test_what_follows_from_a_policy_for_everything_is_not_told_beside_it(bao: Bao) -> None:
+    bao.call("PUT", "sys/policies/acl/all", {"policy": allow("*", "create", "update", "sudo")})
+    found, _ = audited(store(bao))
+    bao.call("DELETE", "sys/policies/acl/all")
+    assert {rule for rule, by in found if by.startswith("policy/all")} == {"policy-all", "policy-unheld"}
 
 
 def test_who_signs_in_without_a_second_factor(bao: Bao) -> None:
