@@ -40,6 +40,7 @@ class Played:
     def __init__(self) -> None:
         self.address = ""
         self.seen: list[tuple[str, str]] = []
+        self.pauses: list[float] = []
         self.world: dict[str, Any] = {
             "GET sys/health": (200, {"initialized": True, "sealed": False, "server_time_utc": 1_800_000_000}),
             "GET auth/token/lookup-self": {"accessor": "own", "policies": ["x"]},
@@ -66,7 +67,7 @@ class Played:
 
     def store(self, **more: Any) -> VaultStore:
         access = SignIn(address=self.address, token=SecretRef(scheme="env", place="T"), timeout_s=5)
-        return VaultStore(VaultSession(access, lambda _ref: Secret("t0ken")), pause=lambda _s: None, **more)
+        return VaultStore(VaultSession(access, lambda _ref: Secret("t0ken")), pause=self.pauses.append, **more)
 
 
 @pytest.fixture
@@ -271,6 +272,8 @@ def test_what_passes_is_waited_for_and_what_stays_is_told(fake: Played) -> None:
         fake.rules = lambda _m, path, left=left: (left.pop(), b"{}") if path == "kv/metadata/a" and left else None  # type: ignore[misc]
         secrets, gaps = inventory(fake)
         assert secrets["vault:kv/a"].version == "1" and gaps == {}, status
+        assert fake.pauses == [0.2, 1.0]
+        fake.pauses.clear()
 
 
 @pytest.mark.parametrize("status", [500, 0, 301])
