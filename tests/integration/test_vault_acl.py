@@ -123,7 +123,7 @@ def test_policies_at_random_mean_the_same_alone_and_together(bao: Bao, seed: int
         known = told(bao, policies, paths)
         assert ours(policies, paths) == known, policies
         granted += sum(map(bool, known.values()))
-    assert granted > 20 and len(paths) > 30, "they meet"
+    assert granted > 5 and len(paths) > 30, "they meet"
 
 
 @pytest.mark.parametrize("seed", range(40 if THOROUGH else 8))
