@@ -19,7 +19,7 @@ export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-thorough lint format bench chaos hostile rotation-up rotation-client rotation-down lock clean
+.PHONY: help setup tools demo test test-thorough lint format bench chaos hostile rotation-install rotation-up rotation-client rotation-down lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -41,7 +41,7 @@ tools: $(VENV)/.ready ## install the scanners, each in an environment of its own
 demo: tools ## patrol an organisation made on the spot twice and judge the result
 	$(VENV)/bin/nightwarden demo
 
-test: tools ## run the tests, three files at a time for each processor
+test: tools rotation-install ## run the tests, three files at a time for each processor
 	$(PY) -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 test-thorough: export NIGHTWARDEN_THOROUGH := 1
@@ -71,6 +71,9 @@ chaos: $(if $(filter-out rotation,$(or $(ONLY),all)),tools,setup) ## kill the pa
 
 hostile: tools ## patrol the hostile corpus at full scale (100,000 files, a 1 GB blob …) and print the figures
 	NIGHTWARDEN_HOSTILE=full $(PY) -m pytest -s tests/hostile/test_corpus.py tests/hostile/test_tripwire.py
+
+rotation-install: $(VENV)/.ready ## install the programs of the servers of rotation-up
+	@$(PY) -m infra.rotation install
 
 rotation-up: $(VENV)/.ready ## start a real OpenBao and a real PostgreSQL with a secret to rotate, below ROTATION=.rotation
 	@$(PY) -m infra.rotation --state "$(ROTATION)" up
