@@ -8,6 +8,7 @@ root token is there until everything is set up, and is revoked then.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import ssl
 import time
@@ -37,6 +38,8 @@ _SHARES, _THRESHOLD = 3, 2
 _PATIENCE_S, _ANSWER_S, _PAUSE_S = 60.0, 30.0, 0.1
 _NOT_FOUND, _DENIED = 404, 403
 _HERE = f"{HOST}/32"
+#: What stands in keys.json from before it is initialised until its shares are there.
+_ASKED: dict[str, Any] = {"shares": []}
 
 
 class RefusedError(NightwardenError):
@@ -135,12 +138,20 @@ class OpenBao:
 
     def _open(self) -> None:
         """Initialise it the first time, and unseal it."""
-        status, kept = self._status() or {}, read_private(self._state.keys)
-        is_initialised = bool(status.get("initialized"))
-        if bool(kept) != is_initialised:
+        kept, is_initialised = read_private(self._state.keys), self._is_initialised()
+        if is_initialised and kept == _ASKED:
+            # Whoever asked was killed before the answer was kept. Nobody has its shares, so nothing is in it.
+            processes.end(self._state, NAME, STOP)
+            shutil.rmtree(self._state.openbao / "raft")
+            self._state.make()
+            self._begin()
+            processes.wait(self._state, NAME, lambda: self._status() is not None)
+            is_initialised = self._is_initialised()
+        if is_initialised is (kept in ({}, _ASKED)):
             what = "key shares are" if is_initialised else "data is"
             raise NightwardenError(f"OpenBao's {what} gone", advice="`make rotation-down PURGE=1`, and begin anew.")
         if not is_initialised:
+            write_private(self._state.keys, json.dumps(_ASKED))
             made = self.api.call("PUT", "sys/init", {"secret_shares": _SHARES, "secret_threshold": _THRESHOLD})
             kept = {"shares": made["keys_base64"], "root_token": made["root_token"]}
             write_private(self._state.keys, json.dumps(kept, indent=1))
@@ -152,6 +163,9 @@ class OpenBao:
             if time.monotonic() > until:
                 raise NightwardenError("OpenBao stays sealed", advice=f"Its log is {self._state.log(NAME)}.")
             time.sleep(_PAUSE_S)
+
+    def _is_initialised(self) -> bool:
+        return bool(self.api.call("GET", "sys/seal-status")["initialized"])
 
     def _is_active(self) -> bool:
         """200: it is initialised, unsealed and leads."""
