@@ -95,7 +95,8 @@ class PostgreSql:
         made = [str(programs / "initdb"), "-D", str(fresh), "-U", "postgres", "-A", "reject"]
         processes.run([*made, "-E", "UTF8", "--locale=C"], "initdb", user=self._user, cwd=place)
         alone = [str(programs / "postgres"), "--single", "-D", str(fresh), "-c", "exit_on_error=on"]
-        users = statements("users.sql", rotator=verifier(first.rotator), shop_a=verifier(first.shop_a))
+        users = statements("users.sql")
+        users += statements("passwords.sql", rotator=verifier(first.rotator), shop_a=verifier(first.shop_a))
         processes.run([*alone, "postgres"], "making the users", user=self._user, cwd=place, stdin=users)
         processes.run([*alone, "shop"], "making the shop", user=self._user, cwd=place, stdin=statements("shop.sql"))
         fresh.rename(self.data)

@@ -26,6 +26,7 @@ from infra.rotation.state import State, is_taken
 from tasks.core.births import born
 from tasks.core.secret_refs import Secret
 from tests.integration.servers import ROOT
+from tests.thorough import thorough
 
 SECTION = (ROOT / "README.md").read_text("utf-8").split("\n### See a rotation happen\n")[1].split("\n## ")[0]
 BLOCK = re.search(r"^```console\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
@@ -180,6 +181,26 @@ def test_both_killed_come_back_and_the_rotation_is_finished(clone: Clone, tmp_pa
     assert after["username"] != before["username"] and after["password"] != before["password"]
     assert logs_in(clone, after["username"], after["password"]) == "yes"
     assert "no password" in logs_in(clone, before["username"], before["password"])
+
+
+@thorough
+@pytest.mark.parametrize("after_s", [0.8, 1.2, 1.6, 2.0, 2.5, 3.0, 4.0])
+def test_a_start_that_was_killed_is_gone_on_with(clone: Clone, after_s: float) -> None:
+    """Whatever it was at: the authority, the shares, the users, the roles. What the second one makes rotates."""
+    command = ".venv/bin/python -m infra.rotation --state killed"
+    cut = clone.begin(f"exec {command} up", clone.root / "cut")
+    with suppress(subprocess.TimeoutExpired):
+        cut.wait(after_s)
+    os.killpg(cut.pid, signal.SIGKILL)
+    cut.wait()
+    try:
+        up = clone.call(f"{command} up")
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert json.loads((clone.root / "killed/keys.json").read_text()).keys() == {"shares"}
+        plan = clone.call(".venv/bin/nightwarden rotate run shop-db --now --config killed/org.yaml")
+        assert "shop-db: grace" in plan.stdout, plan.stdout + plan.stderr
+    finally:
+        assert clone.call(f"{command} down --purge").returncode == 0
 
 
 def logs_in(clone: Clone, user: str, password: str, dbname: str = "shop", sslmode: str = "verify-full") -> str:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -90,12 +91,14 @@ def test_a_password_is_kept_as_postgresql_keeps_it() -> None:
 
 
 def test_a_line_of_the_users_is_a_statement() -> None:
-    made = postgresql.statements("users.sql", rotator="V1", shop_a="V2").splitlines()
-    assert all(line.split()[0] in ("CREATE", "ALTER", "GRANT", "REVOKE") for line in made)
-    assert [line for line in made if "SUPERUSER" in line] == []
-    assert sum("V1" in line for line in made) == sum("V2" in line for line in made) == 1
+    made = [*postgresql.statements("users.sql").splitlines(), *postgresql.statements("shop.sql").splitlines()]
+    given = postgresql.statements("passwords.sql", rotator="V1", shop_a="V2").splitlines()
+    for line in made + given:
+        assert line.split()[0] in ("CREATE", "ALTER", "GRANT", "REVOKE", "INSERT") and line.endswith(";"), line
+    assert [line for line in made if "SUPERUSER" in line or "PASSWORD" in line] == []
+    assert [line.split()[-1] for line in given] == ["'V1';", "'V2';"]
     with pytest.raises(KeyError):
-        postgresql.statements("users.sql", rotator="V1")
+        postgresql.statements("passwords.sql", rotator="V1")
 
 
 def test_a_certificate_is_made_for_each_and_nobody_keeps_the_authoritys_key(tmp_path: Path) -> None:
@@ -159,6 +162,24 @@ def test_the_configuration_is_what_the_client_does() -> None:
     (consumer,) = secret["consumers"]
     assert consumer["cache_minutes"] * 60 == CACHE_S <= org["policies"]["shown"]["grace_minutes"] * 60
     assert secret["postgresql"]["sslmode"] == "verify-full"
+
+
+def test_the_containers_have_what_is_here() -> None:
+    """It was never run; what it names is there, and it is what infra/rotation is."""
+    infra = OWN.parent
+    services = yaml.safe_load((infra / "compose.yaml").read_text())["services"]
+    assert services.keys() == {"openbao", "postgresql"}
+    for service in services.values():
+        assert ":latest" not in service["image"] and ":" in service["image"].rpartition("/")[2]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        for volume in service["volumes"]:
+            source = volume.split(":")[0]
+            # tls/ is the reader's own.
+            assert not source.startswith("./") or source.startswith("./tls/") or (infra / source).is_file(), source
+    assert "-dev" not in " ".join(services["openbao"]["command"])
+    here, there = (infra / f"{name}/listener.hcl" for name in ("rotation", "compose"))
+    settings = [re.findall(r"^ *(\w+) +=", file.read_text(), re.MULTILINE) for file in (here, there)]
+    assert settings[0] == settings[1] and "tls_disable" not in settings[0]
 
 
 def test_the_servers_are_pinned_and_apart(tmp_path: Path) -> None:
