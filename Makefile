@@ -78,7 +78,7 @@ rotation-install: $(VENV)/.ready ## install the programs of the servers of rotat
 rotation-up: $(VENV)/.ready ## start a real OpenBao and a real PostgreSQL with a secret to rotate, below ROTATION=.rotation
 	@$(PY) -m infra.rotation --state "$(ROTATION)" up
 
-rotation-client: $(VENV)/.ready ## log in there with that secret ten times a second, until Ctrl-C
+rotation-client: $(VENV)/.ready ## log in there with that secret all the time, until Ctrl-C
 	@$(PY) -m infra.rotation --state "$(ROTATION)" client
 
 rotation-down: $(VENV)/.ready ## end both servers; PURGE=1 removes what they hold, too

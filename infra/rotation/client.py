@@ -137,7 +137,7 @@ def watch(state: State) -> int:
     # A shell that starts this beside itself has its programs ignore Ctrl-C.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
-    print("logging in ten times a second; Ctrl-C ends it and tells what became of it", flush=True)
+    print("logging in all the time; Ctrl-C ends it and tells what became of it", flush=True)
     with suppress(KeyboardInterrupt):
         _log_in_on(client)
     good = True

@@ -34,7 +34,7 @@ BLOCK = re.search(r"^```console\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^\$ (.+?)  +# (.+)$", BLOCK[1] if BLOCK else "", re.MULTILINE)
 STEPS = ["prepared", "applied", "verified", "promoted", "grace", "retired"]
 TOOLS = Path(os.environ.get("NIGHTWARDEN_TOOLS") or ROOT / ".tools")
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Clone:
