@@ -51,6 +51,7 @@ def rotate(names: list[str] | None = None, dry_run: bool = False) -> State[Any]:
     with keep_trying(), opened(settings, names) as managed:
         run = RotationRun(
             managed, log_of(settings), configured=section.secrets, workers=section.concurrency,
+            tell=rotating.tell_step,
         )  # fmt: skip
         run.look()
         run.choose(Choice(most=section.max_per_run))

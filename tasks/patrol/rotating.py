@@ -87,6 +87,8 @@ class Look:
             return schedule.next_opening(self.at)
         if self.due is Due.TOO_YOUNG and since is not None:
             return schedule.next_opening(since + schedule.minimum_age)
+        if self.current.mark is None and since is not None:  # no rotation made it
+            return schedule.next_opening(since + schedule.every)
         return schedule.next_opening(schedule.slot_ends(self.at))
 
 

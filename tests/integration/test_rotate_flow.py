@@ -71,7 +71,11 @@ def test_a_task_run_a_secret_and_no_value_in_what_prefect_keeps(tmp_path: Path, 
         }  # fmt: skip
         assert "gone: secret_missing" in run["state"]["message"] and "published as run" in run["state"]["message"]
         steps: list[dict[str, Any]] = json.loads(api.artifacts(plan["id"])["rotation-plan"]["data"])
-        assert steps[0]["step"] == "prepared" and {s["secret"] for s in steps} == {"shop", "cart"}
+        assert steps[0]["step"] == "prepared" and {s["secret"] for s in steps} == {"shop", "cart", "gone"}
+        assert [s["step"] for s in steps if s["secret"] == "gone"] == ["unknown"], "not that nothing is to be done"
+        said = [line["message"] for line in api.call("POST", "/logs/filter", {"sort": "TIMESTAMP_ASC", "limit": 200})]
+        made = [m.split(": ")[1].split()[0] for m in said if re.match(r"shop: \w+ app_\w$", m)]
+        assert made[:4] == ["prepared", "applied", "verified", "promoted"], "each step is in the log of its task run"
         rows = {r["secret"]: r for r in json.loads(api.artifacts(run["id"])["rotations"]["data"])}
         assert rows["shop"]["state"] in ("grace", "retired"), "a store may tell the time in whole seconds"
         assert rows["gone"]["reason"] == "secret_missing"
