@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from flows.cli_approve import approve
 from flows.cli_lake import Format, FormatOption, emit
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption
 from flows.interruption import told
@@ -32,8 +33,8 @@ app = typer.Typer(
 )
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Secrets; all when absent.")]
 _COLUMNS = (
-    "secret", "place", "target", "identity", "age_days", "due", "due_at", "state", "until", "consumers", "reason_code",
-    "detail",
+    "secret", "place", "target", "identity", "age_days", "due", "due_at", "state", "until", "consumers", "approval",
+    "reason_code", "detail",
 )  # fmt: skip
 _MAX = 400
 _KEPT = "what was done is kept; `nightwarden rotate resume` finishes what is under way"
@@ -197,6 +198,9 @@ def policy(
             print(text)
 
 
+app.command("approve")(approve)
+
+
 # -- one run ------------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +251,9 @@ def _told(run: RotationRun) -> Iterator[str]:
         yield f"{seen.managed.name}: {seen.reason_code}: {_plain(seen.detail)}"
     for seen in run.left_out():
         yield f"{seen.managed.name}: {seen.due}, and not begun: {seen.detail or 'max_per_run'}"
+    for seen in run.unapproved():
+        reason, detail = seen.managed.refused or ("", "")
+        yield f"{seen.managed.name}: {seen.due}, and not begun: {reason}: {_plain(detail)}"
 
 
 def _became(run: RotationRun, done: Rotated) -> str:
@@ -274,6 +281,8 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
         out.print(one_line(f"{name}  {seen.managed.backend.place}  {seen.due or seen.reason_code}", _MAX))
         for warning in _warnings(seen, settings):
             out.print(one_line(f"  warning: {warning}", 1000), soft_wrap=True)
+        if (approval := seen.managed.approval) is not None and approval.reason_code is None:
+            out.print(one_line(f"  approved {approval.told}: {', '.join(approval.dangers)}", _MAX), soft_wrap=True)
         if seen.current is None:
             out.print(one_line(f"  {_plain(seen.detail)}", _MAX), soft_wrap=True)
             continue
@@ -283,7 +292,7 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
         if why_not:
             out.print(one_line(f"  what would be done cannot be told: {why_not}", _MAX), soft_wrap=True)
         elif not found:
-            out.print(f"  nothing: {_why_nothing(seen)}", soft_wrap=True)
+            out.print(one_line(f"  nothing: {_why_nothing(seen)}", _MAX * 2), soft_wrap=True)
 
 
 def _warnings(seen: Look, settings: Settings) -> Iterator[str]:
@@ -303,6 +312,8 @@ def _warnings(seen: Look, settings: Settings) -> Iterator[str]:
 
 
 def _why_nothing(seen: Look) -> str:
+    if seen.managed.refused is not None:
+        return f"{seen.managed.refused[0]}: {_plain(seen.managed.refused[1])}"
     if seen.begins:
         return "max_per_run secrets are begun before it"
     due_at = seen.due_at()
@@ -316,7 +327,8 @@ def _row(seen: Look) -> list[Any]:
         round((seen.at - since) / timedelta(days=1), 1) if since is not None else None,
         str(seen.due) if seen.due is not None else "unknown", _minute(seen.due_at()),
         str(seen.standing.state) if seen.standing.state is not None else None, _minute(seen.standing.until),
-        ", ".join(seen.managed.consumers), seen.reason_code, _plain(seen.detail) or None,
+        ", ".join(seen.managed.consumers), seen.managed.approval.told if seen.managed.approval is not None else None,
+        seen.reason_code, _plain(seen.detail) or None,
     ]  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def _phases(run: RotationRun, settings: Settings) -> State[Any]:
 def _state(run: RotationRun, sentence: str, *, is_whole: bool = True) -> State[Any]:
     """The end of the flow: what somebody must look at makes it one with gaps."""
     bad = [f"{d.name}: {d.reason_code}" for d in run.troubles()]
-    bad += [f"{s.managed.name}: {s.reason_code}" for s in run.unread()]
+    bad += [f"{s.managed.name}: {s.reason_code}" for s in (*run.unread(), *run.unapproved())]
     if bad or not is_whole:
         return Failed(name="CompletedWithGaps", message="; ".join((sentence, *dict.fromkeys(bad))))
     return Completed(message=sentence)

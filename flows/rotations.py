@@ -30,12 +30,14 @@ from flows.org_rotation import (
     RotatedSettings,
     RotationSettings,
 )
+from flows.rotation_approvals import approvals
 from flows.settings import Settings
 from tasks.core.errors import NightwardenError, SecretError, UsageError
 from tasks.core.issuers import Issued, Issuer
 from tasks.core.rotations import Backend, RotationError, Target
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.text import one_line
+from tasks.patrol.approving import Approval
 from tasks.patrol.rotating import Managed
 from tasks.patrol.rotation_log import RotationLog
 from tasks.patrol.rotation_run import RotationRun
@@ -91,13 +93,14 @@ def sign_in(vault: VaultSettings | None) -> SignIn:
 
 @contextmanager
 def opened(settings: Settings, names: list[str] | None = None) -> Iterator[list[Managed]]:
-    """The secrets of these names, ready to be rotated. Nothing is asked before one is used. Raises UsageError for an
-    unknown name; what else is wrong with one is told by it."""
+    """The secrets of these names, ready to be rotated. Git is asked who approved dangerous ones; no store is before one
+    is used. Raises UsageError for an unknown name; what else is wrong with one is told by it."""
     # Secret values pass through this process: no core dump of it or of what it starts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wanted = named(settings, names)
     with ExitStack() as stack:
-        making = _Making(settings, stack)
-        yield [making.managed(name) for name in named(settings, names)]
+        making = _Making(settings, stack, approvals(settings) if wanted else {})
+        yield [making.managed(name) for name in wanted]
 
 
 def told_to_lake(run: RotationRun, settings: Settings) -> tuple[bool, str]:
@@ -123,8 +126,8 @@ def told_to_lake(run: RotationRun, settings: Settings) -> tuple[bool, str]:
 
 
 class _Making:
-    def __init__(self, settings: Settings, stack: ExitStack) -> None:
-        self._settings, self._stack = settings, stack
+    def __init__(self, settings: Settings, stack: ExitStack, approved: Mapping[str, Approval]) -> None:
+        self._settings, self._stack, self._approved = settings, stack, approved
         self._section, self._secrets = section_of(settings), settings.secrets()
         self._vault: VaultSession | None = None
         self._aws: dict[tuple[str | None, RoleSettings | None], AwsSession] = {}
@@ -135,6 +138,7 @@ class _Making:
         policy = self._section.policies.get(told.policy) or PolicySettings(every_days=30)
         backend: Backend
         target: Target
+        approval = self._approved.get(name)
         fitting = MYSQL if told.mysql is not None else POSTGRESQL
         try:
             values = policy.values(fitting)
@@ -153,6 +157,8 @@ class _Making:
             value=values.fresh,
             failure_class=told.failure_class or _class_of(told),
             consumers=tuple(c.name for c in told.consumers),
+            refused=approval.refusal if approval is not None else None,
+            approval=approval,
         )
 
     def _backend(self, told: RotatedSettings) -> Backend:

@@ -22,6 +22,7 @@ from tasks.core.secret_refs import Secret
 from tasks.core.types import digest
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, publish
+from tasks.patrol.approving import Approval
 from tasks.patrol.rotation_log import RotationLog
 from tasks.rotation.machine import Machine, Rules, Standing, Transition
 from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
@@ -36,8 +37,9 @@ _NO_VALUE = Secret("(a fresh value)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Managed:
-    """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people; ``begins``: whether new
-    rotations may begin (False: its approval is missing), with the reason."""
+    """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people. ``refused``: why no new
+    rotation of it begins, as a reason code with its detail; what is under way is finished. ``approval``: what is known
+    of its approval, if it needs one."""
 
     name: str
     backend: Backend
@@ -49,6 +51,7 @@ class Managed:
     failure_class: str
     consumers: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
+    approval: Approval | None = None
 
     def machine(self, tell: Callable[[Transition], None], sleep: Callable[[float], None] = time.sleep) -> Machine:
         """What rotates it."""
@@ -76,7 +79,16 @@ class Look:
     @property
     def begins(self) -> bool:
         """Whether a rotation would begin now."""
-        return self.due in (Due.DUE, Due.OVERDUE) and not self.is_unfinished and self.managed.refused is None
+        return self._is_due and self.managed.refused is None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a rotation would begin now, and may not."""
+        return self._is_due and self.managed.refused is not None
+
+    @property
+    def _is_due(self) -> bool:
+        return self.due in (Due.DUE, Due.OVERDUE) and not self.is_unfinished
 
     def due_at(self) -> datetime | None:
         """When it is next to be rotated."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.commands import called
 from tests.openbao import ROOT_TOKEN, Bao, development
+from tests.rotation_approvals import TRIAL, approve_all
 
 EXIT_FAILED, EXIT_USAGE, EXIT_GAPS = 1, 2, 3
 FIRST = "f1rst-c4nary-value"
@@ -20,7 +21,7 @@ GRACE_MINUTES = 0.02
 PAGE = Path(__file__).parents[2] / "docs" / "rotation-program.md"
 CONFIG = """
 home: home
-vault: {{address: "{address}", token: env:BAO_TOKEN}}
+{trial}vault: {{address: "{address}", token: env:BAO_TOKEN}}
 rotation:
   max_per_run: 5
   policies:
@@ -59,7 +60,9 @@ def place(tmp_path: Path, bao: Bao) -> Path:
 
 
 def configured(place: Path, bao: Bao, more: str = "") -> None:
-    (place / "org.yaml").write_text(CONFIG.format(address=bao.address, grace=GRACE_MINUTES, place=place, more=more))
+    text = CONFIG.format(address=bao.address, grace=GRACE_MINUTES, place=place, more=more, trial=TRIAL)
+    (place / "org.yaml").write_text(text)
+    approve_all(place / "org.yaml")
 
 
 def accept(place: Path, name: str, **users: str) -> None:
@@ -188,6 +191,34 @@ def test_what_is_wrong_with_one_secret_does_not_keep_the_others(place: Path, bao
     assert "gone: secret_missing" in done.stdout and "3 could not be read" in done.stdout
     done = call(place, "run", "shop", "nobody")
     assert (done.returncode, "no secret is called nobody" in done.stderr) == (EXIT_USAGE, True)
+
+
+def test_what_is_dangerous_begins_once_it_is_approved_and_ends_without(place: Path, bao: Bao) -> None:
+    approvals = place / "decisions.yaml"
+    approvals.unlink()
+    done = call(place, "list", "--format", "json")
+    (row,) = rows(done)
+    assert (done.returncode, row["reason_code"], row["approval"]) == (0, "approval_unread", "unread"), "no file"
+    approvals.write_text("decisions: []\n")
+    assert (listed(place)["reason_code"], listed(place)["approval"]) == ("approval_missing", "missing")
+    done = call(place, "run", "shop", "--now")
+    assert done.returncode == EXIT_GAPS and set(accepted(place)) == {"app_a"}
+    assert "shop: due, and not begun: approval_missing" in done.stdout and "rotate approve shop" in done.stdout
+    assert "nothing: approval_missing" in call(place, "plan", "--now").stdout
+    done = call(place, "approve", "shop", "--reason", "It was tried.")
+    assert done.returncode == 0 and "the next run takes it" in done.stdout, done.stdout + done.stderr
+    row = listed(place)
+    assert row["approval"].startswith("by whoever writes the file (none) until ") and row["reason_code"] is None
+    assert "  approved by whoever" in call(place, "plan", "--now").stdout
+    assert call(place, "run", "shop", "--now").returncode == EXIT_GAPS and set(accepted(place)) == {"app_a", "app_b"}
+    approvals.write_text("decisions: []\n")
+    done = call(place, "run", "--wait", "1")
+    assert "shop: retired" in done.stdout and set(accepted(place)) == {"app_b"}, "what was begun is finished"
+    configured(place, bao)
+    path = place / "org.yaml"
+    path.write_text(path.read_text().replace("executable: target,", "executable: target, arguments: [--other],"))
+    done = call(place, "run", "shop", "--now")
+    assert done.returncode == EXIT_GAPS and "as it was configured before" in done.stdout
 
 
 def test_a_value_that_is_refused_is_taken_back_and_told(place: Path, bao: Bao) -> None:

@@ -12,6 +12,7 @@ from tests.aws_rotations import aws_of_tests
 from tests.commands import called
 from tests.integration.sql_servers import ADMIN, ADMIN_PASSWORD, postgresql
 from tests.openbao import ROOT_TOKEN, development
+from tests.rotation_approvals import TRIAL, approve_all
 from tests.rotation_fakes import plain
 
 EXIT_GAPS = 3
@@ -55,9 +56,11 @@ def test_keys_of_a_user_that_secrets_manager_keeps(tmp_path: Path) -> None:
         user, fields = aws.new_user()
         name = aws.new_secret(fields)
         (tmp_path / "org.yaml").write_text(
-            f"home: home\naws: {{region: {aws.people.meta.region_name}}}\n{ROTATION}"
+            f"home: home\n{TRIAL}aws: {{region: {aws.people.meta.region_name}}}\n{ROTATION}"
             f"    deploy: {{aws: {{id: {name}}}, iam: {{user: {user}}}, policy: quick}}\n"
         )
+
+        approve_all(tmp_path / "org.yaml")
 
         def call(*args: str) -> Any:
             emulator = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -114,6 +114,27 @@ def test_nothing_new_is_begun_by_who_only_finishes(log: RotationLog) -> None:
     assert [*run.done] == ["begun"] and run.is_done and set(worlds[1].accepted) == {"app_a"}
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_nobody_approved_is_not_begun_and_finished_all_the_same(
+    log: RotationLog, tmp_path: Path, at_once: bool
+) -> None:
+    why = ("approval_missing", "nobody has approved it")
+    begun, due = old(), old()
+    done(RotationRun([managed("begun", begun)], log))
+    later(begun, 61)
+    choice = Choice(at_once=at_once)
+    run = done(RotationRun([managed(n, w, refused=why) for n, w in (("begun", begun), ("due", due))], log), choice)
+    assert [*run.done] == ["begun"] and set(begun.accepted) == {"app_b"}, "the old one is retired"
+    assert set(due.accepted) == {"app_a"} and due.pending is None
+    assert [s.managed.name for s in run.unapproved()] == ["due"]
+    assert not run.is_done and "1 due and not approved" in run.sentence() and run.troubles() == run.left_out() == []
+    lake = Lake.open(tmp_path / "lake", key_id="k")
+    run.publish(lake)
+    assert lake.snapshot().table("runs").to_pylist()[0]["state"] == "CompletedWithGaps"
+    rows = {r["secret"]: r["reason_code"] for r in lake.snapshot().table("secrets").to_pylist()}
+    assert rows == {"begun": "approval_missing", "due": "approval_missing"}
+
+
 def test_no_more_are_begun_than_may_and_that_is_told(log: RotationLog) -> None:
     run = done(RotationRun([managed("a", old()), managed("b", old())], log), Choice(most=1))
     assert [s.managed.name for s in run.left_out()] == ["b"] and not run.is_done
