@@ -299,16 +299,22 @@ def _warnings(seen: Look, settings: Settings) -> Iterator[str]:
     from flows.rotations import section_of
     from tasks.core.rotations import RotationError
     from tasks.rotation.sql_users import IN_PLACE_WARNING
+    from tasks.rotation.static_role_machine import NO_GRACE_WARNING
 
     try:
         in_place = seen.managed.target.in_place
     except RotationError:
         return
+    is_at_once = seen.managed.rotator is not None
     if in_place:
-        yield IN_PLACE_WARNING
+        yield NO_GRACE_WARNING if is_at_once else IN_PLACE_WARNING
     told = section_of(settings).secrets[seen.managed.name]
     if not told.consumers:
-        yield "no consumer is configured, so nothing says whether the grace is long enough"
+        what = "that nobody remembers the password" if is_at_once else "whether the grace is long enough"
+        yield f"no consumer is configured, so nothing says {what}"
+    caching = [f"{c.name} ({c.cache_minutes:g} minutes)" for c in told.consumers if c.cache_minutes]
+    if is_at_once and caching:
+        yield f"these remember it, and their logins will fail for as long: {', '.join(caching)}"
 
 
 def _why_nothing(seen: Look) -> str:

@@ -34,9 +34,13 @@ def vault_policy(settings: Settings) -> str:
         RolePlace(mount=s.certificate.vault.mount, role=s.certificate.vault.role)
         for s in section_of(settings).secrets.values() if s.certificate is not None and s.certificate.vault is not None
     ]  # fmt: skip
-    if not places and not reads and not roles:
+    static = [
+        RolePlace(mount=s.static_role.mount, role=s.static_role.role)
+        for s in section_of(settings).secrets.values() if s.static_role is not None
+    ]  # fmt: skip
+    if not places and not reads and not roles and not static:
         raise UsageError("no secret of `rotation` lies in Vault", advice="Give one `vault: {mount: …, path: …}`.")
-    return policy(places, pki_roles=roles, reads=reads)
+    return policy(places, static_roles=static, pki_roles=roles, reads=reads)
 
 
 def aws_policies(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.approving import Approval
 from tasks.patrol.rotation_log import RotationLog
-from tasks.rotation.machine import Machine, Rules, Standing, Transition
+from tasks.rotation.machine import Machine, Rotator, Rules, Standing, Transition
 from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
 
 #: The source of such a run in ``runs``; no configuration can name it.
@@ -39,7 +39,8 @@ _NO_VALUE = Secret("(a fresh value)")
 class Managed:
     """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people. ``refused``: why no new
     rotation of it begins, as a reason code with its detail; what is under way is finished. ``approval``: what is known
-    of its approval, if it needs one."""
+    of its approval, if it needs one. ``rotator``: what rotates it at once, where its store does that by itself and
+    keeps no mark of it."""
 
     name: str
     backend: Backend
@@ -52,9 +53,12 @@ class Managed:
     consumers: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
     approval: Approval | None = None
+    rotator: Callable[[Callable[[Transition], None]], Rotator] | None = None
 
-    def machine(self, tell: Callable[[Transition], None], sleep: Callable[[float], None] = time.sleep) -> Machine:
+    def machine(self, tell: Callable[[Transition], None], sleep: Callable[[float], None] = time.sleep) -> Rotator:
         """What rotates it."""
+        if self.rotator is not None:
+            return self.rotator(tell)
         return Machine(self.name, self.backend, self.target, self.rules, value=self.value, tell=tell, sleep=sleep)
 
 
@@ -112,6 +116,8 @@ def look(managed: Managed, now: datetime) -> Look:
             managed=managed, at=now, due=None, standing=Standing(state=None), reason_code=e.reason_code, detail=str(e)
         )
     slot = current.mark.slot or None if current.mark is not None else None
+    if managed.rotator is not None and current.since is not None:  # who asked for it is not known, and when is
+        slot = managed.schedule.slot(current.since)
     # A store may not tell since when a value is in force; of one that somebody asked for, its slot does.
     due = managed.schedule.due(now=now, slot=slot, since=current.since or manual_time(slot))
     reason, detail = managed.refused or (None, "")
@@ -145,6 +151,11 @@ def steps(seen: Look) -> list[Step]:
         ]
     if not seen.begins and not seen.is_unfinished:
         return []
+    if m.rotator is not None:
+        return [
+            Step(state=State.PROMOTED, what=f"the store of {place} changes the password of {old} at once"),
+            Step(state=State.RETIRED, what=f"the old one is refused from that moment: there is no grace for {old}"),
+        ]
     if m.target.is_issued:
         new = "a new credential"
     else:

@@ -75,6 +75,10 @@ class VaultStaticRole:
             period=timedelta(seconds=period) if isinstance(period, int) and 0 < period < 2**31 else None,
         )
 
+    def now(self) -> datetime:
+        """The time by the store's clock, in whole seconds that have passed."""
+        return self._session.now()
+
     def rotate(self, *, unless_since: datetime) -> StaticRole:
         """Have it rotated, unless it was since that time (by the store's clock): so a call whose answer was lost is
         repeated with the same time. The new state.
