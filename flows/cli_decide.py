@@ -304,6 +304,7 @@ def decision_place(settings: Settings) -> DecisionPlace:
 
 
 def text_of(file: Path) -> str:
+    """What the file holds on the disk; empty where there is none. Raises UsageError."""
     try:
         return file.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -313,6 +314,7 @@ def text_of(file: Path) -> str:
 
 
 def day(text: str) -> date:
+    """The day that --until names. Raises UsageError."""
     try:
         return date.fromisoformat(text)
     except ValueError:

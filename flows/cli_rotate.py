@@ -27,7 +27,8 @@ app = typer.Typer(
     help="Rotate secrets: a fresh value beside the old one, tried, brought into force, and the old one retired once its"
     " consumers had time to read again.\n\n"
     "What is rotated stands in `rotation` of org.yaml (`nightwarden config init` shows it); no secret stands there.\n\n"
-    "Exit codes: 0 nothing is left to do, 3 something is (a grace, a failure, what was not begun), 1 failed, 2 usage.",
+    "Exit codes: 0 nothing is left to do, 3 something is (a grace, a failure, what was not begun or not published), "
+    "1 failed, 2 usage. The flow `rotate` calls only what somebody must look at a gap: a grace is none there.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -259,6 +259,11 @@ def test_policy_prints_what_exactly_this_configuration_needs(place: Path, bao: B
       aws: {id: deploy, region: eu-central-1, account: "123456789012"}
       iam: {user: deploy, arn: "arn:aws:iam::123456789012:user/deploy", role: {arn: "arn:aws:iam::123456789012:role/r"}}
       policy: quick
+    other:
+      aws: {id: other, region: eu-central-1, account: "123456789012"}
+      program: {executable: target, secrets: {a: "aws-sm:admin/pw#password", b: "aws-sm:arn:aws:secretsmanager:x"}}
+      policy: quick
+aws: {region: eu-west-1}
 """,
     )  # fmt: skip
     told = call(place, "policy", "vault")
@@ -272,9 +277,16 @@ def test_policy_prints_what_exactly_this_configuration_needs(place: Path, bao: B
     done = called("rotate", "run", "shop", "--now", "--config", "org.yaml", cwd=place, BAO_TOKEN=token)
     assert "shop: grace until" in done.stdout, "the policy is enough"
     told = call(place, "policy", "aws")
-    assert [line.split(":")[0] for line in told.stderr.splitlines()] == ["for who runs us"] * 2 + ["arn"]
-    own, roles, role = (text for text in re.split(r"(?<=^\})\n", told.stdout, flags=re.MULTILINE) if text)
-    assert all(json.loads(text)["Version"] for text in (own, roles, role))
+    assert [line.split(":")[0] for line in told.stderr.splitlines()] == [
+        "for who runs us", "for who runs us", "for who runs us", "arn", "aws-sm", "references are read too",
+    ]  # fmt: skip
+    assert "x is read too" in told.stderr and "its ARN is not known" in told.stderr
+    own, roles, reads, role = (text for text in re.split(r"(?<=^\})\n", told.stdout, flags=re.MULTILINE) if text)
+    assert all(json.loads(text)["Version"] for text in (own, roles, reads, role))
+    (statement,) = json.loads(reads)["Statement"]
+    assert (statement["Action"], statement["Resource"]) == (
+        ["secretsmanager:GetSecretValue"], ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin/pw-??????"],
+    )  # fmt: skip
     assert "secret:deploy-??????" in own and "sts:AssumeRole" in roles and "iam:CreateAccessKey" in role
 
 

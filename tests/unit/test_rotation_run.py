@@ -241,3 +241,16 @@ def test_a_withdrawn_one_is_told_and_what_is_in_force_is_not_taken_back(log: Rot
     assert run.withdraw("shop").standing is not None and run.is_done and run.sentence() == "1 secrets: 1 withdrawn"
     done(RotationRun([managed("shop", world)], log), Choice(at_once=True))
     assert run.withdraw("shop").reason_code == "rotation_promoted"
+
+
+def test_a_grace_is_left_to_do_for_the_command_and_no_gap_for_the_flow(log: RotationLog) -> None:
+    """One question each: is anything left, and must somebody look."""
+    from flows.rotate import _state
+
+    run = done(RotationRun([managed("a", old()), managed("b", old())], log), Choice(most=1))
+    assert "1 in grace" in run.sentence() and run.left_out() and not run.is_done
+    assert _state(run, run.sentence()).name == "Completed"
+    assert _state(run, run.sentence(), is_whole=False).name == "CompletedWithGaps", "the lake was locked"
+    run = done(RotationRun([managed("c", old(), refused=("approval_missing", "nobody"))], log))
+    state = _state(run, run.sentence())
+    assert state.name == "CompletedWithGaps" and "c: approval_missing" in (state.message or "")
