@@ -58,11 +58,14 @@ def subjects(settings: Settings) -> dict[str, Subject]:
 def subject_digest(settings: Settings, name: str, told: RotatedSettings) -> str:
     """What is approved of a secret: its name, its place with the store, and what accepts it, as far as they are set
     otherwise than by default. References are named, not read; paths of the configuration's repository count from its
-    top, so that each checkout gives the same."""
+    top, so that each checkout gives the same. An executable that lies in that repository is approved with what it
+    holds; of another only the path is."""
     top = _top(settings)
     what: dict[str, Any] = {
         part: _plain(value, top) for part in {*BACKENDS, *TARGETS} if (value := getattr(told, part)) is not None
     }
+    if told.program is not None and (held := _held(told.program.executable, top)) is not None:
+        what["executable"] = held
     if told.vault is not None or told.static_role is not None:
         store = settings.vault or VaultSettings()
         what["store"] = {"address": store.address, "namespace": store.namespace}
@@ -111,6 +114,16 @@ def _top(settings: Settings) -> Path | None:
         return None
     folder = settings.decisions.file.parent.resolve()
     return next((p for p in (folder, *folder.parents) if (p / ".git").exists()), folder)
+
+
+def _held(executable: Path, top: Path | None) -> str | None:
+    """The digest of what an executable of the configuration's repository holds; None of another one."""
+    if top is None or not executable.resolve().is_relative_to(top):
+        return None
+    try:
+        return digest(executable.read_bytes())
+    except OSError:
+        return "it cannot be read"
 
 
 def _plain(value: Any, top: Path | None) -> Any:

@@ -116,7 +116,7 @@ def _hint(
     name: str, place: DecisionPlace, file: ConfigFile | None, broken: Iterable[BrokenEntry], is_changed: bool
 ) -> str:
     """What to do where no entry is about a secret."""
-    if any(name in b.id for b in broken):
+    if any(b.id in (name, f"rotate-{name}") for b in broken):
         return f"an entry of {place.file.name} is broken: `nightwarden decide check`"
     if is_changed:
         return (

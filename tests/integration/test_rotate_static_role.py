@@ -24,6 +24,7 @@ from tasks.rotation.machine import Rules, Standing, Transition
 from tasks.rotation.schedule import Due, Schedule, manual_slot
 from tasks.rotation.static_role_machine import StaticRoleMachine, StaticRoleSecret
 from tasks.rotation.vault_static_roles import RolePlace, VaultStaticRole
+from tasks.rotation.vault_wire import Answer
 from tests.commands import called
 from tests.integration.test_vault_kv import session
 from tests.integration.test_vault_roles import postgresql, static_role
@@ -235,3 +236,23 @@ def test_what_the_store_refuses_is_told_and_changes_nothing(
         with pytest.raises(RotationError) as error:
             runner.rotate("manual")
         assert error.value.reason_code == reason and not runner.heard and servers.password() == before
+
+
+@pytest.mark.parametrize("told", ["yesterday", 5, "2026-13-01T00:00:00Z"])
+def test_a_store_that_tells_no_time_is_not_asked_to_rotate(told: object, tmp_path: Path) -> None:
+    """It would be due again whenever somebody looks."""
+
+    class Odd:
+        asked: list[str] = []  # noqa: RUF012 - of one test
+
+        def ask(self, method: str, path: str, **_more: Any) -> Answer:
+            self.asked.append(method)
+            return Answer(status=200, body={"data": {"username": "app", "last_vault_rotation": told}})
+
+    odd = Odd()
+    machine = StaticRoleMachine(
+        "app", VaultStaticRole(odd, PLACE), lambda _t: None, lock_file=tmp_path / "l"  # type: ignore[arg-type]
+    )  # fmt: skip
+    with pytest.raises(RotationError) as error:
+        machine.rotate("manual")
+    assert error.value.reason_code == "backend_error" and set(odd.asked) == {"get"}

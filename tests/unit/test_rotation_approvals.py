@@ -16,13 +16,15 @@ from flows.cli_approve import approve
 from flows.cli_decide import app as decide_app
 from flows.rotation_approvals import approvals, subjects
 from flows.settings import Settings, load
-from tasks.core.errors import UsageError
-from tasks.patrol.approving import Approval
+from tasks.core.errors import ForgeError, UsageError
+from tasks.core.origins import DecisionPlace, Review
+from tasks.patrol.approving import Approval, read_approvals
 from tasks.patrol.deciding import Deciding
 from tests.builders import Repository
 from tests.rotation_approvals import TODAY, entry
 from tests.thorough import thorough
 from tests.unit.test_approvals import Config, made_keys
+from tests.unit.test_deciding import BY_BOB, Forge
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not here")
 DB = "host: 127.0.0.1, dbname: shop, admin: {user: root, password: 'env:ADMIN'}"
@@ -213,6 +215,31 @@ def test_without_a_place_or_with_none_in_a_deployment_nothing_is_approved(
     monkeypatch.delenv("NIGHTWARDEN_DEPLOYED")
     org.org(ORG.replace("decisions: {allowed_signers: ../signers}\n", ""))
     assert "decisions: {allowed_signers: FILE}" in org.problem()
+
+
+def test_an_executable_of_the_repository_is_approved_with_what_it_holds(org: Org) -> None:
+    script = org.repo.path / "rotate.py"
+    script.write_text("print('good')")
+    org.commit(org.entry(), by="bob")
+    assert org.approval().reason_code is None
+    script.write_text("print('evil')")
+    assert "as it was configured before" in org.problem()
+    org.org(ORG.replace("executable: rotate.py", "executable: /bin/true"))
+    org.commit(org.entry(), by="bob")
+    assert org.approval().reason_code is None, "of another only the path is known"
+
+
+def test_a_review_counts_and_a_forge_that_is_away_approves_nothing(org: Org) -> None:
+    org.repo.git("remote", "add", "origin", "https://git.example.org/acme/conf.git")
+    org.commit(org.entry())
+    place = DecisionPlace(file=org.repo.path / "decisions.yaml", approval="reviewed")
+    forge = Forge(BY_BOB, ForgeError("forge_unreachable", "it is away"), Review(problem="nobody did"))
+    found = []
+    for _ in range(3):
+        found.append(read_approvals(place, org.git, subjects(org.settings), datetime.now(UTC), [forge])["broker"])  # type: ignore[list-item]
+    assert (found[0].approver, found[0].how, found[0].reason_code) == ("bob", "reviewed", None)
+    assert (found[1].reason_code, "it is away" in found[1].problem) == ("approval_unread", True)
+    assert (found[2].reason_code, "nobody did" in found[2].problem) == ("approval_missing", True)
 
 
 def test_a_review_that_cannot_be_verified_approves_nothing(org: Org) -> None:
