@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def test_users_of_postgresql_that_openbao_keeps(tmp_path: Path) -> None:
 
 def test_keys_of_a_user_that_secrets_manager_keeps(tmp_path: Path) -> None:
     with aws_of_tests() as aws:
+        aws.strict.clock = datetime.now(UTC).replace(microsecond=0)  # ages are told by it
         user, fields = aws.new_user()
         name = aws.new_secret(fields)
         (tmp_path / "org.yaml").write_text(
@@ -76,6 +78,7 @@ def test_keys_of_a_user_that_secrets_manager_keeps(tmp_path: Path) -> None:
         assert keys.pop(fields["aws_access_key_id"]) == "Inactive" and [*keys.values()] == ["Active"]
         (after,) = rows(call("list", "--format", "json").stdout)
         assert after["identity"] in keys and after["state"] is None
+        assert (after["age_days"], after["due"]) == (0.0, "too_young"), "it is known also once the rotation has ended"
         assert call("run").returncode == 0, "what was asked for is not followed by one of the schedule"
         (still,) = rows(call("list", "--format", "json").stdout)
         assert still["identity"] == after["identity"]
