@@ -102,8 +102,15 @@ ROTATION_REASONS = (
     ),
     (
         "approval_missing",
-        "It is of a kind that is rotated only once somebody has approved it in git, and nobody has.",
-        "Approve it as the configuration says (`approvals`), then run again.",
+        "It is of a kind that is rotated only once somebody has approved it in git, and nobody has as it is configured "
+        "now. What was begun is finished all the same.",
+        "`nightwarden rotate approve NAME` writes the entry; commit it, and let somebody else sign or review it.",
+    ),
+    (
+        "approval_unread",
+        "It is of a kind that is rotated only once somebody has approved it in git, and that could not be read: the "
+        "file of decisions, its repository, or the forge. Nothing is taken as approved.",
+        "`nightwarden decide check` says what is wrong with it; mend that, then run again.",
     ),
     (
         "credentials_unreadable",
