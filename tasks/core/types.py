@@ -46,6 +46,7 @@ class Kind(StrEnum):
     HOST = "host"
     PACKAGE = "package"  # an entry of an inventory: known to be there, never a finding
     POSTURE = "posture"  # how a repository is kept: what it lacks, who may do what
+    SECRET_HYGIENE = "secret-hygiene"  # how a stored secret, or the store itself, is kept
 
 
 class Cause(StrEnum):

@@ -106,6 +106,7 @@ class _Scope:
         for uid, where in gone.items():
             old = self._before[uid]
             doubtful = _of(where, self._unread) | self._withheld(old["rule_id"], where)
+            doubtful |= {path for path in where if self._change.unread(old["rule_id"], path)}
             if not doubtful:
                 closing[uid] = where
             else:
@@ -239,8 +240,8 @@ class _Scope:
             return Origin.BACKLOG
         came = Origin.SETTINGS if change.of_settings else Origin.CODE
         if not change.other_tool:
-            aged = change.same_commit and row["kind"] == Kind.POSTURE
-            return Origin.TIME if aged and not change.of_settings else came
+            aged = change.same_commit and row["kind"] == Kind.POSTURE and not change.of_settings
+            return Origin.TIME if aged or change.aged(row["rule_id"], path) else came
         if self._same_paths is not None and path in self._same_paths:
             return Origin.ADVISORY if row["kind"] == Kind.DEPENDENCY else Origin.RULES
         known = change.rules_before()

@@ -1,0 +1,181 @@
+"""What one store of secrets told in one look: its inventory and its audit, and what could not be read of either.
+
+Nothing is raised: a store that refuses, stops half-way or talks nonsense is an answer. What it said until then counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from tasks.core.errors import NightwardenError
+from tasks.core.reasons import REASONS
+from tasks.core.rotations import RotationError
+from tasks.core.secret_stores import SecretStore, StoredSecret, StoreFlaw, StoreGap, StoreRule
+from tasks.core.text import one_line
+
+INVENTORY, AUDIT = "inventory", "audit"
+#: How places begin: a topic that names one says exactly what is unread, any other may be about everything.
+_PLACES = ("vault:", "aws-sm:", "aws-iam:")
+_DETAIL, _NAME = 500, 2000
+#: Names of readers that are kept of one secret: more are told by nobody.
+_READERS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why a store could not be asked, or stopped answering."""
+
+    reason_code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredStore:
+    """A store to be looked at. ``label`` is what the configuration calls it; ``region`` that of AWS, where the
+    configuration tells one. ``open`` may raise NightwardenError."""
+
+    label: str
+    tool: str
+    open: Callable[[], SecretStore]
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReading:
+    """What a store told. ``store_id`` None: it could not even say who it is, and ``inventory_stop`` says why. A stop
+    with secrets or flaws beside it came half-way."""
+
+    store: ConfiguredStore
+    at: datetime
+    store_id: str | None = None
+    rules: tuple[StoreRule, ...] = ()
+    secrets: tuple[StoredSecret, ...] = field(default=(), repr=False)
+    inventory_gaps: tuple[StoreGap, ...] = ()
+    inventory_stop: Stop | None = None
+    flaws: tuple[StoreFlaw, ...] = ()
+    audit_gaps: tuple[StoreGap, ...] = ()
+    audit_stop: Stop | None = None
+    duration_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_unread", _below(g.topic for g in self.inventory_gaps))
+        object.__setattr__(self, "_unruled", tuple(_rest(g.topic, AUDIT) for g in self.audit_gaps))
+
+    # Made once: they are asked for each of what may be a million places.
+    _unread: tuple[str, ...] = field(init=False, repr=False, default=())
+    _unruled: tuple[str, ...] = field(init=False, repr=False, default=())
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the inventory told anything at all."""
+        return self.store_id is not None and (self.inventory_stop is None or bool(self.secrets))
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether the audit told anything at all."""
+        return self.store_id is not None and (self.audit_stop is None or bool(self.flaws))
+
+    def may_hold(self, place: str) -> bool:
+        """Whether a place that was not told may be there all the same."""
+        return not self.is_read or self.inventory_stop is not None or any(_is_in(place, p) for p in self._unread)
+
+    def may_flaw(self, rule_id: str, resource: str) -> bool:
+        """Whether a flaw that was not told may be there all the same."""
+        if not self.is_audited or self.audit_stop is not None:
+            return True
+        known = {r.rule_id for r in self.rules}
+        for rest in self._unruled:
+            rule, _, below = rest.partition("/")
+            if rule not in known or (rule == rule_id and _is_in(resource, below)):
+                return True
+        return False
+
+
+def read_store(store: ConfiguredStore, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> StoreReading:
+    """Ask a store for all that it tells. Raises nothing but what ends the process."""
+    began = clock()
+    reading = StoreReading(store=store, at=began)
+    try:
+        opened = store.open()
+        store_id, rules = one_line(opened.store_id(), _NAME), tuple(opened.rules)
+    except Exception as e:
+        stop = _stop(e)
+        return replace(reading, inventory_stop=stop, audit_stop=stop)
+    items, inventory_stop = _taken(opened.inventory)
+    flaws, audit_stop = _taken(opened.audit)
+    secrets = {s.place: _plain(s) for s in reversed(items) if isinstance(s, StoredSecret) and s.place}
+    found = {(f.rule_id, f.resource): f for f in reversed(flaws) if isinstance(f, StoreFlaw)}
+    return StoreReading(
+        store=store, at=began, store_id=store_id, rules=rules,
+        secrets=tuple(secrets[place] for place in sorted(secrets)),
+        inventory_gaps=tuple(_gaps(items, INVENTORY)), inventory_stop=inventory_stop,
+        flaws=tuple(found[key] for key in sorted(found)),
+        audit_gaps=tuple(_gaps(flaws, AUDIT)), audit_stop=audit_stop,
+        duration_s=max((clock() - began).total_seconds(), 0.0),
+    )  # fmt: skip
+
+
+def _taken(ask: Callable[[], Iterator[object]]) -> tuple[list[object], Stop | None]:
+    """What was told, and why not all of it was."""
+    told: list[object] = []
+    try:
+        told.extend(ask())  # what came before it stops is kept
+    except Exception as e:
+        return told, _stop(e)
+    return told, None
+
+
+def _stop(e: Exception) -> Stop:
+    """Why it stopped. Words of what is not ours may hold what must not be told."""
+    if isinstance(e, RotationError):
+        return Stop(reason_code=_known(e.reason_code), detail=one_line(e.message, _DETAIL))
+    if isinstance(e, NightwardenError):
+        return Stop(reason_code="rotation_unmade", detail=one_line(e.message, _DETAIL))
+    return Stop(reason_code="internal", detail=type(e).__name__)
+
+
+def _known(code: str) -> str:
+    return code if code in REASONS else "backend_error"
+
+
+def _gaps(items: Iterable[object], topic: str) -> list[StoreGap]:
+    """The gaps, each topic and reason once, in an order of their own: two equal looks say the same."""
+    found = {(g.topic, g.reason_code): g for g in items if isinstance(g, StoreGap)}
+    return [
+        replace(
+            found[key], reason_code=_known(key[1]), detail=one_line(found[key].detail, _DETAIL),
+            topic=one_line(key[0] if key[0].startswith(topic) else f"{topic}/{key[0]}", _NAME),
+        )
+        for key in sorted(found)
+    ]  # fmt: skip
+
+
+def _plain(s: StoredSecret) -> StoredSecret:
+    """Its times in UTC, as the port has them, and of its texts what can be kept."""
+    times = ("created_at", "rotated_at", "last_used_at", "expires_at")
+    more: dict[str, object] = {n: _utc(at) for n in times if (at := getattr(s, n)) is not None}
+    more |= {n: one_line(t, _DETAIL) for n in ("owner", "rotated_by", "orphan") if (t := getattr(s, n)) is not None}
+    if s.readers is not None:
+        more["readers"] = tuple(one_line(r, _DETAIL) for r in sorted(set(s.readers))[:_READERS])
+    return replace(s, **more)  # type: ignore[arg-type]
+
+
+def _utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _rest(topic: str, of: str) -> str:
+    return topic.removeprefix(of).strip("/")
+
+
+def _below(topics: Iterable[str]) -> tuple[str, ...]:
+    """What of the inventory is unread: beginnings of places; "" is everything."""
+    rests = (_rest(t, INVENTORY) for t in topics)
+    return tuple(dict.fromkeys(r if r.startswith(_PLACES) else "" for r in rests))
+
+
+def _is_in(place: str, above: str) -> bool:
+    """Whether a place is this one, or lies below it: of ``vault:secret`` is ``vault:secret/shop``."""
+    return not above or place == above or place.startswith(above if above.endswith(":") else f"{above}/")
