@@ -145,6 +145,12 @@ ROTATION_REASONS = (
         "Give the account the right to read them: `nightwarden rotate policy --inventory` writes the policy.",
     ),
     (
+        "mount_left_out",
+        "A part of a store that was looked at once is left out by the configuration now. What was found there stays "
+        "open.",
+        "Add it to `rotation.inventory.vault.mounts`, or accept the gap and decide about what is open there.",
+    ),
+    (
         "store_removed",
         "A store of secrets that was looked at once is configured no more. It was not looked at; its findings stay "
         "open.",

@@ -16,8 +16,10 @@ Places = Mapping[str, Mapping[str, frozenset[str]]]
 #: Tells the paths of a commit (None: they could not be told).
 Paths = Callable[[], frozenset[str] | None]
 
-#: Tells something of a rule at a path.
-Judged = Callable[[str, str], bool]
+#: Tells, of a rule at a path, whether it finds something there for no other reason than that time has passed.
+Aged = Callable[[str, str], bool]
+#: Tells, of a rule at a path, the path of the gap because of which it was not judged there; None: it was.
+Unjudged = Callable[[str, str], str | None]
 
 
 def _never(_rule_id: str, _path: str) -> bool:
@@ -110,10 +112,9 @@ class Change:
     #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay while
     #: one of their files is there.
     not_run: frozenset[str] = frozenset()
-    #: Whether a rule was not judged at a path: for what has too many places to name each as unread.
-    unread: Judged = field(default=_never, repr=False, compare=False)
-    #: Whether a rule finds something at a path for no other reason than that time has passed.
-    aged: Judged = field(default=_never, repr=False, compare=False)
+    #: For what has a place a finding, and gaps that are about many places: then this alone says what was not read.
+    unjudged: Unjudged | None = field(default=None, repr=False, compare=False)
+    aged: Aged = field(default=_never, repr=False, compare=False)
     #: The paths of the commit, and of the commit before; asked only where something is gone.
     paths: Paths = field(default=lambda: None, repr=False, compare=False)
     paths_before: Paths = field(default=lambda: None, repr=False, compare=False)

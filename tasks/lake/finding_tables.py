@@ -49,7 +49,8 @@ FINDING_TABLES = (
             "fixed_run s run that saw it gone",
             "fixed_at t when, UTC",
             "fixed_reason s why it is gone: a cause of finding_events",
-            "unread_paths l where it was seen and not looked for since (null: if anywhere, at path)",
+            "unread_paths l where it was seen and not looked for since (null: if anywhere, at path); of a store of "
+            "secrets the path of the gap that hides it",
             "commit s commit of the last look that changed it",
             "fp_version i! version of the identity rules",
             "key_id s! id of the HMAC key",

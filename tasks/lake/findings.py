@@ -105,8 +105,7 @@ class _Scope:
         closing: dict[str, set[str]] = {}
         for uid, where in gone.items():
             old = self._before[uid]
-            doubtful = _of(where, self._unread) | self._withheld(old["rule_id"], where)
-            doubtful |= {path for path in where if self._change.unread(old["rule_id"], path)}
+            doubtful = self._doubtful(old, where)
             if not doubtful:
                 closing[uid] = where
             else:
@@ -251,8 +250,17 @@ class _Scope:
 
     def _where(self, old: Mapping[str, Any]) -> set[str]:
         """Where a finding was seen and, as far as is known, still stands."""
+        if self._change.unjudged is not None:
+            return {old["path"] or ""}
         places = {*self._stood.get(old["anchor_uid"], ()), *(old["unread_paths"] or ())}
         return places or {old["path"] or ""}
+
+    def _doubtful(self, old: Mapping[str, Any], where: set[str]) -> set[str]:
+        """Where a finding that is not seen may be all the same."""
+        if self._change.unjudged is None:
+            return _of(where, self._unread) | self._withheld(old["rule_id"], where)
+        gap = self._change.unjudged(old["rule_id"], old["path"] or "")
+        return {gap} if gap is not None else set()
 
     def _withheld(self, rule_id: str, where: set[str]) -> set[str]:
         """Paths at which a finding was not looked for because its rule did not run, though they are still there."""

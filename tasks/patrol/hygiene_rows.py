@@ -16,10 +16,10 @@ from tasks.core.identity import hygiene_anchor, occurrence_uid
 from tasks.core.secret_stores import StoredSecret, StoreGap, StoreRule
 from tasks.core.text import one_line
 from tasks.core.types import Cause, Gap, Kind, Observation, Outcome, Scan, ScanResult, ScopeState, Unit, digest
-from tasks.lake.changes import Change, Origin, ScopeKey
+from tasks.lake.changes import Aged, Change, Origin, ScopeKey, Unjudged
 from tasks.patrol.importing import form_of
 from tasks.patrol.owning import COLUMNS
-from tasks.patrol.secret_reading import INVENTORY, Stop, StoreReading
+from tasks.patrol.secret_reading import INVENTORY, LEFT_OUT, Stop, StoreReading
 from tasks.patrol.stored_secrets import Joined
 from tasks.policy import secret_hygiene as hygiene
 from tasks.policy.secret_hygiene import HygieneLimits, Judgement, Successors, judge
@@ -44,7 +44,7 @@ _DETAIL = 1000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One scope of a store, as this run found it. ``result`` None: it could not be read at all, ``stop`` says why.
-    ``undecided`` and ``aged`` are as in ``Change``."""
+    ``unjudged`` and ``aged`` are as in ``Change``."""
 
     key: ScopeKey
     version: str
@@ -54,8 +54,8 @@ class Part:
     stop: Stop | None
     result: ScanResult | None = None
     known: frozenset[str] = frozenset()
-    undecided: Any = field(default=None, repr=False)
-    aged: Any = field(default=None, repr=False)
+    unjudged: Unjudged = field(default=lambda _rule, _place: INVENTORY, repr=False)
+    aged: Aged = field(default=lambda _rule, _place: False, repr=False)
 
 
 class Hygiene:
@@ -84,7 +84,7 @@ class Hygiene:
         key = (reading.store_id, REF, SECRETS)
         part = Part(
             key=key, version=str(hygiene.REVISION), config_digest=config, rules_digest=rules, rules=hygiene.RULES,
-            stop=reading.inventory_stop, known=self._known, undecided=self._undecided, aged=self._aged,
+            stop=reading.inventory_stop, known=self._known, unjudged=self._unjudged, aged=self._aged,
         )  # fmt: skip
         if not reading.is_read:
             return part
@@ -106,19 +106,24 @@ class Hygiene:
     def _untold(self) -> Iterator[Gap]:
         """What the store does not tell of secrets of a kind, once each: the columns of ``secrets`` tell of which."""
         found = {
-            (str(self._secrets[place].kind), topic, code)
+            (self._topic(place, word), code)
             for place, judgement in self.judged.items()
-            for rules, topic, code in _UNTOLD
+            for rules, word, code in _UNTOLD
             if judgement.unknown & rules
         }
-        for kind, topic, code in sorted(found):
-            yield Gap(path=f"{INVENTORY}/{kind}/{topic}", reason_code=code)
+        for topic, code in sorted(found):
+            yield Gap(path=topic, reason_code=code)
+        if any(self._reading.leaves_out(place) for place in self._known - self._told):
+            yield Gap(path=LEFT_OUT, reason_code="mount_left_out")
 
-    def _undecided(self, rule_id: str, place: str) -> bool:
+    def _topic(self, place: str, word: str) -> str:
+        return f"{INVENTORY}/{self._secrets[place].kind}/{word}"
+
+    def _unjudged(self, rule_id: str, place: str) -> str | None:
         judgement = self.judged.get(place)
-        if judgement is not None:
-            return rule_id in judgement.unknown
-        return place not in self._told and self._reading.may_hold(place)
+        if judgement is not None and rule_id in judgement.unknown:
+            return next(self._topic(place, word) for rules, word, _ in _UNTOLD if rule_id in rules)
+        return self._reading.hides(place) if place not in self._told else None
 
     def _aged(self, rule_id: str, place: str) -> bool:
         return rule_id in hygiene.BY_TIME and place in self._known
@@ -131,8 +136,7 @@ def audited(reading: StoreReading) -> Part:
     rules = digest(tool, *(f"{r.rule_id}={r.severity}={r.title}" for r in reading.rules))
     part = Part(
         key=(reading.store_id, REF, tool), version=str(REVISION), config_digest=digest(tool, REVISION),
-        rules_digest=rules, rules=reading.rules, stop=reading.audit_stop, undecided=reading.may_flaw,
-        aged=lambda _rule, _resource: False,
+        rules_digest=rules, rules=reading.rules, stop=reading.audit_stop, unjudged=reading.unruled,
     )  # fmt: skip
     if not reading.is_audited:
         return part
@@ -259,7 +263,7 @@ def _change(part: Part, result: ScanResult, before: ScopeState | None, slug: str
         repo_id=store_id, ref=ref, tool=tool, slug=slug, commit=None, result=result,
         before=before.result_name if before is not None else None, origin=Origin.BACKLOG if is_first else None,
         other_tool=other, same_paths=lambda: part.known, of_settings=True,
-        rules=frozenset(r.rule_id for r in part.rules), unread=part.undecided, aged=part.aged,
+        rules=frozenset(r.rule_id for r in part.rules), unjudged=part.unjudged, aged=part.aged,
     )  # fmt: skip
 
 

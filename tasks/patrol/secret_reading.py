@@ -5,6 +5,7 @@ Nothing is raised: a store that refuses, stops half-way or talks nonsense is an 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,9 +17,12 @@ from tasks.core.secret_stores import SecretStore, StoredSecret, StoreFlaw, Store
 from tasks.core.text import one_line
 
 INVENTORY, AUDIT = "inventory", "audit"
+#: The topic of what the configuration leaves out.
+LEFT_OUT = f"{INVENTORY}/left out"
 #: How places begin: a topic that names one says exactly what is unread, any other may be about everything.
 _PLACES = ("vault:", "aws-sm:", "aws-iam:")
 _DETAIL, _NAME = 500, 2000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 #: Names of readers that are kept of one secret: more are told by nobody.
 _READERS = 1000
 
@@ -33,13 +37,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredStore:
-    """A store to be looked at. ``label`` is what the configuration calls it; ``region`` that of AWS, where the
-    configuration tells one. ``open`` may raise NightwardenError."""
+    """A store to be looked at. ``label`` is what the configuration calls it; ``only`` are beginnings of places, where
+    no others are looked at. ``open`` may raise NightwardenError."""
 
     label: str
     tool: str
     open: Callable[[], SecretStore]
-    region: str | None = None
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +63,6 @@ class StoreReading:
     audit_stop: Stop | None = None
     duration_s: float = 0.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_unread", _below(g.topic for g in self.inventory_gaps))
-        object.__setattr__(self, "_unruled", tuple(_rest(g.topic, AUDIT) for g in self.audit_gaps))
-
-    # Made once: they are asked for each of what may be a million places.
-    _unread: tuple[str, ...] = field(init=False, repr=False, default=())
-    _unruled: tuple[str, ...] = field(init=False, repr=False, default=())
-
     @property
     def is_read(self) -> bool:
         """Whether the inventory told anything at all."""
@@ -77,20 +73,29 @@ class StoreReading:
         """Whether the audit told anything at all."""
         return self.store_id is not None and (self.audit_stop is None or bool(self.flaws))
 
-    def may_hold(self, place: str) -> bool:
-        """Whether a place that was not told may be there all the same."""
-        return not self.is_read or self.inventory_stop is not None or any(_is_in(place, p) for p in self._unread)
+    def hides(self, place: str) -> str | None:
+        """The topic of the gap because of which a place that was not told may be there all the same; None: it is not
+        there."""
+        if not self.is_read or self.inventory_stop is not None:
+            return INVENTORY
+        if self.leaves_out(place):
+            return LEFT_OUT
+        return next((g.topic for g in self.inventory_gaps if _is_in(place, _above(g.topic))), None)
 
-    def may_flaw(self, rule_id: str, resource: str) -> bool:
-        """Whether a flaw that was not told may be there all the same."""
+    def leaves_out(self, place: str) -> bool:
+        """Whether the configuration leaves a place out."""
+        return bool(self.store.only) and not any(_is_in(place, above) for above in self.store.only)
+
+    def unruled(self, rule_id: str, resource: str) -> str | None:
+        """The same of a flaw that was not told."""
         if not self.is_audited or self.audit_stop is not None:
-            return True
+            return AUDIT
         known = {r.rule_id for r in self.rules}
-        for rest in self._unruled:
-            rule, _, below = rest.partition("/")
+        for gap in self.audit_gaps:
+            rule, _, below = _rest(gap.topic, AUDIT).partition("/")
             if rule not in known or (rule == rule_id and _is_in(resource, below)):
-                return True
-        return False
+                return gap.topic
+        return None
 
 
 def read_store(store: ConfiguredStore, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> StoreReading:
@@ -105,8 +110,8 @@ def read_store(store: ConfiguredStore, clock: Callable[[], datetime] = lambda: d
         return replace(reading, inventory_stop=stop, audit_stop=stop)
     items, inventory_stop = _taken(opened.inventory)
     flaws, audit_stop = _taken(opened.audit)
-    secrets = {s.place: _plain(s) for s in reversed(items) if isinstance(s, StoredSecret) and s.place}
-    found = {(f.rule_id, f.resource): f for f in reversed(flaws) if isinstance(f, StoreFlaw)}
+    secrets = {s.place: s for i in reversed(items) if isinstance(i, StoredSecret) and i.place for s in [_plain(i)]}
+    found = {(f.rule_id, f.resource): f for i in reversed(flaws) if isinstance(i, StoreFlaw) for f in [_kept(i)]}
     return StoreReading(
         store=store, at=began, store_id=store_id, rules=rules,
         secrets=tuple(secrets[place] for place in sorted(secrets)),
@@ -154,12 +159,24 @@ def _gaps(items: Iterable[object], topic: str) -> list[StoreGap]:
 
 def _plain(s: StoredSecret) -> StoredSecret:
     """Its times in UTC, as the port has them, and of its texts what can be kept."""
+    place = _text(s.place)
     times = ("created_at", "rotated_at", "last_used_at", "expires_at")
     more: dict[str, object] = {n: _utc(at) for n in times if (at := getattr(s, n)) is not None}
     more |= {n: one_line(t, _DETAIL) for n in ("owner", "rotated_by", "orphan") if (t := getattr(s, n)) is not None}
     if s.readers is not None:
         more["readers"] = tuple(one_line(r, _DETAIL) for r in sorted(set(s.readers))[:_READERS])
-    return replace(s, **more)  # type: ignore[arg-type]
+    return replace(s, place=place, **more)  # type: ignore[arg-type]
+
+
+def _kept(f: StoreFlaw) -> StoreFlaw:
+    return replace(
+        f, rule_id=one_line(f.rule_id, _NAME), resource=_text(f.resource), detail=one_line(f.detail, _DETAIL)
+    )
+
+
+def _text(name: str) -> str:
+    """A name as a table can hold it; any other character of it stays, and is escaped where it is shown."""
+    return _SURROGATE.sub("\ufffd", name)
 
 
 def _utc(at: datetime) -> datetime:
@@ -170,10 +187,10 @@ def _rest(topic: str, of: str) -> str:
     return topic.removeprefix(of).strip("/")
 
 
-def _below(topics: Iterable[str]) -> tuple[str, ...]:
-    """What of the inventory is unread: beginnings of places; "" is everything."""
-    rests = (_rest(t, INVENTORY) for t in topics)
-    return tuple(dict.fromkeys(r if r.startswith(_PLACES) else "" for r in rests))
+def _above(topic: str) -> str:
+    """The place that a topic of the inventory is about with all that is below it; "" is everything."""
+    rest = _rest(topic, INVENTORY)
+    return rest if rest.startswith(_PLACES) else ""
 
 
 def _is_in(place: str, above: str) -> bool:

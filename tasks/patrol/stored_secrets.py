@@ -168,9 +168,9 @@ def _gone(
         if row["is_managed"] is not False:
             if row["present"] and key not in names:
                 yield key, {**row, "present": False}
-            elif row["store"] in looked and not looked[row["store"]].may_hold(row["place"]):
+            elif row["store"] in looked and looked[row["store"]].hides(row["place"]) is None:
                 yield key, {**row, **dict.fromkeys(INVENTORY_COLUMNS)}
-        elif row["present"] and row["store"] in looked and not looked[row["store"]].may_hold(row["place"]):
+        elif row["present"] and row["store"] in looked and looked[row["store"]].hides(row["place"]) is None:
             yield key, {**row, "present": False}
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from flows.rotations import opened, sign_in
+from flows.rotations import opened
+from flows.store_sessions import sign_in
 from flows.settings import Settings, load
 from tasks.core.errors import UsageError
 from tasks.core.rotations import RotationError
