@@ -77,16 +77,17 @@ def stores_of(settings: Settings, section: InventorySettings, sessions: StoreSes
             only=tuple(f"vault:{m}" for m in mounts or ()),
         )  # fmt: skip
     if section.aws is not None:
-        for region in dict.fromkeys(section.aws.regions) or (None,):
-            for role in dict.fromkeys(section.aws.roles) or (None,):
-                yield _aws(sessions, region, role)
+        for role in dict.fromkeys(section.aws.roles) or (None,):
+            # Keys of users, and what is wrong with the account, are told once: by its first region.
+            for n, region in enumerate(dict.fromkeys(section.aws.regions) or (None,)):
+                yield _aws(sessions, region, role, with_iam=n == 0)
 
 
-def _aws(sessions: StoreSessions, region: str | None, role: RoleSettings | None) -> ConfiguredStore:
+def _aws(sessions: StoreSessions, region: str | None, role: RoleSettings | None, *, with_iam: bool) -> ConfiguredStore:
     def aws() -> SecretStore:
         from tasks.rotation.aws_store import AwsStore
 
-        return AwsStore(sessions.aws(region, role))
+        return AwsStore(sessions.aws(region, role), with_iam=with_iam)
 
     named = " ".join(filter(None, ("aws", region, role.arn if role is not None else None)))
     return ConfiguredStore(label=named, tool="aws", open=aws)

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,8 +40,6 @@ from tasks.policy.secret_hygiene import HygieneLimits, Judgement
 
 #: The source of such a run in ``runs``; no configuration can name it.
 INVENTORY_SOURCE = "(inventory)"
-#: Access keys are those of an account; each of its regions tells of them.
-_OF_ACCOUNT = "aws-iam:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +119,6 @@ class InventoryRun:
                 continue
             ids[store_id] = reading.store.label
             self.looked.append(self._look(reading, store_id))
-        self._once_an_account()
         return self.looked
 
     def publish(self, lake: Lake) -> InventoryTold:
@@ -201,26 +198,6 @@ class InventoryRun:
         """What a store said that it is when it was read last; else what it is called here."""
         mine = [(not row["present"], i) for i, row in self._store_rows.items() if row["url"] == label and i != label]
         return min(mine)[1] if mine else label
-
-    def _once_an_account(self) -> None:
-        """Leave the access keys of an account to one of its stores: the first by name, whether it was read or not."""
-        first: dict[str, str] = {}
-        for store_id in sorted({*(k.slug for k in self.looked), *self._there()}):
-            if store_id.startswith("aws:"):
-                first.setdefault(store_id.partition("/")[0], store_id)
-        for n, look in enumerate(self.looked):
-            mine = first.get(look.slug.partition("/")[0], look.slug) == look.slug
-            if mine or look.found is None or not any(s.place.startswith(_OF_ACCOUNT) for s in look.reading.secrets):
-                continue
-            left = tuple(s for s in look.reading.secrets if not s.place.startswith(_OF_ACCOUNT))
-            self.looked[n] = self._judged(replace(look.reading, secrets=left))
-
-    def _there(self) -> Iterator[str]:
-        """Known stores that are still expected."""
-        mine = {k.slug for k in self.looked}
-        for store_id, row in self._store_rows.items():
-            if row["present"] and store_id not in mine and not self._whole:
-                yield store_id
 
     def _parts(self) -> Iterator[Part]:
         for look in self.looked:

@@ -19,6 +19,9 @@ from tasks.core.text import one_line
 INVENTORY, AUDIT = "inventory", "audit"
 #: The topic of what the configuration leaves out.
 LEFT_OUT = f"{INVENTORY}/left out"
+#: Words of topics that hide no place, and of those that may hide any. Of a mount of such a name more stays open.
+_FIELDS = frozenset({"readers", "rotated_at", "last_used_at"})
+_ALL = frozenset({"", "mounts"})
 #: How places begin: a topic that names one says exactly what is unread, any other may be about everything.
 _PLACES = ("vault:", "aws-sm:", "aws-iam:")
 _DETAIL, _NAME = 500, 2000
@@ -80,7 +83,11 @@ class StoreReading:
             return INVENTORY
         if self.leaves_out(place):
             return LEFT_OUT
-        return next((g.topic for g in self.inventory_gaps if _is_in(place, _above(g.topic))), None)
+        for gap in self.inventory_gaps:
+            above = _above(gap.topic, self.store.tool)
+            if above is not None and _is_in(place, above):
+                return gap.topic
+        return None
 
     def leaves_out(self, place: str) -> bool:
         """Whether the configuration leaves a place out."""
@@ -187,10 +194,15 @@ def _rest(topic: str, of: str) -> str:
     return topic.removeprefix(of).strip("/")
 
 
-def _above(topic: str) -> str:
-    """The place that a topic of the inventory is about with all that is below it; "" is everything."""
+def _above(topic: str, tool: str) -> str | None:
+    """The place that a topic of the inventory is about with all that is below it; "" is everything, None nothing: it
+    says that something of places is not told which are. Vault's places may be written without ``vault:``."""
     rest = _rest(topic, INVENTORY)
-    return rest if rest.startswith(_PLACES) else ""
+    if rest.startswith(_PLACES):
+        return rest
+    if rest.partition("/")[0] in _FIELDS:
+        return None
+    return f"vault:{rest}" if tool == "vault" and rest not in _ALL else ""
 
 
 def _is_in(place: str, above: str) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.core.secret_stores import StoredKind, StoredSecret
+from tasks.core.text import escaped
 from tasks.lake.rotation_tables import INVENTORY_COLUMNS
 from tasks.patrol.secret_reading import StoreReading
 from tasks.policy.secret_hygiene import Rotated, value_since
@@ -16,6 +17,8 @@ from tasks.policy.secret_hygiene import Rotated, value_since
 Row = dict[str, Any]
 #: How a value that waits to come into force is called beside its secret (``rotation.vault_kv``).
 BESIDE = "-nightwarden"
+#: Of a path of Vault.
+_LONGEST = 8000
 _LEFT = "a value that a rotation staged, of a secret that is not configured"
 #: arn:PARTITION:secretsmanager:REGION:ACCOUNT:secret:NAME-RANDOM
 _ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:(?P<region>[^:]*):(?P<account>[^:]*):secret:(?P<name>.+)")
@@ -45,7 +48,7 @@ class Configured:
     @property
     def place(self) -> str:
         """Where it lies, for people."""
-        return f"{'vault' if self.store == 'vault' else 'aws-sm'}:{self.at}"
+        return _place(self.store, self.at)
 
     def places_in(self, store_id: str) -> frozenset[str]:
         """The places by which a store may call it; none: it lies in another one."""
@@ -63,7 +66,12 @@ class Configured:
         # Only an ARN ends in what AWS adds; a part of one may do without.
         names = {name, *([_RANDOM.sub("", name)] if arn is not None else ())}
         arns = (f"arn:{p}:secretsmanager:{region}:{account}:secret:" for p in _PARTITIONS)
-        return frozenset(f"aws-sm:{before}{n}" for before in ("", *arns) for n in names)
+        return frozenset(_place("aws", f"{before}{n}") for before in ("", *arns) for n in names)
+
+
+def _place(store: str, at: str) -> str:
+    """A place as stores write it: what nobody sees of a name is written out."""
+    return f"{'vault' if store == 'vault' else 'aws-sm'}:{escaped(at, _LONGEST)}"
 
 
 @dataclass(slots=True)
@@ -108,7 +116,9 @@ def joined(reading: StoreReading, configured: Collection[Configured], known: Kno
     assert reading.store_id is not None
     places = {p: c for c in configured for p in c.places_in(reading.store_id)}
     vault = reading.store_id.startswith("vault:")
-    staged = {f"vault:{c.staged_at}" for c in configured if c.store == "vault" and c.staged_at} if vault else set()
+    staged = (
+        {_place("vault", c.staged_at) for c in configured if c.store == "vault" and c.staged_at} if vault else set()
+    )
     keys = {f"aws-iam:user/{c.iam_user}/": c for c in configured if c.iam_user}
     for s in reading.secrets:
         if s.place in staged:

@@ -80,7 +80,7 @@ RULES = (
     StoreRule(
         rule_id=EXPIRED,
         title="A secret has ended, and nothing has replaced it.",
-        severity="high",
+        severity="medium",
         remedy="Renew it if anything uses it; else delete it.",
         source="AWS Security Hub ACM.1: renewed 30 days before they end",
     ),
@@ -140,7 +140,10 @@ def _line_of(s: StoredSecret) -> tuple[str, str] | None:
 
 
 def value_since(s: StoredSecret) -> datetime | None:
-    """When its value came to be; None where the store does not tell."""
+    """When its value came to be; None where the store does not tell. That of an access key is never changed: another
+    key takes its place."""
+    if s.kind is StoredKind.ACCESS_KEY:
+        return s.created_at
     return (s.rotated_at or s.created_at) if s.rotation_is_told else None
 
 
@@ -173,7 +176,8 @@ def _age(s: StoredSecret, now: datetime, limits: HygieneLimits, by: Rotated | No
         return Judgement() if young else Judgement(unknown=frozenset({OVERDUE, NEVER}))
     if now - since < most:
         return Judgement()
-    is_first = s.rotation_is_told and s.rotated_at is None and since == s.created_at
+    is_changed = s.kind is not StoredKind.ACCESS_KEY
+    is_first = is_changed and s.rotation_is_told and s.rotated_at is None and since == s.created_at
     return Judgement(found=frozenset({NEVER if is_first else OVERDUE}))
 
 
