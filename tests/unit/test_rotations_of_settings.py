@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from flows.rotations import opened
-from flows.store_sessions import sign_in
 from flows.settings import Settings, load
+from flows.store_sessions import sign_in
 from tasks.core.errors import UsageError
 from tasks.core.rotations import RotationError
 from tasks.core.secret_refs import Secret, parse_ref
