@@ -359,7 +359,7 @@ class RotatedSettings(Section):
         if self.vault is not None:
             return f"vault:{self.vault.mount}/{self.vault.path}"
         if self.static_role is not None:
-            return f"vault:{self.static_role.mount}/{self.static_role.role}"
+            return f"vault:{self.static_role.mount}/static-roles/{self.static_role.role}"
         return f"aws-sm:{self.aws.id}" if self.aws is not None else "nowhere"
 
 
