@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tasks.core.secret_stores import StoredKind, StoredSecret, StoreFlaw, StoreGap
 from tasks.lake.lake import Lake
+from tasks.lake.publish import publish
+from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
 from tasks.patrol import hygiene_rows
@@ -20,6 +23,7 @@ from tasks.patrol.secret_reading import StoreReading
 from tasks.patrol.stored_secrets import Configured
 from tasks.policy import POLICY
 from tasks.policy.secret_hygiene import HygieneLimits
+from tests.lake_rows import night as rows_of_a_night
 from tests.store_fakes import AWS, VAULT, FakeStore, ago, old, stored
 
 LIMITS = HygieneLimits()
@@ -396,3 +400,32 @@ def test_twenty_thousand_secrets_are_gone_through_once(lake: Lake, monkeypatch: 
     assert told.fixed == 2
     assert calls == {"judge": 39_998, "hides": 4}, "of what is gone alone: its row and its finding"
     assert ask(lake, "SELECT count(*) FROM secrets WHERE present") == [(19_998,)]
+
+
+def decide(lake: Lake, name: str, kind: str, **matchers: str) -> None:
+    """A decision in force, as a patrol that read the file leaves it."""
+    row = dict.fromkeys(TABLES["decisions"].schema.names) | {
+        "decision_id": name, "state": "in_force", "kind": kind, "matchers": json.dumps(matchers), "matches": 1,
+        "matched": 1, "reason": "known", "expires": f"{datetime.now(UTC) + timedelta(days=20):%Y-%m-%d}",
+        "decided_at": ago(1), "file": "decisions.yaml", "kept_in": "decisions.yaml", "line": 1,
+    }  # fmt: skip
+    with lake.lock():
+        publish(lake, lake.snapshot(), replace(rows_of_a_night(lake.snapshot().seq), decisions=lambda: [row]))
+
+
+def test_decisions_speak_of_findings_and_gaps_of_stores(lake: Lake) -> None:
+    night(lake, FakeStore([stored("a")]))
+    decide(lake, "gap", "accepted_gap", gap="backend_denied", repository=VAULT)
+    decide(lake, "old", "accepted", rule="secret-overdue", repository=f"{VAULT}*", path="vault:secret/a")
+    store = FakeStore([old("a"), old("b"), StoreGap(topic="inventory/kv", reason_code="backend_denied")])
+    told, _ = night(lake, store)
+    assert (told.gaps, told.accepted) == (1, 1)
+    assert ask(lake, "SELECT state, gaps, gaps_accepted FROM runs ORDER BY seq DESC LIMIT 1") == [("Completed", 1, 1)]
+    assert ask(lake, "SELECT path, status, decision_id FROM findings ORDER BY path") == [
+        ("vault:secret/a", "accepted", "old"), ("vault:secret/b", "open", None),
+    ]  # fmt: skip
+    told, _ = night(lake, store)
+    assert (told.gaps, told.accepted) == (1, 1), "also of an unchanged night"
+    store.fails = {"store_id": "backend_sealed"}
+    told, _ = night(lake, store)
+    assert (told.gaps, told.accepted) == (2, 0)
