@@ -104,7 +104,7 @@ def configured_in(settings: Settings) -> Iterator[Configured]:
         role = told.aws.role if told.aws is not None else None
         account = _ACCOUNT.match(role.arn) if role is not None else None
         yield Configured(
-            name=name, store="vault" if told.vault is not None else "aws", at=at, staged_at=staged,
+            name=name, store="aws" if told.aws is not None else "vault", at=at, staged_at=staged,
             region=(told.aws.region or _region(settings)) if told.aws is not None else None,
             account=(told.aws.account or (account[1] if account else None)) if told.aws is not None else None,
             iam_user=told.iam.user if told.iam is not None else None, target=told.kind,
@@ -119,6 +119,8 @@ def _place(told: RotatedSettings) -> tuple[str | None, str | None]:
         staged = told.vault.pending_path.strip("/") if told.vault.pending_path else f"{path}{BESIDE}"
         mount = told.vault.mount.strip("/")
         return f"{mount}/{path}", f"{mount}/{staged}"
+    if told.static_role is not None:
+        return f"{told.static_role.mount.strip('/')}/static-roles/{told.static_role.role}", None
     return (told.aws.id, None) if told.aws is not None else (None, None)
 
 

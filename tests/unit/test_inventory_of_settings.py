@@ -87,6 +87,7 @@ def test_what_is_configured_is_known_again(tmp_path: Path) -> None:
         f"    b: {{vault: {{mount: secret, path: x, pending_path: y/z}}, {PROGRAM}}}\n"
         "    c: {aws: {id: deploy/key, account: '123456789012'}, iam: {user: deploy}, policy: p}\n"
         f"    d: {{aws: {{id: e, region: eu-west-1, role: {{arn: 'arn:aws:iam::210987654321:role/r'}}}}, {PROGRAM}}}\n"
+        "    e: {static_role: {mount: database, role: report, in_place: accepted}, policy: p}\n"
     )
     made = {
         c.name: c for c in configured_in(settings(tmp_path, "{vault: {}}", secrets, "aws: {region: eu-central-1}\n"))
@@ -94,6 +95,7 @@ def test_what_is_configured_is_known_again(tmp_path: Path) -> None:
     assert (made["a"].place, made["a"].staged_at) == ("vault:secret/shop/db", "secret/shop/db-nightwarden")
     assert (made["b"].staged_at, made["a"].consumers, made["a"].target) == ("secret/y/z", ("cart",), "program")
     assert (made["c"].region, made["c"].account, made["c"].iam_user) == ("eu-central-1", "123456789012", "deploy")
+    assert (made["e"].place, made["e"].target) == ("vault:database/static-roles/report", "static_role")
     assert (made["d"].region, made["d"].account) == ("eu-west-1", "210987654321")
 
 
