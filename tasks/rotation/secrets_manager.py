@@ -11,8 +11,9 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/
 * The token of a rotation's value is its id. Where one rotation has more than one version (an intention and then what
   was issued, a refusal), the others have something behind it. A rotation of which a version is there, none of them
   staged or about to be, has ended.
-* AWS does not tell when a label was moved: a tag keeps it, ``VERSION TIME``, set after the promotion by AWS's clock.
-  Where it is missing it is set when somebody looks, and the grace begins then.
+* AWS does not tell when a label was moved: a tag keeps it, ``VERSION TIME``, set after the promotion by AWS's clock,
+  of which answers tell whole seconds: it is the next one, so that no grace is shorter than was promised. Where it is
+  missing it is set when somebody looks, and the grace begins then.
 
 The key of KMS and the replicas stay as they are; only the primary region is written to. ``RotateSecret`` is not used,
 and a secret that AWS or another service rotates is refused.
@@ -23,7 +24,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.core.rotations import ConflictError, Held, Mark, RotationError, SpentError
@@ -151,7 +152,7 @@ class SecretsManagerBackend:
         self._tidy(self._versions())
 
     def now(self) -> datetime:
-        """See ``Backend``: to the second."""
+        """See ``Backend``: the whole second that has begun."""
         return aws_time(self._call("describe_secret"))
 
     # -- what is there ------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ class SecretsManagerBackend:
                     continue
                 if told.tzinfo is not None:
                     return told
-        since = aws_time(about)
+        since = aws_time(about) + timedelta(seconds=1)
         self._call("tag_resource", Tags=[{"Key": SINCE_TAG, "Value": f"{version} {since.isoformat()}"}])
         return since
 

@@ -305,7 +305,7 @@ def chaos(place: Path, size: Size, seed: int, setting: Setting = servers) -> Out
     # Runners and consumers are forked from a process that has imported all they need, and knows nothing.
     _context.set_forkserver_preload([
         "tests.chaos.rotation_runner", "tests.chaos.rotation_clients", "tests.chaos.rotation_servers",
-        "tests.chaos.rotation_aws",
+        "tests.chaos.rotation_aws", "boto3",
     ])  # fmt: skip
     with setting(place, size.shops) as at:
         return Chaos(place, size, seed, at).run()
@@ -318,7 +318,7 @@ def rotation(bench: Bench) -> Row:
 
 def rotation_aws(bench: Bench) -> Row:
     """The same with an emulator of Secrets Manager and IAM that fails, loses answers and is frozen, and PostgreSQL."""
-    return _row(bench, "rotation-aws", Size(), aws_servers)
+    return _row(bench, "rotation-aws", Size(shops=8), aws_servers)
 
 
 def _row(bench: Bench, name: str, size: Size, setting: Setting) -> Row:

@@ -72,7 +72,9 @@ class AwsSite(Site):
                 events.register(f"{event}.*.{call}", lambda step=f"{when} {call}", **_: hook(step))
         if is_of_keys(shop):
             kind = "iam"
-            target: Target = stepped(IamKeys(aws, IamUser(name=shop.users[0])), shop.calls, hook)
+            target: Target = stepped(
+                IamKeys(aws, IamUser(name=shop.users[0], quiet=timedelta(seconds=self.grace_s))), shop.calls, hook
+            )
         else:
             kind, target = "postgresql", self.sql.target(shop, hook)
         yield Managed(

@@ -114,8 +114,8 @@ def test_moto_a_rotation_goes_through_its_states_and_leaves_one_credential(place
     assert place.rotate(hook=place.check) is State.GRACE
     assert place.current() != first and len(place.accepted()) == 2
     assert place.rotate() is State.GRACE
-    place.aws.strict.later(59)
-    assert place.rotate() is State.GRACE, "its grace is counted by AWS's clock"
+    place.aws.strict.later(60)
+    assert place.rotate() is State.GRACE, "its grace is counted by AWS's clock, from the next second on"
     place.aws.strict.later(1)
     assert place.rotate(hook=place.check) is State.RETIRED
     place.is_done()
@@ -128,6 +128,24 @@ def test_moto_a_rotation_goes_through_its_states_and_leaves_one_credential(place
         assert place.rotate(day, place.check) is State.GRACE
         place.aws.strict.later(61)
         assert place.rotate(day, place.check) is State.RETIRED
+    place.is_done()
+
+
+def test_moto_a_key_that_was_used_late_is_kept_until_nobody_used_it_for_a_day(aws: Aws) -> None:
+    place = Place(aws, "keys")
+    old, secret = place.current()
+    assert place.rotate() is State.GRACE
+    aws.strict.later(90)
+    assert aws.session.call_as(
+        old, Secret(secret), "sts", "get_caller_identity", part="target", about="a late consumer"
+    )  # fmt: skip
+    for wait in (10, 3600, 23 * 3600):
+        aws.strict.later(wait)
+        standing = place.machine().rotate("monday")
+        assert (standing.state, standing.reason_code) == (State.GRACE, "old_in_use")
+        place.check()
+    aws.strict.later(3600)
+    assert place.rotate() is State.RETIRED
     place.is_done()
 
 
