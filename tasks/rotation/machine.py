@@ -183,7 +183,7 @@ class Machine:
         """One round of a rotation that was begun; None: look again."""
         mark = _mark(staged)
         if current.rotation_id == mark.rotation_id:
-            return self._finish(staged, current)
+            return self._leave(staged) if staged.is_intention else self._finish(staged, current)
         if current.mark is not None and current.mark.refused == mark.rotation_id:
             return self._take_back(staged, "value_rejected", "")
         if current.version != mark.base:
@@ -317,7 +317,10 @@ class Machine:
         with self._target.exclusive():
             if not self._is_still(staged, current):
                 return None
-            if not staged.is_intention and self._target.probe(staged.fields):
+            is_accepted = not staged.is_intention and self._target.probe(staged.fields)
+            if not is_accepted and _is_after(current, mark):
+                return self._leave(staged)
+            if is_accepted:
                 raise ConflictError(
                     f"{self._name}: somebody changed it after the rotation began (version {current.version}, it began"
                     f" with {mark.base}); nothing was touched since",
@@ -327,6 +330,11 @@ class Machine:
             self._say(State.WITHDRAWN, staged, reason_code="rotation_conflict", detail=why)
             self._backend.forget(mark.rotation_id)
         return self._in(State.WITHDRAWN, staged, reason_code="rotation_conflict", detail=why)
+
+    def _leave(self, staged: Held) -> None:
+        """Its rotation ended before: who staged it once more was frozen meanwhile, in a store that cannot tell. Nothing
+        is said of it, and it is looked again."""
+        self._backend.forget(_mark(staged).rotation_id)
 
     # -- after the promotion ------------------------------------------------------------------------------------
 
@@ -426,3 +434,9 @@ def _mark(staged: Held) -> Mark:
     """The mark of a staged value; only rotations stage values."""
     assert staged.mark is not None
     return staged.mark
+
+
+def _is_after(current: Held, mark: Mark) -> bool:
+    """Whether the value in force was staged after a rotation: one is staged at a time, so that one ended."""
+    ours = current.mark is not None and current.mark.rotation_id != mark.rotation_id
+    return ours and current.mark is not None and current.mark.staged_at >= mark.staged_at != ""

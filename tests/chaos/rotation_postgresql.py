@@ -99,7 +99,7 @@ class SqlUsers:
         first = plain(world.current.fields)["username"]
         second = self.db.users_of(world).names[1]
         value = POSTGRESQL.fresh().reveal()
-        with psycopg.connect(self._info(), autocommit=True) as session:
+        with psycopg.connect(self.info(), autocommit=True) as session:
             # As a verifier: its owner's statements are in the log, too.
             made = session.pgconn.encrypt_password(value.encode(), first.encode(), b"scram-sha-256").decode()
             session.execute(f"ALTER ROLE {first} PASSWORD '{made}'".encode())
@@ -148,7 +148,8 @@ class SqlUsers:
         )
         return {row[0] for row in rows}
 
-    def _info(self) -> str:
+    def info(self) -> str:
+        """As the owner of the server."""
         return f"host=127.0.0.1 port={self.db.port} user=postgres dbname=postgres password={self.db.owner_password}"
 
 

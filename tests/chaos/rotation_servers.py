@@ -84,7 +84,7 @@ class BaoOnDisk:
         _wait(lambda: self.bao.call("GET", "sys/init") is not None)
         made = self.bao.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
         self.bao.keys, self.bao.token = made["keys"], made["root_token"]
-        self._open()
+        self.open()
         self.bao.call("POST", "sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
         # A mount of version 2 is made ready after it was made.
         _wait(lambda: self.bao.call("POST", "kv/data/ready", {"data": {}}) is not None)
@@ -94,7 +94,7 @@ class BaoOnDisk:
         self.stop(signal.SIGKILL)
         time.sleep(0.3)
         self._start()
-        self._open()
+        self.open()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it."""
@@ -107,7 +107,8 @@ class BaoOnDisk:
         with self._said.open("ab") as out:
             self._process = subprocess.Popen([program(), "server", f"-config={self._config}"], stdout=out, stderr=out)
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Unseal it."""
         _wait(lambda: self.bao.call("PUT", "sys/unseal", {"key": self.bao.keys[0]})["sealed"] is False)
         _wait(lambda: self.bao.call("GET", "sys/mounts") is not None)
 

@@ -250,6 +250,29 @@ def test_moto_many_threads_share_one_session(aws: Aws) -> None:
         place.is_done()
 
 
+@pytest.mark.parametrize("days", [("monday",), ("monday", "tuesday"), ("monday", "tuesday", "wednesday")])
+def test_moto_who_was_frozen_as_it_staged_and_comes_after_all_ended_alarms_nobody(
+    place: Place, days: tuple[str, ...]
+) -> None:
+    thawed = list[str]()
+
+    def others(name: str) -> None:
+        place.check()
+        if name == "after PutSecretValue" and not thawed:
+            thawed.append(name)
+            for day in days:
+                for _ in range(2):
+                    place.machine().rotate(day)
+                    place.aws.strict.later(61)
+                place.is_done()
+
+    assert place.rotate("monday", others) in (None, State.RETIRED)
+    place.is_done()
+    assert {t.state for t in place.heard}.isdisjoint({State.WITHDRAWN, State.FORWARDED})
+    assert all(t.identity for t in place.heard), "what is told of a rotation names its credential"
+    assert json.loads(place.aws.strict.value(place.secret)["nightwarden"])["slot"] == days[-1]
+
+
 def test_moto_however_often_it_is_killed_no_labels_pile_up(aws: Aws) -> None:
     place = Place(aws, "pair")
     for n in range(25):
