@@ -56,8 +56,8 @@ def leaks(sinks: Iterable[tuple[str, bytes]], wanted: Mapping[bytes, str]) -> se
     """(sink, name of the value) of every value that stands in a sink. The values are not told."""
     found = set()
     for sink, data in sinks:
-        for text in {data, _BREAKS.sub(b"", data)}:
-            found |= {(sink, name) for needle, name in wanted.items() if needle in text}
+        text = _BREAKS.sub(b"", data)
+        found |= {(sink, name) for needle, name in wanted.items() if needle in text}
     return found
 
 
@@ -92,7 +92,7 @@ def _tables(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
 
 @contextmanager
 def watched_processes() -> Iterator[set[bytes]]:
-    """Command lines and environments of all processes, as often as it goes while the block lasts."""
+    """Arguments and variables of all processes, as often as it goes while the block lasts."""
     seen: set[bytes] = set()
     stop = threading.Event()
 
@@ -101,7 +101,7 @@ def watched_processes() -> Iterator[set[bytes]]:
             for process in Path("/proc").glob("[0-9]*"):
                 for name in ("cmdline", "environ"):
                     try:
-                        seen.add((process / name).read_bytes())
+                        seen.update((process / name).read_bytes().split(b"\0"))
                     except OSError:
                         continue
             stop.wait(0.02)

@@ -331,10 +331,11 @@ class Machine:
             self._backend.forget(mark.rotation_id)
         return self._in(State.WITHDRAWN, staged, reason_code="rotation_conflict", detail=why)
 
-    def _leave(self, staged: Held) -> None:
+    def _leave(self, staged: Held) -> Standing | None:
         """Its rotation ended before: who staged it once more was frozen meanwhile, in a store that cannot tell. Nothing
         is said of it, and it is looked again."""
         self._backend.forget(_mark(staged).rotation_id)
+        return None
 
     # -- after the promotion ------------------------------------------------------------------------------------
 

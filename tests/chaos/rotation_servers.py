@@ -110,6 +110,7 @@ class BaoOnDisk:
     def open(self) -> None:
         """Unseal it."""
         _wait(lambda: self.bao.call("PUT", "sys/unseal", {"key": self.bao.keys[0]})["sealed"] is False)
+        _wait(lambda: self.bao.call("GET", "sys/leader")["is_self"])  # the only node leads, a moment later
         _wait(lambda: self.bao.call("GET", "sys/mounts") is not None)
 
 

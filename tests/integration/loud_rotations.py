@@ -24,9 +24,10 @@ import pytest
 
 from tasks.core.secret_refs import Secret
 
-LOUD = (
-    "", "hvac", "urllib3", "requests", "botocore", "botocore.parsers", "botocore.auth", "botocore.endpoint", "boto3",
-    "psycopg", "psycopg.pool", "pymysql", "cryptography", "asyncio", "httpx", "httpcore", "prefect", "concurrent",
+#: Libraries that carry values; Prefect's log gets what they log.
+CARRIERS = (
+    "hvac", "urllib3", "requests", "botocore", "botocore.parsers", "botocore.auth", "botocore.endpoint", "boto3",
+    "psycopg", "psycopg.pool", "pymysql", "cryptography",
 )  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def loud(log: Path) -> None:
     root = logging.getLogger()
     if not any(isinstance(h, logging.FileHandler) for h in root.handlers):
         root.addHandler(logging.FileHandler(log))
-    for name in (*LOUD, *logging.root.manager.loggerDict):
+    for name in ("", *CARRIERS, *logging.root.manager.loggerDict):
         logging.getLogger(name).setLevel(logging.DEBUG)
 
 
@@ -95,13 +96,14 @@ def broken(what: str) -> Iterator[None]:
         yield
 
 
-def run(asked: dict[str, Any]) -> int:
+def run(asked: dict[str, Any], log: Path) -> int:
     """One command; its exit code."""
     from flows.cli import main
 
     if asked.get("flow"):
         from flows.rotate import rotate
 
+        loud(log)
         state = rotate(return_state=True)
         print(state.name, state.message)
         return 0
@@ -121,7 +123,7 @@ def _main() -> None:
         loud(log)
         with broken(asked.get("broken", "")):
             try:
-                code = run(asked)
+                code = run(asked, log)
             except Exception:
                 traceback.print_exc()
                 code = 99

@@ -1,5 +1,5 @@
-"""`make chaos ONLY=rotation` and `rotation-aws` on a small scale: real servers but for AWS, which moto's strict emulator
-plays in a process of its own; runners that are killed and frozen."""
+"""`make chaos ONLY=rotation` and `rotation-aws` on a small scale: real servers, but for AWS, which moto's strict
+emulator plays in a process of its own; runners that are killed and frozen."""
 
 from __future__ import annotations
 
