@@ -338,4 +338,4 @@ def test_no_value_of_a_rotation_in_anything_it_leaves_or_shows(tmp_path: Path, d
     assert {r["state"] for r in rows} >= {"promoted", "retired", "withdrawn"}
     assert {r["secret"] for r in rows} == set(ALL)
     found = leaks(sinks, needles(wanted))
-    assert not found, sorted(found)
+    assert not found, "\n".join(f"{name} stands in {sink}" for sink, name in sorted(found))
