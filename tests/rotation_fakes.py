@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ class World:
     #: Values that the target does not take, and identities that were used lately.
     rejects: Callable[[str], bool] = lambda _value: False
     used: set[str] = field(default_factory=set)
+    #: Tell the values apart that are made for it.
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         first = "key-0" if self.kind == "issued" else "app_a"

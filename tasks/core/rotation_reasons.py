@@ -125,4 +125,19 @@ ROTATION_REASONS = (
         "Something went wrong that nobody foresaw; the rotation stays where it is.",
         "Run again; report the kind of the error that the detail names, if it stays.",
     ),
+    (
+        "store_limit",
+        "The store holds more of this than is read in one night; the rest is unknown.",
+        "Tidy what is over (expired certificates, tokens, entities), or name fewer mounts.",
+    ),
+    (
+        "store_untold",
+        "The store, or this version or kind of it, does not tell this, or we do not know how to ask it.",
+        "Look at it by hand; the detail says what is meant.",
+    ),
+    (
+        "policy_unreadable",
+        "The text of a policy could not be understood, so who may read by it is unknown.",
+        "Look at the policy by hand; report its form if the store takes it.",
+    ),
 )

@@ -137,8 +137,8 @@ class IamKeys:
         )  # fmt: skip
 
     def used_since(self, identity: str, since: datetime) -> bool | None:
-        """See ``Target``. AWS tells the last use with some delay, and never forgets it: one that is long ago keeps no key
-        from being retired."""
+        """See ``Target``. AWS tells the last use with some delay, and never forgets it: one that is long ago keeps no
+        key from being retired."""
         if identity not in self._keys():
             return False  # asked of a key that is not there, AWS may say that we are denied
         told = self._use(identity)

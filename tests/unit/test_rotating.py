@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -161,6 +163,40 @@ def test_a_step_that_cannot_be_noted_is_the_last_one(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         go_on(managed("shop", world), "monday", Full(tmp_path), Classes())
     assert world.current.version == "1" and world.pending is not None, "staged, and nothing further"
+
+
+def test_steps_that_follow_one_that_found_no_room_are_whole(log: RotationLog, tmp_path: Path) -> None:
+    found = []
+    go_on(managed("shop", World()), "monday", log, Classes(), tell=found.append)
+    (path,) = (tmp_path / "rotations").iterdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in (0, 10, 1000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                log.put(replace(found[0], rotation_id=f"no room {room}", detail="x" * 1000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        log.put(replace(found[0], rotation_id=f"room after {room}"))
+    told, read = log.kept()
+    assert {t.state for t in told if t.rotation_id == found[0].rotation_id} == {t.state for t in found}
+    later = ["room after 0", "room after 10", "room after 1000"]
+    assert sorted(t.rotation_id for t in told if t.rotation_id != found[0].rotation_id) == later
+    log.drop(read.items())
+    assert not [*path.parent.iterdir()]
+
+
+def test_what_nobody_goes_on_with_is_let_go_though_its_last_line_is_torn(log: RotationLog, tmp_path: Path) -> None:
+    go_on(managed("shop", World()), "monday", log, Classes())
+    (path,) = (tmp_path / "rotations").iterdir()
+    with path.open("ab") as f:
+        f.write(b'{"torn": ')
+    read = log.kept()[1]
+    log.drop(read.items())
+    assert path.exists(), "its writer may be about to end the line"
+    os.utime(path, (0, 0))
+    log.drop(read.items())
+    assert not path.exists()
 
 
 def test_a_torn_line_is_left_out_and_a_file_that_grew_stays(log: RotationLog, tmp_path: Path) -> None:
