@@ -23,6 +23,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +129,13 @@ class _App:
         self._faults: Counter[str] = Counter()
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        # Whoever asks may be frozen before it has said all; nobody else waits for it.
+        environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
         with self._lock:
             if environ["PATH_INFO"] == "/operator":
                 return self._looked(environ, start)
             fault = self._fault(environ)
             if fault in ("asks to wait", "fails before"):
-                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
                 return _refused(environ, start, fault)
             told: list[Any] = []
             body = b"".join(self._moto(environ, lambda *args: told.extend(args)))
