@@ -20,9 +20,9 @@ from tasks.core.errors import UsageError
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
+    from tasks.core.rotations import Transition
     from tasks.patrol.rotating import Look, Managed, Rotated
     from tasks.patrol.rotation_run import Choice, RotationRun
-    from tasks.rotation.machine import Transition
 
 app = typer.Typer(
     help="Rotate secrets: a fresh value beside the old one, tried, brought into force, and the old one retired once its"

@@ -34,14 +34,14 @@ from flows.store_sessions import StoreSessions
 from flows.unmade_rotations import unmade
 from tasks.core.errors import NightwardenError, SecretError, UsageError
 from tasks.core.issuers import Issued, Issuer
-from tasks.core.rotations import Backend, RotationError, Target
+from tasks.core.rotations import Backend, RotationError, Rotator, Target, Transition
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.text import one_line
 from tasks.patrol.approving import Approval
 from tasks.patrol.rotating import Managed
 from tasks.patrol.rotation_log import RotationLog
 from tasks.patrol.rotation_run import RotationRun
-from tasks.rotation.machine import Rotator, Rules, Transition
+from tasks.rotation.machine import Rules
 from tasks.rotation.passwords import MYSQL, POSTGRESQL
 
 #: How long a run waits for another one of the lake.

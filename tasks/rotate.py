@@ -16,10 +16,10 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger
 from prefect.states import Completed, Failed
 
+from tasks.core.rotations import Transition
 from tasks.core.text import for_artifact, one_line
 from tasks.patrol.rotating import Look
 from tasks.patrol.rotation_run import RotationRun
-from tasks.rotation.machine import Transition
 
 #: The runs of this process by their ids.
 ACTIVE: dict[str, RotationRun] = {}

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from tasks.core.rotations import Backend, Held, RotationError, State, Target
+from tasks.core.rotations import Backend, Held, RotationError, Rotator, Standing, State, Target, Transition
 from tasks.core.secret_refs import Secret
 from tasks.core.types import digest
 from tasks.lake.lake import Lake
@@ -25,7 +25,7 @@ from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.rotation_tables import INVENTORY_COLUMNS
 from tasks.patrol.approving import Approval
 from tasks.patrol.rotation_log import RotationLog
-from tasks.rotation.machine import Machine, Rotator, Rules, Standing, Transition
+from tasks.rotation.machine import Machine, Rules
 from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
 
 #: The source of such a run in ``runs``; no configuration can name it.

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from tasks.core.rotations import RotationError, State
+from tasks.core.rotations import RotationError, Standing, State, Transition
 from tasks.lake.lake import Lake
 from tasks.patrol.rotating import (
     Classes,
@@ -31,7 +31,6 @@ from tasks.patrol.rotating import (
     told,
 )
 from tasks.patrol.rotation_log import RotationLog
-from tasks.rotation.machine import Standing, Transition
 from tasks.rotation.schedule import Due, manual_slot
 
 #: A credential that is used after its grace is looked at again after so long, while somebody waits for it.

@@ -19,9 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tasks.core.rotations import Held, RotationError, State, rotation_id
+from tasks.core.rotations import Held, RotationError, Standing, State, Transition, rotation_id
 from tasks.core.secret_refs import Secret
-from tasks.rotation.machine import Standing, Transition
 from tasks.rotation.runner_lock import alone
 from tasks.rotation.schedule import slot_begins
 from tasks.rotation.vault_static_roles import StaticRole, VaultStaticRole
