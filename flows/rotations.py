@@ -153,6 +153,7 @@ class _Making:
             value=values.fresh,
             failure_class=told.failure_class or _class_of(told),
             consumers=tuple(c.name for c in told.consumers),
+            leak_grace=_minutes(policy.leak_grace_minutes),
         )
 
     def _backend(self, told: RotatedSettings) -> Backend:
@@ -323,6 +324,10 @@ def _rules(policy: PolicySettings) -> Rules:
     )
 
 
+def _minutes(told: float | None) -> timedelta | None:
+    return timedelta(minutes=told) if told is not None else None
+
+
 def _class_of(told: RotatedSettings) -> str:
     """The kind of the target and where it is."""
     where = ""
@@ -416,12 +421,14 @@ class _Unmade:
     advice: str
     is_issued: bool = False
     in_place: bool = False
+    issued_fields: frozenset[str] | None = None
 
     def _raise(self, *_args: Any, **_more: Any) -> NoReturn:
         raise RotationError("rotation_unmade", self.why, advice=self.advice)
 
-    current = staged = stage = promote = refuse = forget = now = _raise
-    identity = exclusive = propose = issued = revoke = issue = apply = probe = used_since = retire = restore = _raise
+    current = staged = at = stage = promote = refuse = forget = now = _raise
+    identity = exclusive = propose = issued = revoke = issue = apply = probe = _raise
+    is_refused = used_since = retire = restore = _raise
 
 
 def _unmade(name: str, told: RotatedSettings, error: Exception) -> tuple[_Unmade, _Unmade]:
