@@ -24,7 +24,7 @@ STEPS = (
     "prepare", "commit", "claim", "compact", "rules", "observations", "packages", "scan_gaps", "ledger", "discoveries",
     "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "advisories", "advisory_ranges",
     "enrichment", "advisory_feeds", "vulnerabilities", "upgrades", "releases",
-    "secrets", "rotations", "scans", "runs", "marts", "spool", "end",
+    "secrets", "rotations", "leaks", "scans", "runs", "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.

@@ -22,8 +22,10 @@ LEAST = 8
 #: User and password of a URL, which may have several schemes before it (jdbc:postgresql://).
 _USERINFO = re.compile(r"\A[A-Za-z][A-Za-z0-9+.:-]*://([^/?#\s]*)@")
 #: A pair of a query, or of a connection string (``Server=…;Password=…``, ``host=… password=…``), that names a secret.
-_PAIR = re.compile(r"(?i)(?:^|[?&;\s])[\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*\s*=\s*('[^']*'|\"[^\"]*\"|[^&;\s]*)")
-_PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)
+_PAIR = re.compile(
+    r"(?i)(?:^|[?&;\s])[\w.-]{0,60}(?:pass|pwd|secret|token|key)[\w.-]{0,60}\s?=\s?('[^']*'|\"[^\"]*\"|[^&;\s]*)"
+)
+_PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----(?:(?!-----).)+-----END \1-----", re.DOTALL)
 
 
 def forms(fields: Mapping[str, Secret], identity: str) -> Iterator[tuple[str, str]]:

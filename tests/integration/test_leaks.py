@@ -15,7 +15,7 @@ from tasks.scanners import EXPECTED
 from tests.builders import Repository
 from tests.integration.servers import nightwarden, prefect_server, with_database
 from tests.integration.sql_servers import ADMIN, ADMIN_PASSWORD, SqlServer, postgresql
-from tests.openbao import ROOT_TOKEN, Bao, development
+from tests.openbao import Bao, development
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
 

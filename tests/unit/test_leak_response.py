@@ -126,8 +126,8 @@ def leaky(value: str = VALUE, kind: str = "pair", **fields: str) -> World:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    yield House(tmp_path)
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["pair", "single", "issued"])
