@@ -317,7 +317,7 @@ def _found(leak: Leak) -> str:
         what = "decided, so nothing is done"
     elif leak.is_urgent:
         what = "in force: rotated at once"
-    elif not leak.changes:
+    elif not leak.changes or leak.is_kept:
         what = "no rotation changes this field"
     else:
         what = {"staged": "staged: taken back"}.get(leak.role, "replaced: retired after its grace, then tried")

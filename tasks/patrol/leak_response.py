@@ -66,7 +66,7 @@ def _answered(
     made_by = current.rotation_id or None
     if _holds(current, leak):
         is_ours = current.mark is not None and current.mark.slot == leak.flaw.slot
-        if not leak.changes or is_ours:
+        if not leak.changes or is_ours or leak.is_kept:
             return _answer(
                 leak, State.KEPT, reason_code="leak_kept", is_in_force=True,
                 detail=f"no rotation changes the field {leak.field} of {backend.place}",

@@ -118,10 +118,15 @@ class Leak:
     @property
     def is_urgent(self) -> bool:
         """Whether a rotation is to begin for it now."""
-        if self.role is not Role.CURRENT or not self.flaw.is_open or not self.changes or self.held is None:
+        return self.role is Role.CURRENT and self.flaw.is_open and self.changes and not self.is_kept
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a rotation for it has left it in force, so that it is in a field that none changes."""
+        if self.role is not Role.CURRENT or self.held is None:
             return False
-        # One that this very rotation brought into force is in a field that no rotation changes.
-        return self.held.mark is None or self.held.mark.slot != self.flaw.slot
+        is_ours = self.held.mark is not None and self.held.mark.slot == self.flaw.slot
+        return is_ours or (self.known is not None and self.known["state"] == State.KEPT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,7 +199,8 @@ def test_a_value_that_is_put_back_opens_its_finding_and_is_rotated_again(house: 
     world.accepted["app_a"] = VALUE
     house.run(m)
     assert house.statuses() == {("open", True)} and house.causes()[-1] == "works_again"
-    assert house.leak()["state"] == "waiting"
+    (row,) = house.lake.snapshot().table("findings").to_pylist()
+    assert (house.leak()["state"], row["fixed_at"], row["fixed_run"], row["fixed_reason"]) == ("waiting", *[None] * 3)
     later(world, 61)
     house.run(m)
     assert house.statuses() == {("revoked", False)} and house.leak()["rotation_id"] not in (None, first)
@@ -217,6 +218,19 @@ def test_what_is_under_way_is_finished_first_and_a_value_in_grace_is_retired_soo
     assert [*run.chosen.values()] == [None], "another rotation is not needed"
     assert set(world.accepted) == {"app_b"} and house.leak()["state"] == "revoked"
     assert house.leak()["rotation_id"] == world.current.rotation_id
+
+
+def test_a_rotation_under_way_that_replaces_it_is_enough(house: House) -> None:
+    def down(name: str) -> None:
+        if name == "before promote":
+            raise RotationError("backend_unreachable", "it is down")
+
+    world = leaky()
+    house.run(house.managed(world, down), choice=Choice(at_once=True))
+    house.seen(VALUE)
+    house.run(house.managed(world), choice=Choice(leaks_only=True), world=world)
+    assert world.current.version == "2" and world.current.mark is not None, "one rotation"
+    assert world.current.mark.slot.startswith("manual") and house.leak()["state"] == "revoked"
 
 
 def test_one_that_was_just_promoted_and_has_leaked_is_followed_by_a_fresh_one(house: House) -> None:
@@ -342,6 +356,10 @@ def test_a_field_that_no_rotation_changes_is_told_and_not_rotated_for_ever(house
     before = issued.current.version
     run = house.run(m, world=issued)
     assert issued.current.version == before != "1" and house.leak("key")["state"] == "kept"
+    house.run(m, choice=Choice(at_once=True), world=issued)  # for another reason
+    before = issued.current.version
+    run = house.run(m, world=issued)
+    assert issued.current.version == before and house.leak("key")["state"] == "kept"
     # Changed by hand, nobody here can tell whether it still works.
     world.write({**world.current.fields, "token": Secret("another-token-by-hand")}, None)
     run = house.run(house.managed(world))
