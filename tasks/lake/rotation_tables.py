@@ -13,7 +13,8 @@ ROTATION_TABLES = (
         schema=columns(
             "secret s! its name in the configuration",
             "place s! where its value is kept: vault:secret/shop/db, aws-sm:shop/db",
-            "target s! what accepts it: postgresql, mysql, iam, certificate, program",
+            "target s! what accepts it: postgresql, mysql, iam, certificate, program; static_role: its store changes "
+            "it itself",
             "failure_class s! secrets of which none is begun any more in a run once one has failed",
             "identity s public name of the credential in force: a user, the id of a key; null: it could not be read",
             "version s version of the value in force, as its store names it",
@@ -34,7 +35,8 @@ ROTATION_TABLES = (
     ),
     Table(
         name="rotations",
-        description="One step of one rotation of one secret. done_at tells their order.",
+        description="One step of one rotation of one secret. done_at tells their order. A static role has promoted and "
+        "retired alone, which are one moment.",
         mode="merge",
         key=("rotation_id", "state"),
         schema=columns(

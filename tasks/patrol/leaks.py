@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -41,15 +40,6 @@ _NO_VALUE = Secret("(a fresh value)")
 def is_of_leak(slot: str | None) -> bool:
     """Whether a rotation of this slot was started by a leak."""
     return slot is not None and slot.startswith(_SLOT)
-
-
-def staged_time(text: str) -> datetime | None:
-    """When a value was staged, by its mark."""
-    try:
-        told = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return told if told.tzinfo is not None else None
 
 
 class State(StrEnum):

@@ -22,12 +22,13 @@ from tasks.core.secret_refs import Secret
 from tasks.core.types import digest
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, publish
+from tasks.patrol.approving import Approval
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.leak_response import Answer, leak_rows
-from tasks.patrol.leaks import Leak, is_of_leak, staged_time
+from tasks.patrol.leaks import Leak
 from tasks.patrol.revoked import rejudged
 from tasks.patrol.rotation_log import RotationLog
-from tasks.rotation.machine import Machine, Rules, Standing, Transition
+from tasks.rotation.machine import Machine, Rotator, Rules, Standing, Transition
 from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
 
 #: The source of such a run in ``runs``; no configuration can name it.
@@ -40,8 +41,10 @@ _NO_VALUE = Secret("(a fresh value)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Managed:
-    """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people; ``begins``: whether new
-    rotations may begin (False: its approval is missing), with the reason."""
+    """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people. ``refused``: why no new
+    rotation of it begins, as a reason code with its detail; what is under way is finished. ``approval``: what is known
+    of its approval, if it needs one. ``rotator``: what rotates it at once, where its store does that by itself and
+    keeps no mark of it."""
 
     name: str
     backend: Backend
@@ -53,6 +56,8 @@ class Managed:
     failure_class: str
     consumers: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
+    approval: Approval | None = None
+    rotator: Callable[[Callable[[Transition], None]], Rotator] | None = None
     #: The grace of a value that has leaked, where it is to be shorter.
     leak_grace: timedelta | None = None
 
@@ -61,8 +66,10 @@ class Managed:
         grace = self.rules.grace if self.leak_grace is None else min(self.leak_grace, self.rules.grace)
         return replace(self, rules=replace(self.rules, grace=grace, hold=timedelta(0)))
 
-    def machine(self, tell: Callable[[Transition], None], sleep: Callable[[float], None] = time.sleep) -> Machine:
+    def machine(self, tell: Callable[[Transition], None], sleep: Callable[[float], None] = time.sleep) -> Rotator:
         """What rotates it."""
+        if self.rotator is not None:
+            return self.rotator(tell)
         return Machine(self.name, self.backend, self.target, self.rules, value=self.value, tell=tell, sleep=sleep)
 
 
@@ -90,7 +97,16 @@ class Look:
     @property
     def begins(self) -> bool:
         """Whether a rotation would begin now."""
-        return self.due in (Due.DUE, Due.OVERDUE) and not self.is_unfinished and self.managed.refused is None
+        return self._is_due and self.managed.refused is None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a rotation would begin now, and may not."""
+        return self._is_due and self.managed.refused is not None
+
+    @property
+    def _is_due(self) -> bool:
+        return self.due in (Due.DUE, Due.OVERDUE) and not self.is_unfinished
 
     def due_at(self) -> datetime | None:
         """When it is next to be rotated."""
@@ -101,6 +117,8 @@ class Look:
             return schedule.next_opening(self.at)
         if self.due is Due.TOO_YOUNG and since is not None:
             return schedule.next_opening(since + schedule.minimum_age)
+        if self.current.mark is None and self.managed.rotator is None and since is not None:  # no rotation made it
+            return schedule.next_opening(since + schedule.every)
         return schedule.next_opening(schedule.slot_ends(self.at))
 
 
@@ -113,12 +131,11 @@ def look(managed: Managed, now: datetime) -> Look:
         return Look(
             managed=managed, at=now, due=None, standing=Standing(state=None), reason_code=e.reason_code, detail=str(e)
         )
-    mark = current.mark
-    slot = mark.slot or None if mark is not None else None
-    # A store may not tell since when a value is in force; of one that somebody asked for, its slot does, and of one
-    # that has leaked, its mark at least since when it was staged.
-    since = current.since or manual_time(slot) or (staged_time(mark.staged_at) if mark and is_of_leak(slot) else None)
-    due = managed.schedule.due(now=now, slot=slot, since=since)
+    slot = current.mark.slot or None if current.mark is not None else None
+    if managed.rotator is not None and current.since is not None:  # who asked for it is not known, and when is
+        slot = managed.schedule.slot(current.since)
+    # A store may not tell since when a value is in force; of one that somebody asked for, its slot does.
+    due = managed.schedule.due(now=now, slot=slot, since=current.since or manual_time(slot))
     reason, detail = managed.refused or (None, "")
     return Look(
         managed=managed, at=now, due=due, standing=standing, current=current, identity=identity, reason_code=reason,
@@ -150,6 +167,11 @@ def steps(seen: Look) -> list[Step]:
         ]
     if not seen.begins and not seen.is_unfinished:
         return []
+    if m.rotator is not None:
+        return [
+            Step(state=State.PROMOTED, what=f"the store of {place} changes the password of {old} at once"),
+            Step(state=State.RETIRED, what=f"the old one is refused from that moment: there is no grace for {old}"),
+        ]
     if m.target.is_issued:
         new = "a new credential"
     else:

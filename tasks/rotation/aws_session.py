@@ -116,6 +116,12 @@ class AwsSession:
                 self._sessions["role"] = self._assuming(self._account.role)
             return self._sessions["role"]
 
+    def asked_in_the_clear(self) -> list[str]:
+        """The services that were asked without TLS, on another machine, so far; in order."""
+        with self._lock:
+            made = [(service, client.meta.endpoint_url) for (service, _), client in self._clients.items()]
+        return sorted({service for service, address in made if in_the_clear(address)})
+
     # -- clients ------------------------------------------------------------------------------------------------
 
     def _own(self) -> Any:

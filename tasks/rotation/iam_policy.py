@@ -1,4 +1,5 @@
-"""The IAM policies that rotation needs: for exactly the configured secrets, KMS keys, users and roles, and no more.
+"""The IAM policies that rotation needs: for exactly the configured secrets, KMS keys, users and roles, and no more; and
+the one that an inventory needs.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html and that of IAM, STS and
 KMS: which action is limited by which resource. An ARN of a secret ends in six characters that AWS chose; where only
@@ -34,6 +35,19 @@ USER_ACTIONS = (
     "iam:UpdateAccessKey",
 )
 KEY_ACTIONS = ("kms:Decrypt", "kms:GenerateDataKey")
+#: What an inventory and audit asks, by the resource that limits it; the first two know none.
+LISTING_ACTIONS = ("cloudtrail:DescribeTrails", "iam:GetAccountAuthorizationDetails", "secretsmanager:ListSecrets")
+LISTING_IAM_ACTIONS = (
+    "iam:GenerateCredentialReport",
+    "iam:GetAccountSummary",
+    "iam:GetCredentialReport",
+    "iam:ListUsers",
+)
+DESCRIBING_ACTIONS = ("secretsmanager:GetResourcePolicy", "secretsmanager:ListSecretVersionIds")
+DESCRIBING_KEY_ACTIONS = ("kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus")
+DESCRIBING_USER_ACTIONS = ("iam:GetAccessKeyLastUsed", "iam:ListAccessKeys")
+TRAIL_ACTIONS = ("cloudtrail:GetEventSelectors", "cloudtrail:GetTrailStatus")
+VALUE_ACTIONS = ("secretsmanager:BatchGetSecretValue", "secretsmanager:GetSecretValue")
 #: What a managed policy may hold, blanks not counted.
 #: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 MOST_CHARACTERS = 6144
@@ -44,6 +58,12 @@ _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
 _KEY = re.compile(r"arn:(aws[a-z-]*):kms:([a-z0-9-]+):[0-9]{12}:key/[A-Za-z0-9-]+")
 _USER = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:user/[A-Za-z0-9/_+=,.@-]+")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+")
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_PARTITION = re.compile(r"aws[a-z-]*")
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
+#: A statement to be made: name, actions, resources, condition.
+_Wanted = tuple[str, Sequence[str], Sequence[str], dict[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +100,7 @@ def rotation_policies(secrets: Iterable[GrantedSecret] = (), users: Iterable[str
         "Null": {"aws:TagKeys": "false"},
     }
     resources = sorted({s.resource() for s in secrets})
-    wanted: list[tuple[str, Sequence[str], Sequence[str], dict[str, Any] | None]] = [
+    wanted: list[_Wanted] = [
         ("Secrets", SECRET_ACTIONS, resources, None),
         ("SinceWhen", ("secretsmanager:TagResource",), resources, tagging),
         ("Users", USER_ACTIONS, sorted({_matching(_USER, u, "user") for u in users}), None),
@@ -94,10 +114,50 @@ def rotation_policies(secrets: Iterable[GrantedSecret] = (), users: Iterable[str
     return _in_policies(wanted)
 
 
+def reading_policies(secrets: Iterable[GrantedSecret]) -> list[dict[str, Any]]:
+    """What is needed to read secrets that references lead to. Raises UsageError."""
+    return _in_policies(
+        [("References", ("secretsmanager:GetSecretValue",), sorted({s.resource() for s in secrets}), None)]
+    )
+
+
 def assuming_policies(roles: Iterable[str]) -> list[dict[str, Any]]:
     """What we need ourselves where the rotation takes on roles (their ARNs). Raises UsageError."""
     found = sorted({_matching(_ROLE, r, "role") for r in roles})
     return _in_policies([("Roles", ("sts:AssumeRole",), found, None)])
+
+
+def inventory_policy(
+    account: str, regions: Iterable[str], *, partition: str = "aws", with_iam: bool = True, with_values: bool = False
+) -> list[dict[str, Any]]:
+    """What an inventory and audit of these regions of an account needs, and no more: it lists and describes.
+
+    Values are denied, whatever else allows them; ``with_values``: they are not, for a role that rotates as well, which
+    then has them by its own policy. ``with_iam``: access keys and flaws of the account are looked at too; who may read
+    a secret takes IAM's answer in any case. Raises UsageError.
+    """
+    where = sorted(set(regions))
+    if not (_ACCOUNT.fullmatch(account) and _PARTITION.fullmatch(partition) and where):
+        raise UsageError("no account, partition or region is named", advice="Give the account's twelve digits.")
+    if wrong := [r for r in where if not _REGION.fullmatch(r)]:
+        raise UsageError(f"{wrong[0][:60]!r} is no region", advice="Write it as in eu-central-1.")
+    secrets = [f"arn:{partition}:secretsmanager:{r}:{account}:secret:*" for r in where]
+    keys = [f"arn:{partition}:kms:{r}:{account}:key/*" for r in where]
+    wanted: list[_Wanted] = [
+        ("ListAll", (*LISTING_ACTIONS, *(LISTING_IAM_ACTIONS if with_iam else ())), ["*"], None),
+        ("Secrets", DESCRIBING_ACTIONS, secrets, None),
+        ("Keys", DESCRIBING_KEY_ACTIONS, keys, None),
+        # A trail may be of another region, and one of the organisation is of another account.
+        ("Trails", TRAIL_ACTIONS, [f"arn:{partition}:cloudtrail:*:*:trail/*"], None),
+    ]
+    if with_iam:
+        wanted.append(("Users", DESCRIBING_USER_ACTIONS, [f"arn:{partition}:iam::{account}:user/*"], None))
+    found = _in_policies(wanted)
+    if not with_values:
+        denied = {"Sid": "NoValues", "Effect": "Deny", "Action": list(VALUE_ACTIONS), "Resource": "*"}
+        last = _policy([*found[-1]["Statement"], denied])
+        found[-1:] = [last] if _size(last) <= MOST_CHARACTERS else [found[-1], _policy([denied])]
+    return found
 
 
 def _keys_by_region(secrets: Iterable[GrantedSecret]) -> dict[tuple[str, ...], set[str]]:
@@ -121,9 +181,7 @@ def _parts(form: re.Pattern[str], arn: str, what: str) -> tuple[str, ...]:
     return match.groups()
 
 
-def _in_policies(
-    wanted: Iterable[tuple[str, Sequence[str], Sequence[str], dict[str, Any] | None]],
-) -> list[dict[str, Any]]:
+def _in_policies(wanted: Iterable[_Wanted]) -> list[dict[str, Any]]:
     """Statements (name, actions, resources, condition) in policies, none of them over the limit."""
     policies: list[dict[str, Any]] = []
     for name, actions, resources, condition in wanted:

@@ -47,6 +47,19 @@ class VaultSession:
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
 
+    @property
+    def access(self) -> SignIn:
+        """Where the server is and how we sign in."""
+        return self._wire.access
+
+    def address(self) -> str:
+        """The address of the server. Raises RotationError: none is named, or it may not be used."""
+        return self._wire.address()
+
+    def namespace(self) -> str | None:
+        """The namespace of every call."""
+        return self._wire.namespace()
+
     def ask(
         self,
         method: str,

@@ -100,7 +100,7 @@ class Wire:
             )
         adapter = self._adapter()
         adapter.token = token.reveal() if token is not None else None
-        adapter.namespace = self._namespace() if in_namespace else None
+        adapter.namespace = self.namespace() if in_namespace else None
         told: tuple[str, str] | None
         is_passing = False
         try:
@@ -124,10 +124,12 @@ class Wire:
             for session in list(self._sessions):
                 session.close()
 
-    def _namespace(self) -> str | None:
+    def namespace(self) -> str | None:
+        """The configured namespace, else the environment's."""
         return self.access.namespace or os.environ.get("VAULT_NAMESPACE") or None
 
-    def _address(self) -> str:
+    def address(self) -> str:
+        """The configured address, else the environment's. Raises RotationError: none, or one that is not accepted."""
         address = self.access.address or os.environ.get("VAULT_ADDR")
         if not address:
             raise RotationError(
@@ -151,7 +153,7 @@ class Wire:
         import requests
         from hvac.adapters import RawAdapter
 
-        address, session = self._address(), requests.Session()
+        address, session = self.address(), requests.Session()
         session.trust_env = False  # neither its proxies nor its passwords (.netrc)
         ca_file = self.access.ca_file or os.environ.get("VAULT_CACERT")
         session.verify = str(ca_file) if ca_file else True

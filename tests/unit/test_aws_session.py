@@ -163,6 +163,16 @@ def test_moto_no_secret_over_plain_http_unless_allowed(aws: Aws) -> None:
 
 
 @pytest.mark.usefixtures("aws")
+def test_who_is_asked_without_tls_is_known() -> None:
+    clear = {"iam": "http://aws.example", "sts": "http://127.0.0.1:5000", "kms": "https://aws.example"}
+    session = AwsSession(AwsAccount(access=AwsAccess(allow_http=True), endpoints=clear))
+    assert session.asked_in_the_clear() == []
+    for service in ("sts", "kms", "iam", "secretsmanager"):
+        session._client(service, 1)
+    assert session.asked_in_the_clear() == ["iam"], "this machine hears what it says anyway"
+
+
+@pytest.mark.usefixtures("aws")
 def test_moto_a_ca_file_that_is_not_there_and_a_profile_that_nobody_has(tmp_path: Path) -> None:
     missing = AwsSession(AwsAccount(access=AwsAccess(profile="nobody")))
     assert "no such AWS profile" in refused(missing).message

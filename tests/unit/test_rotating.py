@@ -107,6 +107,25 @@ def test_the_oldest_begin_first_and_no_more_than_may() -> None:
     assert (looks[2].reason_code, looks[2].due) == ("backend_sealed", None)
 
 
+def test_when_one_is_due_next_is_when_it_is_then_due(log: RotationLog) -> None:
+    """Of a value that somebody wrote by hand a whole period counts, of one that a rotation made its slot."""
+    world = World()
+    m = managed("shop", world)
+    later(world, 5 * 86400)
+    world.versions[0] = world.write(world.current.fields, None)
+    for days in (2, 10):
+        later(world, days * 86400)
+        seen = look(m, world.clock)
+        due_at = seen.due_at()
+        assert due_at is not None and not seen.begins
+        assert not look(m, due_at - timedelta(minutes=1)).begins and look(m, due_at).begins, days
+    later(world, 30 * 86400)
+    go_on(m, m.schedule.slot(world.clock), log, Classes())
+    later(world, 61)
+    go_on(m, None, log, Classes())
+    assert look(m, world.clock).due_at() == m.schedule.slot_ends(world.clock)
+
+
 def test_after_the_first_failure_no_other_of_its_class_is_begun(log: RotationLog) -> None:
     broken, classes = World(), Classes()
     broken.rejects = lambda value: value == "fresh"

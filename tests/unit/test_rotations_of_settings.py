@@ -66,6 +66,7 @@ def test_the_example_becomes_what_it_says(tmp_path: Path) -> None:
             "deploy_key": ("aws-sm:deploy/key", "iam", "iam"),
             "broker": ("vault:secret/broker", "program", "program /opt/rotate/broker"),
             "web_tls": ("vault:secret/web/tls", "certificate", f"certificate {tmp_path}/ca.pem"),
+            "report_db": ("vault:database/report", "static_role", "static_role database"),
         }  # fmt: skip
         assert [why for one in managed if (why := getattr(one.target, "why", ""))] == []
         shop, legacy = m["shop_db"], m["legacy_db"]
