@@ -110,9 +110,7 @@ class Deciding:
 
     def judge(self) -> Judge:
         """What publishing asks about each finding that is there."""
-        if self._bench.is_empty and not self._revoked:
-            return lambda _row: None
-        return self._verdict
+        return (lambda _row: None) if self._bench.is_empty and not self._revoked else self._verdict
 
     def _verdict(self, row: Mapping[str, Any]) -> Verdict | None:
         found = self._bench.verdict(row)
@@ -132,9 +130,8 @@ class Deciding:
         held = set(self._bench.held())
         rows = self._snapshot.present((*JUDGED, *ASKED, "scan_status", "decided_until"))
         decided = pc.or_(rows["decision_id"].is_valid(), pc.is_in(rows["finding_uid"], pa.array(held, pa.string())))
-        judge = self.judge()
         for row in _listed(rows.filter(pc.or_(decided, self._revoked.concerned(rows))), self._slugs):
-            v = judge(row)
+            v = self._verdict(row)
             told = (v.decision_id, str(v.status), v.until) if v is not None else (None, row["scan_status"], None)
             if told != (row["decision_id"], row["status"], row["decided_until"]):
                 return True
