@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from flows.cli_approve import approve
+from flows.cli_inventory import inventory
 from flows.cli_lake import Format, FormatOption, emit
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption
 from flows.interruption import told
@@ -35,11 +36,11 @@ app = typer.Typer(
 )
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Secrets; all when absent.")]
 _COLUMNS = (
-    "secret", "place", "target", "identity", "age_days", "due", "due_at", "state", "until", "leaked", "consumers",
-    "approval",
-    "reason_code", "detail",
+    "secret", "place", "target", "identity", "age_days", "last_used_at", "readers", "due", "due_at", "state", "until",
+    "leaked", "consumers", "approval", "reason_code", "detail",
 )  # fmt: skip
 _MAX = 400
+app.command()(inventory)
 _KEPT = "what was done is kept; `nightwarden rotate resume` finishes what is under way"
 
 
@@ -48,7 +49,8 @@ def list_(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> N
     """Show how each secret stands: where it lies, which credential is in force and how old it is, when it is due, what
     is under way, and whether patrols have found its value in a repository (`leaked`).
 
-    Stores are asked, and nothing is changed. Exit 3 when one could not be read; its reason says why (`nightwarden
+    Stores are asked, and nothing is changed. When it was last used and how many may read it is what the last `rotate
+    inventory` was told; empty: nobody told. Exit 3 when one could not be read; its reason says why (`nightwarden
     explain REASON`).
     """
     from flows.rotations import opened
@@ -57,7 +59,8 @@ def list_(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> N
     with opened(settings) as managed:
         run = _run(settings, managed)
         looks = run.look()
-        rows = [_row(seen) for seen in looks]
+        told_before = _inventoried(settings)
+        rows = [_row(seen, told_before.get(seen.managed.name, {})) for seen in looks]
         if format is Format.TABLE:  # what is long stands below it
             emit(_COLUMNS[:-1], [row[:-1] for row in rows], format, None)
             out = _console()
@@ -189,9 +192,16 @@ def history(
 
 @app.command()
 def policy(
-    store: Annotated[Literal["vault", "aws"], typer.Argument(help="For which store.")], config: ConfigOption = None
+    store: Annotated[Literal["vault", "aws"], typer.Argument(help="For which store.")],
+    inventory: Annotated[
+        bool, typer.Option("--inventory", help="What `rotate inventory` needs, instead of what rotations do.")
+    ] = False,
+    config: ConfigOption = None,
 ) -> None:
     """Print the policies that rotation needs: for exactly what the configuration names, and no more.
+
+    With --inventory those that `rotate inventory` needs, which read no value: of Vault for what is mounted there now,
+    which is asked by the credentials of the section `vault`; of AWS for the configured regions.
 
     \b
       nightwarden rotate policy vault | vault policy write nightwarden-rotate -
@@ -199,13 +209,14 @@ def policy(
 
     Of AWS there is one for each role, and more where one would be too long; what each is for is told on standard error.
     """
+    from flows.inventory_policies import aws_inventory_policies, vault_inventory_policy
     from flows.rotation_policies import aws_policies, vault_policy
 
     settings = load(config)
     if store == "vault":
-        print(vault_policy(settings))
+        print(vault_inventory_policy(settings) if inventory else vault_policy(settings))
         return
-    for purpose, text in aws_policies(settings):
+    for purpose, text in aws_inventory_policies(settings) if inventory else aws_policies(settings):
         print(one_line(purpose, _MAX), file=sys.stderr)
         if text:
             print(text)
@@ -383,11 +394,26 @@ def _why_nothing(seen: Look) -> str:
     return f"next at {due_at:%Y-%m-%d %H:%M} UTC" if due_at is not None else seen.detail or "it is not due"
 
 
-def _row(seen: Look) -> list[Any]:
+def _inventoried(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What the last inventory was told of managed secrets, by name; nothing where no lake can be read."""
+    from flows.lake_location import lake_to_read
+    from tasks.core.errors import NightwardenError
+
+    columns = ("secret", "last_used_at", "readers")
+    try:
+        rows = lake_to_read(settings).snapshot().table("secrets", None, columns).to_pylist()
+    except NightwardenError:
+        return {}  # how a secret stands is told all the same
+    return {row["secret"]: row for row in rows}
+
+
+def _row(seen: Look, before: dict[str, Any]) -> list[Any]:
+    readers = before.get("readers")
     since = seen.current.since if seen.current is not None else None
     return [
         seen.managed.name, seen.managed.backend.place, seen.managed.target_kind, seen.identity,
         round((seen.at - since) / timedelta(days=1), 1) if since is not None else None,
+        _minute(before.get("last_used_at")), len(readers) if readers is not None else None,
         str(seen.due) if seen.due is not None else "unknown", _minute(seen.due_at()),
         str(seen.standing.state) if seen.standing.state is not None else None, _minute(seen.standing.until),
         ", ".join(f"{leak.field} ({leak.role})" for leak in seen.leaks) or None,

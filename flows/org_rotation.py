@@ -11,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from flows.org_models import Section
 from flows.org_types import Account, Folder, Name, Program, Reference, Word, tell
+from tasks.policy.secret_hygiene import HygieneLimits
 from tasks.rotation.passwords import ValuePolicy
 from tasks.rotation.schedule import Schedule, Window
 
@@ -361,8 +362,44 @@ class RotatedSettings(Section):
         if self.vault is not None:
             return f"vault:{self.vault.mount}/{self.vault.path}"
         if self.static_role is not None:
-            return f"vault:{self.static_role.mount}/{self.static_role.role}"
+            return f"vault:{self.static_role.mount}/static-roles/{self.static_role.role}"
         return f"aws-sm:{self.aws.id}" if self.aws is not None else "nowhere"
+
+
+# -- what else there is -------------------------------------------------------------------------------------------
+
+
+class VaultInventorySettings(Section):
+    """What of Vault or OpenBao is looked at; the section `vault` says where it is."""
+
+    mounts: tuple[Account, ...] | None = Field(None, description="Only these mounts; all when absent.")
+
+
+class AwsInventorySettings(Section):
+    """What of AWS is looked at; the section `aws` says how we are known there."""
+
+    regions: tuple[Word, ...] = Field((), description="These regions; that of the section `aws` when absent.")
+    roles: tuple[RoleSettings, ...] = Field(
+        (), description="Roles that are taken on, one an account; none when absent."
+    )
+
+
+class InventorySettings(Section):
+    """Stores that are looked at for all that they hold, and how they are kept: nightwarden rotate inventory."""
+
+    vault: VaultInventorySettings | None = Field(None, description="Vault or OpenBao; {} for all of it.")
+    aws: AwsInventorySettings | None = Field(None, description="AWS; {} for the region and account of `aws`.")
+    maximum_age_days: float = Field(
+        90, gt=0, le=3650, description="How old a value may be that nobody configured; of others their policy says it."
+    )
+    unused_days: float = Field(90, gt=0, le=3650, description="What was not used for so long is unused.")
+    expiring_days: float = Field(30, ge=0, le=3650, description="From when on the end of a certificate is near.")
+
+    def limits(self) -> HygieneLimits:
+        """From when on it is too late."""
+        return HygieneLimits(
+            maximum_age_days=self.maximum_age_days, unused_days=self.unused_days, expiring_days=self.expiring_days
+        )
 
 
 class RotationSettings(Section):
@@ -380,3 +417,6 @@ class RotationSettings(Section):
     )
     policies: dict[str, PolicySettings] = Field(default_factory=dict, description="When and how, by name.")
     secrets: dict[str, RotatedSettings] = Field(default_factory=dict, description="What is rotated, by name.")
+    inventory: InventorySettings | None = Field(
+        None, description="Stores that are looked at for all that they hold, and how they are kept."
+    )

@@ -25,6 +25,7 @@ _PAIR = 2
 def rotation_faults(section: Mapping[str, Any]) -> Iterator[Fault]:
     """Every fault between settings of the section."""
     policies, secrets = _named(section, "policies"), _named(section, "secrets")
+    yield from _inventory(section.get("inventory"))
     for name, policy in policies.items():
         yield from _name(("rotation", "policies", name), "a policy")
         yield from _policy(("rotation", "policies", name), policy)
@@ -41,6 +42,16 @@ def rotation_faults(section: Mapping[str, Any]) -> Iterator[Fault]:
             yield from _values((*key, "policy"), policy, MYSQL)
         yield from _twice(key, _places(secret), places, "lies at the same place", "Each value is rotated once.")
         yield from _twice(key, _users(secret), users, "has the same user", "Two rotations would undo each other.")
+
+
+def _inventory(value: Any) -> Iterator[Fault]:
+    key = ("rotation", "inventory")
+    section = _mapping(value)
+    if isinstance(value, dict) and not section.keys() & {"vault", "aws"}:
+        yield key, "it names no store", "Write `vault: {}` or `aws: {}` below it."
+    for name in ("vault", "aws"):
+        if name in section and section[name] is None:
+            yield (*key, name), "it is empty", f"Write `{name}: {{}}`."
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -10,12 +10,10 @@ import os
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.org_models import AwsSettings, VaultSettings
 from flows.org_rotation import (
     AdminSettings,
     AuthoritySettings,
@@ -26,13 +24,13 @@ from flows.org_rotation import (
     PolicySettings,
     PostgreSqlSettings,
     ProgramSettings,
-    RoleSettings,
     RotatedSettings,
     RotationSettings,
     StaticRoleSettings,
 )
 from flows.rotation_approvals import approvals
 from flows.settings import Settings
+from flows.store_sessions import StoreSessions
 from flows.unmade_rotations import unmade
 from tasks.core.errors import NightwardenError, SecretError, UsageError
 from tasks.core.issuers import Issued, Issuer
@@ -51,10 +49,7 @@ _LAKE_MINUTES = 1.0
 
 if TYPE_CHECKING:
     from tasks.core.process import ProcessRunner
-    from tasks.rotation.aws_session import AwsSession
     from tasks.rotation.sql_users import Admin, Users
-    from tasks.rotation.vault_session import VaultSession
-    from tasks.rotation.vault_wire import SignIn
 
 
 def section_of(settings: Settings) -> RotationSettings:
@@ -76,21 +71,6 @@ def named(settings: Settings, names: list[str] | None) -> list[str]:
             advice=f"Configured in `rotation.secrets`: {', '.join(known) or 'none'}.",
         )
     return list(dict.fromkeys(names or known))
-
-
-def sign_in(vault: VaultSettings | None) -> SignIn:
-    """How rotations sign in to Vault."""
-    from tasks.rotation.vault_wire import SignIn
-
-    given = vault or VaultSettings()
-    more: dict[str, Any] = {}
-    if given.kubernetes_token is not None:
-        more["kubernetes_jwt"] = given.kubernetes_token
-    return SignIn(
-        **{name: getattr(given.access(), name) for name in given.access().__dataclass_fields__},
-        is_wrapped=given.wrapped, kubernetes_role=given.kubernetes_role, kubernetes_mount=given.kubernetes_mount,
-        proxy=given.proxy, **more,
-    )  # fmt: skip
 
 
 @contextmanager
@@ -129,10 +109,9 @@ def told_to_lake(run: RotationRun, settings: Settings) -> tuple[bool, str]:
 
 class _Making:
     def __init__(self, settings: Settings, stack: ExitStack, approved: Mapping[str, Approval]) -> None:
-        self._settings, self._stack, self._approved = settings, stack, approved
+        self._settings, self._approved = settings, approved
         self._section, self._secrets = section_of(settings), settings.secrets()
-        self._vault: VaultSession | None = None
-        self._aws: dict[tuple[str | None, RoleSettings | None], AwsSession] = {}
+        self._sessions = StoreSessions(settings, stack)
         self._runner: ProcessRunner | None = None
 
     def managed(self, name: str) -> Managed:
@@ -161,7 +140,7 @@ class _Making:
             rules=_rules(policy) if told.static_role is None else Rules(grace=timedelta(0)),
             schedule=policy.schedule(),
             value=values.fresh,
-            failure_class=told.failure_class or _class_of(told),
+            failure_class=told.failure_class or class_of(told),
             consumers=tuple(c.name for c in told.consumers),
             leak_grace=_minutes(policy.leak_grace_minutes),
             refused=approval.refusal if approval is not None else None,
@@ -175,12 +154,12 @@ class _Making:
 
             at = told.vault
             place = KvPlace(mount=at.mount, path=at.path, pending_path=at.pending_path or "")
-            return VaultKv(self._vault_session(), place)
+            return VaultKv(self._sessions.vault(), place)
         if told.aws is not None:
             from tasks.rotation.secrets_manager import SecretPlace, SecretsManagerBackend
 
             return SecretsManagerBackend(
-                self._aws_session(told.aws.region, told.aws.role), SecretPlace(secret_id=told.aws.id)
+                self._sessions.aws(told.aws.region, told.aws.role), SecretPlace(secret_id=told.aws.id)
             )
         raise UsageError("it does not say where it lies")
 
@@ -203,7 +182,7 @@ class _Making:
         from tasks.rotation.static_role_machine import StaticRoleMachine, StaticRoleSecret
         from tasks.rotation.vault_static_roles import RolePlace, VaultStaticRole
 
-        role = VaultStaticRole(self._vault_session(), RolePlace(mount=told.mount, role=told.role))
+        role = VaultStaticRole(self._sessions.vault(), RolePlace(mount=told.mount, role=told.role))
         both, lock_file = StaticRoleSecret(role), self._lock_file(name)
         return both, both, lambda tell: StaticRoleMachine(name, role, tell, lock_file=lock_file)
 
@@ -213,28 +192,7 @@ class _Making:
         locks.mkdir(parents=True, exist_ok=True, mode=0o700)
         return locks / f"{name}.lock"
 
-    # -- sessions -------------------------------------------------------------------------------------------------
-
-    def _vault_session(self) -> VaultSession:
-        if self._vault is None:
-            from tasks.credentials.stores import read_plain
-            from tasks.rotation.vault_session import VaultSession
-
-            self._vault = self._stack.enter_context(VaultSession(sign_in(self._settings.vault), read_plain))
-        return self._vault
-
-    def _aws_session(self, region: str | None, role: RoleSettings | None) -> AwsSession:
-        from tasks.rotation.aws_session import AwsAccount, AwsRole, AwsSession
-
-        if (region, role) not in self._aws:
-            access = (self._settings.aws or AwsSettings()).access()
-            if region is not None:
-                access = replace(access, region=region)
-            taken = None
-            if role is not None:
-                taken = AwsRole(arn=role.arn, external_id=role.external_id, session_name=role.session_name)
-            self._aws[region, role] = AwsSession(AwsAccount(access=access, role=taken))
-        return self._aws[region, role]
+    # -- what is read ----------------------------------------------------------------------------------------------
 
     def _read(self, ref: SecretRef) -> Secret:
         """What a reference leads to, now. Raises RotationError."""
@@ -282,7 +240,7 @@ class _Making:
         from tasks.rotation.iam_keys import IamKeys, IamUser
 
         user = IamUser(name=told.user, id_field=told.id_field, secret_field=told.secret_field)
-        return IamKeys(self._aws_session(None, told.role), user)
+        return IamKeys(self._sessions.aws(None, told.role), user)
 
     def _program(self, name: str, told: ProgramSettings) -> Target:
         from tasks.rotation.program import ProgramTarget
@@ -338,7 +296,7 @@ class _Making:
             from tasks.rotation.vault_pki import VaultIssuer
             from tasks.rotation.vault_static_roles import RolePlace
 
-            return VaultIssuer(self._vault_session(), RolePlace(mount=told.vault.mount, role=told.vault.role))
+            return VaultIssuer(self._sessions.vault(), RolePlace(mount=told.vault.mount, role=told.vault.role))
         if told.authority is not None:
             return _Authority(told.authority, self._read)
         raise UsageError("it does not say who issues it")
@@ -355,7 +313,7 @@ def _minutes(told: float | None) -> timedelta | None:
     return timedelta(minutes=told) if told is not None else None
 
 
-def _class_of(told: RotatedSettings) -> str:
+def class_of(told: RotatedSettings) -> str:
     """The kind of the target and where it is."""
     where = ""
     if told.postgresql is not None or told.mysql is not None:

@@ -154,6 +154,36 @@ ROTATION_REASONS = (
         "The detail says why. Rotate with the HMAC key (`key_file`) that the patrols of the lake have.",
     ),
     (
+        "use_not_told",
+        "The store does not tell when secrets of this kind were last used: which of them nobody uses is not known.",
+        "Nothing, if the store cannot (Vault tells it in its audit log alone): accept the gap by a decision. Else give "
+        "the account the right that `nightwarden rotate policy --inventory` names.",
+    ),
+    (
+        "rotation_not_told",
+        "The store does not tell of some secrets of this kind when their values were changed: whether they are too old "
+        "is not known.",
+        "Give the account the right to read their metadata: `nightwarden rotate policy --inventory` writes the policy.",
+    ),
+    (
+        "expiry_not_told",
+        "The store does not tell of some certificates when they end.",
+        "Give the account the right to read them: `nightwarden rotate policy --inventory` writes the policy.",
+    ),
+    (
+        "mount_left_out",
+        "A part of a store that was looked at once is left out by the configuration now. What was found there stays "
+        "open.",
+        "Add it to `rotation.inventory.vault.mounts`, or accept the gap and decide about what is open there.",
+    ),
+    (
+        "store_removed",
+        "A store of secrets that was looked at once is configured no more. It was not looked at; its findings stay "
+        "open.",
+        "Name it in `rotation.inventory` again. If it is to be looked at no more, accept the gap, and decide about its "
+        "findings.",
+    ),
+    (
         "rotation_failed",
         "Something went wrong that nobody foresaw; the rotation stays where it is.",
         "Run again; report the kind of the error that the detail names, if it stays.",

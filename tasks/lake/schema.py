@@ -227,7 +227,8 @@ _ALL = (
             "anchor_uid s! identity without the repository; survives edits elsewhere",
             "occurrence_uid s! this place of it",
             "tool s! the scanner",
-            "kind s! code, secret, iac, dependency, web, host, posture or package (an inventory: no finding)",
+            "kind s! code, secret, iac, dependency, web, host, posture, secret-hygiene or package (an inventory: no "
+            "finding)",
             "rule_id s! the tool's rule",
             "title s! what the rule says, masked",
             "severity_tool s severity as the tool gives it",

@@ -22,6 +22,7 @@ from tasks.core.secret_refs import Secret
 from tasks.core.types import digest
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, publish
+from tasks.lake.rotation_tables import INVENTORY_COLUMNS
 from tasks.patrol.approving import Approval
 from tasks.patrol.deciding import Deciding
 from tasks.patrol.leak_response import Answer, leak_rows
@@ -315,9 +316,10 @@ def told(
     kept, read = log.kept()
     run_id, now = uuid4().hex, datetime.now(UTC)
     known = {row["secret"]: row for row in snapshot.table("secrets").to_pylist()}
-    rows = [row for seen in looks if _differs(row := _row(seen), known.get(row["secret"]))]
+    rows = [row for seen in looks if _differs(row := _row(seen, known), known.get(row["secret"]))]
     names = {seen.managed.name for seen in looks} | set(others)
-    rows += [{**row, "present": False} for name, row in known.items() if row["present"] and name not in names]
+    gone = (row for name, row in known.items() if row["present"] and name not in names)
+    rows += [{**row, "present": False} for row in gone if row["is_managed"] is not False]
     before = {
         (r["rotation_id"], r["state"]): r
         for r in snapshot.table("rotations", {"rotation_id": {t.rotation_id for t in kept}}).to_pylist()
@@ -355,8 +357,11 @@ def told(
     return Published(run_id=run_id, secrets=len(rows), steps=len(new), states=states)
 
 
-def _row(seen: Look) -> dict[str, Any]:
+def _row(seen: Look, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     m, current = seen.managed, seen.current
+    before = known.get(m.name, {})
+    if before.get("place") != m.backend.place:
+        before = {}  # what an inventory told is of another place
     mark = current.mark if current is not None else None
     return {
         "secret": m.name, "place": m.backend.place, "target": m.target_kind, "failure_class": m.failure_class,
@@ -368,7 +373,8 @@ def _row(seen: Look) -> dict[str, Any]:
         "due": str(seen.due) if seen.due is not None else "unknown", "due_at": seen.due_at(),
         "every_days": m.schedule.every / timedelta(days=1), "grace_s": m.rules.grace.total_seconds(),
         "consumers": list(m.consumers), "reason_code": seen.reason_code, "detail": seen.detail or None,
-        "looked_at": seen.at, "present": True,
+        "looked_at": seen.at, "present": True, "is_managed": True,
+        **{name: before.get(name) for name in INVENTORY_COLUMNS},
     }  # fmt: skip
 
 

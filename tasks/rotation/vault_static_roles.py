@@ -56,8 +56,8 @@ class VaultStaticRole:
 
     @property
     def place(self) -> str:
-        """``vault:MOUNT/ROLE``."""
-        return str(self._at)
+        """``vault:MOUNT/static-roles/ROLE``, as an inventory calls it."""
+        return f"vault:{self._at.mount.strip('/')}/static-roles/{self._at.role}"
 
     def state(self) -> StaticRole:
         """How it stands. Raises RotationError(secret_missing): there is no such role."""

@@ -118,7 +118,7 @@ def test_it_is_rotated_by_the_commands_with_the_policy_that_they_write(servers: 
     done = call("list", "--format", "json", token=token)
     row = json.loads(done.stdout)
     assert (row["place"], row["target"], row["identity"], row["due"]) == (
-        "vault:database/app", "static_role", "app", "not_yet",
+        "vault:database/static-roles/app", "static_role", "app", "not_yet",
     )  # fmt: skip
     assert row["age_days"] == 0.0 and row["due_at"] is not None and row["approval"]
     done = call("plan", "--now", token=token)
