@@ -142,6 +142,7 @@ class _Making:
             value=values.fresh,
             failure_class=told.failure_class or class_of(told),
             consumers=tuple(c.name for c in told.consumers),
+            leak_grace=_minutes(policy.leak_grace_minutes),
             refused=approval.refusal if approval is not None else None,
             approval=approval,
             rotator=rotator,
@@ -306,6 +307,10 @@ def _rules(policy: PolicySettings) -> Rules:
     return Rules(
         grace=timedelta(minutes=policy.grace_minutes), hold=hold, settle=timedelta(seconds=policy.settle_seconds)
     )
+
+
+def _minutes(told: float | None) -> timedelta | None:
+    return timedelta(minutes=told) if told is not None else None
 
 
 def class_of(told: RotatedSettings) -> str:

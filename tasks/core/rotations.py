@@ -206,6 +206,10 @@ class Backend(Protocol):
         """The value that is staged and not done with, if there is one."""
         ...
 
+    def at(self, version: str) -> Held | None:
+        """A value that was in force, by its version; None: the store does not keep it any more, or never had it."""
+        ...
+
     def stage(self, fields: Mapping[str, Secret], mark: Mark, *, over: Held | None = None) -> Held:
         """Stage a value, and tell which one is staged then: this, or the one that somebody else staged before. Without
         fields it is an intention.
@@ -251,6 +255,10 @@ class Target(Protocol):
     def is_issued(self) -> bool: ...
     @property
     def in_place(self) -> bool: ...
+    @property
+    def issued_fields(self) -> frozenset[str] | None:
+        """Where ``is_issued``: the fields that ``issue`` gives; None: it does not tell before."""
+        ...
 
     def identity(self, fields: Mapping[str, Secret]) -> str:
         """The public name of a credential. Raises RotationError(secret_shape): it has none that this target knows."""
@@ -289,6 +297,10 @@ class Target(Protocol):
 
     def probe(self, fields: Mapping[str, Secret]) -> bool:
         """Whether the credential is accepted and may do what it must (a login, and the configured check)."""
+        ...
+
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        """Whether the credential is not let in at all: more than that it may not do what is checked."""
         ...
 
     def used_since(self, identity: str, since: datetime) -> bool | None:

@@ -81,6 +81,17 @@ class SecretsManagerBackend:
         """See ``Backend``. Raises RotationError(rotation_elsewhere): what is staged is not ours."""
         return self._pending()[1]
 
+    def at(self, version: str) -> Held | None:
+        """See ``Backend``. Of versions without labels AWS keeps some, of which it does not tell how many."""
+        try:
+            answer = self._call("get_secret_value", VersionId=version)
+        except AwsError as e:
+            if e.code != "ResourceNotFoundException":
+                raise
+            return None
+        fields, mark = read_text(answer.get("SecretString"), self.place)
+        return Held(fields=fields, version=version, mark=mark if mark is not None and _is_of(version, mark) else None)
+
     def stage(self, fields: Mapping[str, Secret], mark: Mark, *, over: Held | None = None) -> Held:
         """See ``Backend``."""
         rid = mark.rotation_id

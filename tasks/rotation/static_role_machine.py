@@ -86,6 +86,7 @@ class StaticRoleSecret:
 
     is_issued = False
     in_place = True
+    issued_fields: frozenset[str] | None = frozenset()
 
     def __init__(self, role: VaultStaticRole) -> None:
         self._role = role
@@ -103,6 +104,10 @@ class StaticRoleSecret:
 
     def staged(self) -> Held | None:
         """See ``Backend``."""
+        return None
+
+    def at(self, version: str) -> Held | None:
+        """See ``Backend``: Vault keeps no password that it has changed."""
         return None
 
     def now(self) -> datetime:
@@ -128,4 +133,4 @@ class StaticRoleSecret:
         )
 
     stage = promote = refuse = forget = _elsewhere
-    exclusive = propose = revoke = issue = apply = probe = retire = restore = _elsewhere
+    exclusive = propose = revoke = issue = apply = probe = is_refused = retire = restore = _elsewhere

@@ -315,6 +315,20 @@ def test_moto_a_value_that_is_refused_is_never_promoted(aws: Aws) -> None:
     assert not backend.refuse(next_one, "app_a"), "it is in force"
 
 
+def test_moto_a_value_that_was_in_force_is_told_as_long_as_it_is_kept(aws: Aws) -> None:
+    backend = aws.backend(aws.new_secret(FIRST))
+    first = backend.current()
+    for slot in ("monday", "tuesday"):  # after the second nothing labels the first
+        staged = backend.stage(NEXT, mark(backend.current(), slot))
+        backend.promote(staged)
+        backend.forget(staged.rotation_id or "")
+    before = backend.at(first.version)
+    assert before is not None and (before.mark, plain(before.fields)) == (None, plain(first.fields))
+    now = backend.at(staged.version)
+    assert now is not None and now.mark == staged.mark
+    assert backend.at("0" * 32) is None and aws.backend(aws.new_secret(FIRST)).at(staged.version) is None
+
+
 def test_moto_only_its_own_rotation_is_forgotten(aws: Aws) -> None:
     backend = aws.backend(aws.new_secret(FIRST))
     staged = backend.stage(NEXT, mark(backend.current()))
