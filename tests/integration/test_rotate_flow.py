@@ -74,7 +74,8 @@ def test_a_task_run_a_secret_and_no_value_in_what_prefect_keeps(tmp_path: Path, 
         }  # fmt: skip
         assert "gone: secret_missing" in run["state"]["message"] and "published as run" in run["state"]["message"]
         steps: list[dict[str, Any]] = json.loads(api.artifacts(plan["id"])["rotation-plan"]["data"])
-        assert steps[0]["step"] == "prepared" and {s["secret"] for s in steps} == {"shop", "cart", "gone"}
+        assert steps[0]["step"] == "prepared" and {s["secret"] for s in steps} == {"shop", "cart", "gone", "loose"}
+        assert "approval_missing" in next(s["what"] for s in steps if s["secret"] == "loose")
         assert [s["step"] for s in steps if s["secret"] == "gone"] == ["unknown"], "not that nothing is to be done"
         said = [line["message"] for line in api.call("POST", "/logs/filter", {"sort": "TIMESTAMP_ASC", "limit": 200})]
         made = [m.split(": ")[1].split()[0] for m in said if re.match(r"shop: \w+ app_\w$", m)]
