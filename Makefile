@@ -10,6 +10,8 @@ SEED ?=
 SCALE  ?=
 NIGHTS ?=
 OSV    ?=
+ROTATION ?= .rotation
+PURGE ?=
 TOOLS  := $(CURDIR)/.tools
 # More than half of a test's time is waiting: for a disk, a process, a server.
 TESTERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 3))')
@@ -17,10 +19,10 @@ export NIGHTWARDEN_TOOLS ?= $(TOOLS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-thorough lint format bench chaos hostile lock clean
+.PHONY: help setup tools demo test test-thorough lint format bench chaos hostile rotation-install rotation-up rotation-client rotation-down lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
 setup: $(VENV)/.ready ## make .venv from the hash-pinned lock
 
@@ -39,7 +41,7 @@ tools: $(VENV)/.ready ## install the scanners, each in an environment of its own
 demo: tools ## patrol an organisation made on the spot twice and judge the result
 	$(VENV)/bin/nightwarden demo
 
-test: tools ## run the tests, three files at a time for each processor
+test: tools rotation-install ## run the tests, three files at a time for each processor
 	$(PY) -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 test-thorough: export NIGHTWARDEN_THOROUGH := 1
@@ -69,6 +71,18 @@ chaos: $(if $(filter-out rotation rotation-aws,$(or $(ONLY),all)),tools,setup) #
 
 hostile: tools ## patrol the hostile corpus at full scale (100,000 files, a 1 GB blob …) and print the figures
 	NIGHTWARDEN_HOSTILE=full $(PY) -m pytest -s tests/hostile/test_corpus.py tests/hostile/test_tripwire.py
+
+rotation-install: $(VENV)/.ready ## install the programs of the servers of rotation-up
+	@$(PY) -m infra.rotation install
+
+rotation-up: $(VENV)/.ready ## start a real OpenBao and a real PostgreSQL with a secret to rotate, below ROTATION=.rotation
+	@$(PY) -m infra.rotation --state "$(ROTATION)" up
+
+rotation-client: $(VENV)/.ready ## log in there with that secret all the time, until Ctrl-C
+	@$(PY) -m infra.rotation --state "$(ROTATION)" client
+
+rotation-down: $(VENV)/.ready ## end both servers; PURGE=1 removes what they hold, too
+	@$(PY) -m infra.rotation --state "$(ROTATION)" down $(if $(PURGE),--purge)
 
 lock: ## pin all dependencies anew (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

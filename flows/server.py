@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from tasks.core.births import born
 from tasks.core.errors import NightwardenError
 
 _START_TIMEOUT_S = 120.0
@@ -285,7 +286,7 @@ def _start(home: Path, reserved: socket.socket, *, keep: bool) -> Server:
             stderr=log,
             start_new_session=True,
         )
-    server = Server(pid=process.pid, born=_born(process.pid) or 0, port=port, auth=auth, kept=keep)
+    server = Server(pid=process.pid, born=born(process.pid) or 0, port=port, auth=auth, kept=keep)
     _write_down(home, server)
     return server
 
@@ -367,17 +368,7 @@ def _runs(server: Server) -> bool:
     """Whether the process is there: that one, not another that was given its pid since."""
     with suppress(ChildProcessError):
         os.waitpid(server.pid, os.WNOHANG)
-    return _born(server.pid) == server.born and _is_a_server(server.pid)
-
-
-def _born(pid: int) -> int | None:
-    """When a process was started, in clock ticks after the boot; None when it is gone or only waits to be reaped."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    state, *numbers = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else int(numbers[18])
+    return born(server.pid) == server.born and _is_a_server(server.pid)
 
 
 def _is_a_server(pid: int) -> bool:

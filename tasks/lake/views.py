@@ -52,7 +52,7 @@ _STILL = (
 _VIEWS = {
     "patrols": "SELECT * FROM runs"
     " WHERE NOT list_has_any(coalesce(sources, []),"
-    " ['(import)', '(gc)', '(migrate)', '(advisories)', '(assess)', '(rotate)'])",
+    " ['(import)', '(gc)', '(migrate)', '(advisories)', '(assess)', '(rotate)', '(inventory)'])",
     "feeds": f"""
         WITH told AS (
             SELECT *, date_diff('second', checked_at, now()) / 86400.0 AS age_days,
@@ -133,8 +133,8 @@ _VIEWS = {
         USING (repo_id, ref, tool)""",
     "findings_over_refs": f"""
         WITH ordered AS (
-            SELECT *, list_position(['open', 'reopened', 'accepted', 'false_positive', 'wont_fix', 'fixed', 'unwatched',
-                                     'archived'], status) AS rank
+            SELECT *, list_position(['open', 'reopened', 'accepted', 'false_positive', 'wont_fix', 'revoked', 'fixed',
+                                     'unwatched', 'archived'], status) AS rank
             FROM findings_counted
         )
         SELECT finding_uid, repo_id, any_value(slug) AS slug, {set_of("list(tool)")} AS tools,

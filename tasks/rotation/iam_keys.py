@@ -53,6 +53,11 @@ class IamKeys:
         self._aws = aws
         self._user = user
 
+    @property
+    def issued_fields(self) -> frozenset[str] | None:
+        """See ``Target``."""
+        return frozenset((self._user.id_field, self._user.secret_field))
+
     def identity(self, fields: Mapping[str, Secret]) -> str:
         """See ``Target``."""
         for name in (self._user.id_field, self._user.secret_field):
@@ -135,6 +140,10 @@ class IamKeys:
             "secret_shape", f"the key {key_id} is none of the IAM user {self._user.name}",
             advice="Compare the configured user with whose key is stored.",
         )  # fmt: skip
+
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        """See ``Target``."""
+        return not self.probe(fields)
 
     def used_since(self, identity: str, since: datetime) -> bool | None:
         """See ``Target``. AWS tells the last use with some delay, and never forgets it: one that is long ago keeps no

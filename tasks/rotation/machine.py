@@ -32,8 +32,10 @@ from tasks.core.rotations import (
     Mark,
     RotationError,
     SpentError,
+    Standing,
     State,
     Target,
+    Transition,
     rotation_id,
 )
 from tasks.core.secret_refs import Secret
@@ -58,41 +60,6 @@ class Rules:
     hold: timedelta | None = None
     settle: timedelta = timedelta(seconds=10)
     lease: timedelta = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
-    """One step that was done: a row of ``rotations``. ``at`` is by our clock."""
-
-    secret: str
-    place: str
-    rotation_id: str
-    slot: str
-    state: State
-    at: datetime
-    identity: str
-    replaces: str | None
-    version: str | None = None
-    until: datetime | None = None
-    reason_code: str | None = None
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where the rotation of a secret stands. ``state`` None: nothing is under way, and nothing was to be begun."""
-
-    state: State | None
-    rotation_id: str | None = None
-    slot: str | None = None
-    until: datetime | None = None
-    reason_code: str | None = None
-    detail: str = ""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.state in (None, State.RETIRED, State.WITHDRAWN)
 
 
 class Machine:

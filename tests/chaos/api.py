@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows import server
+from tasks.core.births import born
 from tests.chaos.bench import Bench, Row, check, judge, must_end, say
 from tests.chaos.home import Home
 
@@ -64,7 +65,7 @@ class _Server:
                 stderr=log,
                 start_new_session=True,
             )
-        self.at = replace(self.at, pid=process.pid, born=server._born(process.pid) or 0)
+        self.at = replace(self.at, pid=process.pid, born=born(process.pid) or 0)
         server._write_down(self.home, self.at)
         server.wait(self.at, self.home)
         return time.monotonic() - began

@@ -21,6 +21,7 @@ import pytest
 
 from flows import server
 from flows.server import Server
+from tasks.core.births import born
 from tasks.core.errors import NightwardenError
 from tests.builders import Repository, processes_with, wait_until
 from tests.integration.servers import environment, nightwarden, with_database
@@ -224,7 +225,7 @@ def test_a_process_that_was_given_the_pid_of_a_dead_server_is_left_alone(home: P
     with subprocess.Popen(["sleep", "60"]) as other:
         try:
             # Not even if it should have been born at the same tick.
-            stale(home, pid=other.pid, born=server._born(other.pid) or 0)
+            stale(home, pid=other.pid, born=born(other.pid) or 0)
             assert server.running(home) is None
             assert not server.stop(home)
             stale(home / "again", pid=other.pid)

@@ -19,7 +19,7 @@ from tasks.lake.schema import TABLES
 from tasks.scanners import SCANNERS
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted(p for room in ("flows", "tasks", "deployments") for p in (ROOT / room).rglob("*.py"))
+SOURCES = sorted(p for room in ("flows", "tasks", "deployments", "infra") for p in (ROOT / room).rglob("*.py"))
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager"}
 MAX_LINES = 450
 
@@ -77,14 +77,15 @@ def starts_processes(path: Path) -> bool:
 
 
 def test_one_place_starts_processes() -> None:
-    """The runner with its sandbox; the installer and the demo, which run nothing of a repository; the local server.
+    """The runner with its sandbox; the installer and the demo, which run nothing of a repository; the local server; the
+    servers to see a rotation with.
 
     What is called ``*_program.py`` runs inside the sandbox, started by the runner.
     """
     programs = {p for p in SOURCES if p.name.endswith("_program.py")}
     assert {str(p.relative_to(ROOT)) for p in SOURCES if starts_processes(p) and p not in programs} == {
         "tasks/core/process.py", "tasks/core/sandbox.py", "tasks/core/sandbox_init.py", "tasks/scanners/tools.py",
-        "tasks/patrol/demo_org.py", "flows/server.py",
+        "tasks/patrol/demo_org.py", "flows/server.py", "infra/rotation/processes.py", "infra/rotation/programs.py",
     }  # fmt: skip
 
 
@@ -136,11 +137,14 @@ def test_no_sample_is_left_out_by_a_gitignore() -> None:
     assert [n for n in done.stdout.decode().split("\0") if n and "__pycache__" not in n] == []
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
-def test_locks_pin_everything_with_hashes(lock: str) -> None:
+@pytest.mark.parametrize(
+    ("lock", "least"),
+    [("requirements.lock", 51), ("requirements-dev.lock", 51), ("infra/rotation/requirements.lock", 2)],
+)
+def test_locks_pin_everything_with_hashes(lock: str, least: int) -> None:
     text = (ROOT / lock).read_text()
     pins = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
-    assert len(pins) > 50
+    assert len(pins) >= least
     assert not [p.splitlines()[0] for p in pins if "==" not in p.splitlines()[0] or "--hash=sha256:" not in p]
 
 

@@ -16,11 +16,15 @@ from tasks.core.secret_refs import Secret
 from tasks.lake.lake import Lake
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
+from tasks.patrol.inventory_run import InventoryRun
 from tasks.patrol.rotating import Classes, Look, Managed, Published, chosen, go_on, look, steps, told
 from tasks.patrol.rotation_log import RotationLog
+from tasks.patrol.stored_secrets import Configured
+from tasks.policy.secret_hygiene import HygieneLimits
 from tasks.rotation.machine import Rules
 from tasks.rotation.schedule import Schedule
 from tests.rotation_fakes import FakeBackend, FakeTarget, World, later
+from tests.store_fakes import FakeStore, stored
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 RULES = Rules(grace=timedelta(seconds=60), settle=timedelta(0), lease=timedelta(0))
@@ -105,6 +109,25 @@ def test_the_oldest_begin_first_and_no_more_than_may() -> None:
     ]  # fmt: skip
     assert [*chosen(looks, most=None)] == ["old", "young"] and [*chosen(looks, most=1)] == ["old"]
     assert (looks[2].reason_code, looks[2].due) == ("backend_sealed", None)
+
+
+def test_when_one_is_due_next_is_when_it_is_then_due(log: RotationLog) -> None:
+    """Of a value that somebody wrote by hand a whole period counts, of one that a rotation made its slot."""
+    world = World()
+    m = managed("shop", world)
+    later(world, 5 * 86400)
+    world.versions[0] = world.write(world.current.fields, None)
+    for days in (2, 10):
+        later(world, days * 86400)
+        seen = look(m, world.clock)
+        due_at = seen.due_at()
+        assert due_at is not None and not seen.begins
+        assert not look(m, due_at - timedelta(minutes=1)).begins and look(m, due_at).begins, days
+    later(world, 30 * 86400)
+    go_on(m, m.schedule.slot(world.clock), log, Classes())
+    later(world, 61)
+    go_on(m, None, log, Classes())
+    assert look(m, world.clock).due_at() == m.schedule.slot_ends(world.clock)
 
 
 def test_after_the_first_failure_no_other_of_its_class_is_begun(log: RotationLog) -> None:
@@ -212,3 +235,28 @@ def test_a_torn_line_is_left_out_and_a_file_that_grew_stays(log: RotationLog, tm
     os.truncate(path, read[path])
     log.drop(read.items())
     assert not path.exists()
+
+
+def test_a_rotation_leaves_what_an_inventory_told(lake: Lake, log: RotationLog) -> None:
+    world = aged(World(), 3)
+    mine = stored("fake:secret", readers=("a",))
+    shop = Configured(
+        name="shop", store="vault", at="secret", target="fake", failure_class="pg", every=timedelta(days=30),
+        grace=timedelta(0),
+    )  # fmt: skip
+    told_of = FakeStore([replace(mine, place="vault:secret"), stored("other")])
+    run = InventoryRun([told_of.configured()], [shop], HygieneLimits())
+    run.all()
+    with lake.lock():
+        run.publish(lake)
+    m = managed("shop", world)
+    m.backend.place = "vault:secret"  # type: ignore[misc]
+    published(lake, log, look(m, world.clock))
+    sql = "SELECT secret, present, is_managed, identity, kind, readers FROM secrets ORDER BY secret"
+    assert [tuple(r) for r in run_query(lake.snapshot(), sql)[1]] == [
+        ("shop", True, True, "app_a", "kv", ["a"]),
+        ("vault:secret/other", True, False, None, "kv", ["admin", "shop"]),
+    ]
+    m.backend.place = "vault:elsewhere"  # type: ignore[misc]
+    published(lake, log, look(m, world.clock))
+    assert next(iter(run_query(lake.snapshot(), sql)[1]))[4] is None, "what was told is of another place"

@@ -18,9 +18,9 @@ from botocore.exceptions import ReadTimeoutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.rotations import ConflictError, RotationError, State, Target
+from tasks.core.rotations import ConflictError, RotationError, State, Target, Transition
 from tasks.core.secret_refs import Secret
-from tasks.rotation.machine import Machine, Rules, Transition
+from tasks.rotation.machine import Machine, Rules
 from tests.aws_rotations import Aws, Killed, aws_of_tests
 from tests.rotation_fakes import FakeTarget, Hook, TurnTaker, World
 from tests.thorough import THOROUGH, examples

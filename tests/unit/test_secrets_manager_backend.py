@@ -315,6 +315,20 @@ def test_moto_a_value_that_is_refused_is_never_promoted(aws: Aws) -> None:
     assert not backend.refuse(next_one, "app_a"), "it is in force"
 
 
+def test_moto_a_value_that_was_in_force_is_told_as_long_as_it_is_kept(aws: Aws) -> None:
+    backend = aws.backend(aws.new_secret(FIRST))
+    first = backend.current()
+    for slot in ("monday", "tuesday"):  # after the second nothing labels the first
+        staged = backend.stage(NEXT, mark(backend.current(), slot))
+        backend.promote(staged)
+        backend.forget(staged.rotation_id or "")
+    before = backend.at(first.version)
+    assert before is not None and (before.mark, plain(before.fields)) == (None, plain(first.fields))
+    now = backend.at(staged.version)
+    assert now is not None and now.mark == staged.mark
+    assert backend.at("0" * 32) is None and aws.backend(aws.new_secret(FIRST)).at(staged.version) is None
+
+
 def test_moto_only_its_own_rotation_is_forgotten(aws: Aws) -> None:
     backend = aws.backend(aws.new_secret(FIRST))
     staged = backend.stage(NEXT, mark(backend.current()))
@@ -351,7 +365,10 @@ def test_moto_no_grace_is_shorter_for_a_clock_that_tells_whole_seconds(aws: Aws,
     aws.strict.clock = aws.strict.clock.replace(microsecond=0)
 
 
-@pytest.mark.parametrize("tag", [None, "other 2020-01-01T00:00:00+00:00", "VERSION soon", "VERSION 2020-01-01T00:00"])
+@pytest.mark.parametrize(
+    "tag",
+    [None, "other 2020-01-01T00:00:00+00:00", "VERSION soon", "VERSION 2020-01-01T00:00", "VERSION 2999-01-01T00:00Z"],
+)
 def test_moto_where_nobody_noted_since_when_the_grace_begins_now(aws: Aws, tag: str | None) -> None:
     backend = aws.backend(name := aws.new_secret(FIRST))
     staged = backend.stage(NEXT, mark(backend.current()))
@@ -370,6 +387,21 @@ def test_moto_where_nobody_noted_since_when_the_grace_begins_now(aws: Aws, tag: 
     assert backend.current().since == looked
     aws.strict.later(5)
     assert backend.current().since == looked
+
+
+def test_moto_the_age_is_known_when_the_rotation_has_ended_and_not_of_what_a_person_wrote_since(aws: Aws) -> None:
+    backend = aws.backend(name := aws.new_secret(FIRST))
+    staged = backend.stage(NEXT, mark(backend.current()))
+    backend.promote(staged)
+    at = aws.strict.clock + timedelta(seconds=1)
+    assert staged.rotation_id is not None
+    backend.forget(staged.rotation_id)
+    aws.strict.later(86400)
+    aws.calls.clear()
+    assert backend.current().since == at and backend.staged() is None
+    assert {operation for _, operation, _ in aws.calls} == {"DescribeSecret", "GetSecretValue"}, "nothing is written"
+    aws.people.put_secret_value(SecretId=name, SecretString='{"username": "app_a", "password": "theirs"}')
+    assert backend.current().since is None, "nobody knows"
 
 
 def test_moto_reading_a_value_that_nobody_waits_for_writes_nothing(aws: Aws) -> None:
