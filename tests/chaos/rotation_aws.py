@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -177,6 +178,7 @@ class AwsServers(Stage):
             secrets.create_secret(Name=name, SecretString=json.dumps(value))
             calls = CALLS_OF_KEYS if i % 2 else CALLS_OF_USERS
             self.shops.append(Shop(name=name, place=SecretPlace(secret_id=name), users=users, calls=calls))
+        time.sleep(_SETTLES_S)  # the first keys are known everywhere before anybody reads them
 
     def site(self, place: Path, grace_s: float) -> AwsSite:
         """See ``Stage``."""

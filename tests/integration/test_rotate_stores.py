@@ -72,6 +72,7 @@ def test_keys_of_a_user_that_secrets_manager_keeps(tmp_path: Path) -> None:
         assert (before["identity"], before["place"]) == (fields["aws_access_key_id"], f"aws-sm:{name}")
         done = call("run", "deploy", "--now")
         assert "deploy: grace" in done.stdout or "deploy: retired" in done.stdout, done.stdout + done.stderr
+        aws.strict.later(1)  # a grace begins with the next second of AWS's clock
         done = call("resume", "--wait", "1")
         assert done.returncode == 0, done.stdout + done.stderr
         keys = {k["AccessKeyId"]: k["Status"] for k in aws.iam.list_access_keys(UserName=user)["AccessKeyMetadata"]}
