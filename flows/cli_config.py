@@ -114,12 +114,31 @@ def _plan(settings: Settings, named: Path | None) -> Iterator[str]:
             told = [f"{secret.place}, {secret.kind}, policy {secret.policy}"]
             told += [f"reads {ref}" for _, ref in references(secret)]
             yield f"rotated        {name}: {', '.join(told)}"
+    yield from _unread_vault(settings)
     for source in settings.sources:
         yield f"source         {source.name}: {_told(source)}"
     try:
         settings.select(None)
     except UsageError as e:
         yield f"note           {e.message}: {e.advice}"
+
+
+def _unread_vault(settings: Settings) -> Iterator[str]:
+    """`vault:` references that nobody can read by the way in which rotation signs in."""
+    vault = settings.vault
+    if vault is None or not (vault.kubernetes_role or vault.wrapped):
+        return
+    given = os.environ.get("VAULT_TOKEN") or os.environ.get("VAULT_TOKEN_FILE")
+    found = [shown_key(key) for key, ref in references(settings) if ref.scheme == "vault"]
+    if not found or (given and not vault.wrapped):
+        return
+    way, remedy = (
+        ("a wrapped secret_id opens once, and rotation opens it", "Give a `token`, or a secret_id that is not wrapped")
+        if vault.wrapped
+        else ("kubernetes_role is for rotation alone", "Set VAULT_TOKEN_FILE to a token that an agent keeps")
+    )
+    yield f"note           vault: references cannot be read: {way}. {remedy}; or refer to env: or file: instead"
+    yield from (f"               {key}" for key in found)
 
 
 def _told(entry: SourceSettings) -> str:

@@ -35,6 +35,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     invoke_without_command=True,
 )
+#: When an entry counts, by the setting `approval`.
+HOW = {
+    "signed": "somebody else signs the commit, or a merge that says `Approves: ID`",
+    "reviewed": "somebody else reviews it",
+    "none": "the next run takes it (approval: none)",
+}
 _LIST = """
     SELECT decision_id, state, kind, matchers, matched, matches AS pinned, expires, approver, problem
     FROM decisions_now ORDER BY state = 'in_force', line NULLS FIRST, decision_id"""
@@ -52,7 +58,7 @@ def decide(
         typer.Option(
             "--kind",
             help="accepted: the risk is taken. false_positive: it is no flaw. wont_fix: it is one and stays. "
-            "accepted_gap: what is not looked at may stay so.",
+            "accepted_gap: what is not looked at may stay so. approved_rotation: see `nightwarden rotate approve`.",
         ),
     ] = None,
     finding: Annotated[str | None, _matcher("finding", "One finding, by its whole finding_uid.")] = None,
@@ -105,8 +111,12 @@ def decide(
     """
     if ctx.invoked_subcommand is not None:
         return
+    if kind is Kind.APPROVED_ROTATION:
+        raise UsageError(
+            "an approval is of one secret as it is configured", advice="Run `nightwarden rotate approve NAME`."
+        )
     given = {"finding": finding, "rule": rule, "cve": cve, "path": path, "repository": repo, "tool": tool, "gap": gap}
-    matchers = tuple((n, v.upper() if n == "cve" else v) for n in MATCHERS if (v := given[n]) is not None)
+    matchers = tuple((n, v.upper() if n == "cve" else v) for n in MATCHERS if (v := given.get(n)) is not None)
     if kind is None or not matchers or not reason or until is None:
         raise UsageError(
             "a decision needs --kind, --reason, --until and what it is about",
@@ -114,14 +124,14 @@ def decide(
         )
     settings = load(config, lake=lake)
     place = decision_place(settings)
-    before = _text(place.file)
+    before = text_of(place.file)
     # The id of a broken entry is taken, too: what stands there is to be mended, not lost.
     told = read_decisions(before.encode(), place.file) if before.strip() else None
     taken = [*(d.id for d in told.decisions), *(b.id for b in told.broken)] if told is not None else []
     words = f"{kind}-{(finding or '')[:12] or rule or cve or gap or path or repo or tool}"
     wanted = ident or free_id(words, taken)
     made = Decision(
-        id=wanted, kind=kind, matchers=matchers, matches=1, reason=reason, expires=_day(until),
+        id=wanted, kind=kind, matchers=matchers, matches=1, reason=reason, expires=day(until),
         justification=justification, decided_by=decided_by,
     )  # fmt: skip
     write([made], settings, place, before, dry_run=dry_run)
@@ -158,16 +168,19 @@ def write(
             out.print(f"  and {found.count - len(found.lines)} more")
         if found.elsewhere:
             out.print(f"  {also}")
-    name = place.file.name
+    save(place, before, after, dry_run=dry_run)
+
+
+def save(place: DecisionPlace, before: str, after: str, *, dry_run: bool) -> None:
+    """Show a change of the file and make it, unless ``dry_run``. Raises UsageError."""
+    out, name = Console(highlight=False, markup=False, soft_wrap=True), place.file.name
     for line in difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm=""):
         out.print(one_line(line, 400))
     if dry_run:
         out.print("nothing was written")
         return
     _replace(place.file, after)
-    how = {"signed": "somebody else signs the commit, or a merge that says `Approves: ID`",
-           "reviewed": "somebody else reviews it", "none": "the next run takes it (approval: none)"}  # fmt: skip
-    out.print(f"{place.file}: written. Commit it; it counts when {how[place.approval]}.")
+    out.print(f"{place.file}: written. Commit it; it counts when {HOW[place.approval]}.")
 
 
 @app.command("list")
@@ -193,7 +206,7 @@ def check(config: ConfigOption = None) -> None:
 
     settings = load(config)
     place, out = decision_place(settings), Console(highlight=False, markup=False, soft_wrap=True)
-    wrong = [m.told(place.file.name) for m in read_decisions(_text(place.file).encode(), place.file).mistakes()]
+    wrong = [m.told(place.file.name) for m in read_decisions(text_of(place.file).encode(), place.file).mistakes()]
     runner = ProcessRunner(detect())
     git = Git(runner, config_dir=settings.home / "git")
     forges = open_forges(settings, [s.source() for s in settings.sources], settings.secrets(), runner)
@@ -211,7 +224,7 @@ def check(config: ConfigOption = None) -> None:
             continue
         by = f"approved by {o.approver} ({o.how}), written by {o.author}" if o.approver else "nobody asked (none)"
         past = ", expired" if d.expires < datetime.now(UTC).date() else ""
-        out.print(one_line(f"{where}: until {d.expires}{past}; {by}", 400))
+        out.print(one_line(f"{where}: until {d.expires}{past}; {by}{_of_rotation(d, settings)}", 400))
     if file is not None and file.is_changed(data):
         wrong.append(f"{place.file.name}: it holds changes that are not committed; they are not in force")
     for line in wrong:
@@ -248,7 +261,7 @@ def import_vex(
 
     settings = load(config, lake=lake)
     place = decision_place(settings)
-    before = _text(place.file)
+    before = text_of(place.file)
     known = read_decisions(before.encode(), place.file).decisions if before.strip() else ()
     try:
         document = read_vex(file.read_bytes())
@@ -256,13 +269,28 @@ def import_vex(
         raise UsageError(f"{file} cannot be read: {e.strerror}", advice="Name an OpenVEX document.") from None
     latest = datetime.now(UTC).date() + timedelta(days=FALSE_POSITIVE_DAYS - 1)
     snapshot = lake_to_read(settings).snapshot()
-    made = decisions_of(snapshot, document, repos=repo or (), until=_day(until) if until else latest, known=known)
+    made = decisions_of(snapshot, document, repos=repo or (), until=day(until) if until else latest, known=known)
     for note in made.notes:
         print(note)
     if made.decisions:
         write(made.decisions, settings, place, before, dry_run=dry_run)
     else:
         print("no decision was made")
+
+
+def _of_rotation(d: Decision, settings: Settings) -> str:
+    """What an approval is worth by the configuration."""
+    if d.kind is not Kind.APPROVED_ROTATION:
+        return ""
+    from flows.rotation_approvals import subjects
+
+    secret = d.by("secret")
+    now = subjects(settings).get(secret or "")
+    if now is None:
+        return f"; {secret} is not configured, or needs no approval"
+    if now.digest != d.by("digest"):
+        return f"; {secret} is configured otherwise since, and not approved: `nightwarden rotate approve {secret}`"
+    return f"; of {secret} as it is configured"
 
 
 def decision_place(settings: Settings) -> DecisionPlace:
@@ -275,7 +303,8 @@ def decision_place(settings: Settings) -> DecisionPlace:
     return settings.decisions.place()
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """What the file holds on the disk; empty where there is none. Raises UsageError."""
     try:
         return file.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -284,7 +313,8 @@ def _text(file: Path) -> str:
         raise UsageError(f"{file} cannot be read: {type(e).__name__}", advice="Save it as UTF-8, readable.") from None
 
 
-def _day(text: str) -> date:
+def day(text: str) -> date:
+    """The day that --until names. Raises UsageError."""
     try:
         return date.fromisoformat(text)
     except ValueError:

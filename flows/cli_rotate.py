@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from flows.cli_approve import approve
+from flows.cli_inventory import inventory
 from flows.cli_lake import Format, FormatOption, emit
 from flows.cli_patrol import EXIT_GAPS, ConfigOption, LakeOption
 from flows.interruption import told
@@ -26,16 +28,18 @@ app = typer.Typer(
     help="Rotate secrets: a fresh value beside the old one, tried, brought into force, and the old one retired once its"
     " consumers had time to read again.\n\n"
     "What is rotated stands in `rotation` of org.yaml (`nightwarden config init` shows it); no secret stands there.\n\n"
-    "Exit codes: 0 nothing is left to do, 3 something is (a grace, a failure, what was not begun), 1 failed, 2 usage.",
+    "Exit codes: 0 nothing is left to do, 3 something is (a grace, a failure, what was not begun or not published), "
+    "1 failed, 2 usage. The flow `rotate` calls only what somebody must look at a gap: a grace is none there.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Secrets; all when absent.")]
 _COLUMNS = (
-    "secret", "place", "target", "identity", "age_days", "due", "due_at", "state", "until", "consumers", "reason_code",
-    "detail",
+    "secret", "place", "target", "identity", "age_days", "last_used_at", "readers", "due", "due_at", "state", "until",
+    "consumers", "approval", "reason_code", "detail",
 )  # fmt: skip
 _MAX = 400
+app.command()(inventory)
 _KEPT = "what was done is kept; `nightwarden rotate resume` finishes what is under way"
 
 
@@ -44,7 +48,8 @@ def list_(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> N
     """Show how each secret stands: where it lies, which credential is in force and how old it is, when it is due, and
     what is under way.
 
-    Stores are asked, and nothing is changed. Exit 3 when one could not be read; its reason says why (`nightwarden
+    Stores are asked, and nothing is changed. When it was last used and how many may read it is what the last `rotate
+    inventory` was told; empty: nobody told. Exit 3 when one could not be read; its reason says why (`nightwarden
     explain REASON`).
     """
     from flows.rotations import opened
@@ -53,7 +58,8 @@ def list_(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> N
     with opened(settings) as managed:
         run = _run(settings, managed)
         looks = run.look()
-        rows = [_row(seen) for seen in looks]
+        told_before = _inventoried(settings)
+        rows = [_row(seen, told_before.get(seen.managed.name, {})) for seen in looks]
         if format is Format.TABLE:  # what is long stands below it
             emit(_COLUMNS[:-1], [row[:-1] for row in rows], format, None)
             out = _console()
@@ -175,9 +181,16 @@ def history(
 
 @app.command()
 def policy(
-    store: Annotated[Literal["vault", "aws"], typer.Argument(help="For which store.")], config: ConfigOption = None
+    store: Annotated[Literal["vault", "aws"], typer.Argument(help="For which store.")],
+    inventory: Annotated[
+        bool, typer.Option("--inventory", help="What `rotate inventory` needs, instead of what rotations do.")
+    ] = False,
+    config: ConfigOption = None,
 ) -> None:
     """Print the policies that rotation needs: for exactly what the configuration names, and no more.
+
+    With --inventory those that `rotate inventory` needs, which read no value: of Vault for what is mounted there now,
+    which is asked by the credentials of the section `vault`; of AWS for the configured regions.
 
     \b
       nightwarden rotate policy vault | vault policy write nightwarden-rotate -
@@ -185,16 +198,20 @@ def policy(
 
     Of AWS there is one for each role, and more where one would be too long; what each is for is told on standard error.
     """
+    from flows.inventory_policies import aws_inventory_policies, vault_inventory_policy
     from flows.rotation_policies import aws_policies, vault_policy
 
     settings = load(config)
     if store == "vault":
-        print(vault_policy(settings))
+        print(vault_inventory_policy(settings) if inventory else vault_policy(settings))
         return
-    for purpose, text in aws_policies(settings):
+    for purpose, text in aws_inventory_policies(settings) if inventory else aws_policies(settings):
         print(one_line(purpose, _MAX), file=sys.stderr)
         if text:
             print(text)
+
+
+app.command("approve")(approve)
 
 
 # -- one run ------------------------------------------------------------------------------------------------------
@@ -247,6 +264,9 @@ def _told(run: RotationRun) -> Iterator[str]:
         yield f"{seen.managed.name}: {seen.reason_code}: {_plain(seen.detail)}"
     for seen in run.left_out():
         yield f"{seen.managed.name}: {seen.due}, and not begun: {seen.detail or 'max_per_run'}"
+    for seen in run.unapproved():
+        reason, detail = seen.managed.refused or ("", "")
+        yield f"{seen.managed.name}: {seen.due}, and not begun: {reason}: {_plain(detail)}"
 
 
 def _became(run: RotationRun, done: Rotated) -> str:
@@ -274,6 +294,8 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
         out.print(one_line(f"{name}  {seen.managed.backend.place}  {seen.due or seen.reason_code}", _MAX))
         for warning in _warnings(seen, settings):
             out.print(one_line(f"  warning: {warning}", 1000), soft_wrap=True)
+        if (approval := seen.managed.approval) is not None and approval.reason_code is None:
+            out.print(one_line(f"  approved {approval.told}: {', '.join(approval.dangers)}", _MAX), soft_wrap=True)
         if seen.current is None:
             out.print(one_line(f"  {_plain(seen.detail)}", _MAX), soft_wrap=True)
             continue
@@ -283,40 +305,64 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
         if why_not:
             out.print(one_line(f"  what would be done cannot be told: {why_not}", _MAX), soft_wrap=True)
         elif not found:
-            out.print(f"  nothing: {_why_nothing(seen)}", soft_wrap=True)
+            out.print(one_line(f"  nothing: {_why_nothing(seen)}", _MAX * 2), soft_wrap=True)
 
 
 def _warnings(seen: Look, settings: Settings) -> Iterator[str]:
     from flows.rotations import section_of
     from tasks.core.rotations import RotationError
     from tasks.rotation.sql_users import IN_PLACE_WARNING
+    from tasks.rotation.static_role_machine import NO_GRACE_WARNING
 
     try:
         in_place = seen.managed.target.in_place
     except RotationError:
         return
+    is_at_once = seen.managed.rotator is not None
     if in_place:
-        yield IN_PLACE_WARNING
+        yield NO_GRACE_WARNING if is_at_once else IN_PLACE_WARNING
     told = section_of(settings).secrets[seen.managed.name]
     if not told.consumers:
-        yield "no consumer is configured, so nothing says whether the grace is long enough"
+        what = "that nobody remembers the password" if is_at_once else "whether the grace is long enough"
+        yield f"no consumer is configured, so nothing says {what}"
+    caching = [f"{c.name} ({c.cache_minutes:g} minutes)" for c in told.consumers if c.cache_minutes]
+    if is_at_once and caching:
+        yield f"these remember it, and their logins will fail for as long: {', '.join(caching)}"
 
 
 def _why_nothing(seen: Look) -> str:
+    if seen.managed.refused is not None:
+        return f"{seen.managed.refused[0]}: {_plain(seen.managed.refused[1])}"
     if seen.begins:
         return "max_per_run secrets are begun before it"
     due_at = seen.due_at()
     return f"next at {due_at:%Y-%m-%d %H:%M} UTC" if due_at is not None else seen.detail or "it is not due"
 
 
-def _row(seen: Look) -> list[Any]:
+def _inventoried(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What the last inventory was told of managed secrets, by name; nothing where no lake can be read."""
+    from flows.lake_location import lake_to_read
+    from tasks.core.errors import NightwardenError
+
+    columns = ("secret", "last_used_at", "readers")
+    try:
+        rows = lake_to_read(settings).snapshot().table("secrets", None, columns).to_pylist()
+    except NightwardenError:
+        return {}  # how a secret stands is told all the same
+    return {row["secret"]: row for row in rows}
+
+
+def _row(seen: Look, before: dict[str, Any]) -> list[Any]:
+    readers = before.get("readers")
     since = seen.current.since if seen.current is not None else None
     return [
         seen.managed.name, seen.managed.backend.place, seen.managed.target_kind, seen.identity,
         round((seen.at - since) / timedelta(days=1), 1) if since is not None else None,
+        _minute(before.get("last_used_at")), len(readers) if readers is not None else None,
         str(seen.due) if seen.due is not None else "unknown", _minute(seen.due_at()),
         str(seen.standing.state) if seen.standing.state is not None else None, _minute(seen.standing.until),
-        ", ".join(seen.managed.consumers), seen.reason_code, _plain(seen.detail) or None,
+        ", ".join(seen.managed.consumers), seen.managed.approval.told if seen.managed.approval is not None else None,
+        seen.reason_code, _plain(seen.detail) or None,
     ]  # fmt: skip
 
 

@@ -252,7 +252,7 @@ class ClassificationSettings(Section):
 class SlaSettings(Section):
     """One rule of the SLA. All conditions given must hold; the first rule that fits a finding says its days."""
 
-    kind: Literal["code", "secret", "iac", "dependency", "web", "host", "posture"] | None = Field(
+    kind: Literal["code", "secret", "iac", "dependency", "web", "host", "posture", "secret-hygiene"] | None = Field(
         None, description="Findings of this kind."
     )
     severity: Literal["critical", "high", "medium", "low", "info"] | None = Field(

@@ -11,12 +11,15 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from flows.org_models import Section
 from flows.org_types import Account, Folder, Name, Program, Reference, Word, tell
+from tasks.policy.secret_hygiene import HygieneLimits
 from tasks.rotation.passwords import ValuePolicy
 from tasks.rotation.schedule import Schedule, Window
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-BACKENDS = ("vault", "aws")
-TARGETS = ("postgresql", "mysql", "iam", "program", "certificate")
+#: A static role is both: its store changes the value itself.
+BACKENDS = ("vault", "aws", "static_role")
+TARGETS = ("postgresql", "mysql", "iam", "program", "certificate", "static_role")
+TargetKind = Literal["postgresql", "mysql", "iam", "program", "certificate", "static_role"]
 #: Who issues certificates.
 ISSUERS = ("authority", "vault")
 WEEKDAYS: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -146,6 +149,16 @@ class VaultPlaceSettings(Section):
     path: Line = Field(description="Its path there.")
     pending_path: Line | None = Field(
         None, description="Where the next value waits; the path with -nightwarden when absent."
+    )
+
+
+class StaticRoleSettings(Section):
+    """A static role of a database engine of Vault or OpenBao, which changes the password itself, at once."""
+
+    mount: Account = Field(description="The mount.")
+    role: Account = Field(description="The role.")
+    in_place: Literal["accepted"] | None = Field(
+        None, description="That its consumers fail until they have asked again is accepted; it must be written."
     )
 
 
@@ -326,6 +339,9 @@ class RotatedSettings(Section):
     iam: IamSettings | None = Field(None, description="It is an access key of a user of AWS.")
     program: ProgramSettings | None = Field(None, description="What an executable of yours speaks for accepts it.")
     certificate: CertificateSettings | None = Field(None, description="It is a TLS certificate with its key.")
+    static_role: StaticRoleSettings | None = Field(
+        None, description="Instead of a place and a target: Vault rotates it, when it is told to."
+    )
     policy: Name = Field(description="One of `policies`.")
     consumers: tuple[ConsumerSettings, ...] = Field((), description="Who reads it.")
     failure_class: Line | None = Field(
@@ -342,7 +358,45 @@ class RotatedSettings(Section):
         """Where it lies, for people."""
         if self.vault is not None:
             return f"vault:{self.vault.mount}/{self.vault.path}"
+        if self.static_role is not None:
+            return f"vault:{self.static_role.mount}/static-roles/{self.static_role.role}"
         return f"aws-sm:{self.aws.id}" if self.aws is not None else "nowhere"
+
+
+# -- what else there is -------------------------------------------------------------------------------------------
+
+
+class VaultInventorySettings(Section):
+    """What of Vault or OpenBao is looked at; the section `vault` says where it is."""
+
+    mounts: tuple[Account, ...] | None = Field(None, description="Only these mounts; all when absent.")
+
+
+class AwsInventorySettings(Section):
+    """What of AWS is looked at; the section `aws` says how we are known there."""
+
+    regions: tuple[Word, ...] = Field((), description="These regions; that of the section `aws` when absent.")
+    roles: tuple[RoleSettings, ...] = Field(
+        (), description="Roles that are taken on, one an account; none when absent."
+    )
+
+
+class InventorySettings(Section):
+    """Stores that are looked at for all that they hold, and how they are kept: nightwarden rotate inventory."""
+
+    vault: VaultInventorySettings | None = Field(None, description="Vault or OpenBao; {} for all of it.")
+    aws: AwsInventorySettings | None = Field(None, description="AWS; {} for the region and account of `aws`.")
+    maximum_age_days: float = Field(
+        90, gt=0, le=3650, description="How old a value may be that nobody configured; of others their policy says it."
+    )
+    unused_days: float = Field(90, gt=0, le=3650, description="What was not used for so long is unused.")
+    expiring_days: float = Field(30, ge=0, le=3650, description="From when on the end of a certificate is near.")
+
+    def limits(self) -> HygieneLimits:
+        """From when on it is too late."""
+        return HygieneLimits(
+            maximum_age_days=self.maximum_age_days, unused_days=self.unused_days, expiring_days=self.expiring_days
+        )
 
 
 class RotationSettings(Section):
@@ -352,5 +406,11 @@ class RotationSettings(Section):
     max_per_run: int | None = Field(
         None, ge=0, description="So many new rotations a run at most; what is finished is not counted."
     )
+    dangerous: tuple[TargetKind, ...] = Field(
+        (), description="Kinds of targets that need an approval beside those that always do: rotate approve."
+    )
     policies: dict[str, PolicySettings] = Field(default_factory=dict, description="When and how, by name.")
     secrets: dict[str, RotatedSettings] = Field(default_factory=dict, description="What is rotated, by name.")
+    inventory: InventorySettings | None = Field(
+        None, description="Stores that are looked at for all that they hold, and how they are kept."
+    )

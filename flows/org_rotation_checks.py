@@ -25,6 +25,7 @@ _PAIR = 2
 def rotation_faults(section: Mapping[str, Any]) -> Iterator[Fault]:
     """Every fault between settings of the section."""
     policies, secrets = _named(section, "policies"), _named(section, "secrets")
+    yield from _inventory(section.get("inventory"))
     for name, policy in policies.items():
         yield from _name(("rotation", "policies", name), "a policy")
         yield from _policy(("rotation", "policies", name), policy)
@@ -41,6 +42,16 @@ def rotation_faults(section: Mapping[str, Any]) -> Iterator[Fault]:
             yield from _values((*key, "policy"), policy, MYSQL)
         yield from _twice(key, _places(secret), places, "lies at the same place", "Each value is rotated once.")
         yield from _twice(key, _users(secret), users, "has the same user", "Two rotations would undo each other.")
+
+
+def _inventory(value: Any) -> Iterator[Fault]:
+    key = ("rotation", "inventory")
+    section = _mapping(value)
+    if isinstance(value, dict) and not section.keys() & {"vault", "aws"}:
+        yield key, "it names no store", "Write `vault: {}` or `aws: {}` below it."
+    for name in ("vault", "aws"):
+        if name in section and section[name] is None:
+            yield (*key, name), "it is empty", f"Write `{name}: {{}}`."
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -100,7 +111,7 @@ def _consumers(key: Key, secret: Mapping[str, Any], policies: Mapping[str, Mappi
     if isinstance(name, str) and name not in policies:
         there = ", ".join(n for n in policies if re.match(NAME_PATTERN, n)) or "none"
         yield (*key, "policy"), "there is no such policy", f"{nearest(name, policies)}There are: {there}."
-    policy = policies.get(name, {}) if isinstance(name, str) else {}
+    policy = policies.get(name, {}) if isinstance(name, str) and "static_role" not in secret else {}
     grace = _number(policy.get("grace_minutes", _GRACE_MINUTES))
     seen: set[str] = set()
     for n, consumer in enumerate(_list(secret.get("consumers"))):
@@ -123,6 +134,13 @@ def _target(key: Key, secret: Mapping[str, Any]) -> Iterator[Fault]:
     for kind in ("postgresql", "mysql"):
         if isinstance(secret.get(kind), dict):
             yield from _data_base((*key, kind), secret[kind], kind)
+    role = secret.get("static_role")
+    if isinstance(role, dict) and role.get("in_place") != ACCEPTED:
+        yield (
+            (*key, "static_role"),
+            "its store changes the password at once, so logins of consumers that remember it fail",
+            f"Write `in_place: {ACCEPTED}` beside the role, or rotate two users that alternate.",
+        )
     iam, certificate = _mapping(secret.get("iam")), _mapping(secret.get("certificate"))
     arn, user = iam.get("arn"), iam.get("user")
     if isinstance(arn, str) and isinstance(user, str) and arn.rpartition("/")[2] != user:
@@ -173,6 +191,9 @@ def _places(secret: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         path, pending = path.strip("/"), vault.get("pending_path")
         yield "vault", vault.get("mount"), path
         yield "vault", vault.get("mount"), pending.strip("/") if isinstance(pending, str) else f"{path}{_BESIDE}"
+    role = _mapping(secret.get("static_role"))
+    if isinstance(name := role.get("role"), str):
+        yield "static role", str(role.get("mount")).strip("/"), name.strip("/")
     if isinstance(aws.get("id"), str):
         yield "aws", aws.get("region"), str(aws.get("role")), aws["id"]
 

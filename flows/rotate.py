@@ -37,8 +37,11 @@ def _run_name() -> str:
 def rotate(names: list[str] | None = None, dry_run: bool = False) -> State[Any]:
     """Finish rotations that are under way, begin those that are due, tell the lake.
 
-    Ends Completed (a grace that consumers have is no gap), CompletedWithGaps (of type FAILED, because the UI colours by
-    type) or Failed.
+    Ends Completed where nobody has to do anything: a grace that consumers have, and what `max_per_run` left to the next
+    run, are no gaps. Ends CompletedWithGaps (of type FAILED, because the UI colours by type) where somebody has to: a
+    failure, a secret that could not be read, one that is due and not approved, a lake that was locked (the next run
+    publishes); or Failed. `nightwarden rotate run` asks another question, whether anything is left: it exits with 3
+    also for a grace.
 
     Args:
         names: Names of configured secrets; empty means all.
@@ -84,7 +87,7 @@ def _phases(run: RotationRun, settings: Settings) -> State[Any]:
 def _state(run: RotationRun, sentence: str, *, is_whole: bool = True) -> State[Any]:
     """The end of the flow: what somebody must look at makes it one with gaps."""
     bad = [f"{d.name}: {d.reason_code}" for d in run.troubles()]
-    bad += [f"{s.managed.name}: {s.reason_code}" for s in run.unread()]
+    bad += [f"{s.managed.name}: {s.reason_code}" for s in (*run.unread(), *run.unapproved())]
     if bad or not is_whole:
         return Failed(name="CompletedWithGaps", message="; ".join((sentence, *dict.fromkeys(bad))))
     return Completed(message=sentence)

@@ -14,7 +14,7 @@ from flows.rotations import section_of
 from flows.settings import Settings
 from tasks.core.errors import UsageError
 from tasks.core.secret_refs import SecretRef
-from tasks.rotation.iam_policy import GrantedSecret, assuming_policies, rotation_policies
+from tasks.rotation.iam_policy import GrantedSecret, assuming_policies, reading_policies, rotation_policies
 from tasks.rotation.vault_kv import KvPlace
 from tasks.rotation.vault_policy import policy
 from tasks.rotation.vault_static_roles import RolePlace
@@ -34,9 +34,13 @@ def vault_policy(settings: Settings) -> str:
         RolePlace(mount=s.certificate.vault.mount, role=s.certificate.vault.role)
         for s in section_of(settings).secrets.values() if s.certificate is not None and s.certificate.vault is not None
     ]  # fmt: skip
-    if not places and not reads and not roles:
+    static = [
+        RolePlace(mount=s.static_role.mount, role=s.static_role.role)
+        for s in section_of(settings).secrets.values() if s.static_role is not None
+    ]  # fmt: skip
+    if not places and not reads and not roles and not static:
         raise UsageError("no secret of `rotation` lies in Vault", advice="Give one `vault: {mount: …, path: …}`.")
-    return policy(places, pki_roles=roles, reads=reads)
+    return policy(places, static_roles=static, pki_roles=roles, reads=reads)
 
 
 def aws_policies(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -53,14 +57,39 @@ def aws_policies(settings: Settings) -> Iterator[tuple[str, str]]:
     roles = sorted((secrets.keys() | users.keys()) - {""})
     if not roles and "" not in secrets and "" not in users:
         raise UsageError("no secret of `rotation` lies in AWS", advice="Give one `aws: {id: …}` or `iam: {user: …}`.")
+    read, unknown = _read_references(settings)
     for who in ["", *roles]:
         found = rotation_policies(secrets[who], users[who]) if secrets[who] or users[who] else []
         if not who and roles:
             found += assuming_policies(roles)
+        if not who:
+            found += reading_policies(read)
         for n, one in enumerate(found, 1):
             yield f"{who or 'for who runs us'}: policy {n} of {len(found)}", json.dumps(one, indent=2)
+    for ref in unknown:
+        sentence = f"{ref} is read too: allow secretsmanager:GetSecretValue on it"
+        yield f"{sentence}; its ARN is not known, so write it in the reference", ""
+    if read or unknown:
+        yield "references are read too: allow kms:Decrypt on the keys that encrypt them, unless they are AWS's own", ""
+
+
+def _read_references(settings: Settings) -> tuple[list[GrantedSecret], list[SecretRef]]:
+    """What `aws-sm:` references lead to, by who runs us; and those whose ARN nobody knows."""
+    section, aws = section_of(settings), settings.aws or AwsSettings()
+    # Who runs us is in one account: that of the secrets for which no role is taken on.
+    own = {s.aws.account for s in section.secrets.values() if s.aws is not None and s.aws.role is None} - {None}
+    own |= {s.iam.arn.split(":")[4] for s in section.secrets.values() if s.iam and s.iam.arn and s.iam.role is None}
+    account = str(own.pop()) if len(own) == 1 else ""
+    found, unknown = [], []
     for ref in _referred(settings, "aws-sm"):
-        yield f"{ref} is read too: allow secretsmanager:GetSecretValue on it", ""
+        secret = GrantedSecret(secret_id=ref.place, region=aws.region or "", account=account)
+        try:
+            secret.resource()
+        except UsageError:
+            unknown.append(ref)
+        else:
+            found.append(secret)
+    return found, unknown
 
 
 def _granted(name: str, told: RotatedSettings, settings: Settings) -> GrantedSecret:

@@ -10,12 +10,10 @@ import os
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from flows.org_models import AwsSettings, VaultSettings
 from flows.org_rotation import (
     AdminSettings,
     AuthoritySettings,
@@ -26,20 +24,24 @@ from flows.org_rotation import (
     PolicySettings,
     PostgreSqlSettings,
     ProgramSettings,
-    RoleSettings,
     RotatedSettings,
     RotationSettings,
+    StaticRoleSettings,
 )
+from flows.rotation_approvals import approvals
 from flows.settings import Settings
+from flows.store_sessions import StoreSessions
+from flows.unmade_rotations import unmade
 from tasks.core.errors import NightwardenError, SecretError, UsageError
 from tasks.core.issuers import Issued, Issuer
 from tasks.core.rotations import Backend, RotationError, Target
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.text import one_line
+from tasks.patrol.approving import Approval
 from tasks.patrol.rotating import Managed
 from tasks.patrol.rotation_log import RotationLog
 from tasks.patrol.rotation_run import RotationRun
-from tasks.rotation.machine import Rules
+from tasks.rotation.machine import Rotator, Rules, Transition
 from tasks.rotation.passwords import MYSQL, POSTGRESQL
 
 #: How long a run waits for another one of the lake.
@@ -47,10 +49,7 @@ _LAKE_MINUTES = 1.0
 
 if TYPE_CHECKING:
     from tasks.core.process import ProcessRunner
-    from tasks.rotation.aws_session import AwsSession
     from tasks.rotation.sql_users import Admin, Users
-    from tasks.rotation.vault_session import VaultSession
-    from tasks.rotation.vault_wire import SignIn
 
 
 def section_of(settings: Settings) -> RotationSettings:
@@ -74,30 +73,16 @@ def named(settings: Settings, names: list[str] | None) -> list[str]:
     return list(dict.fromkeys(names or known))
 
 
-def sign_in(vault: VaultSettings | None) -> SignIn:
-    """How rotations sign in to Vault."""
-    from tasks.rotation.vault_wire import SignIn
-
-    given = vault or VaultSettings()
-    more: dict[str, Any] = {}
-    if given.kubernetes_token is not None:
-        more["kubernetes_jwt"] = given.kubernetes_token
-    return SignIn(
-        **{name: getattr(given.access(), name) for name in given.access().__dataclass_fields__},
-        is_wrapped=given.wrapped, kubernetes_role=given.kubernetes_role, kubernetes_mount=given.kubernetes_mount,
-        proxy=given.proxy, **more,
-    )  # fmt: skip
-
-
 @contextmanager
 def opened(settings: Settings, names: list[str] | None = None) -> Iterator[list[Managed]]:
-    """The secrets of these names, ready to be rotated. Nothing is asked before one is used. Raises UsageError for an
-    unknown name; what else is wrong with one is told by it."""
+    """The secrets of these names, ready to be rotated. Git is asked who approved dangerous ones; no store is before one
+    is used. Raises UsageError for an unknown name; what else is wrong with one is told by it."""
     # Secret values pass through this process: no core dump of it or of what it starts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wanted = named(settings, names)
     with ExitStack() as stack:
-        making = _Making(settings, stack)
-        yield [making.managed(name) for name in named(settings, names)]
+        making = _Making(settings, stack, approvals(settings) if wanted else {})
+        yield [making.managed(name) for name in wanted]
 
 
 def told_to_lake(run: RotationRun, settings: Settings) -> tuple[bool, str]:
@@ -123,11 +108,10 @@ def told_to_lake(run: RotationRun, settings: Settings) -> tuple[bool, str]:
 
 
 class _Making:
-    def __init__(self, settings: Settings, stack: ExitStack) -> None:
-        self._settings, self._stack = settings, stack
+    def __init__(self, settings: Settings, stack: ExitStack, approved: Mapping[str, Approval]) -> None:
+        self._settings, self._approved = settings, approved
         self._section, self._secrets = section_of(settings), settings.secrets()
-        self._vault: VaultSession | None = None
-        self._aws: dict[tuple[str | None, RoleSettings | None], AwsSession] = {}
+        self._sessions = StoreSessions(settings, stack)
         self._runner: ProcessRunner | None = None
 
     def managed(self, name: str) -> Managed:
@@ -135,24 +119,32 @@ class _Making:
         policy = self._section.policies.get(told.policy) or PolicySettings(every_days=30)
         backend: Backend
         target: Target
+        rotator: Callable[[Callable[[Transition], None]], Rotator] | None = None
+        approval = self._approved.get(name)
         fitting = MYSQL if told.mysql is not None else POSTGRESQL
         try:
             values = policy.values(fitting)
             if told.policy not in self._section.policies:
                 raise UsageError(f"{name} names a policy that is not there")
-            backend, target = self._backend(told), self._target(name, told)
+            if told.static_role is not None:
+                backend, target, rotator = self._static_role(name, told.static_role)
+            else:
+                backend, target = self._backend(told), self._target(name, told)
         except Exception as e:  # whatever it is: it is told of this secret, and the others go on
-            backend, target, values = *_unmade(name, told, e), fitting
+            backend, target, values = *unmade(name, told, e), fitting
         return Managed(
             name=name,
             backend=backend,
             target=target,
             target_kind=told.kind,
-            rules=_rules(policy),
+            rules=_rules(policy) if told.static_role is None else Rules(grace=timedelta(0)),
             schedule=policy.schedule(),
             value=values.fresh,
-            failure_class=told.failure_class or _class_of(told),
+            failure_class=told.failure_class or class_of(told),
             consumers=tuple(c.name for c in told.consumers),
+            refused=approval.refusal if approval is not None else None,
+            approval=approval,
+            rotator=rotator,
         )
 
     def _backend(self, told: RotatedSettings) -> Backend:
@@ -161,12 +153,12 @@ class _Making:
 
             at = told.vault
             place = KvPlace(mount=at.mount, path=at.path, pending_path=at.pending_path or "")
-            return VaultKv(self._vault_session(), place)
+            return VaultKv(self._sessions.vault(), place)
         if told.aws is not None:
             from tasks.rotation.secrets_manager import SecretPlace, SecretsManagerBackend
 
             return SecretsManagerBackend(
-                self._aws_session(told.aws.region, told.aws.role), SecretPlace(secret_id=told.aws.id)
+                self._sessions.aws(told.aws.region, told.aws.role), SecretPlace(secret_id=told.aws.id)
             )
         raise UsageError("it does not say where it lies")
 
@@ -183,28 +175,23 @@ class _Making:
             return self._certificate(name, told.certificate)
         raise UsageError("it does not say what accepts it")
 
-    # -- sessions -------------------------------------------------------------------------------------------------
+    def _static_role(
+        self, name: str, told: StaticRoleSettings
+    ) -> tuple[Backend, Target, Callable[[Callable[[Transition], None]], Rotator]]:
+        from tasks.rotation.static_role_machine import StaticRoleMachine, StaticRoleSecret
+        from tasks.rotation.vault_static_roles import RolePlace, VaultStaticRole
 
-    def _vault_session(self) -> VaultSession:
-        if self._vault is None:
-            from tasks.credentials.stores import read_plain
-            from tasks.rotation.vault_session import VaultSession
+        role = VaultStaticRole(self._sessions.vault(), RolePlace(mount=told.mount, role=told.role))
+        both, lock_file = StaticRoleSecret(role), self._lock_file(name)
+        return both, both, lambda tell: StaticRoleMachine(name, role, tell, lock_file=lock_file)
 
-            self._vault = self._stack.enter_context(VaultSession(sign_in(self._settings.vault), read_plain))
-        return self._vault
+    def _lock_file(self, name: str) -> Path:
+        """What keeps other runners of this machine away."""
+        locks = self._settings.home / "rotation-locks"
+        locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return locks / f"{name}.lock"
 
-    def _aws_session(self, region: str | None, role: RoleSettings | None) -> AwsSession:
-        from tasks.rotation.aws_session import AwsAccount, AwsRole, AwsSession
-
-        if (region, role) not in self._aws:
-            access = (self._settings.aws or AwsSettings()).access()
-            if region is not None:
-                access = replace(access, region=region)
-            taken = None
-            if role is not None:
-                taken = AwsRole(arn=role.arn, external_id=role.external_id, session_name=role.session_name)
-            self._aws[region, role] = AwsSession(AwsAccount(access=access, role=taken))
-        return self._aws[region, role]
+    # -- what is read ----------------------------------------------------------------------------------------------
 
     def _read(self, ref: SecretRef) -> Secret:
         """What a reference leads to, now. Raises RotationError."""
@@ -252,18 +239,16 @@ class _Making:
         from tasks.rotation.iam_keys import IamKeys, IamUser
 
         user = IamUser(name=told.user, id_field=told.id_field, secret_field=told.secret_field)
-        return IamKeys(self._aws_session(None, told.role), user)
+        return IamKeys(self._sessions.aws(None, told.role), user)
 
     def _program(self, name: str, told: ProgramSettings) -> Target:
         from tasks.rotation.program import ProgramTarget
 
-        locks = self._settings.home / "rotation-locks"
-        locks.mkdir(parents=True, exist_ok=True, mode=0o700)
         return ProgramTarget(
             name=name,
             executable=told.executable,
             runner=self._process_runner(),
-            lock_file=locks / f"{name}.lock",
+            lock_file=self._lock_file(name),
             arguments=told.arguments,
             environment=told.environment,
             settings=_Given(told.settings, told.secrets, self._read),
@@ -310,7 +295,7 @@ class _Making:
             from tasks.rotation.vault_pki import VaultIssuer
             from tasks.rotation.vault_static_roles import RolePlace
 
-            return VaultIssuer(self._vault_session(), RolePlace(mount=told.vault.mount, role=told.vault.role))
+            return VaultIssuer(self._sessions.vault(), RolePlace(mount=told.vault.mount, role=told.vault.role))
         if told.authority is not None:
             return _Authority(told.authority, self._read)
         raise UsageError("it does not say who issues it")
@@ -323,11 +308,13 @@ def _rules(policy: PolicySettings) -> Rules:
     )
 
 
-def _class_of(told: RotatedSettings) -> str:
+def class_of(told: RotatedSettings) -> str:
     """The kind of the target and where it is."""
     where = ""
     if told.postgresql is not None or told.mysql is not None:
         where = (told.postgresql or told.mysql).host  # type: ignore[union-attr]
+    elif told.static_role is not None:
+        where = told.static_role.mount
     elif told.iam is not None:
         where = told.iam.role.arn if told.iam.role is not None else ""
     elif told.program is not None:
@@ -402,32 +389,3 @@ class _Authority:
             return None
         found: bool | None = self._now().is_revoked(serial)
         return found
-
-
-# -- what could not be made ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Unmade:
-    """A backend and a target whose every call says why there is none."""
-
-    place: str
-    why: str
-    advice: str
-    is_issued: bool = False
-    in_place: bool = False
-
-    def _raise(self, *_args: Any, **_more: Any) -> NoReturn:
-        raise RotationError("rotation_unmade", self.why, advice=self.advice)
-
-    current = staged = stage = promote = refuse = forget = now = _raise
-    identity = exclusive = propose = issued = revoke = issue = apply = probe = used_since = retire = restore = _raise
-
-
-def _unmade(name: str, told: RotatedSettings, error: Exception) -> tuple[_Unmade, _Unmade]:
-    if isinstance(error, NightwardenError):
-        why, advice = error.message, error.advice
-    else:  # whose words may hold what must not be told
-        why, advice = f"{name}: {type(error).__name__}", "Report it with the configuration, without its secrets."
-    made = _Unmade(told.place, f"{name}: {why}" if not why.startswith(name) else why, advice)
-    return made, made

@@ -124,6 +124,14 @@ def posture_anchor(*, tool: str, rule_id: str, place: str, named: tuple[str, ...
     return digest(FP_VERSION, Kind.POSTURE, tool, rule_id, place, *named, ordinal)
 
 
+def hygiene_anchor(*, rule_id: str, place: str) -> str:
+    """Anchor of what is wrong with a stored secret, or with its store: rule + place, or what of the store it is about.
+
+    The store itself is the repository of the finding.
+    """
+    return digest(FP_VERSION, Kind.SECRET_HYGIENE, rule_id, place)
+
+
 def unpinned_flaw(*, path: str, line: int) -> str:
     """What all tools name alike that see the same action unpinned. Both read the same commit, so a line tells it."""
     return digest("flaw", Kind.POSTURE, "action-unpinned", path, line)

@@ -102,8 +102,15 @@ ROTATION_REASONS = (
     ),
     (
         "approval_missing",
-        "It is of a kind that is rotated only once somebody has approved it in git, and nobody has.",
-        "Approve it as the configuration says (`approvals`), then run again.",
+        "It is of a kind that is rotated only once somebody has approved it in git, and nobody has as it is configured "
+        "now. What was begun is finished all the same.",
+        "`nightwarden rotate approve NAME` writes the entry; commit it, and let somebody else sign or review it.",
+    ),
+    (
+        "approval_unread",
+        "It is of a kind that is rotated only once somebody has approved it in git, and that could not be read: the "
+        "file of decisions, its repository, or the forge. Nothing is taken as approved.",
+        "`nightwarden decide check` says what is wrong with it; mend that, then run again.",
     ),
     (
         "credentials_unreadable",
@@ -119,6 +126,36 @@ ROTATION_REASONS = (
         "rotation_unmade",
         "The secret could not be made ready to be rotated from its configuration.",
         "The detail says why; correct it, or what it refers to.",
+    ),
+    (
+        "use_not_told",
+        "The store does not tell when secrets of this kind were last used: which of them nobody uses is not known.",
+        "Nothing, if the store cannot (Vault tells it in its audit log alone): accept the gap by a decision. Else give "
+        "the account the right that `nightwarden rotate policy --inventory` names.",
+    ),
+    (
+        "rotation_not_told",
+        "The store does not tell of some secrets of this kind when their values were changed: whether they are too old "
+        "is not known.",
+        "Give the account the right to read their metadata: `nightwarden rotate policy --inventory` writes the policy.",
+    ),
+    (
+        "expiry_not_told",
+        "The store does not tell of some certificates when they end.",
+        "Give the account the right to read them: `nightwarden rotate policy --inventory` writes the policy.",
+    ),
+    (
+        "mount_left_out",
+        "A part of a store that was looked at once is left out by the configuration now. What was found there stays "
+        "open.",
+        "Add it to `rotation.inventory.vault.mounts`, or accept the gap and decide about what is open there.",
+    ),
+    (
+        "store_removed",
+        "A store of secrets that was looked at once is configured no more. It was not looked at; its findings stay "
+        "open.",
+        "Name it in `rotation.inventory` again. If it is to be looked at no more, accept the gap, and decide about its "
+        "findings.",
     ),
     (
         "rotation_failed",

@@ -46,6 +46,7 @@ class Kind(StrEnum):
     HOST = "host"
     PACKAGE = "package"  # an entry of an inventory: known to be there, never a finding
     POSTURE = "posture"  # how a repository is kept: what it lacks, who may do what
+    SECRET_HYGIENE = "secret-hygiene"  # how a stored secret, or the store itself, is kept
 
 
 class Cause(StrEnum):
@@ -419,8 +420,7 @@ class ScopeState:
     ``failed_name`` … ``next_attempt_at`` the failures since, if any. ``result_part`` is the month in which the result
     was published; None while it is not, or when only the ledger knows: publishing fills it in. ``duration_s`` is the
     time of the last look that started a tool, ``whole_duration_s`` of the last one that extended nothing. From
-    ``again_at`` on the same files may be judged otherwise (None: never).
-    """
+    ``again_at`` on the same files may be judged otherwise (None: never)."""
 
     repo_id: str
     ref: str

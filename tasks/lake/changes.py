@@ -16,6 +16,15 @@ Places = Mapping[str, Mapping[str, frozenset[str]]]
 #: Tells the paths of a commit (None: they could not be told).
 Paths = Callable[[], frozenset[str] | None]
 
+#: Tells, of a rule at a path, whether it finds something there for no other reason than that time has passed.
+Aged = Callable[[str, str], bool]
+#: Tells, of a rule at a path, the path of the gap because of which it was not judged there; None: it was.
+Unjudged = Callable[[str, str], str | None]
+
+
+def _never(_rule_id: str, _path: str) -> bool:
+    return False
+
 
 class Status(StrEnum):
     """Where a finding is in its life: a closed list. The first four are what scans say, the others decisions."""
@@ -52,7 +61,8 @@ CAUSES = {
     "import": "an imported report names it, or names it no more",
     "branched": "another branch of its repository holds it, or held it until it was deleted: it is as old here",
     "time_passed": "it goes by a date, and its day has come: commit and tool are the same (origin time)",
-    "settings_changed": "settings of the forge are others than they were (origin settings)",
+    "settings_changed": "settings of the forge, or what a store of secrets holds and how, are others than they were"
+    " (origin settings)",
     "moved": "its file was renamed: the same flaw goes on under another finding, which names this one in moved_from",
     "file_gone": "its file left the tree",
     "rule_gone": "its rule is no longer in force",
@@ -102,6 +112,9 @@ class Change:
     #: Rules, or beginnings of rules that end in ``*``, that should have run and did not: their findings stay while
     #: one of their files is there.
     not_run: frozenset[str] = frozenset()
+    #: For what has a place a finding, and gaps that are about many places: then this alone says what was not read.
+    unjudged: Unjudged | None = field(default=None, repr=False, compare=False)
+    aged: Aged = field(default=_never, repr=False, compare=False)
     #: The paths of the commit, and of the commit before; asked only where something is gone.
     paths: Paths = field(default=lambda: None, repr=False, compare=False)
     paths_before: Paths = field(default=lambda: None, repr=False, compare=False)

@@ -17,7 +17,7 @@ FINDING_TABLES = (
             "anchor_uid s! identity without the repository",
             "carry_uid s the anchor without the path: by it a flaw is known again when its file is renamed",
             "flaw_uid s what other tools that see the same flaw name alike",
-            "kind s! code, secret, iac, dependency, web, host or posture",
+            "kind s! code, secret, iac, dependency, web, host, posture or secret-hygiene",
             "rule_id s! the tool's rule",
             "title s! what the rule says, masked",
             "severity_tool s severity as the tool gives it",
@@ -35,7 +35,8 @@ FINDING_TABLES = (
             "scan_status s! what scans say: open, reopened (it was gone and came back), fixed or archived (its branch "
             "or repository is gone)",
             "origin s why it came: code, rules (a tool or rule is new), advisory, import, time (its day has come), "
-            "settings (of the forge) or backlog (it was there when its repository, or file, was first looked at)",
+            "settings (of the forge, or of a store of secrets) or backlog (it was there when its repository, store or "
+            "file was first looked at)",
             "decision_id s the decision in force",
             "decided_until t when that expires, UTC",
             "owners l who answers for its path: as CODEOWNERS of the default branch says, else the repository's owner",
@@ -48,7 +49,8 @@ FINDING_TABLES = (
             "fixed_run s run that saw it gone",
             "fixed_at t when, UTC",
             "fixed_reason s why it is gone: a cause of finding_events",
-            "unread_paths l where it was seen and not looked for since (null: if anywhere, at path)",
+            "unread_paths l where it was seen and not looked for since (null: if anywhere, at path); of a store of "
+            "secrets the path of the gap that hides it",
             "commit s commit of the last look that changed it",
             "fp_version i! version of the identity rules",
             "key_id s! id of the HMAC key",
@@ -72,7 +74,7 @@ FINDING_TABLES = (
             "path s where it was, or is",
             "commit s commit of the look that told",
             "origin s why it came",
-            "kind s! code, secret, iac, dependency, web, host or posture",
+            "kind s! code, secret, iac, dependency, web, host, posture or secret-hygiene",
             "rule_id s! the tool's rule",
             "severity_tool s severity as the tool gives it",
             "severity_score s a number that the tool gives beside it",
@@ -112,7 +114,7 @@ FINDING_TABLES = (
             "state s! in_force, ignored (broken or not approved), expired, matches_nothing, over_count (what is beyond "
             "the pinned count stays open), withdrawn (no longer in the file) or unreadable (the file)",
             "problem s what is wrong with it, with its remedy",
-            "kind s accepted, false_positive, wont_fix or accepted_gap",
+            "kind s accepted, false_positive, wont_fix, accepted_gap or approved_rotation",
             "matchers s what it is about, as JSON",
             "matches i how many it is about: the pinned count",
             "matched i how many findings or gaps it matches",

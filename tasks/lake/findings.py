@@ -105,7 +105,7 @@ class _Scope:
         closing: dict[str, set[str]] = {}
         for uid, where in gone.items():
             old = self._before[uid]
-            doubtful = _of(where, self._unread) | self._withheld(old["rule_id"], where)
+            doubtful = self._doubtful(old, where)
             if not doubtful:
                 closing[uid] = where
             else:
@@ -239,8 +239,8 @@ class _Scope:
             return Origin.BACKLOG
         came = Origin.SETTINGS if change.of_settings else Origin.CODE
         if not change.other_tool:
-            aged = change.same_commit and row["kind"] == Kind.POSTURE
-            return Origin.TIME if aged and not change.of_settings else came
+            aged = change.same_commit and row["kind"] == Kind.POSTURE and not change.of_settings
+            return Origin.TIME if aged or change.aged(row["rule_id"], path) else came
         if self._same_paths is not None and path in self._same_paths:
             return Origin.ADVISORY if row["kind"] == Kind.DEPENDENCY else Origin.RULES
         known = change.rules_before()
@@ -250,8 +250,17 @@ class _Scope:
 
     def _where(self, old: Mapping[str, Any]) -> set[str]:
         """Where a finding was seen and, as far as is known, still stands."""
+        if self._change.unjudged is not None:
+            return {old["path"] or ""}
         places = {*self._stood.get(old["anchor_uid"], ()), *(old["unread_paths"] or ())}
         return places or {old["path"] or ""}
+
+    def _doubtful(self, old: Mapping[str, Any], where: set[str]) -> set[str]:
+        """Where a finding that is not seen may be all the same."""
+        if self._change.unjudged is None:
+            return _of(where, self._unread) | self._withheld(old["rule_id"], where)
+        gap = self._change.unjudged(old["rule_id"], old["path"] or "")
+        return {gap} if gap is not None else set()
 
     def _withheld(self, rule_id: str, where: set[str]) -> set[str]:
         """Paths at which a finding was not looked for because its rule did not run, though they are still there."""

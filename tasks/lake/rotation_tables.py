@@ -1,40 +1,65 @@
-"""The tables of managed secrets: what there is, and each step of each rotation. Never a value."""
+"""The tables of secrets: what there is, managed or not, and each step of each rotation. Never a value."""
 
 from __future__ import annotations
 
 from tasks.lake.columns import Table, columns
 
+#: What an inventory tells of a secret; a rotation leaves it as it is.
+INVENTORY_COLUMNS = (
+    "kind", "store", "created_at", "rotated_at", "rotation_is_told", "last_used_at", "use_is_told", "expires_at",
+    "owner", "rotated_by", "readers", "is_active", "orphan",
+)  # fmt: skip
+
 ROTATION_TABLES = (
     Table(
         name="secrets",
-        description="One managed secret, as the last look found it. No value, nor anything made of one.",
+        description="One secret as the last look found it: a managed one, or one that nobody configured and that an "
+        "inventory found in a store. No value, nor anything made of one.",
         mode="merge",
         key=("secret",),
         schema=columns(
-            "secret s! its name in the configuration",
-            "place s! where its value is kept: vault:secret/shop/db, aws-sm:shop/db",
-            "target s! what accepts it: postgresql, mysql, iam, certificate, program",
-            "failure_class s! secrets of which none is begun any more in a run once one has failed",
+            "secret s! its name in the configuration; of what is not managed its place (and, where two stores have "
+            "that, its store)",
+            "place s! where its value is kept: vault:secret/shop/db, aws-sm:shop/db, aws-iam:user/deploy/AKIA…",
+            "target s what accepts it: postgresql, mysql, iam, certificate, program; static_role: its store changes "
+            "it itself; null: it is not managed",
+            "failure_class s secrets of which none is begun any more in a run once one has failed; null: not managed",
             "identity s public name of the credential in force: a user, the id of a key; null: it could not be read",
             "version s version of the value in force, as its store names it",
             "in_force_since t when that version came into force by the store's clock, UTC; null: it does not tell",
             "rotation_id s the rotation that made it; null: none of ours",
             "slot s the slot of the schedule in which that was",
             "state s what the rotation that is under way has reached; null: none is",
-            "due s! due, overdue, not_yet, too_young, window_closed, or unknown where it could not be read",
+            "due s due, overdue, not_yet, too_young, window_closed, or unknown where it could not be read; null: not "
+            "managed",
             "due_at t when it is next to be rotated, UTC",
-            "every_days f! how often it is to be rotated",
-            "grace_s f! seconds for which consumers may remember the value before",
+            "every_days f how often it is to be rotated; null: it is not managed",
+            "grace_s f seconds for which consumers may remember the value before; null: it is not managed",
             "consumers l who is declared to read it",
             "reason_code s why it could not be read, or its rotation not be gone on with",
             "detail s more about it",
-            "looked_at t! when it was looked at, UTC",
-            "present b! whether it is still configured",
+            "looked_at t! when a look first found it as it is, UTC (of a store, scopes.evidence_at tells the last one)",
+            "present b! whether it is still configured or, of what is not managed, still in its store",
+            "is_managed b whether it is configured to be rotated; null: it is, and the row is older than inventories",
+            "kind s kv, static_role, certificate, secrets_manager or access_key; null: no inventory has found it",
+            "store s the store that holds it: the repo_id of its findings; null: no inventory has found it",
+            "created_at t when it was created by the store's clock, UTC; null: the store does not tell",
+            "rotated_at t when its value was last changed after that, UTC; null: never, if rotation_is_told",
+            "rotation_is_told b whether the store tells when its value was changed; null: no inventory has found it",
+            "last_used_at t when its value was last read or used, UTC; null: never, if use_is_told",
+            "use_is_told b whether the store tells when it was used; null: no inventory has found it",
+            "expires_at t when it ends by itself, UTC; null: it does not, or the store does not tell",
+            "owner s who it belongs to, as the store says",
+            "rotated_by s what else rotates it: something of the store's own, or another managed secret",
+            "readers l who may read its value by policy: policies, roles, users; null: the store does not tell",
+            "is_active b whether it is accepted; null: no inventory has found it",
+            "orphan s why nothing can use it any more; null: nothing says so",
         ),
     ),
     Table(
         name="rotations",
-        description="One step of one rotation of one secret. done_at tells their order.",
+        description="One step of one rotation of one secret. done_at tells their order. A static role has promoted and "
+        "retired alone, which are one moment.",
         mode="merge",
         key=("rotation_id", "state"),
         schema=columns(

@@ -36,6 +36,23 @@ SAVED: dict[str, Saved] = {
         f" min(first_seen_at) AS first_seen_at FROM {_OPEN}"
         " WHERE kind = 'secret' GROUP BY finding_uid ORDER BY slug, path, rule_id, line_start",
     ),
+    "secret-hygiene": Saved(
+        description="what is wrong with stored secrets and their stores, with age, last use, readers and remedy",
+        sql="SELECT f.slug AS store, coalesce(s.secret, f.path) AS secret, f.rule_id, f.severity_tool AS severity,"
+        " s.kind, s.is_managed, s.owner, date_diff('day', s.in_force_since, now()) AS age_days, s.last_used_at,"
+        " len(s.readers) AS readers, s.expires_at, f.first_seen_at, r.remedy"
+        f" FROM {_OPEN} f LEFT JOIN secrets s ON s.store = f.repo_id AND s.place = f.path AND s.present"
+        " LEFT JOIN scopes c ON c.repo_id = f.repo_id AND c.ref = f.ref AND c.tool = f.tool"
+        " LEFT JOIN rules r ON r.tool = c.tool AND r.tool_version = c.tool_version AND r.rules_digest = c.rules_digest"
+        " AND r.rule_id = f.rule_id WHERE f.kind = 'secret-hygiene'"
+        " ORDER BY list_position(['critical', 'high', 'medium', 'low'], f.severity_tool), store, f.rule_id, secret",
+    ),
+    "secrets-unmanaged": Saved(
+        description="stored secrets that no rotation is configured for, those first that most may read",
+        sql="SELECT place, kind, store, owner, rotated_by, date_diff('day', in_force_since, now()) AS age_days,"
+        " last_used_at, len(readers) AS readers, expires_at FROM secrets WHERE present AND NOT is_managed"
+        " ORDER BY len(readers) DESC NULLS LAST, in_force_since NULLS FIRST, store, place LIMIT 1000",
+    ),
     "gaps": Saved(
         description="what is not looked at now, and what to do",
         sql="SELECT outcome, reason_code, tool, count(*) AS count, count(DISTINCT repo_id) AS repositories,"

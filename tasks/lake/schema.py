@@ -9,7 +9,7 @@ from tasks.lake.package_tables import PACKAGE_TABLES
 from tasks.lake.rotation_tables import ROTATION_TABLES
 
 #: Raised with every addition; a lake of another version is refused until it is migrated (``tasks.lake.migration``).
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 #: The oldest that can be: since then columns and tables are added and nothing else changes. Before it findings lay
 #: elsewhere, and their lives were told by other rules.
 OLDEST_SCHEMA = 8
@@ -227,7 +227,8 @@ _ALL = (
             "anchor_uid s! identity without the repository; survives edits elsewhere",
             "occurrence_uid s! this place of it",
             "tool s! the scanner",
-            "kind s! code, secret, iac, dependency, web, host, posture or package (an inventory: no finding)",
+            "kind s! code, secret, iac, dependency, web, host, posture, secret-hygiene or package (an inventory: no "
+            "finding)",
             "rule_id s! the tool's rule",
             "title s! what the rule says, masked",
             "severity_tool s severity as the tool gives it",

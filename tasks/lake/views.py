@@ -52,7 +52,7 @@ _STILL = (
 _VIEWS = {
     "patrols": "SELECT * FROM runs"
     " WHERE NOT list_has_any(coalesce(sources, []),"
-    " ['(import)', '(gc)', '(migrate)', '(advisories)', '(assess)', '(rotate)'])",
+    " ['(import)', '(gc)', '(migrate)', '(advisories)', '(assess)', '(rotate)', '(inventory)'])",
     "feeds": f"""
         WITH told AS (
             SELECT *, date_diff('second', checked_at, now()) / 86400.0 AS age_days,

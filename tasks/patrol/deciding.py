@@ -293,6 +293,8 @@ class Deciding:
             return _state("expired", None, f"it has expired on {d.expires}: decide anew, or remove it")
         if s.until("unknown") <= self._at:
             return _state("expired", None, "it is older than its kind allows: decide anew, or remove it")
+        if d.kind is Kind.APPROVED_ROTATION:
+            return _state("in_force", None, None)  # a patrol knows no secrets; `rotate list` says which it is about
         matched = self._gaps.get(d.id, 0) if d.kind is Kind.ACCEPTED_GAP else count.matches if count else 0
         elsewhere = _elsewhere(len(count.elsewhere)) if count is not None and count.elsewhere else None
         if count is not None and count.cut_short:

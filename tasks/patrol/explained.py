@@ -26,6 +26,8 @@ def explained(snapshot: Snapshot, digits: str) -> Iterator[str]:
     rows = arrow_of(snapshot, f"FROM ranked WHERE finding_uid = '{uid}'", POLICY).to_pylist()
     if rows:
         yield from _open(rows[0])
+        if rows[0]["kind"] == "secret-hygiene":
+            yield from _hygiene(snapshot, uid)
         if rows[0]["kind"] == "dependency":
             for told in arrow_of(snapshot, f"FROM vulnerable_ranked WHERE finding_uid = '{uid}'", POLICY).to_pylist():
                 yield from _dependency(told)
@@ -64,6 +66,30 @@ def _open(row: Mapping[str, Any]) -> Iterator[str]:
     yield one_line(f"priority   {row['priority']}, score {row['score']}: {row['priority_why']}", _MOST)
     late = f", overdue by {row['overdue_days']} days" if row["is_overdue"] else ""
     yield f"due        {row['due_at']:%Y-%m-%d}{late}" if row["due_at"] is not None else "due        no deadline"
+
+
+def _hygiene(snapshot: Snapshot, uid: str) -> Iterator[str]:
+    """What is known of the secret, and how it is mended."""
+    sql = f"""
+        SELECT s.*, r.remedy, r.url, o.extra ->> 'detail' AS more FROM (FROM findings WHERE finding_uid = '{uid}') f
+        LEFT JOIN secrets s ON s.store = f.repo_id AND s.place = f.path AND s.present
+        LEFT JOIN scopes c ON c.repo_id = f.repo_id AND c.ref = f.ref AND c.tool = f.tool
+        LEFT JOIN observations o ON o.result_name = c.result_name AND o.anchor_uid = f.anchor_uid
+        LEFT JOIN rules r ON r.tool = c.tool AND r.tool_version = c.tool_version AND r.rules_digest = c.rules_digest
+            AND r.rule_id = f.rule_id"""
+    for row in arrow_of(snapshot, sql).to_pylist():
+        if row["secret"] is not None:
+            used = f"{row['last_used_at']:%Y-%m-%d}" if row["last_used_at"] else "never" if row["use_is_told"] else None
+            since = f"{row['in_force_since']:%Y-%m-%d}" if row["in_force_since"] else None
+            readers = len(row["readers"]) if row["readers"] is not None else None
+            told = (("in force since", since), ("last used", used), ("readers", readers), ("owner", row["owner"]))
+            what = "managed as " + row["secret"] if row["is_managed"] is not False else "not managed"
+            known = ", ".join(f"{name} {'not told' if value is None else value}" for name, value in told)
+            yield one_line(f"secret     {row['kind']}, {what}: {known}", _MOST)
+        if row["more"]:
+            yield one_line(f"detail     {row['more']}", _MOST)
+        if row["remedy"]:
+            yield one_line(f"mended by  {row['remedy']} {row['url'] or ''}".rstrip(), _MOST)
 
 
 def _dependency(row: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from tasks.core.keys import HmacKey
 from tasks.core.reasons import GAP_OUTCOMES
 from tasks.core.types import Gap, Kind, Observation, Outcome, ScopeState, digest
 from tasks.lake.lake import Lake, Snapshot
+from tasks.patrol.hygiene_rows import STORE_SOURCE
 from tasks.patrol.naming import PACK
 from tasks.report.sarif import ScopeReport, sarif_pieces
 
@@ -134,7 +135,7 @@ def _scope(snapshot: Snapshot, s: ScopeState, repo: dict[str, Any], packs: dict[
     return ScopeReport(
         repo_id=s.repo_id,
         slug=s.slug,
-        url=repo["url"],
+        url=repo["url"] if repo["source"] != STORE_SOURCE else "",  # no code comes from there
         ref=s.ref,
         commit=s.commit or None,
         tool=s.tool,

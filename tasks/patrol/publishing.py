@@ -18,6 +18,7 @@ from tasks.core.types import Outcome, Scan, ScanResult, ScopeState, ToolHome, Un
 from tasks.lake.changes import Change, Origin
 from tasks.lake.publish import PublishBatch, publish
 from tasks.patrol.deciding import Deciding
+from tasks.patrol.hygiene_rows import STORE_SOURCE
 from tasks.patrol.owning import answering, team_rows, teams_of
 from tasks.patrol.plan import SETTINGS_REF, config_digest, revision_of
 from tasks.patrol.rows import Closing, close_run, is_gap
@@ -148,15 +149,18 @@ def _accepted(patrol: Patrol, deciding: Deciding, scans: Iterable[Scan], gap_row
 
 
 def _gaps_beside(patrol: Patrol, scans: Iterable[Scan]) -> Iterator[tuple[int, str, str, str, str, str]]:
-    """As ``_gap_entries``: the gaps that stand in scopes that a narrowed run leaves alone. A decision counts them, too,
-    else it would seem to match nothing, or less than there is."""
-    if patrol.options.all_sources and not patrol.options.only and not patrol.options.tools:
-        return
+    """As ``_gap_entries``: the gaps that stand in scopes that a narrowed run leaves alone, and those of stores of
+    secrets, which no patrol looks at. A decision counts them, too, else it would seem to match nothing, or less than
+    there is."""
+    is_whole = patrol.options.all_sources and not patrol.options.only and not patrol.options.tools
     idle = patrol.means.switched_off
     looked = {(s.repo_id, s.ref, s.tool) for s in scans if s.reason_code != "switched_off" or s.tool in idle}
     tools = {s.name for s in patrol.means.scanners} - set(idle)
     states = patrol.snapshot.scope_states(None)
-    beside = [s for key, s in states.items() if key not in looked and s.tool in tools]
+    beside = [
+        s for key, s in states.items()
+        if s.source == STORE_SOURCE or (not is_whole and key not in looked and s.tool in tools)
+    ]  # fmt: skip
     partial = [s for s in beside if s.outcome not in GAP_OUTCOMES - {Outcome.PARTIAL} and s.result_name and s.gaps]
     unread = patrol.snapshot.gaps_of(s.result_name for s in partial if s.result_name)
     for s in beside:

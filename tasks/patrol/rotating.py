@@ -22,8 +22,10 @@ from tasks.core.secret_refs import Secret
 from tasks.core.types import digest
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, publish
+from tasks.lake.rotation_tables import INVENTORY_COLUMNS
+from tasks.patrol.approving import Approval
 from tasks.patrol.rotation_log import RotationLog
-from tasks.rotation.machine import Machine, Rules, Standing, Transition
+from tasks.rotation.machine import Machine, Rotator, Rules, Standing, Transition
 from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
 
 #: The source of such a run in ``runs``; no configuration can name it.
@@ -36,8 +38,10 @@ _NO_VALUE = Secret("(a fresh value)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Managed:
-    """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people; ``begins``: whether new
-    rotations may begin (False: its approval is missing), with the reason."""
+    """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people. ``refused``: why no new
+    rotation of it begins, as a reason code with its detail; what is under way is finished. ``approval``: what is known
+    of its approval, if it needs one. ``rotator``: what rotates it at once, where its store does that by itself and
+    keeps no mark of it."""
 
     name: str
     backend: Backend
@@ -49,9 +53,13 @@ class Managed:
     failure_class: str
     consumers: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
+    approval: Approval | None = None
+    rotator: Callable[[Callable[[Transition], None]], Rotator] | None = None
 
-    def machine(self, tell: Callable[[Transition], None], sleep: Callable[[float], None] = time.sleep) -> Machine:
+    def machine(self, tell: Callable[[Transition], None], sleep: Callable[[float], None] = time.sleep) -> Rotator:
         """What rotates it."""
+        if self.rotator is not None:
+            return self.rotator(tell)
         return Machine(self.name, self.backend, self.target, self.rules, value=self.value, tell=tell, sleep=sleep)
 
 
@@ -76,7 +84,16 @@ class Look:
     @property
     def begins(self) -> bool:
         """Whether a rotation would begin now."""
-        return self.due in (Due.DUE, Due.OVERDUE) and not self.is_unfinished and self.managed.refused is None
+        return self._is_due and self.managed.refused is None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a rotation would begin now, and may not."""
+        return self._is_due and self.managed.refused is not None
+
+    @property
+    def _is_due(self) -> bool:
+        return self.due in (Due.DUE, Due.OVERDUE) and not self.is_unfinished
 
     def due_at(self) -> datetime | None:
         """When it is next to be rotated."""
@@ -87,7 +104,7 @@ class Look:
             return schedule.next_opening(self.at)
         if self.due is Due.TOO_YOUNG and since is not None:
             return schedule.next_opening(since + schedule.minimum_age)
-        if self.current.mark is None and since is not None:  # no rotation made it
+        if self.current.mark is None and self.managed.rotator is None and since is not None:  # no rotation made it
             return schedule.next_opening(since + schedule.every)
         return schedule.next_opening(schedule.slot_ends(self.at))
 
@@ -102,6 +119,8 @@ def look(managed: Managed, now: datetime) -> Look:
             managed=managed, at=now, due=None, standing=Standing(state=None), reason_code=e.reason_code, detail=str(e)
         )
     slot = current.mark.slot or None if current.mark is not None else None
+    if managed.rotator is not None and current.since is not None:  # who asked for it is not known, and when is
+        slot = managed.schedule.slot(current.since)
     # A store may not tell since when a value is in force; of one that somebody asked for, its slot does.
     due = managed.schedule.due(now=now, slot=slot, since=current.since or manual_time(slot))
     reason, detail = managed.refused or (None, "")
@@ -135,6 +154,11 @@ def steps(seen: Look) -> list[Step]:
         ]
     if not seen.begins and not seen.is_unfinished:
         return []
+    if m.rotator is not None:
+        return [
+            Step(state=State.PROMOTED, what=f"the store of {place} changes the password of {old} at once"),
+            Step(state=State.RETIRED, what=f"the old one is refused from that moment: there is no grace for {old}"),
+        ]
     if m.target.is_issued:
         new = "a new credential"
     else:
@@ -275,9 +299,10 @@ def told(
     kept, read = log.kept()
     run_id, now = uuid4().hex, datetime.now(UTC)
     known = {row["secret"]: row for row in snapshot.table("secrets").to_pylist()}
-    rows = [row for seen in looks if _differs(row := _row(seen), known.get(row["secret"]))]
+    rows = [row for seen in looks if _differs(row := _row(seen, known), known.get(row["secret"]))]
     names = {seen.managed.name for seen in looks} | set(others)
-    rows += [{**row, "present": False} for name, row in known.items() if row["present"] and name not in names]
+    gone = (row for name, row in known.items() if row["present"] and name not in names)
+    rows += [{**row, "present": False} for row in gone if row["is_managed"] is not False]
     before = {
         (r["rotation_id"], r["state"]): r
         for r in snapshot.table("rotations", {"rotation_id": {t.rotation_id for t in kept}}).to_pylist()
@@ -310,8 +335,11 @@ def told(
     return Published(run_id=run_id, secrets=len(rows), steps=len(new), states=states)
 
 
-def _row(seen: Look) -> dict[str, Any]:
+def _row(seen: Look, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     m, current = seen.managed, seen.current
+    before = known.get(m.name, {})
+    if before.get("place") != m.backend.place:
+        before = {}  # what an inventory told is of another place
     mark = current.mark if current is not None else None
     return {
         "secret": m.name, "place": m.backend.place, "target": m.target_kind, "failure_class": m.failure_class,
@@ -323,7 +351,8 @@ def _row(seen: Look) -> dict[str, Any]:
         "due": str(seen.due) if seen.due is not None else "unknown", "due_at": seen.due_at(),
         "every_days": m.schedule.every / timedelta(days=1), "grace_s": m.rules.grace.total_seconds(),
         "consumers": list(m.consumers), "reason_code": seen.reason_code, "detail": seen.detail or None,
-        "looked_at": seen.at, "present": True,
+        "looked_at": seen.at, "present": True, "is_managed": True,
+        **{name: before.get(name) for name in INVENTORY_COLUMNS},
     }  # fmt: skip
 
 

@@ -91,9 +91,12 @@ class RotationRun:
         if choice.at_once:
             self.looks = [at_once(seen) for seen in self.looks]
             slot = manual_slot(self.began)
-            able = [s for s in self.looks if s.current is not None and s.managed.refused is None]
-            found = {s.managed.name: slot for s in sorted(able, key=lambda s: not s.is_unfinished)}
-            self.chosen = dict(found)
+            able = [s for s in self.looks if s.current is not None and (s.is_unfinished or s.managed.refused is None)]
+            # What may not begin is finished all the same.
+            self.chosen = {
+                s.managed.name: slot if s.managed.refused is None else None
+                for s in sorted(able, key=lambda s: not s.is_unfinished)
+            }
         else:
             self.chosen = chosen(self.looks, most=choice.most)
             if not choice.begins:
@@ -155,7 +158,7 @@ class RotationRun:
     def publish(self, lake: Lake) -> Published:
         """Tell the lake how the secrets stand, as they were last looked at, and all steps that nobody told it. The lake
         is locked by the caller: no store is asked meanwhile. Raises LakeError, OSError."""
-        gaps = len({d.name for d in self.troubles()} | {s.managed.name for s in self.unread()})
+        gaps = len({d.name for d in self.troubles()} | {s.managed.name for s in (*self.unread(), *self.unapproved())})
         return told(lake, self.looks, self._log, self.began, failures=gaps, others=self._others)
 
     # -- what became of it --------------------------------------------------------------------------------------
@@ -176,11 +179,15 @@ class RotationRun:
         """Those that are due, and were not chosen."""
         return [s for s in self.looks if self._begins and s.begins and s.managed.name not in self.done]
 
+    def unapproved(self) -> list[Look]:
+        """Those that are due, and may not begin: nobody has approved it."""
+        return [s for s in self.looks if self._begins and s.is_refused and s.managed.name not in self.done]
+
     @property
     def is_done(self) -> bool:
         """Whether nothing is left: no grace, no failure, nothing due that was not begun."""
         unfinished = any(d.standing is None or not d.standing.is_finished for d in self.done.values())
-        return not (unfinished or self.troubles() or self.unread() or self.left_out())
+        return not (unfinished or self.troubles() or self.unread() or self.left_out() or self.unapproved())
 
     def sentence(self) -> str:
         """What was done, in one line. No value and nothing that somebody else wrote is in it."""
@@ -188,6 +195,8 @@ class RotationRun:
         parts = [f"{n} {word}" for word, n in sorted(counts.items())]
         if left := len(self.left_out()):
             parts.append(f"{left} due and not begun")
+        if unapproved := len(self.unapproved()):
+            parts.append(f"{unapproved} due and not approved")
         if unread := len(self.unread()):
             parts.append(f"{unread} could not be read")
         return f"{len(self._managed)} secrets: {', '.join(parts) or 'nothing was to be done'}"

@@ -19,7 +19,7 @@ from tasks.policy.openvex import Stand, Statement, VexDocument, product_id, vex_
 
 _IN_FORCE = "SELECT * FROM decisions_now WHERE state IN ('in_force', 'over_count') ORDER BY decision_id"
 #: What speaks of findings.
-_SPEAKING = frozenset(map(str, Kind)) - {str(Kind.ACCEPTED_GAP)}
+_SPEAKING = frozenset(map(str, Kind)) - {str(Kind.ACCEPTED_GAP), str(Kind.APPROVED_ROTATION)}
 _ROWS = 10_000
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks.core.errors import UsageError
 from tasks.core.strict_yaml import Document, parse
-from tasks.policy.decisions import FIELDS, HELP, Decision, read_decisions
+from tasks.policy.decisions import FIELDS, HELP, Decision, Kind, read_decisions
 
 NEW_FILE = """\
 # What was decided about findings. `nightwarden decide` writes here, `nightwarden decide check` looks at it.
@@ -68,7 +68,8 @@ def fields_of(decision: Decision) -> dict[str, str]:
         "justification": decision.justification, "decided_by": decision.decided_by,
     }  # fmt: skip
     made = {name: scalar(value) for name, value in values.items() if value is not None}
-    return {n: str(decision.matches) if n == "matches" else made[n] for n in FIELDS if n in made or n == "matches"}
+    counted = () if decision.kind is Kind.APPROVED_ROTATION else ("matches",)
+    return {n: str(decision.matches) if n in counted else made[n] for n in FIELDS if n in made or n in counted}
 
 
 def scalar(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What people decided about findings and gaps: the entries of ``decisions.yaml``, read strictly. Pure.
+"""What people decided about findings, gaps and rotations: the entries of ``decisions.yaml``, read strictly. Pure.
 
 A broken entry disables no other one. A file that cannot be read to its end decides nothing: ``read_decisions`` raises.
 """
@@ -30,17 +30,21 @@ class Kind(StrEnum):
     FALSE_POSITIVE = "false_positive"
     WONT_FIX = "wont_fix"
     ACCEPTED_GAP = "accepted_gap"
+    APPROVED_ROTATION = "approved_rotation"
 
 
 #: The longest a decision is in force, in days since its commit, by the severity of what it is about.
 LONGEST_DAYS = {"critical": 30, "high": 90, "medium": 180, "low": 365, "info": 365, "unknown": 365}
-#: What is no flaw at all has longer; a gap has no severity.
+#: What is no flaw at all has longer; a gap and a secret have no severity.
 FALSE_POSITIVE_DAYS = 730
 GAP_DAYS = 365
+ROTATION_DAYS = 365
 
 #: By what an entry names what it is about; all that are given must hold.
-MATCHERS = ("finding", "rule", "cve", "path", "repository", "tool", "gap")
+MATCHERS = ("finding", "rule", "cve", "path", "repository", "tool", "gap", "secret", "digest")
 _NOT_OF_GAPS = ("finding", "rule", "cve")
+#: Both name what may be rotated: a secret, and how it was configured when that was approved.
+_OF_ROTATIONS = ("secret", "digest")
 #: Why a product is not affected, in the words of OpenVEX 0.2.0.
 JUSTIFICATIONS = (
     "component_not_present",
@@ -52,6 +56,7 @@ JUSTIFICATIONS = (
 FIELDS = ("id", "kind", *MATCHERS, "matches", "reason", "expires", "justification", "decided_by")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _UID = re.compile(r"[0-9a-f]{64}")
+_SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MAX_TEXT = 2000
 #: Unknown settings of one entry that are told each, and how many of a file with what may be meant.
@@ -121,6 +126,8 @@ def longest_days(kind: Kind, severity: str) -> int:
         return FALSE_POSITIVE_DAYS
     if kind is Kind.ACCEPTED_GAP:
         return GAP_DAYS
+    if kind is Kind.APPROVED_ROTATION:
+        return ROTATION_DAYS
     return LONGEST_DAYS.get(severity.lower(), LONGEST_DAYS["unknown"])
 
 
@@ -229,7 +236,7 @@ class _Reader:
         kind = fields.kind()
         matchers = fields.matchers(kind)
         expires = fields.expires()
-        matches = fields.matches(matchers)
+        matches = fields.matches(matchers, kind)
         reason, note = fields.text("reason", needed=True), fields.text("decided_by")
         justification = fields.justification(kind)
         # Which of several is meant nobody can tell, so none is: else one written above would take an approval over.
@@ -293,13 +300,26 @@ class _Fields:
             if value is not None and not any(self._faults(name, value, kind)):
                 found.append((name, value.upper() if name == "cve" else value))
         given = [name for name in MATCHERS if name in self._entry]
-        if not given:
-            self._wrong("", "it does not say what it is about", f"Give one or more of {', '.join(MATCHERS)}.")
+        if kind is Kind.APPROVED_ROTATION:
+            for name in _OF_ROTATIONS:
+                if name not in given:
+                    self._wrong("", f"it has no {name}", "`nightwarden rotate approve NAME` writes it.")
+        elif not given:
+            known = [name for name in MATCHERS if name not in _OF_ROTATIONS]
+            self._wrong("", "it does not say what it is about", f"Give one or more of {', '.join(known)}.")
         return tuple(found) if len(found) == len(given) else ()
 
     def _faults(self, name: str, value: str, kind: Kind | None) -> Iterator[bool]:
         fault: tuple[str, str] | None = None
-        if kind is Kind.ACCEPTED_GAP and name in _NOT_OF_GAPS:
+        if kind is Kind.APPROVED_ROTATION and name not in _OF_ROTATIONS:
+            fault = "a rotation has no such thing", "Name it by secret and digest; `nightwarden rotate approve` does."
+        elif name in _OF_ROTATIONS and kind is not Kind.APPROVED_ROTATION:
+            fault = "only approved_rotation is about secrets", "Remove it; `nightwarden rotate approve NAME` approves."
+        elif name == "secret" and not _SECRET.fullmatch(value):
+            fault = "no secret is called so", "Write its name in `rotation.secrets`."
+        elif name == "digest" and not _UID.fullmatch(value):
+            fault = "it is no digest", "`nightwarden rotate approve NAME` writes it: 64 of 0-9 and a-f."
+        elif kind is Kind.ACCEPTED_GAP and name in _NOT_OF_GAPS:
             fault = "a gap has no such thing", "Name gaps by gap, tool, repository and path."
         elif name == "gap" and kind is not Kind.ACCEPTED_GAP:
             fault = "only accepted_gap is about gaps", "Write `kind: accepted_gap`, or remove `gap`."
@@ -325,10 +345,13 @@ class _Fields:
         self._wrong("expires", what, "Write the last day it is in force, as `expires: 2027-01-31`.")
         return None
 
-    def matches(self, matchers: tuple[tuple[str, str], ...]) -> int | None:
+    def matches(self, matchers: tuple[tuple[str, str], ...], kind: Kind | None) -> int | None:
         value = self._entry.get("matches")
-        if "matches" not in self._entry and "finding" in dict(matchers):
+        if "matches" not in self._entry and ("finding" in dict(matchers) or kind is Kind.APPROVED_ROTATION):
             return 1
+        if kind is Kind.APPROVED_ROTATION and value != 1:
+            self._wrong("matches", "a secret is one", "Remove it.")
+            return None
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10**9:
             return value
         what = "it does not pin how many it is about" if value is None else "matches is no whole number above 0"

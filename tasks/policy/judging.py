@@ -22,6 +22,7 @@ from tasks.policy.severity import severity_of
 #: Texts of which an index keeps the answer: repositories come again and again, paths a few times.
 _REMEMBERED = 20_000
 _WILD = re.compile(r"[*?\[]")
+_OF_NO_FINDING = (Kind.ACCEPTED_GAP, Kind.APPROVED_ROTATION)
 
 
 def severity_of_row(row: Mapping[str, Any]) -> str:
@@ -220,7 +221,7 @@ class Bench:
         at: datetime,
         severity_of: Callable[[Mapping[str, Any]], str] = severity_of_row,
     ) -> None:
-        self._standing = [s for s in standing if s.decision.kind is not Kind.ACCEPTED_GAP and s.decision.ends_at > at]
+        self._standing = [s for s in standing if s.decision.kind not in _OF_NO_FINDING and s.decision.ends_at > at]
         self._index = Index([s.decision for s in self._standing])
         self._at, self._severity_of = at, severity_of
         self._lineage = Lineage({})

@@ -73,6 +73,8 @@ class Table:
 
 _C, _H, _M, _L, _I, _U = Severity
 _NONE_GIVEN: Mapping[str, Severity] = {}
+#: Of stores of secrets (``core.secret_stores.StoreRule``).
+_OURS: Mapping[str, Severity] = {"critical": _C, "high": _H, "medium": _M, "low": _L}
 
 #: By the name of the adapter. A contract test holds that no adapter and no word of its samples is missing.
 TABLES: Mapping[str, Table] = {
@@ -81,6 +83,7 @@ TABLES: Mapping[str, Table] = {
         source="`database_specific.severity` of an OSV record, as its data base writes it; the CVSS base score of the"
         " advisory goes first (https://ossf.github.io/osv-schema/#severity-field)",
     ),
+    "aws": Table(words=_OURS, source="the rules of the audit of AWS: ours, each with its source"),
     "bandit": Table(
         words={"HIGH": _H, "MEDIUM": _M, "LOW": _L, "UNDEFINED": _U},
         source="bandit/core/constants.py: RANKING; its highest is HIGH",
@@ -149,6 +152,7 @@ TABLES: Mapping[str, Table] = {
         words={"high": _H, "medium": _M, "low": _L, "info": _I},
         source="tasks/scanners/posture_rules.py: ours, with what each word means",
     ),
+    "secrets": Table(words=_OURS, source="tasks/policy/secret_hygiene.py: ours, each rule with its source"),
     "semgrep": Table(
         words={
             "CRITICAL": _C, "HIGH": _H, "MEDIUM": _M, "LOW": _L, "ERROR": _H, "WARNING": _M, "INFO": _L,
@@ -164,6 +168,7 @@ TABLES: Mapping[str, Table] = {
         words={"CRITICAL": _C, "HIGH": _H, "MEDIUM": _M, "LOW": _L, "UNKNOWN": _U},
         source="pkg/types of aquasecurity/trivy-db: SeverityNames; the vendor's rating before that of NVD",
     ),
+    "vault": Table(words=_OURS, source="the rules of the audit of a Vault: ours, each with its source"),
     "zizmor": Table(
         words={"High": _H, "Medium": _M, "Low": _L, "Informational": _I, "Unknown": _U},
         source="crates/zizmor/src/finding.rs: Severity; its highest is High",

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from tasks.core.types import digest
+from tasks.core.types import Kind, digest
 
 VERSION = "1.5.0"
 #: Severity as the policy says it → id and caption of the schema.
@@ -40,6 +40,8 @@ STATUSES = {
     "archived": (5, "Archived"),
 }
 _ACTIVITIES = {1: "Create", 2: "Update", 3: "Close"}
+#: What is wrong with a stored secret or its store: no repository, no file.
+_HYGIENE = str(Kind.SECRET_HYGIENE)
 _POSTURE = (2007, "Application Security Posture Finding")
 _VULNERABILITY = (2002, "Vulnerability Finding")
 _FINDINGS = (2, "Findings")
@@ -149,7 +151,7 @@ def finding_event(f: LivingFinding, *, run_id: str, at: datetime, version: str) 
     if weaknesses:
         event["vulnerabilities"] = weaknesses
     if not f.advisories:
-        event["application"] = {"uid": f.repo_id, "name": f.slug, "type": "git repository"}
+        event["application"] = {"uid": f.repo_id, "name": f.slug, "type": _type(f)}
         if f.remedy:
             event["remediation"] = _remediation(f)
     rest = {"status": f.status, **f.rest}
@@ -225,8 +227,13 @@ def _metadata(uid: str, run_id: str, at: datetime, version: str, tools: tuple[st
     }
 
 
+def _type(f: LivingFinding) -> str:
+    """What holds it."""
+    return "store of secrets" if f.kind == _HYGIENE else "git repository"
+
+
 def _repository(f: LivingFinding) -> dict[str, Any]:
-    resource: dict[str, Any] = {"uid": f.repo_id, "name": f.slug, "type": "git repository"}
+    resource: dict[str, Any] = {"uid": f.repo_id, "name": f.slug, "type": _type(f)}
     if f.criticality:
         resource["criticality"] = f.criticality
     if f.owner:
@@ -235,10 +242,11 @@ def _repository(f: LivingFinding) -> dict[str, Any]:
 
 
 def _place(f: LivingFinding) -> list[dict[str, Any]]:
-    """The file as a resource of its own; its lines are data of it."""
+    """The file, or what is stored, as a resource of its own; its lines are data of it."""
     if f.path is None:
         return []
-    resource: dict[str, Any] = {"uid": f"{f.repo_id}/{f.path}", "name": f.path, "type": "file"}
+    what = "stored secret or setting" if f.kind == _HYGIENE else "file"
+    resource: dict[str, Any] = {"uid": f"{f.repo_id}/{f.path}", "name": f.path, "type": what}
     if f.line_start is not None:
         resource["data"] = {"start_line": f.line_start, "end_line": f.line_end or f.line_start}
     return [resource]

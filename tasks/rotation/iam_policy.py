@@ -114,6 +114,13 @@ def rotation_policies(secrets: Iterable[GrantedSecret] = (), users: Iterable[str
     return _in_policies(wanted)
 
 
+def reading_policies(secrets: Iterable[GrantedSecret]) -> list[dict[str, Any]]:
+    """What is needed to read secrets that references lead to. Raises UsageError."""
+    return _in_policies(
+        [("References", ("secretsmanager:GetSecretValue",), sorted({s.resource() for s in secrets}), None)]
+    )
+
+
 def assuming_policies(roles: Iterable[str]) -> list[dict[str, Any]]:
     """What we need ourselves where the rotation takes on roles (their ARNs). Raises UsageError."""
     found = sorted({_matching(_ROLE, r, "role") for r in roles})

@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from tasks.core.rotations import (
     Backend,
@@ -93,6 +94,23 @@ class Standing:
     def is_finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.state in (None, State.RETIRED, State.WITHDRAWN)
+
+
+class Rotator(Protocol):
+    """What rotates one secret. Every method raises RotationError. Made anew for each run, and asked again by it after
+    an error that may pass."""
+
+    def standing(self) -> Standing:
+        """Where its rotation stands. Nothing is changed."""
+        ...
+
+    def rotate(self, slot: str | None) -> Standing:
+        """Finish what is unfinished, then rotate it for a slot, unless it was (None: finish only)."""
+        ...
+
+    def withdraw(self) -> Standing:
+        """Take back what is under way, by an operator's wish."""
+        ...
 
 
 class Machine:

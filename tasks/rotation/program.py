@@ -12,7 +12,6 @@ which programs quote; where a value is made, which we cannot know, nothing of it
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import stat
@@ -32,6 +31,7 @@ from tasks.core.rotations import Held, RotationError
 from tasks.core.secret_refs import Secret
 from tasks.core.text import one_line
 from tasks.core.types import Command, Completed, Mount
+from tasks.rotation.runner_lock import alone
 
 PROTOCOL = 1
 #: What an executable may give as the reason of an error: codes of ``tasks.core.rotation_reasons``.
@@ -162,7 +162,7 @@ class ProgramTarget:
         if self.described.is_issued:
             yield
             return
-        with _alone(self.lock_file, self.name):
+        with alone(self.lock_file, self.name):
             if not self.described.locks:
                 yield
                 return
@@ -351,25 +351,6 @@ class ProgramTarget:
                 yield value.reveal()
             elif isinstance(value, Mapping):
                 yield from (v.reveal() for k, v in value.items() if isinstance(v, Secret) and k not in public)
-
-
-@contextmanager
-def _alone(lock_file: Path, name: str) -> Iterator[None]:
-    """Hold a lock of the file. Raises RotationError(rotation_busy, passing)."""
-    try:
-        held = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as e:
-        raise RotationError("target_error", f"{name}: the lock file cannot be opened: {e.strerror}") from None
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RotationError(
-                "rotation_busy", f"{name}: another runner of this machine is at it", is_passing=True
-            ) from None
-        yield
-    finally:
-        os.close(held)
 
 
 def _plain(value: Any) -> Any:

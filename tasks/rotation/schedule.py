@@ -17,6 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AHEAD_DAYS = 9
 
 
+#: Slots of the schedule, by their beginning in UTC.
+_SLOT = "%Y-%m-%dT%H:%MZ"
 #: Slots of rotations that somebody asked for begin so; the time follows.
 _MANUAL = "manual-"
 
@@ -35,6 +37,14 @@ def manual_time(slot: str | None) -> datetime | None:
     except ValueError:
         return None
     return told if told.tzinfo is not None else None
+
+
+def slot_begins(slot: str) -> datetime | None:
+    """When a slot of a schedule begins; None: it is none of a schedule."""
+    try:
+        return datetime.strptime(slot, _SLOT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 class Due(StrEnum):
@@ -94,7 +104,7 @@ class Schedule:
 
     def slot(self, now: datetime) -> str:
         """The slot that a time lies in, by its beginning."""
-        return self._begins(now).strftime("%Y-%m-%dT%H:%MZ")
+        return self._begins(now).strftime(_SLOT)
 
     def slot_ends(self, now: datetime) -> datetime:
         """When the next one begins."""

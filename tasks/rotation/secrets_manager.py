@@ -12,7 +12,8 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/
   was issued, a refusal), the others have something behind it. A rotation of which a version is there, none of them
   staged or about to be, has ended.
 * AWS does not tell when a label was moved: a tag keeps it, ``VERSION TIME``, set after the promotion by AWS's clock.
-  Where it is missing it is set when somebody looks, and the grace begins then.
+  Where it is missing it is set when somebody looks, and the grace begins then. It stays, and tells the age of the value
+  as long as that is the version in force.
 
 The key of KMS and the replicas stay as they are; only the primary region is written to. ``RotateSecret`` is not used,
 and a secret that AWS or another service rotates is refused.
@@ -23,7 +24,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.core.rotations import ConflictError, Held, Mark, RotationError, SpentError
@@ -36,6 +37,8 @@ CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 SINCE_TAG = "nightwarden:in-force-since"
 #: What our own labels begin with; the version's id follows.
 OWN_LABEL = "nightwarden-"
+#: By so much the clocks of AWS may differ: what is later was written by nobody who knew.
+_AHEAD = timedelta(minutes=5)
 #: Times that what others do meanwhile is followed in one call.
 _ROUNDS = 10
 #: A label is not where it was expected, or the version to move it to is gone.
@@ -234,9 +237,11 @@ class SecretsManagerBackend:
             raise self._error("secret_shape", "the value in force has no fields", "Write a value.")
         if mark is not None and not _is_of(version, mark):
             mark = None  # a person wrote it, and kept the mark of the value before
-        # Nobody asks since when of a value that no rotation of ours is waiting for.
-        waited = mark is not None and PENDING in about.get("VersionIdsToStages", {}).get(version, ())
-        return Held(fields=fields, version=version, mark=mark, since=self._since(version, about) if waited else None)
+        since = _noted(version, about)
+        # Of a value that no rotation of ours is waiting for it is not noted: nobody knows, and nothing is written.
+        if since is None and mark is not None and PENDING in about.get("VersionIdsToStages", {}).get(version, ()):
+            since = self._note(version, about)
+        return Held(fields=fields, version=version, mark=mark, since=since)
 
     def _held_pending(self, version: str, raw: str) -> Held | None:
         """A staged value; None: it is left on the value in force by a rotation by other means, which ended."""
@@ -250,17 +255,8 @@ class SecretsManagerBackend:
             f"See who rotates it; take the label {PENDING} away if that rotation is dead.",
         )  # fmt: skip
 
-    def _since(self, version: str, about: Mapping[str, Any]) -> datetime:
-        """Since when a version is in force, by the tag; now, if that tells of another version."""
-        for tag in about.get("Tags", []):
-            name, _, time = str(tag.get("Value", "")).partition(" ")
-            if tag.get("Key") == SINCE_TAG and name == version:
-                try:
-                    told = datetime.fromisoformat(time)
-                except ValueError:
-                    continue
-                if told.tzinfo is not None:
-                    return told
+    def _note(self, version: str, about: Mapping[str, Any]) -> datetime:
+        """Write down that a version is in force since now."""
         since = aws_time(about)
         self._call("tag_resource", Tags=[{"Key": SINCE_TAG, "Value": f"{version} {since.isoformat()}"}])
         return since
@@ -334,6 +330,20 @@ def _labelled(about: Mapping[str, Any], label: str) -> str | None:
     """The version that has a label."""
     found = about.get("VersionIdsToStages", {})
     return next((str(version) for version, labels in found.items() if label in labels), None)
+
+
+def _noted(version: str, about: Mapping[str, Any]) -> datetime | None:
+    """Since when a version is in force, by our tag; None: it tells of another version, or what cannot be."""
+    for tag in about.get("Tags", []):
+        name, _, time = str(tag.get("Value", "")).partition(" ")
+        if tag.get("Key") == SINCE_TAG and name == version:
+            try:
+                told = datetime.fromisoformat(time)
+            except ValueError:
+                continue
+            if told.tzinfo is not None and told <= aws_time(about) + _AHEAD:
+                return told
+    return None
 
 
 def _is_of(version: str, mark: Mark) -> bool:

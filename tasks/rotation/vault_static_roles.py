@@ -56,8 +56,8 @@ class VaultStaticRole:
 
     @property
     def place(self) -> str:
-        """``vault:MOUNT/ROLE``."""
-        return str(self._at)
+        """``vault:MOUNT/static-roles/ROLE``, as an inventory calls it."""
+        return f"vault:{self._at.mount.strip('/')}/static-roles/{self._at.role}"
 
     def state(self) -> StaticRole:
         """How it stands. Raises RotationError(secret_missing): there is no such role."""
@@ -71,9 +71,24 @@ class VaultStaticRole:
             )
         return StaticRole(
             username=username,
-            rotated_at=_rotated_at(answer),
+            rotated_at=self._rotated_at(answer),
             period=timedelta(seconds=period) if isinstance(period, int) and 0 < period < 2**31 else None,
         )
+
+    def _rotated_at(self, answer: Answer) -> datetime | None:
+        """When it was rotated; a role that never was has a time of the year 1, or none. What is no time is an error:
+        else it would be rotated again and again."""
+        told = answer.data.get("last_vault_rotation")
+        at = moment(told) if isinstance(told, str) else None
+        if at is None and told is not None:
+            raise RotationError(
+                "backend_error", f"{self.place}: Vault does not tell when it rotated it", advice="Is it Vault?"
+            )
+        return at if at is not None and at.year > 1 else None
+
+    def now(self) -> datetime:
+        """The time by the store's clock, in whole seconds that have passed."""
+        return self._session.now()
 
     def rotate(self, *, unless_since: datetime) -> StaticRole:
         """Have it rotated, unless it was since that time (by the store's clock): so a call whose answer was lost is
@@ -91,10 +106,3 @@ class VaultStaticRole:
                 "backend_error", f"{self.place}: Vault says that it rotated it, and did not", advice="Look at its log."
             )
         return after
-
-
-def _rotated_at(answer: Answer) -> datetime | None:
-    """When it was rotated; a role that never was has a time of the year 1, or none."""
-    told = answer.data.get("last_vault_rotation")
-    at = moment(told) if isinstance(told, str) else None
-    return at if at is not None and at.year > 1 else None

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from tasks.importers import IMPORTERS
-from tasks.policy.severity import SCORE_PATTERN, TABLES
+from tasks.policy.secret_hygiene import RULES as HYGIENE
+from tasks.policy.severity import RANKS, SCORE_PATTERN, TABLES, Severity, severity_of
+from tasks.rotation.aws_audit_rules import ACCOUNT_RULES, REGION_RULES
+from tasks.rotation.vault_audit_rules import RULES as VAULT
 from tasks.scanners import SCANNERS
 
 DATA = Path(__file__).parents[1] / "data"
@@ -17,6 +20,8 @@ PACKS = Path(__file__).parents[2] / "tasks" / "scanners" / "packs"
 NAMES = [a.name for a in (*SCANNERS, *IMPORTERS)]
 #: What is no adapter: advisories speak through it.
 ASSESS = "assess"
+#: Nor are these: what is wrong with stored secrets, and with their stores.
+STORES = {"secrets", "vault", "aws"}
 
 
 def words_of_samples(name: str) -> set[str]:
@@ -38,7 +43,16 @@ def test_every_word_of_an_adapter_has_a_meaning(name: str) -> None:
 
 
 def test_no_table_is_left_of_an_adapter_that_is_gone() -> None:
-    assert set(TABLES) == {*NAMES, ASSESS}
+    assert set(TABLES) == {*NAMES, ASSESS, *STORES}
+
+
+def test_severities_of_stores_of_secrets_are_all_known() -> None:
+    rules = {"secrets": HYGIENE, "vault": VAULT, "aws": (*REGION_RULES, *ACCOUNT_RULES)}
+    assert rules.keys() == STORES
+    for tool, some in rules.items():
+        assert {severity_of(tool, r.severity, None) for r in some} <= {*RANKS} - {Severity.UNKNOWN}
+        assert all(r.title and r.remedy and r.source for r in some)
+        assert len({r.rule_id for r in some}) == len(some)
 
 
 def test_samples_say_severities_at_all() -> None:

@@ -211,6 +211,8 @@ SAVED_ROWS: dict[str, dict[str, Any] | None] = {
     "without-fix": None,
     "outdated": None,
     "slowest": {"slug": "shop", "tool": "checkov", "cause": "new", "files_read": 2},
+    "secret-hygiene": None,
+    "secrets-unmanaged": None,
 }
 
 

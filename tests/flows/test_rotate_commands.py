@@ -13,6 +13,7 @@ import pytest
 
 from tests.commands import called
 from tests.openbao import ROOT_TOKEN, Bao, development
+from tests.rotation_approvals import TRIAL, approve_all
 
 EXIT_FAILED, EXIT_USAGE, EXIT_GAPS = 1, 2, 3
 FIRST = "f1rst-c4nary-value"
@@ -20,7 +21,7 @@ GRACE_MINUTES = 0.02
 PAGE = Path(__file__).parents[2] / "docs" / "rotation-program.md"
 CONFIG = """
 home: home
-vault: {{address: "{address}", token: env:BAO_TOKEN}}
+{trial}vault: {{address: "{address}", token: env:BAO_TOKEN}}
 rotation:
   max_per_run: 5
   policies:
@@ -59,7 +60,9 @@ def place(tmp_path: Path, bao: Bao) -> Path:
 
 
 def configured(place: Path, bao: Bao, more: str = "") -> None:
-    (place / "org.yaml").write_text(CONFIG.format(address=bao.address, grace=GRACE_MINUTES, place=place, more=more))
+    text = CONFIG.format(address=bao.address, grace=GRACE_MINUTES, place=place, more=more, trial=TRIAL)
+    (place / "org.yaml").write_text(text)
+    approve_all(place / "org.yaml")
 
 
 def accept(place: Path, name: str, **users: str) -> None:
@@ -190,6 +193,34 @@ def test_what_is_wrong_with_one_secret_does_not_keep_the_others(place: Path, bao
     assert (done.returncode, "no secret is called nobody" in done.stderr) == (EXIT_USAGE, True)
 
 
+def test_what_is_dangerous_begins_once_it_is_approved_and_ends_without(place: Path, bao: Bao) -> None:
+    approvals = place / "decisions.yaml"
+    approvals.unlink()
+    done = call(place, "list", "--format", "json")
+    (row,) = rows(done)
+    assert (done.returncode, row["reason_code"], row["approval"]) == (0, "approval_unread", "unread"), "no file"
+    approvals.write_text("decisions: []\n")
+    assert (listed(place)["reason_code"], listed(place)["approval"]) == ("approval_missing", "missing")
+    done = call(place, "run", "shop", "--now")
+    assert done.returncode == EXIT_GAPS and set(accepted(place)) == {"app_a"}
+    assert "shop: due, and not begun: approval_missing" in done.stdout and "rotate approve shop" in done.stdout
+    assert "nothing: approval_missing" in call(place, "plan", "--now").stdout
+    done = call(place, "approve", "shop", "--reason", "It was tried.")
+    assert done.returncode == 0 and "the next run takes it" in done.stdout, done.stdout + done.stderr
+    row = listed(place)
+    assert row["approval"].startswith("by whoever writes the file (none) until ") and row["reason_code"] is None
+    assert "  approved by whoever" in call(place, "plan", "--now").stdout
+    assert call(place, "run", "shop", "--now").returncode == EXIT_GAPS and set(accepted(place)) == {"app_a", "app_b"}
+    approvals.write_text("decisions: []\n")
+    done = call(place, "run", "--wait", "1")
+    assert "shop: retired" in done.stdout and set(accepted(place)) == {"app_b"}, "what was begun is finished"
+    configured(place, bao)
+    path = place / "org.yaml"
+    path.write_text(path.read_text().replace("executable: target,", "executable: target, arguments: [--other],"))
+    done = call(place, "run", "shop", "--now")
+    assert done.returncode == EXIT_GAPS and "as it was configured before" in done.stdout
+
+
 def test_a_value_that_is_refused_is_taken_back_and_told(place: Path, bao: Bao) -> None:
     text = (place / "target").read_text()
     (place / "target").write_text(text.replace('users[fields["username"]] = fields["password"]', "pass"))
@@ -206,6 +237,7 @@ def test_what_somebody_changed_meanwhile_is_kept_by_withdrawing(place: Path, bao
     text = (place / "target").read_text()
     # It accepts the new value, and is down before anybody can see that.
     (place / "target").write_text(text.replace('if operation == "probe":', 'if operation == "probe" and "app_b" in users:\n        raise KeyError\n    if operation == "probe":'))  # fmt: skip  # noqa: E501
+    approve_all(place / "org.yaml")  # with what it holds now
     done = call(place, "run", "shop", "--now")
     assert done.returncode == EXIT_GAPS and "shop: failed: target_error" in done.stdout
     bao.call("POST", "secret/data/team/shop", {"data": {"username": "app_a", "password": FIRST, "note": "mine"}})
@@ -228,6 +260,11 @@ def test_policy_prints_what_exactly_this_configuration_needs(place: Path, bao: B
       aws: {id: deploy, region: eu-central-1, account: "123456789012"}
       iam: {user: deploy, arn: "arn:aws:iam::123456789012:user/deploy", role: {arn: "arn:aws:iam::123456789012:role/r"}}
       policy: quick
+    other:
+      aws: {id: other, region: eu-central-1, account: "123456789012"}
+      program: {executable: target, secrets: {a: "aws-sm:admin/pw#password", b: "aws-sm:arn:aws:secretsmanager:x"}}
+      policy: quick
+aws: {region: eu-west-1}
 """,
     )  # fmt: skip
     told = call(place, "policy", "vault")
@@ -241,9 +278,16 @@ def test_policy_prints_what_exactly_this_configuration_needs(place: Path, bao: B
     done = called("rotate", "run", "shop", "--now", "--config", "org.yaml", cwd=place, BAO_TOKEN=token)
     assert "shop: grace until" in done.stdout, "the policy is enough"
     told = call(place, "policy", "aws")
-    assert [line.split(":")[0] for line in told.stderr.splitlines()] == ["for who runs us"] * 2 + ["arn"]
-    own, roles, role = (text for text in re.split(r"(?<=^\})\n", told.stdout, flags=re.MULTILINE) if text)
-    assert all(json.loads(text)["Version"] for text in (own, roles, role))
+    assert [line.split(":")[0] for line in told.stderr.splitlines()] == [
+        "for who runs us", "for who runs us", "for who runs us", "arn", "aws-sm", "references are read too",
+    ]  # fmt: skip
+    assert "x is read too" in told.stderr and "its ARN is not known" in told.stderr
+    own, roles, reads, role = (text for text in re.split(r"(?<=^\})\n", told.stdout, flags=re.MULTILINE) if text)
+    assert all(json.loads(text)["Version"] for text in (own, roles, reads, role))
+    (statement,) = json.loads(reads)["Statement"]
+    assert (statement["Action"], statement["Resource"]) == (
+        ["secretsmanager:GetSecretValue"], ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin/pw-??????"],
+    )  # fmt: skip
     assert "secret:deploy-??????" in own and "sts:AssumeRole" in roles and "iam:CreateAccessKey" in role
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.commands import called
 from tests.integration.servers import PrefectServer, environment, prefect_server, with_database
 from tests.openbao import ROOT_TOKEN, development
+from tests.rotation_approvals import TRIAL, approve_all
 
 PAGE = Path(__file__).parents[2] / "docs" / "rotation-program.md"
 FIRST = "f1rst-c4nary-value"
@@ -46,19 +47,21 @@ def test_a_task_run_a_secret_and_no_value_in_what_prefect_keeps(tmp_path: Path, 
     program = f"{{executable: target, settings: {{file: {tmp_path}/accepted/NAME}}, writes: [accepted]}}"
     secrets = [
         f"    {name}: {{vault: {{mount: secret, path: {name}}}, program: {program.replace('NAME', name)}, policy: p}}\n"
-        for name in ("shop", "cart", "gone")
+        for name in ("shop", "cart", "gone", "loose")
     ]
     with development() as bao, prefect_server(with_database(tmp_path / "server", database)) as api:
         (tmp_path / "org.yaml").write_text(
-            f"home: home\nvault: {{address: '{bao.address}', token: env:BAO_TOKEN}}\nrotation:\n"
+            f"home: home\n{TRIAL}vault: {{address: '{bao.address}', token: env:BAO_TOKEN}}\nrotation:\n"
             "  policies: {p: {every_days: 0.01, minimum_age_days: 0, grace_minutes: 0}}\n  secrets:\n"
             + "".join(secrets)
         )
-        for name in ("shop", "cart"):
+        approve_all(tmp_path / "org.yaml")
+        for name in ("shop", "cart", "loose"):
             (tmp_path / "accepted" / name).write_text(json.dumps({"users": {"app_a": FIRST}}))
             bao.call("POST", f"secret/data/{name}", {"data": {"username": "app_a", "password": FIRST}})
-        asked = ("rotate", "run", "shop", "cart", "--now", "--wait", "1", "--config", "org.yaml")
+        asked = ("rotate", "run", "shop", "cart", "loose", "--now", "--wait", "1", "--config", "org.yaml")
         assert called(*asked, cwd=tmp_path, BAO_TOKEN=ROOT_TOKEN).returncode == 0, "so they are due by the schedule"
+        approve_all(tmp_path / "org.yaml", but="loose")
         before = [bao.call("GET", f"secret/data/{n}")["data"]["data"]["password"] for n in ("shop", "cart")]
         assert flows(tmp_path, api) == ["CompletedWithGaps", "CompletedWithGaps", "Completed"], "one is not there"
         after = [bao.call("GET", f"secret/data/{n}")["data"]["data"]["password"] for n in ("shop", "cart")]
@@ -79,6 +82,7 @@ def test_a_task_run_a_secret_and_no_value_in_what_prefect_keeps(tmp_path: Path, 
         rows = {r["secret"]: r for r in json.loads(api.artifacts(run["id"])["rotations"]["data"])}
         assert rows["shop"]["state"] in ("grace", "retired"), "a store may tell the time in whole seconds"
         assert rows["gone"]["reason"] == "secret_missing"
+        assert "loose: approval_missing" in run["state"]["message"] and rows["loose"]["reason"] == "approval_missing"
     kept = [p for p in tmp_path.rglob("*") if p.is_file() and p.parent.name != "accepted"]
     assert any(p.name == "prefect.db" for p in kept)
     for value in (*values, ROOT_TOKEN):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.aws_rotations import aws_of_tests
 from tests.commands import called
 from tests.integration.sql_servers import ADMIN, ADMIN_PASSWORD, postgresql
 from tests.openbao import ROOT_TOKEN, development
+from tests.rotation_approvals import TRIAL, approve_all
 from tests.rotation_fakes import plain
 
 EXIT_GAPS = 3
@@ -52,12 +54,15 @@ def test_users_of_postgresql_that_openbao_keeps(tmp_path: Path) -> None:
 
 def test_keys_of_a_user_that_secrets_manager_keeps(tmp_path: Path) -> None:
     with aws_of_tests() as aws:
+        aws.strict.clock = datetime.now(UTC).replace(microsecond=0)  # ages are told by it
         user, fields = aws.new_user()
         name = aws.new_secret(fields)
         (tmp_path / "org.yaml").write_text(
-            f"home: home\naws: {{region: {aws.people.meta.region_name}}}\n{ROTATION}"
+            f"home: home\n{TRIAL}aws: {{region: {aws.people.meta.region_name}}}\n{ROTATION}"
             f"    deploy: {{aws: {{id: {name}}}, iam: {{user: {user}}}, policy: quick}}\n"
         )
+
+        approve_all(tmp_path / "org.yaml")
 
         def call(*args: str) -> Any:
             emulator = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
@@ -73,6 +78,7 @@ def test_keys_of_a_user_that_secrets_manager_keeps(tmp_path: Path) -> None:
         assert keys.pop(fields["aws_access_key_id"]) == "Inactive" and [*keys.values()] == ["Active"]
         (after,) = rows(call("list", "--format", "json").stdout)
         assert after["identity"] in keys and after["state"] is None
+        assert (after["age_days"], after["due"]) == (0.0, "too_young"), "it is known also once the rotation has ended"
         assert call("run").returncode == 0, "what was asked for is not followed by one of the schedule"
         (still,) = rows(call("list", "--format", "json").stdout)
         assert still["identity"] == after["identity"]

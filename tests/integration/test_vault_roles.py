@@ -84,6 +84,23 @@ def open_to_others() -> Iterator[Path]:
         yield Path(place)
 
 
+def static_role(bao: Bao, port: int) -> None:
+    """A static role ``app`` of the mount ``database``, with its user on the server."""
+    bao.call("POST", "sys/mounts/database", {"type": "database"})
+    url = f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{port}/postgres?sslmode=disable"
+    how = {"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": url}
+    for _ in range(40):
+        try:
+            bao.call("POST", "database/config/pg", {**how, "username": "admin", "password": PASSWORD})
+            break
+        except OSError:
+            time.sleep(0.1)
+    made = {"db_name": "pg", "creation_statements": ["CREATE ROLE app LOGIN PASSWORD 'x'"]}
+    bao.call("POST", "database/roles/make", made)
+    bao.call("GET", "database/creds/make")
+    bao.call("POST", "database/static-roles/app", {"db_name": "pg", "username": "app", "rotation_period": "24h"})
+
+
 def test_a_static_role_is_rotated_once_however_often_it_is_told(bao: Bao, open_to_others: Path) -> None:
     place = RolePlace(mount="database", role="app")
     with (
@@ -91,19 +108,7 @@ def test_a_static_role_is_rotated_once_however_often_it_is_told(bao: Bao, open_t
         approle(bao, policy(static_roles=[place]), "static") as at,
         middle(bao) as far,
     ):
-        bao.call("POST", "sys/mounts/database", {"type": "database"})
-        url = f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{port}/postgres?sslmode=disable"
-        how = {"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "connection_url": url}
-        for _ in range(40):
-            try:
-                bao.call("POST", "database/config/pg", {**how, "username": "admin", "password": PASSWORD})
-                break
-            except OSError:
-                time.sleep(0.1)
-        made = {"db_name": "pg", "creation_statements": ["CREATE ROLE app LOGIN PASSWORD 'x'"]}
-        bao.call("POST", "database/roles/make", made)
-        bao.call("GET", "database/creds/make")
-        bao.call("POST", "database/static-roles/app", {"db_name": "pg", "username": "app", "rotation_period": "24h"})
+        static_role(bao, port)
 
         def password() -> str:
             return str(bao.call("GET", "database/static-creds/app")["data"]["password"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,17 @@ class Config:
     def commit(self, *entries: str, by: str = "", more: tuple[str, ...] = ()) -> str:
         """A commit of ada's, signed by whom ``by`` names."""
         self.write(*entries)
+        return self.commit_all(by=by, more=more)
+
+    def commit_all(self, by: str = "", more: tuple[str, ...] = ()) -> str:
+        """As ``commit``, of what lies there."""
         self.repo._clock += 60
         self.repo.git("add", "--all")
         self.repo.git(*self._signing(by), "commit", "--quiet", "--allow-empty", "--message", "work", *more)
         return self.repo.git("rev-parse", "HEAD")
+
+    def text(self) -> str:
+        return (self.repo.path / "decisions.yaml").read_text()
 
     def merge(self, branch: str, by: str = "", *more: str, says: str = "merge") -> None:
         self.repo._clock += 60
@@ -74,12 +80,16 @@ class Config:
         return told[ident]
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("keys")
+def made_keys(place: Path) -> Path:
+    """Keys of everybody, below a folder."""
     for who in ("ada", "bob", "eve"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", who, "-f", place / who], check=True)
     return place
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_keys(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture

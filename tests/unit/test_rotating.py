@@ -16,11 +16,15 @@ from tasks.core.secret_refs import Secret
 from tasks.lake.lake import Lake
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
+from tasks.patrol.inventory_run import InventoryRun
 from tasks.patrol.rotating import Classes, Look, Managed, Published, chosen, go_on, look, steps, told
 from tasks.patrol.rotation_log import RotationLog
+from tasks.patrol.stored_secrets import Configured
+from tasks.policy.secret_hygiene import HygieneLimits
 from tasks.rotation.machine import Rules
 from tasks.rotation.schedule import Schedule
 from tests.rotation_fakes import FakeBackend, FakeTarget, World, later
+from tests.store_fakes import FakeStore, stored
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 RULES = Rules(grace=timedelta(seconds=60), settle=timedelta(0), lease=timedelta(0))
@@ -231,3 +235,28 @@ def test_a_torn_line_is_left_out_and_a_file_that_grew_stays(log: RotationLog, tm
     os.truncate(path, read[path])
     log.drop(read.items())
     assert not path.exists()
+
+
+def test_a_rotation_leaves_what_an_inventory_told(lake: Lake, log: RotationLog) -> None:
+    world = aged(World(), 3)
+    mine = stored("fake:secret", readers=("a",))
+    shop = Configured(
+        name="shop", store="vault", at="secret", target="fake", failure_class="pg", every=timedelta(days=30),
+        grace=timedelta(0),
+    )  # fmt: skip
+    told_of = FakeStore([replace(mine, place="vault:secret"), stored("other")])
+    run = InventoryRun([told_of.configured()], [shop], HygieneLimits())
+    run.all()
+    with lake.lock():
+        run.publish(lake)
+    m = managed("shop", world)
+    m.backend.place = "vault:secret"  # type: ignore[misc]
+    published(lake, log, look(m, world.clock))
+    sql = "SELECT secret, present, is_managed, identity, kind, readers FROM secrets ORDER BY secret"
+    assert [tuple(r) for r in run_query(lake.snapshot(), sql)[1]] == [
+        ("shop", True, True, "app_a", "kv", ["a"]),
+        ("vault:secret/other", True, False, None, "kv", ["admin", "shop"]),
+    ]
+    m.backend.place = "vault:elsewhere"  # type: ignore[misc]
+    published(lake, log, look(m, world.clock))
+    assert next(iter(run_query(lake.snapshot(), sql)[1]))[4] is None, "what was told is of another place"

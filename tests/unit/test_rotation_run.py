@@ -114,6 +114,27 @@ def test_nothing_new_is_begun_by_who_only_finishes(log: RotationLog) -> None:
     assert [*run.done] == ["begun"] and run.is_done and set(worlds[1].accepted) == {"app_a"}
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_nobody_approved_is_not_begun_and_finished_all_the_same(
+    log: RotationLog, tmp_path: Path, at_once: bool
+) -> None:
+    why = ("approval_missing", "nobody has approved it")
+    begun, due = old(), old()
+    done(RotationRun([managed("begun", begun)], log))
+    later(begun, 61)
+    choice = Choice(at_once=at_once)
+    run = done(RotationRun([managed(n, w, refused=why) for n, w in (("begun", begun), ("due", due))], log), choice)
+    assert [*run.done] == ["begun"] and set(begun.accepted) == {"app_b"}, "the old one is retired"
+    assert set(due.accepted) == {"app_a"} and due.pending is None
+    assert [s.managed.name for s in run.unapproved()] == ["due"]
+    assert not run.is_done and "1 due and not approved" in run.sentence() and run.troubles() == run.left_out() == []
+    lake = Lake.open(tmp_path / "lake", key_id="k")
+    run.publish(lake)
+    assert lake.snapshot().table("runs").to_pylist()[0]["state"] == "CompletedWithGaps"
+    rows = {r["secret"]: r["reason_code"] for r in lake.snapshot().table("secrets").to_pylist()}
+    assert rows == {"begun": "approval_missing", "due": "approval_missing"}
+
+
 def test_no_more_are_begun_than_may_and_that_is_told(log: RotationLog) -> None:
     run = done(RotationRun([managed("a", old()), managed("b", old())], log), Choice(most=1))
     assert [s.managed.name for s in run.left_out()] == ["b"] and not run.is_done
@@ -220,3 +241,16 @@ def test_a_withdrawn_one_is_told_and_what_is_in_force_is_not_taken_back(log: Rot
     assert run.withdraw("shop").standing is not None and run.is_done and run.sentence() == "1 secrets: 1 withdrawn"
     done(RotationRun([managed("shop", world)], log), Choice(at_once=True))
     assert run.withdraw("shop").reason_code == "rotation_promoted"
+
+
+def test_a_grace_is_left_to_do_for_the_command_and_no_gap_for_the_flow(log: RotationLog) -> None:
+    """One question each: is anything left, and must somebody look."""
+    from flows.rotate import _state
+
+    run = done(RotationRun([managed("a", old()), managed("b", old())], log), Choice(most=1))
+    assert "1 in grace" in run.sentence() and run.left_out() and not run.is_done
+    assert _state(run, run.sentence()).name == "Completed"
+    assert _state(run, run.sentence(), is_whole=False).name == "CompletedWithGaps", "the lake was locked"
+    run = done(RotationRun([managed("c", old(), refused=("approval_missing", "nobody"))], log))
+    state = _state(run, run.sentence())
+    assert state.name == "CompletedWithGaps" and "c: approval_missing" in (state.message or "")

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from flows.rotations import opened, sign_in
+from flows.rotations import opened
 from flows.settings import Settings, load
+from flows.store_sessions import sign_in
 from tasks.core.errors import UsageError
 from tasks.core.rotations import RotationError
 from tasks.core.secret_refs import Secret, parse_ref
@@ -66,6 +67,7 @@ def test_the_example_becomes_what_it_says(tmp_path: Path) -> None:
             "deploy_key": ("aws-sm:deploy/key", "iam", "iam"),
             "broker": ("vault:secret/broker", "program", "program /opt/rotate/broker"),
             "web_tls": ("vault:secret/web/tls", "certificate", f"certificate {tmp_path}/ca.pem"),
+            "report_db": ("vault:database/static-roles/report", "static_role", "static_role database"),
         }  # fmt: skip
         assert [why for one in managed if (why := getattr(one.target, "why", ""))] == []
         shop, legacy = m["shop_db"], m["legacy_db"]

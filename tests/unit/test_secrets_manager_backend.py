@@ -341,7 +341,10 @@ def test_moto_since_when_is_kept_by_aws_and_by_its_clock(aws: Aws) -> None:
     ]
 
 
-@pytest.mark.parametrize("tag", [None, "other 2020-01-01T00:00:00+00:00", "VERSION soon", "VERSION 2020-01-01T00:00"])
+@pytest.mark.parametrize(
+    "tag",
+    [None, "other 2020-01-01T00:00:00+00:00", "VERSION soon", "VERSION 2020-01-01T00:00", "VERSION 2999-01-01T00:00Z"],
+)
 def test_moto_where_nobody_noted_since_when_the_grace_begins_now(aws: Aws, tag: str | None) -> None:
     backend = aws.backend(name := aws.new_secret(FIRST))
     staged = backend.stage(NEXT, mark(backend.current()))
@@ -360,6 +363,21 @@ def test_moto_where_nobody_noted_since_when_the_grace_begins_now(aws: Aws, tag: 
     assert backend.current().since == looked
     aws.strict.later(5)
     assert backend.current().since == looked
+
+
+def test_moto_the_age_is_known_when_the_rotation_has_ended_and_not_of_what_a_person_wrote_since(aws: Aws) -> None:
+    backend = aws.backend(name := aws.new_secret(FIRST))
+    staged = backend.stage(NEXT, mark(backend.current()))
+    backend.promote(staged)
+    at = aws.strict.clock
+    assert staged.rotation_id is not None
+    backend.forget(staged.rotation_id)
+    aws.strict.later(86400)
+    aws.calls.clear()
+    assert backend.current().since == at and backend.staged() is None
+    assert {operation for _, operation, _ in aws.calls} == {"DescribeSecret", "GetSecretValue"}, "nothing is written"
+    aws.people.put_secret_value(SecretId=name, SecretString='{"username": "app_a", "password": "theirs"}')
+    assert backend.current().since is None, "nobody knows"
 
 
 def test_moto_reading_a_value_that_nobody_waits_for_writes_nothing(aws: Aws) -> None:

@@ -1,0 +1,129 @@
+"""The stores of secrets that the settings name, and what is configured of what they hold, ready for an inventory."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from flows.org_rotation import InventorySettings, RoleSettings, RotatedSettings
+from flows.rotations import class_of, section_of
+from flows.settings import Settings
+from flows.store_sessions import StoreSessions
+from tasks.core.errors import UsageError
+from tasks.patrol.inventory_run import InventoryRun
+from tasks.patrol.secret_reading import ConfiguredStore
+from tasks.patrol.stored_secrets import BESIDE, Configured
+
+if TYPE_CHECKING:
+    from tasks.core.secret_stores import SecretStore
+
+#: Stores that are asked at a time.
+_AT_ONCE = 4
+_ACCOUNT = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):")
+
+
+def inventory_of(settings: Settings) -> InventorySettings | None:
+    """The section, if it names a store."""
+    given = section_of(settings).inventory
+    return given if given is not None and (given.vault is not None or given.aws is not None) else None
+
+
+@contextmanager
+def opened_run(settings: Settings, only: str | None = None) -> Iterator[InventoryRun]:
+    """A run over the configured stores, all or those of one kind or name. Nothing is asked before it reads one.
+
+    Raises UsageError: none is configured, or none is called so.
+    """
+    # Secret values pass through this process: no core dump of it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    section = inventory_of(settings)
+    if section is None:
+        raise UsageError(
+            "no store of secrets is configured to be looked at",
+            advice="Write `inventory: {vault: {}}`, or aws, below `rotation` of org.yaml; `nightwarden config init`"
+            " shows it.",
+        )
+    with ExitStack() as stack:
+        stores = [*stores_of(settings, section, StoreSessions(settings, stack))]
+        chosen = [s for s in stores if only is None or only in (s.tool, s.label)]
+        if not chosen:
+            raise UsageError(
+                "no store of this name is configured to be looked at",
+                advice=f"There are: {', '.join(s.label for s in stores)}.",
+            )
+        yield InventoryRun(
+            chosen, [*configured_in(settings)], section.limits(), whole=len(chosen) == len(stores), workers=_AT_ONCE
+        )
+
+
+def stores_of(settings: Settings, section: InventorySettings, sessions: StoreSessions) -> Iterator[ConfiguredStore]:
+    """Each store of the section."""
+    if section.vault is not None:
+        mounts = section.vault.mounts
+
+        def vault() -> SecretStore:
+            from tasks.rotation.vault_store import VaultStore
+
+            return VaultStore(sessions.vault(), mounts=mounts)
+
+        address = (settings.vault.address if settings.vault is not None else None) or os.environ.get("VAULT_ADDR")
+        yield ConfiguredStore(
+            label=f"vault {address or ''}".strip(), tool="vault", open=vault,
+            only=tuple(f"vault:{m}" for m in mounts or ()),
+        )  # fmt: skip
+    if section.aws is not None:
+        for role in dict.fromkeys(section.aws.roles) or (None,):
+            # Keys of users, and what is wrong with the account, are told once: by its first region.
+            for n, region in enumerate(dict.fromkeys(section.aws.regions) or (None,)):
+                yield _aws(sessions, region, role, with_iam=n == 0)
+
+
+def _aws(sessions: StoreSessions, region: str | None, role: RoleSettings | None, *, with_iam: bool) -> ConfiguredStore:
+    def aws() -> SecretStore:
+        from tasks.rotation.aws_store import AwsStore
+
+        return AwsStore(sessions.aws(region, role), with_iam=with_iam)
+
+    named = " ".join(filter(None, ("aws", region, role.arn if role is not None else None)))
+    return ConfiguredStore(label=named, tool="aws", open=aws)
+
+
+def configured_in(settings: Settings) -> Iterator[Configured]:
+    """Each secret of the configuration, as an inventory knows it again."""
+    section = section_of(settings)
+    for name, told in section.secrets.items():
+        at, staged = _place(told)
+        policy = section.policies.get(told.policy)
+        if at is None or policy is None:
+            continue  # `nightwarden config check` says so, and no rotation begins
+        role = told.aws.role if told.aws is not None else None
+        account = _ACCOUNT.match(role.arn) if role is not None else None
+        yield Configured(
+            name=name, store="aws" if told.aws is not None else "vault", at=at, staged_at=staged,
+            region=(told.aws.region or _region(settings)) if told.aws is not None else None,
+            account=(told.aws.account or (account[1] if account else None)) if told.aws is not None else None,
+            iam_user=told.iam.user if told.iam is not None else None, target=told.kind,
+            failure_class=told.failure_class or class_of(told), every=timedelta(days=policy.every_days),
+            grace=timedelta(minutes=policy.grace_minutes), consumers=tuple(c.name for c in told.consumers),
+        )  # fmt: skip
+
+
+def _place(told: RotatedSettings) -> tuple[str | None, str | None]:
+    if told.vault is not None:
+        path = told.vault.path.strip("/")
+        staged = told.vault.pending_path.strip("/") if told.vault.pending_path else f"{path}{BESIDE}"
+        mount = told.vault.mount.strip("/")
+        return f"{mount}/{path}", f"{mount}/{staged}"
+    if told.static_role is not None:
+        return f"{told.static_role.mount.strip('/')}/static-roles/{told.static_role.role}", None
+    return (told.aws.id, None) if told.aws is not None else (None, None)
+
+
+def _region(settings: Settings) -> str | None:
+    given = settings.aws.region if settings.aws is not None else None
+    return given or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
