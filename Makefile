@@ -66,7 +66,7 @@ bench: tools ## measure against a shell loop; REPOS=DIR adds your own repositori
 	$(if $(OSV),$(PY) -m tests.bench.matching --osv $(OSV))
 	$(if $(OSV),$(PY) -m tests.bench.one_advisory --osv $(OSV))
 
-chaos: $(if $(filter-out rotation,$(or $(ONLY),all)),tools,setup) ## kill the patrol and rotations, fill the disk, take servers away; ONLY=NAME chooses, KILLS=N, SEED=N repeats
+chaos: $(if $(filter-out rotation rotation-aws,$(or $(ONLY),all)),tools,setup) ## kill the patrol and rotations, fill the disk, take servers away; ONLY=NAME chooses, KILLS=N, SEED=N repeats
 	$(PY) -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 hostile: tools ## patrol the hostile corpus at full scale (100,000 files, a 1 GB blob …) and print the figures

@@ -29,6 +29,7 @@ from tasks.core.literal_secrets import address_fault
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
+    from flows.leaks import Answered
     from tasks.patrol.assessing import Assessed
     from tasks.patrol.progress import Standing
     from tasks.patrol.summary import RunSummary
@@ -195,12 +196,18 @@ def run(settings: Settings, parameters: dict[str, Any], *, keep_server: bool, ve
             raise _failure(state)
         _every_task_recorded(state, out)
         assessed: Assessed | None = flow_module.LAST.get("assessed")
+        answered: Answered | None = flow_module.LAST.get("leaks")
     _print_summary(summary, settings)
     if assessed is not None:
         print(assessed.sentence())
         for line in assessed.late():
             print(f"not up to date: {one_line(line)}")
     has_gaps = summary.has_gaps or (assessed is not None and assessed.has_gaps)
+    if answered is not None:
+        print(one_line(answered.sentence, 1000))
+        for line in answered.lines:
+            print(one_line(line, 1000))
+        has_gaps = has_gaps or answered.has_gaps
     return EXIT_GAPS if has_gaps else 0
 
 

@@ -20,9 +20,10 @@ from tasks.core.errors import UsageError
 from tasks.core.text import one_line
 
 if TYPE_CHECKING:
+    from tasks.core.rotations import Transition
+    from tasks.patrol.leaks import Leak
     from tasks.patrol.rotating import Look, Managed, Rotated
     from tasks.patrol.rotation_run import Choice, RotationRun
-    from tasks.rotation.machine import Transition
 
 app = typer.Typer(
     help="Rotate secrets: a fresh value beside the old one, tried, brought into force, and the old one retired once its"
@@ -36,7 +37,7 @@ app = typer.Typer(
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Secrets; all when absent.")]
 _COLUMNS = (
     "secret", "place", "target", "identity", "age_days", "last_used_at", "readers", "due", "due_at", "state", "until",
-    "consumers", "approval", "reason_code", "detail",
+    "leaked", "consumers", "approval", "reason_code", "detail",
 )  # fmt: skip
 _MAX = 400
 app.command()(inventory)
@@ -45,8 +46,8 @@ _KEPT = "what was done is kept; `nightwarden rotate resume` finishes what is und
 
 @app.command("list")
 def list_(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
-    """Show how each secret stands: where it lies, which credential is in force and how old it is, when it is due, and
-    what is under way.
+    """Show how each secret stands: where it lies, which credential is in force and how old it is, when it is due, what
+    is under way, and whether patrols have found its value in a repository (`leaked`).
 
     Stores are asked, and nothing is changed. When it was last used and how many may read it is what the last `rotate
     inventory` was told; empty: nobody told. Exit 3 when one could not be read; its reason says why (`nightwarden
@@ -66,15 +67,18 @@ def list_(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> N
             for name, *_, why in rows:
                 if why:
                     out.print(one_line(f"{name}: {why}", _MAX), soft_wrap=True)
+            for line in _leaked(run):
+                out.print(one_line(line, _MAX), soft_wrap=True)
         else:
             emit(_COLUMNS, rows, format, None)
-        raise typer.Exit(EXIT_GAPS if run.unread() else 0)
+        raise typer.Exit(EXIT_GAPS if run.unread() or run.unlooked() else 0)
 
 
 @app.command()
 def plan(
     names: NamesArgument = None,
     now: Annotated[bool, typer.Option("--now", help="As if all of them were due.")] = False,
+    leaks: Annotated[bool, typer.Option("--leaks", help="Only what patrols have found in a repository.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show each step that `rotate run` would do, with warnings. Nothing is changed, and no value is made.
@@ -87,8 +91,8 @@ def plan(
     settings = load(config)
     with opened(settings, names) as managed:
         run = _run(settings, managed)
-        _plan(run, settings, Choice(most=section_of(settings).max_per_run, at_once=now))
-        raise typer.Exit(EXIT_GAPS if run.unread() else 0)
+        _plan(run, settings, Choice(most=section_of(settings).max_per_run, at_once=now, leaks_only=leaks))
+        raise typer.Exit(EXIT_GAPS if run.unread() or run.unlooked() else 0)
 
 
 @app.command()
@@ -97,6 +101,9 @@ def run(
     now: Annotated[
         bool, typer.Option("--now", help="Rotate the named ones also when they are not due, whatever age and window.")
     ] = False,
+    leaks: Annotated[
+        bool, typer.Option("--leaks", help="Rotate only what patrols have found in a repository, and prove it refused.")
+    ] = False,
     wait: Annotated[
         float, typer.Option("--wait", metavar="MINUTES", help="Wait so long for graces to end, and retire then.", min=0)
     ] = 0,
@@ -104,7 +111,7 @@ def run(
     lake: LakeOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Finish rotations that are under way, then rotate what is due.
+    """Rotate what has leaked, finish rotations that are under way, then rotate what is due.
 
     The old credential works until the grace of its policy is over; a later run (or --wait, or `rotate resume`) retires
     it. Stop it at any moment, also by kill -9: the next run goes on where it stopped, whoever starts it. `max_per_run`
@@ -119,14 +126,16 @@ def run(
 
     if now and not names:
         raise UsageError("--now needs the names of secrets", advice="`nightwarden rotate list` shows them.")
+    if now and leaks:
+        raise UsageError("--now and --leaks exclude each other", advice="What has leaked is rotated at once anyway.")
     if dry_run and wait:
         raise UsageError("--dry-run and --wait exclude each other", advice="Leave one of them out.")
     if dry_run:
-        plan(names, now, config)
+        plan(names, now, leaks, config)
     settings = load(config, lake=lake)
     # Who names secrets has counted them.
     most = None if names else section_of(settings).max_per_run
-    _go_on(settings, names, Choice(most=most, at_once=now), wait)
+    _go_on(settings, names, Choice(most=most, at_once=now, leaks_only=leaks), wait)
 
 
 @app.command()
@@ -163,17 +172,19 @@ def history(
     format: FormatOption = Format.TABLE,
     limit: Annotated[int | None, typer.Option(metavar="N", help="Print at most so many rows.", min=1)] = None,
 ) -> None:
-    """Show the steps of rotations that the lake knows, the newest first."""
+    """Show the steps of rotations that the lake knows, the newest first, and where leaked values stand, which started
+    rotations of a slot `leak-…`: state `leak revoked` is the proof that one is refused."""
     from flows.lake_location import lake_to_read
     from flows.rotations import log_of
 
     settings = load(config, lake=lake)
-    wanted = {"secret": [name]} if name is not None else None
-    rows = lake_to_read(settings).snapshot().table("rotations", wanted).to_pylist()
-    rows.sort(key=lambda r: (r["done_at"], r["rotation_id"]), reverse=True)
+    wanted, snapshot = ({"secret": [name]} if name is not None else None), lake_to_read(settings).snapshot()
+    rows = snapshot.table("rotations", wanted).to_pylist()
+    rows += [_as_step(row) for row in snapshot.table("leaks", wanted).to_pylist()]
+    rows.sort(key=lambda r: (r["done_at"], r["rotation_id"] or ""), reverse=True)
     columns = ("done_at", "secret", "state", "identity", "replaces", "slot", "until", "reason_code", "detail",
                "rotation_id")  # fmt: skip
-    emit(columns, [[row[c] for c in columns] for row in rows], format, limit)
+    emit(columns, [[row.get(c) for c in columns] for row in rows], format, limit)
     waiting = len(log_of(settings).kept()[0])
     if waiting:
         print(f"{waiting} steps are not in the lake yet: the next run publishes them", file=sys.stderr)
@@ -218,6 +229,7 @@ app.command("approve")(approve)
 
 
 def _run(settings: Settings, managed: list[Managed]) -> RotationRun:
+    from flows.leaks import known_secrets
     from flows.rotations import log_of, section_of
     from tasks.patrol.rotation_run import RotationRun
 
@@ -228,8 +240,9 @@ def _run(settings: Settings, managed: list[Managed]) -> RotationRun:
             advice="Write `rotation` into org.yaml and name it with --config; `nightwarden config init` shows one.",
         )
     return RotationRun(
-        managed, log_of(settings), configured=section.secrets, workers=section.concurrency, tell=_tell_step
-    )
+        managed, log_of(settings), configured=section.secrets, workers=section.concurrency, tell=_tell_step,
+        known=known_secrets(settings),
+    )  # fmt: skip
 
 
 def _go_on(settings: Settings, names: list[str] | None, choice: Choice, wait: float, *, withdraw: bool = False) -> None:
@@ -260,6 +273,12 @@ def _told(run: RotationRun) -> Iterator[str]:
     """A line a secret: what became of it, and what is left."""
     for name, done in run.done.items():
         yield f"{name}: {_became(run, done)}"
+    for name, answers in run.leaks.items():
+        for a in answers:
+            why = f": {a.reason_code}" if a.reason_code else ""
+            yield f"{name}: leaked {a.leak.field} {a.state}{why}: {_plain(a.detail)}"
+    for trouble in run.unlooked():
+        yield f"{trouble.name}: {trouble.reason_code}: {_plain(trouble.detail)}"
     for seen in run.unread():
         yield f"{seen.managed.name}: {seen.reason_code}: {_plain(seen.detail)}"
     for seen in run.left_out():
@@ -292,6 +311,8 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
     for seen in run.looks:
         name = seen.managed.name
         out.print(one_line(f"{name}  {seen.managed.backend.place}  {seen.due or seen.reason_code}", _MAX))
+        for leak in seen.leaks:
+            out.print(one_line(f"  LEAKED    {_found(leak)}", _MAX), soft_wrap=True)
         for warning in _warnings(seen, settings):
             out.print(one_line(f"  warning: {warning}", 1000), soft_wrap=True)
         if (approval := seen.managed.approval) is not None and approval.reason_code is None:
@@ -306,6 +327,40 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
             out.print(one_line(f"  what would be done cannot be told: {why_not}", _MAX), soft_wrap=True)
         elif not found:
             out.print(one_line(f"  nothing: {_why_nothing(seen)}", _MAX * 2), soft_wrap=True)
+
+    for trouble in run.unlooked():
+        out.print(one_line(f"{trouble.name}: {trouble.reason_code}: {_plain(trouble.detail)}", _MAX), soft_wrap=True)
+
+
+def _found(leak: Leak) -> str:
+    """What has leaked, where it was found, and what would be done."""
+    where, findings = ", ".join(leak.flaw.slugs) or "findings that are gone", ", ".join(leak.flaw.finding_uids)
+    if not leak.flaw.is_open:
+        what = "decided, so nothing is done"
+    elif leak.is_urgent:
+        what = "in force: rotated at once"
+    elif not leak.changes or leak.is_kept:
+        what = "no rotation changes this field"
+    else:
+        what = {"staged": "staged: taken back"}.get(leak.role, "replaced: retired after its grace, then tried")
+    return f"{leak.field} stands in {where}: {what} (finding {findings})"
+
+
+def _leaked(run: RotationRun) -> Iterator[str]:
+    for seen in run.looks:
+        for leak in seen.leaks:
+            yield f"{seen.managed.name}: {_found(leak)}"
+    for trouble in run.unlooked():
+        yield f"{trouble.name}: {trouble.reason_code}: {_plain(trouble.detail)}"
+
+
+def _as_step(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of ``leaks`` among those of ``rotations``."""
+    told = f"{row['field']}, found by {', '.join(uid[:12] for uid in row['finding_uids'])}"
+    return {
+        **row, "state": f"leak {row['state']}", "done_at": row["verified_at"] or row["changed_at"],
+        "detail": f"{told}: {row['detail']}" if row["detail"] else told,
+    }  # fmt: skip
 
 
 def _warnings(seen: Look, settings: Settings) -> Iterator[str]:
@@ -361,6 +416,7 @@ def _row(seen: Look, before: dict[str, Any]) -> list[Any]:
         _minute(before.get("last_used_at")), len(readers) if readers is not None else None,
         str(seen.due) if seen.due is not None else "unknown", _minute(seen.due_at()),
         str(seen.standing.state) if seen.standing.state is not None else None, _minute(seen.standing.until),
+        ", ".join(f"{leak.field} ({leak.role})" for leak in seen.leaks) or None,
         ", ".join(seen.managed.consumers), seen.managed.approval.told if seen.managed.approval is not None else None,
         seen.reason_code, _plain(seen.detail) or None,
     ]  # fmt: skip

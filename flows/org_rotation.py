@@ -106,6 +106,9 @@ class PolicySettings(Section):
     grace_minutes: float = Field(
         60, ge=0, le=525600, description="How long consumers may remember the old value; it works meanwhile."
     )
+    leak_grace_minutes: float | None = Field(
+        None, ge=0, le=525600, description="The same once the old value has leaked; as long as else when absent."
+    )
     hold_days: float | None = Field(
         None, ge=0, le=3650, description="How much longer one that is still used is kept; null: as long as it is used."
     )
@@ -405,6 +408,9 @@ class RotationSettings(Section):
     concurrency: int = Field(4, ge=1, le=64, description="Secrets at a time.")
     max_per_run: int | None = Field(
         None, ge=0, description="So many new rotations a run at most; what is finished is not counted."
+    )
+    leaks: bool = Field(
+        True, description="Whether what a scan finds in a repository is rotated at once, whatever age and window."
     )
     dangerous: tuple[TargetKind, ...] = Field(
         (), description="Kinds of targets that need an approval beside those that always do: rotate approve."

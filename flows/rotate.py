@@ -1,4 +1,4 @@
-"""The rotation of secrets, as a Prefect flow: finish what is under way, begin what is due, tell the lake."""
+"""The rotation of secrets, as a Prefect flow: what has leaked, what is under way, what is due; tell the lake."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.leaks import known_secrets
 from flows.prefect_api import keep_trying
 from flows.rotations import log_of, opened, section_of, told_to_lake
 from flows.settings import Settings, current
@@ -29,13 +30,13 @@ def _run_name() -> str:
 @flow(
     name="rotate",
     flow_run_name=_run_name,
-    description="Finish rotations that are under way, begin those that are due, tell the lake.",
+    description="Rotate what has leaked, finish rotations that are under way, begin those that are due, tell the lake.",
     log_prints=False,
     persist_result=False,
     validate_parameters=True,
 )
 def rotate(names: list[str] | None = None, dry_run: bool = False) -> State[Any]:
-    """Finish rotations that are under way, begin those that are due, tell the lake.
+    """Rotate what has leaked, finish rotations that are under way, begin those that are due, tell the lake.
 
     Ends Completed where nobody has to do anything: a grace that consumers have, and what `max_per_run` left to the next
     run, are no gaps. Ends CompletedWithGaps (of type FAILED, because the UI colours by type) where somebody has to: a
@@ -54,7 +55,7 @@ def rotate(names: list[str] | None = None, dry_run: bool = False) -> State[Any]:
     with keep_trying(), opened(settings, names) as managed:
         run = RotationRun(
             managed, log_of(settings), configured=section.secrets, workers=section.concurrency,
-            tell=rotating.tell_step,
+            known=known_secrets(settings), tell=rotating.tell_step,
         )  # fmt: skip
         run.look()
         run.choose(Choice(most=section.max_per_run))

@@ -34,14 +34,14 @@ from flows.store_sessions import StoreSessions
 from flows.unmade_rotations import unmade
 from tasks.core.errors import NightwardenError, SecretError, UsageError
 from tasks.core.issuers import Issued, Issuer
-from tasks.core.rotations import Backend, RotationError, Target
+from tasks.core.rotations import Backend, RotationError, Rotator, Target, Transition
 from tasks.core.secret_refs import Secret, SecretRef
 from tasks.core.text import one_line
 from tasks.patrol.approving import Approval
 from tasks.patrol.rotating import Managed
 from tasks.patrol.rotation_log import RotationLog
 from tasks.patrol.rotation_run import RotationRun
-from tasks.rotation.machine import Rotator, Rules, Transition
+from tasks.rotation.machine import Rules
 from tasks.rotation.passwords import MYSQL, POSTGRESQL
 
 #: How long a run waits for another one of the lake.
@@ -142,6 +142,7 @@ class _Making:
             value=values.fresh,
             failure_class=told.failure_class or class_of(told),
             consumers=tuple(c.name for c in told.consumers),
+            leak_grace=_minutes(policy.leak_grace_minutes),
             refused=approval.refusal if approval is not None else None,
             approval=approval,
             rotator=rotator,
@@ -306,6 +307,10 @@ def _rules(policy: PolicySettings) -> Rules:
     return Rules(
         grace=timedelta(minutes=policy.grace_minutes), hold=hold, settle=timedelta(seconds=policy.settle_seconds)
     )
+
+
+def _minutes(told: float | None) -> timedelta | None:
+    return timedelta(minutes=told) if told is not None else None
 
 
 def class_of(told: RotatedSettings) -> str:

@@ -19,12 +19,14 @@ class Unmade:
     advice: str
     is_issued: bool = False
     in_place: bool = False
+    issued_fields: frozenset[str] | None = None
 
     def _raise(self, *_args: Any, **_more: Any) -> NoReturn:
         raise RotationError("rotation_unmade", self.why, advice=self.advice)
 
-    current = staged = stage = promote = refuse = forget = now = _raise
-    identity = exclusive = propose = issued = revoke = issue = apply = probe = used_since = retire = restore = _raise
+    current = staged = at = stage = promote = refuse = forget = now = _raise
+    identity = exclusive = propose = issued = revoke = issue = apply = probe = _raise
+    is_refused = used_since = retire = restore = _raise
 
 
 def unmade(name: str, told: RotatedSettings, error: Exception) -> tuple[Unmade, Unmade]:

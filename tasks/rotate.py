@@ -16,10 +16,11 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger
 from prefect.states import Completed, Failed
 
+from tasks.core.rotations import Transition
 from tasks.core.text import for_artifact, one_line
+from tasks.patrol.leaks import Leak
 from tasks.patrol.rotating import Look
-from tasks.patrol.rotation_run import RotationRun
-from tasks.rotation.machine import Transition
+from tasks.patrol.rotation_run import Choice, RotationRun
 
 #: The runs of this process by their ids.
 ACTIVE: dict[str, RotationRun] = {}
@@ -36,6 +37,17 @@ def rotate_secret(run_id: str, name: str) -> State[Any]:
     if any(d.name == name for d in run.troubles()):
         return Failed(name="Gaps", message=said)
     return Completed(message=said)
+
+
+@task(name="answer leaks", task_run_name="leaks", tags=["rotate"], cache_policy=NO_CACHE, persist_result=False)
+def answer_leaks(run_id: str) -> State[Any]:
+    """Rotate those secrets whose values were found in repositories, and try what they were before."""
+    run = ACTIVE[run_id]
+    run.look()
+    run.choose(Choice(leaks_only=True))
+    run.all()
+    said = one_line(run.sentence(), _TOLD)
+    return Failed(name="Gaps", message=said) if run.troubles() else Completed(message=said)
 
 
 def tell_step(step: Transition) -> None:
@@ -68,12 +80,20 @@ def plan_artifact(run: RotationRun) -> None:
     """Each step that a run would do, and for each secret that nothing would be done to, why."""
     rows = []
     for seen in run.looks:
-        told = _steps(run, seen)
+        told = [("leaked", leaked(leak)) for leak in seen.leaks] + _steps(run, seen)
         rows += [{"secret": seen.managed.name, "step": step, "what": for_artifact(what, _TOLD)} for step, what in told]
     create_table_artifact(
         rows or [{"secret": "none", "what": "nothing is to be done"}], key="rotation-plan",
         description="what a run would do; nothing was done",
     )  # fmt: skip
+
+
+def leaked(leak: Leak) -> str:
+    """What has leaked, and where it was found."""
+    where = ", ".join(leak.flaw.slugs) or "findings that are gone"
+    what = "by decisions nothing is done about it" if not leak.flaw.is_open else f"it is the {leak.role} value"
+    findings = ", ".join(uid[:12] for uid in leak.flaw.finding_uids)
+    return f"the field {leak.field} stands in {where}: {what} (finding {findings})"
 
 
 def done_artifact(run: RotationRun, sentence: str) -> None:
@@ -84,6 +104,7 @@ def done_artifact(run: RotationRun, sentence: str) -> None:
         done = run.done.get(seen.managed.name)
         standing = done.standing if done is not None else seen.standing
         until = standing.until if standing is not None else None
+        answers = run.leaks.get(seen.managed.name, ())
         rows.append(
             {
                 "secret": seen.managed.name,
@@ -91,11 +112,22 @@ def done_artifact(run: RotationRun, sentence: str) -> None:
                 "identity": for_artifact(seen.identity or "", _TOLD),
                 "state": str(standing.state or "") if standing is not None else "",
                 "due": str(seen.due or "unknown"),
+                "leak": for_artifact(", ".join(f"{a.leak.field} {a.state}" for a in answers), _TOLD),
                 "until": f"{until:%Y-%m-%d %H:%M} UTC" if until is not None else "",
                 "reason": (done.reason_code if done is not None else None) or seen.reason_code or "",
                 "detail": for_artifact(_plain((done.detail if done is not None else "") or seen.detail), _TOLD),
             }
         )
+        rows += [
+            {
+                "secret": seen.managed.name,
+                "state": f"leak {a.state}",
+                "identity": for_artifact(a.leak.identity or "", _TOLD),
+                "reason": a.reason_code or "",
+                "detail": for_artifact(f"{leaked(a.leak)}; {a.detail}", _TOLD),
+            }
+            for a in answers
+        ]
     create_table_artifact(
         rows or [{"secret": "none"}], key="rotations", description=for_artifact(sentence, 500)
     )  # fmt: skip

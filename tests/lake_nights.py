@@ -24,7 +24,7 @@ STEPS = (
     "prepare", "commit", "claim", "compact", "rules", "observations", "packages", "scan_gaps", "ledger", "discoveries",
     "repositories", "scopes", "findings", "finding_events", "decisions", "teams", "advisories", "advisory_ranges",
     "enrichment", "advisory_feeds", "vulnerabilities", "upgrades", "releases",
-    "secrets", "rotations", "scans", "runs", "marts", "spool", "end",
+    "secrets", "rotations", "leaks", "scans", "runs", "marts", "spool", "end",
 )  # fmt: skip
 Content = dict[str, Any]
 #: A scan of the second night that failed, as it was spooled.
@@ -61,7 +61,14 @@ def second_night() -> PublishBatch:
 def _row_of(table: Table) -> dict[str, Any]:
     """A row with what no row of a table may lack."""
     when = pa.timestamp("us", tz="UTC")
-    kinds = {when: NIGHT, pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0, pa.bool_(): True}
+    kinds = {
+        when: NIGHT,
+        pa.list_(pa.string()): ["x"],
+        pa.string(): "x",
+        pa.int64(): 1,
+        pa.float64(): 1.0,
+        pa.bool_(): True,
+    }
     return {f.name: None if f.nullable else kinds[f.type] for f in table.schema}
 
 

@@ -30,6 +30,8 @@ class World:
     #: Versions of CURRENT; the last one is in force.
     versions: list[Held] = field(default_factory=list)
     pending: Held | None = None
+    #: Versions that the store does not keep any more.
+    gone: set[str] = field(default_factory=set)
     spent: set[str] = field(default_factory=set)
     stages: int = 0
     #: What the target accepts: identity → value.
@@ -88,6 +90,10 @@ class FakeBackend:
         with self._call("staged") as w:
             return w.pending
 
+    def at(self, version: str) -> Held | None:
+        with self._call("at") as w:
+            return next((h for h in w.versions if h.version == version and version not in w.gone), None)
+
     def stage(self, fields: Mapping[str, Secret], mark: Mark, *, over: Held | None = None) -> Held:
         with self._call("stage") as w:
             if mark.rotation_id in w.spent:
@@ -139,6 +145,7 @@ class FakeTarget:
     def __init__(self, world: World, hook: Hook = lambda _name: None) -> None:
         self.world, self.hook = world, hook
         self.is_issued, self.in_place = world.kind == "issued", world.kind == "single"
+        self.issued_fields: frozenset[str] | None = frozenset({"username", "password"} if self.is_issued else ())
 
     @contextmanager
     def _call(self, name: str) -> Iterator[World]:
@@ -195,6 +202,9 @@ class FakeTarget:
         with self._call("probe") as w:
             value = fields["password"].reveal()
             return w.accepted.get(self.identity(fields)) == value
+
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        return not self.probe(fields)
 
     def used_since(self, identity: str, since: datetime) -> bool | None:
         with self._call("used_since") as w:

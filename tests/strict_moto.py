@@ -11,13 +11,14 @@ By the API reference of Secrets Manager (the texts of the operations, and "quota
 * ListSecretVersionIds: versions without labels only with IncludeDeprecated; by pages.
 
 By the guides of IAM: a key that is inactive or deleted, or whose secret is another one, is not known to STS
-(InvalidClientTokenId, SignatureDoesNotMatch), and trying it is no use of it. That a user has two keys at most is
-moto's own. See also ``strict_moto_account``.
+(InvalidClientTokenId, SignatureDoesNotMatch), and trying it is no use of it. What is new is not known everywhere at
+once ("troubleshoot general issues", eventual consistency): for ``settles_s`` STS does not know a new key, nor do lists
+have it. That a user has two keys at most is moto's own. See also ``strict_moto_account``.
 
-Not by any reference, but assumed: reads see every write that was answered; the order of checks.
+Not by any reference, but assumed: Secrets Manager's reads see every write that was answered; the order of checks.
 
 moto's own classes are replaced, so a moto server that is started in the block is strict for other processes too; its
-clock is the machine's then.
+clock is the machine's then. ``tests/moto_server.py`` is such a server.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from moto.core import responses as core_responses
 from moto.core.exceptions import InvalidClientTokenIdError
 from moto.iam import models as iam_models
 from moto.iam.access_control import IAMRequest
+from moto.iam.exceptions import LimitExceededException as IAMLimitExceededException
 from moto.secretsmanager.exceptions import (
     InvalidParameterException,
     InvalidRequestException,
@@ -58,11 +60,13 @@ _WHO_AM_I = b"Action=GetCallerIdentity&Version=2011-06-15"
 
 
 class StrictAws:
-    """What the emulator holds. ``clock`` is AWS's; tests let it go on. ``page``: versions on one page of a list."""
+    """What the emulator holds. ``clock`` is AWS's; tests let it go on. ``page``: versions on one page of a list;
+    ``settles_s``: how long a new key of IAM is not known everywhere."""
 
     def __init__(self) -> None:
         self.clock = datetime(2026, 3, 1, tzinfo=UTC)
         self.page = 100
+        self.settles_s = 0.0
 
     def later(self, seconds: float) -> None:
         """Let time pass at AWS."""
@@ -218,19 +222,43 @@ def _visit(account_id: str, access_key: str, service: str, region: str) -> None:
         _visited(account_id, access_key, service, region)
 
 
-def _caller(self: Any) -> Any:
-    """Whose key it is, if it is known, active, and signed with its secret. Those of tests (``testing``) are."""
-    key_id = self.get_access_key()
-    # moto takes ids of another length for one of its own.
-    if key_id.startswith("AKIA") and _OF_TESTS not in self.headers.get("Authorization", ""):
-        key = iam_models.iam_backends[ACCOUNT]["aws"].access_keys.get(key_id)
-        if key is None or key.status != "Active":
-            raise InvalidClientTokenIdError
-        IAMRequest(
-            account_id=ACCOUNT, method="POST", path="/", data={}, body=_WHO_AM_I, headers=self.headers,
-            action="GetCallerIdentity",
-        ).check_signature()  # fmt: skip
-    return _identity(self)
+def _is_settled(key: Any, aws: StrictAws) -> bool:
+    return bool(key.create_date + timedelta(seconds=aws.settles_s) <= iam_models.utcnow())
+
+
+def _teller(aws: StrictAws) -> Callable[[Any], Any]:
+    def caller(self: Any) -> Any:
+        """Whose key it is, if it is known, active, and signed with its secret. Those of tests (``testing``) are."""
+        key_id = self.get_access_key()
+        # moto takes ids of another length for one of its own.
+        if key_id.startswith("AKIA") and _OF_TESTS not in self.headers.get("Authorization", ""):
+            key = iam_models.iam_backends[ACCOUNT]["aws"].access_keys.get(key_id)
+            if key is None or key.status != "Active" or not _is_settled(key, aws):
+                raise InvalidClientTokenIdError
+            IAMRequest(
+                account_id=ACCOUNT, method="POST", path="/", data={}, body=_WHO_AM_I, headers=self.headers,
+                action="GetCallerIdentity",
+            ).check_signature()  # fmt: skip
+        return _identity(self)
+
+    return caller
+
+
+_issued = iam_models.IAMBackend.create_access_key
+
+
+def _issue(self: Any, user_name: str, prefix: str = "AKIA", status: str = "Active") -> Any:
+    """The limit counts also keys that lists do not have yet."""
+    if len(self.get_user(user_name).access_keys) >= iam_models.LIMIT_KEYS_PER_USER:
+        raise IAMLimitExceededException("Cannot exceed quota for AccessKeysPerUser")
+    return _issued(self, user_name, prefix, status)
+
+
+def _key_lister(aws: StrictAws) -> Callable[[Any, str], Any]:
+    def list_keys(self: Any, user_name: str) -> Any:
+        return [key for key in self.get_user(user_name).access_keys if _is_settled(key, aws)]
+
+    return list_keys
 
 
 @contextmanager
@@ -246,14 +274,23 @@ def strict_moto() -> Iterator[StrictAws]:
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }.items():  # fmt: skip
             patch.setenv(name, value)
+        for module in (iam_models, core_responses):
+            patch.setattr(module, "utcnow", lambda: aws.clock.replace(tzinfo=None))
+        patch_account(patch, lambda: aws.clock)
+        with strict_classes(aws), mock_aws():
+            yield aws
+
+
+@contextmanager
+def strict_classes(aws: StrictAws) -> Iterator[None]:
+    """moto's classes, made strict while the block lasts."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SecretsManagerBackend, "put_secret_value", _put)
         patch.setattr(SecretsManagerBackend, "update_secret_version_stage", _update_stage)
         patch.setattr(SecretsManagerBackend, "get_secret_value", _get_current)
         patch.setattr(SecretsManagerResponse, "list_secret_version_ids", _lister(aws))
-        patch.setattr(TokenResponse, "get_caller_identity", _caller)
+        patch.setattr(TokenResponse, "get_caller_identity", _teller(aws))
+        patch.setattr(iam_models.IAMBackend, "create_access_key", _issue)
+        patch.setattr(iam_models.IAMBackend, "list_access_keys", _key_lister(aws))
         patch.setattr(iam_models, "mark_account_as_visited", _visit)
-        for module in (iam_models, core_responses):
-            patch.setattr(module, "utcnow", lambda: aws.clock.replace(tzinfo=None))
-        patch_account(patch, lambda: aws.clock)
-        with mock_aws():
-            yield aws
+        yield

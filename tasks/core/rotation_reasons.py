@@ -128,6 +128,32 @@ ROTATION_REASONS = (
         "The detail says why; correct it, or what it refers to.",
     ),
     (
+        "leak_unrotated",
+        "A leaked value stands in a managed secret, and its rotation could not be begun or not be finished.",
+        "The detail says why: mend that, or approve it, then `nightwarden rotate run --leaks`; or change it by hand.",
+    ),
+    (
+        "leak_kept",
+        "A leaked value stands in a field of a managed secret that no rotation changes.",
+        "Change it by hand where it is issued, and store the new one; decide about the finding if it is no secret.",
+    ),
+    (
+        "leak_works",
+        "A leaked value was replaced and its credential retired, and what accepts it accepts it all the same.",
+        "Look at what accepts it: disable the credential there by hand. Every run tries again.",
+    ),
+    (
+        "leak_unverified",
+        "A leaked value was replaced, and whether it still works cannot be told: it is not kept any more, or what "
+        "accepts it refuses the value in force as well.",
+        "Try it where it was accepted; decide about the finding if it is refused. Every run tries again.",
+    ),
+    (
+        "leaks_incomparable",
+        "Whether managed secrets have leaked could not be looked for: their values cannot be compared with findings.",
+        "The detail says why. Rotate with the HMAC key (`key_file`) that the patrols of the lake have.",
+    ),
+    (
         "use_not_told",
         "The store does not tell when secrets of this kind were last used: which of them nobody uses is not known.",
         "Nothing, if the store cannot (Vault tells it in its audit log alone): accept the gap by a decision. Else give "

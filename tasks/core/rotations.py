@@ -130,6 +130,58 @@ class Held:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One step that was done: a row of ``rotations``. ``at`` is by our clock."""
+
+    secret: str
+    place: str
+    rotation_id: str
+    slot: str
+    state: State
+    at: datetime
+    identity: str
+    replaces: str | None
+    version: str | None = None
+    until: datetime | None = None
+    reason_code: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where the rotation of a secret stands. ``state`` None: nothing is under way, and nothing was to be begun."""
+
+    state: State | None
+    rotation_id: str | None = None
+    slot: str | None = None
+    until: datetime | None = None
+    reason_code: str | None = None
+    detail: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state in (None, State.RETIRED, State.WITHDRAWN)
+
+
+class Rotator(Protocol):
+    """What rotates one secret. Every method raises RotationError. Made anew for each run, and asked again by it after
+    an error that may pass."""
+
+    def standing(self) -> Standing:
+        """Where its rotation stands. Nothing is changed."""
+        ...
+
+    def rotate(self, slot: str | None) -> Standing:
+        """Finish what is unfinished, then rotate it for a slot, unless it was (None: finish only)."""
+        ...
+
+    def withdraw(self) -> Standing:
+        """Take back what is under way, by an operator's wish."""
+        ...
+
+
 def rotation_id(secret: str, slot: str, attempt: int = 0) -> str:
     """The id of the rotation of a secret in a slot of its schedule: the same whoever asks, and however often."""
     return str(uuid.uuid5(_NAMESPACE, json.dumps([secret, slot, attempt])))
@@ -152,6 +204,10 @@ class Backend(Protocol):
 
     def staged(self) -> Held | None:
         """The value that is staged and not done with, if there is one."""
+        ...
+
+    def at(self, version: str) -> Held | None:
+        """A value that was in force, by its version; None: the store does not keep it any more, or never had it."""
         ...
 
     def stage(self, fields: Mapping[str, Secret], mark: Mark, *, over: Held | None = None) -> Held:
@@ -199,6 +255,10 @@ class Target(Protocol):
     def is_issued(self) -> bool: ...
     @property
     def in_place(self) -> bool: ...
+    @property
+    def issued_fields(self) -> frozenset[str] | None:
+        """Where ``is_issued``: the fields that ``issue`` gives; None: it does not tell before."""
+        ...
 
     def identity(self, fields: Mapping[str, Secret]) -> str:
         """The public name of a credential. Raises RotationError(secret_shape): it has none that this target knows."""
@@ -237,6 +297,10 @@ class Target(Protocol):
 
     def probe(self, fields: Mapping[str, Secret]) -> bool:
         """Whether the credential is accepted and may do what it must (a login, and the configured check)."""
+        ...
+
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        """Whether the credential is not let in at all: more than that it may not do what is checked."""
         ...
 
     def used_since(self, identity: str, since: datetime) -> bool | None:

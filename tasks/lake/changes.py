@@ -27,7 +27,8 @@ def _never(_rule_id: str, _path: str) -> bool:
 
 
 class Status(StrEnum):
-    """Where a finding is in its life: a closed list. The first four are what scans say, the others decisions."""
+    """Where a finding is in its life: a closed list. The first four are what scans say, the others are judged over what
+    is there: by decisions, or (revoked) because its value was proved to work no more."""
 
     OPEN = "open"
     REOPENED = "reopened"
@@ -36,6 +37,7 @@ class Status(StrEnum):
     ACCEPTED = "accepted"
     FALSE_POSITIVE = "false_positive"
     WONT_FIX = "wont_fix"
+    REVOKED = "revoked"
 
 
 class Origin(StrEnum):
@@ -73,6 +75,8 @@ CAUSES = {
     "restored": "its branch or repository is back",
     "decision": "a decision was made, changed or withdrawn",
     "expiry": "the decision about it has expired",
+    "revoked": "its value was rotated, and what accepted it refuses it: who, when and how is in the table leaks",
+    "works_again": "its value is in force again, or the proof that it is refused holds no more",
 }
 #: Reasons of a scope with nothing to read any more that say nothing of the code: its findings are archived.
 _ARCHIVED = {"ref_gone": "ref_gone", "repository_gone": "archived", "sbom_withdrawn": "import"}
@@ -142,11 +146,12 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a decision in force says of a finding: one of the deciding words of ``Status``, until when."""
+    """What is judged of a finding that is there: by a decision in force one of the deciding words of ``Status`` and
+    until when, or by a proof that its value works no more (``revoked``, of no decision and without an end)."""
 
-    decision_id: str
+    decision_id: str | None = None
     status: Status
-    until: datetime
+    until: datetime | None = None
 
 
 #: The verdict on a row of ``findings`` at the moment of the run, None without one.

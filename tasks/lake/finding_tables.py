@@ -30,8 +30,8 @@ FINDING_TABLES = (
             "occurrences i! places",
             "paths l all paths of several places; null of a single one, and where they are too many to be kept",
             "status s! scan_status, or what a decision in force makes of a finding that is there: accepted, "
-            "false_positive or wont_fix",
-            "is_open b! whether it is there and nobody has decided about it: what counts as open",
+            "false_positive or wont_fix; revoked: it is a secret that was proved to work no more",
+            "is_open b! whether it is there, nobody has decided about it and it is not revoked: what counts as open",
             "scan_status s! what scans say: open, reopened (it was gone and came back), fixed or archived (its branch "
             "or repository is gone)",
             "origin s why it came: code, rules (a tool or rule is new), advisory, import, time (its day has come), "
@@ -46,7 +46,7 @@ FINDING_TABLES = (
             "opened_run s! run that opened it last: branches that come and go while nobody mends it open nothing",
             "opened_at t! when, UTC: its deadline counts from here",
             "moved_from s the finding whose life it goes on: the same flaw before its file was renamed",
-            "fixed_run s run that saw it gone",
+            "fixed_run s run that saw it gone, or revoked",
             "fixed_at t when, UTC",
             "fixed_reason s why it is gone: a cause of finding_events",
             "unread_paths l where it was seen and not looked for since (null: if anywhere, at path); of a store of "

@@ -374,9 +374,9 @@ class Snapshot:
         rows: list[dict[str, Any]] = self.table("findings", {"repo_id": repo_ids}, pruning=shelves).to_pylist()
         return rows
 
-    def present(self, columns: Columns = None) -> pa.Table:
-        """The findings that are there, whatever anybody decided about them."""
-        return self.table("findings", None, columns, [_PRESENT])
+    def present(self, columns: Columns = None, where: Where | None = None) -> pa.Table:
+        """The findings that are there, whatever anybody decided about them; ``where`` narrows them."""
+        return self.table("findings", where, columns, [_PRESENT])
 
     def present_in(self) -> list[str]:
         """The repositories that hold findings that are there."""

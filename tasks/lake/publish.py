@@ -110,6 +110,8 @@ class PublishBatch:
     judge: Judge = undecided
     #: Whether decisions are others than in the last run, so that findings are judged whose scopes did not change.
     reconsider: bool = False
+    #: Repositories whose findings are judged although none of their scopes changed.
+    rejudge: Collection[str] = ()
     #: Rows of ``decisions`` without the run, asked for when all findings were judged.
     decisions: Callable[[], Sequence[dict[str, Any]]] = tuple
     #: Who answers for paths, and the repositories in which others do than before.
@@ -212,7 +214,9 @@ def _found(
     by_repo: dict[str, list[Change]] = {}
     for c in batch.changes:
         by_repo.setdefault(c.repo_id, []).append(c)
-    reconsidered = set(snapshot.present_in() if batch.reconsider else snapshot.expired_in(moment.at))
+    reconsidered = set(batch.rejudge)
+    if batch.judge is not undecided:  # who knows no decision leaves them as they are
+        reconsidered |= set(snapshot.present_in() if batch.reconsider else snapshot.expired_in(moment.at))
     renamed = _renamed(snapshot, batch)
     reconsidered |= renamed.keys()
     left = iter([*by_repo, *sorted(reconsidered - by_repo.keys())])

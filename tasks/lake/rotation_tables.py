@@ -78,4 +78,30 @@ ROTATION_TABLES = (
             "run_id s! the run that published the row",
         ),
     ),
+    Table(
+        name="leaks",
+        description="One managed secret whose value a secret finding names, and what was done about it. No value.",
+        mode="merge",
+        key=("flaw_uid", "secret"),
+        schema=columns(
+            "flaw_uid s! the value: what all findings of it name alike (findings.flaw_uid)",
+            "secret s! the managed secret that holds it, or held it",
+            "place s! where that is kept",
+            "field s! the field of the stored value that it is, or is a part of",
+            "version s the version of the store that holds it; null: it was staged, and in no version",
+            "identity s public name of the credential: a user, the id of a key",
+            "finding_uids l! the findings of it when the state last changed",
+            "found_at t! when a run first found that they are the same, UTC",
+            "state s! waiting (it is in force, or still accepted until its grace is over), revoked (it is refused: "
+            "proved), works (it was replaced and retired, and is accepted all the same), unverified (it was replaced, "
+            "and nobody can tell whether it is refused), kept (no rotation changes its field) or decided (by decisions "
+            "none of its findings is open: nothing was done)",
+            "rotation_id s the rotation that replaced it, or does",
+            "verified_at t when it was proved that it is refused, UTC",
+            "reason_code s why it stands there; null: nothing is wrong",
+            "detail s more about it",
+            "changed_at t! when the row last changed, UTC",
+            "run_id s! the run that published it",
+        ),
+    ),
 )

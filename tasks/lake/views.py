@@ -133,8 +133,8 @@ _VIEWS = {
         USING (repo_id, ref, tool)""",
     "findings_over_refs": f"""
         WITH ordered AS (
-            SELECT *, list_position(['open', 'reopened', 'accepted', 'false_positive', 'wont_fix', 'fixed', 'unwatched',
-                                     'archived'], status) AS rank
+            SELECT *, list_position(['open', 'reopened', 'accepted', 'false_positive', 'wont_fix', 'revoked', 'fixed',
+                                     'unwatched', 'archived'], status) AS rank
             FROM findings_counted
         )
         SELECT finding_uid, repo_id, any_value(slug) AS slug, {set_of("list(tool)")} AS tools,

@@ -27,6 +27,7 @@ from tasks.lake.lake import Snapshot
 from tasks.lake.views import arrow_of
 from tasks.patrol.matching import moves
 from tasks.patrol.reviewing import reviews_of
+from tasks.patrol.revoked import ASKED, Revoked
 from tasks.policy.decisions import LONGEST_DAYS, MAX_BYTES, Decision, DecisionFile, Kind, read_decisions, repeats
 from tasks.policy.judging import JUDGED, Bench, Standing, accepted_gaps
 from tasks.repos.approvals import Provenance, provenances
@@ -72,11 +73,13 @@ class Deciding:
         git: Git | None = None,
         forges: Iterable[Forge] = (),
         slugs: Mapping[str, str] | None = None,
+        leaks: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         """Read the file of ``place``, which needs ``git``; without one, take what the lake knows.
 
-        ``slugs`` are today's names of repositories, by id: the lake may know another one."""
+        ``slugs`` are today's names of repositories, by id: the lake may know another one. ``leaks``: ``Revoked``."""
         self._snapshot, self._at, self._slugs = snapshot, at, slugs or {}
+        self._revoked = Revoked(snapshot, leaks)
         self._last = _last_rows(snapshot)
         #: How the file that is read is called in the lake; empty if none is.
         self._own: frozenset[str | None] = frozenset()
@@ -107,14 +110,12 @@ class Deciding:
 
     def judge(self) -> Judge:
         """What publishing asks about each finding that is there."""
-        if self._bench.is_empty:
-            return lambda _row: None
-        return self._verdict
+        return (lambda _row: None) if self._bench.is_empty and not self._revoked else self._verdict
 
     def _verdict(self, row: Mapping[str, Any]) -> Verdict | None:
         found = self._bench.verdict(row)
-        if found is None:
-            return None
+        if (proved := self._revoked.verdict(row)) is not None or found is None:
+            return proved
         return Verdict(decision_id=found[0].id, status=Status(str(found[0].kind)), until=found[1])
 
     def reconsider(self) -> bool:
@@ -127,11 +128,10 @@ class Deciding:
             return True
         # A collection or an import has no digest, and decisions may have changed before it: each verdict is compared.
         held = set(self._bench.held())
-        rows = self._snapshot.present((*JUDGED, "status", "scan_status", "decided_until"))
+        rows = self._snapshot.present((*JUDGED, *ASKED, "scan_status", "decided_until"))
         decided = pc.or_(rows["decision_id"].is_valid(), pc.is_in(rows["finding_uid"], pa.array(held, pa.string())))
-        judge = self.judge()
-        for row in _listed(rows.filter(decided), self._slugs):
-            v = judge(row)
+        for row in _listed(rows.filter(pc.or_(decided, self._revoked.concerned(rows))), self._slugs):
+            v = self._verdict(row)
             told = (v.decision_id, str(v.status), v.until) if v is not None else (None, row["scan_status"], None)
             if told != (row["decision_id"], row["status"], row["decided_until"]):
                 return True

@@ -15,6 +15,15 @@ from tasks.policy import POLICY
 
 _DIGITS = re.compile(r"[0-9a-f]{6,64}")
 _MOST = 2000
+#: Whether a leaked value works, by ``leaks.state``.
+_WORKS = {
+    "waiting": "yes, until it is rotated and its grace is over",
+    "revoked": "no: that was tried",
+    "works": "yes, although it was rotated",
+    "unverified": "nobody can tell",
+    "kept": "as before: no rotation changes it",
+    "decided": "not looked at",
+}
 
 
 def explained(snapshot: Snapshot, digits: str) -> Iterator[str]:
@@ -34,7 +43,9 @@ def explained(snapshot: Snapshot, digits: str) -> Iterator[str]:
     else:
         (told,) = arrow_of(snapshot, f"FROM findings_over_refs WHERE finding_uid = '{uid}'").to_pylist()
         yield from _what(told)
-        yield f"status     {told['status']}: what is not open has no priority"
+        since = f" since {told['fixed_at']:%Y-%m-%d}" if told["fixed_at"] is not None else ""
+        yield f"status     {told['status']}{since}: what is not open has no priority"
+    yield from _leaks(snapshot, uid)
     yield f"finding    {uid}"
 
 
@@ -66,6 +77,24 @@ def _open(row: Mapping[str, Any]) -> Iterator[str]:
     yield one_line(f"priority   {row['priority']}, score {row['score']}: {row['priority_why']}", _MOST)
     late = f", overdue by {row['overdue_days']} days" if row["is_overdue"] else ""
     yield f"due        {row['due_at']:%Y-%m-%d}{late}" if row["due_at"] is not None else "due        no deadline"
+
+
+def _leaks(snapshot: Snapshot, uid: str) -> Iterator[str]:
+    """Of a secret: which managed secret it is, what was done about that, and whether it is proved to be refused."""
+    sql = (
+        "SELECT DISTINCT l.* FROM leaks l JOIN findings f USING (flaw_uid)"
+        f" WHERE f.finding_uid = '{uid}' ORDER BY l.secret"
+    )
+    for row in arrow_of(snapshot, sql).to_pylist():
+        yield one_line(
+            f"leak       it is {row['field']} of {row['secret']} ({row['place']}), found {row['found_at']:%Y-%m-%d}",
+            _MOST,
+        )
+        if row["rotation_id"] is not None:
+            yield one_line(f"rotation   {row['rotation_id']}: `nightwarden rotate history {row['secret']}`", _MOST)
+        proved = f" on {row['verified_at']:%Y-%m-%d %H:%M} UTC" if row["verified_at"] is not None else ""
+        why = f" ({row['reason_code']})" if row["reason_code"] is not None else ""
+        yield one_line(f"works      {_WORKS[row['state']]}{proved}{why}: {row['detail'] or ''}".rstrip(": "), _MOST)
 
 
 def _hygiene(snapshot: Snapshot, uid: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from tasks.lake.views import arrow_of
 from tasks.policy.dependency_priority import is_assessed
 from tasks.policy.owners import TEAMS_BY_NAME, in_team, team_of
 from tasks.policy.severity import SEVERITY_OF_RANK, ranks_of, says_the_same
-from tasks.policy.sla_over_time import MENDED
+from tasks.policy.sla_over_time import ENDED, MENDED
 
 #: More rows of history than this are left out of a report, which then says so.
 MOST_EVENTS = 50_000
@@ -291,7 +291,7 @@ def trend(snapshot: Snapshot, policy: ViewSet, start: datetime, chosen: pa.Table
             SELECT finding_uid, told_at, CASE
                 WHEN held > 0 AND held - step <= 0 THEN CASE WHEN is_first THEN 'first' ELSE 'opened' END
                 WHEN held <= 0 AND held - step > 0
-                THEN CASE WHEN status = 'fixed' AND is_mended THEN 'fixed' ELSE 'other' END END AS turn
+                THEN CASE WHEN status IN {ENDED} AND is_mended THEN 'fixed' ELSE 'other' END END AS turn
             FROM told
         )
         SELECT make_timestamp(epoch_us(t.told_at))::DATE AS day, coalesce(k.team, m.team) AS team, w.severity,

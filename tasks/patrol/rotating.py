@@ -12,20 +12,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from tasks.core.rotations import Backend, Held, RotationError, State, Target
+from tasks.core.rotations import Backend, Held, RotationError, Rotator, Standing, State, Target, Transition
 from tasks.core.secret_refs import Secret
 from tasks.core.types import digest
 from tasks.lake.lake import Lake
 from tasks.lake.publish import PublishBatch, publish
 from tasks.lake.rotation_tables import INVENTORY_COLUMNS
 from tasks.patrol.approving import Approval
+from tasks.patrol.deciding import Deciding
+from tasks.patrol.leak_response import Answer, leak_rows
+from tasks.patrol.leaks import Leak
+from tasks.patrol.revoked import rejudged
 from tasks.patrol.rotation_log import RotationLog
-from tasks.rotation.machine import Machine, Rotator, Rules, Standing, Transition
+from tasks.rotation.machine import Machine, Rules
 from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
 
 #: The source of such a run in ``runs``; no configuration can name it.
@@ -55,6 +59,13 @@ class Managed:
     refused: tuple[str, str] | None = None
     approval: Approval | None = None
     rotator: Callable[[Callable[[Transition], None]], Rotator] | None = None
+    #: The grace of a value that has leaked, where it is to be shorter.
+    leak_grace: timedelta | None = None
+
+    def leaked(self) -> Managed:
+        """As it is rotated once its value has leaked: who still uses the old one may be who found it."""
+        grace = self.rules.grace if self.leak_grace is None else min(self.leak_grace, self.rules.grace)
+        return replace(self, rules=replace(self.rules, grace=grace, hold=timedelta(0)))
 
     def machine(self, tell: Callable[[Transition], None], sleep: Callable[[float], None] = time.sleep) -> Rotator:
         """What rotates it."""
@@ -75,6 +86,9 @@ class Look:
     identity: str | None = None
     reason_code: str | None = None
     detail: str = ""
+    #: Its values that have leaked, and why that could not be looked for (reason, detail).
+    leaks: tuple[Leak, ...] = ()
+    uncompared: tuple[str, str] | None = None
 
     @property
     def is_unfinished(self) -> bool:
@@ -247,7 +261,8 @@ def go_on(
 
 
 def take_back(managed: Managed, log: RotationLog, tell: Callable[[Transition], None] = lambda _t: None) -> Rotated:
-    """Withdraw what is under way, by an operator's wish. Raises OSError, as ``go_on``."""
+    """Withdraw what is under way, by an operator's wish, or because its value has leaked. Raises OSError, as
+    ``go_on``."""
 
     def heard(step: Transition) -> None:
         log.put(step)
@@ -292,9 +307,11 @@ def told(
     *,
     failures: int = 0,
     others: Collection[str] = (),
+    leaks: Collection[tuple[str, str, Answer]] = (),
 ) -> Published:
-    """Publish how the secrets stand, and all steps that nobody published yet. The lake is locked by the caller.
-    ``others`` are configured and were not looked at: nothing is said of them. Raises LakeError, OSError."""
+    """Publish how the secrets stand, all steps that nobody published yet, and what became of leaks (secret, place,
+    answer), which closes or opens findings. The lake is locked by the caller. ``others`` are configured and were not
+    looked at: nothing is said of them. Raises LakeError, OSError."""
     snapshot = lake.snapshot()
     kept, read = log.kept()
     run_id, now = uuid4().hex, datetime.now(UTC)
@@ -308,7 +325,8 @@ def told(
         for r in snapshot.table("rotations", {"rotation_id": {t.rotation_id for t in kept}}).to_pylist()
     }
     new = [r for t in kept if (r := _transition(t, run_id, before.get((t.rotation_id, str(t.state))))) is not None]
-    if not rows and not new:
+    leaked = leak_rows(leaks, snapshot.table("leaks").to_pylist(), run_id) if leaks else []
+    if not rows and not new and not leaked:
         log.drop(read.items())
         return Published(run_id=None)
     states = Counter(str(row["state"]) for row in new)
@@ -330,7 +348,11 @@ def told(
         "duration_s": (now - began).total_seconds(),
         "scan_s": 0.0,
     }
-    publish(lake, snapshot, PublishBatch(run=run, plain={"secrets": rows, "rotations": new}))
+    judge = Deciding(snapshot, now, leaks=leaked).judge()
+    plain = {"secrets": rows, "rotations": new, "leaks": leaked}
+    publish(
+        lake, snapshot, PublishBatch(run=run, plain=plain, judge=judge, rejudge=rejudged(snapshot, leaked))
+    )  # fmt: skip
     log.drop(read.items())
     return Published(run_id=run_id, secrets=len(rows), steps=len(new), states=states)
 

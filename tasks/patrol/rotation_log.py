@@ -18,8 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.core.rotations import State
-from tasks.rotation.machine import Transition
+from tasks.core.rotations import State, Transition
 
 _ENDING = ".jsonl"
 _TIMES = ("at", "until")

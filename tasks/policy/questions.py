@@ -6,7 +6,7 @@ from tasks.core.view_sets import Saved
 from tasks.policy.declared import EXPOSURE
 from tasks.policy.priority import PRIORITIES
 from tasks.policy.severity import case_of, quoted
-from tasks.policy.sla_over_time import MENDED
+from tasks.policy.sla_over_time import ENDED, MENDED
 
 _PRIORITIES = ", ".join(f"count(*) FILTER (priority = {quoted(p)}) AS {p}" for p in PRIORITIES)
 #: Exposures by how far away those are whom they let in; any other comes last.
@@ -34,10 +34,10 @@ NOISY_RULES = Saved(
     description="the noisiest rules: how often people call what they find no flaw, or leave it, and what is open",
     sql="WITH several AS (SELECT repo_id FROM findings_counted GROUP BY repo_id HAVING min(ref) <> max(ref)),"
     " one AS (SELECT tool, rule_id, repo_id, title, counts AS is_open, status = 'false_positive' AS is_false,"
-    " status IN ('wont_fix', 'accepted') AS is_left, status = 'fixed' AS is_fixed,"
+    f" status IN ('wont_fix', 'accepted') AS is_left, status IN {ENDED} AS is_fixed,"
     f" fixed_reason IN {MENDED} AS is_mended FROM findings_counted ANTI JOIN several USING (repo_id) UNION ALL"
     " SELECT tool, rule_id, repo_id, any_value(title), bool_or(counts), bool_or(status = 'false_positive'),"
-    " bool_or(status IN ('wont_fix', 'accepted')), bool_and(status = 'fixed'),"
+    f" bool_or(status IN ('wont_fix', 'accepted')), bool_and(status IN {ENDED}),"
     f" bool_or(fixed_reason IN {MENDED})"
     " FROM findings_counted SEMI JOIN several USING (repo_id) GROUP BY finding_uid, repo_id, tool, rule_id)"
     " SELECT tool, rule_id, any_value(title) AS title, count(*) FILTER (is_false) AS false_positives,"

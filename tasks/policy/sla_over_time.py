@@ -19,8 +19,10 @@ from tasks.policy.sla import due_at, with_days
 TREND_WEEKS, KEPT_MONTHS = 52, 12
 _WEEK_US = 7 * 86_400_000_000
 _OPEN = "('open', 'reopened')"
-#: Causes that say that the code was mended, and nothing else.
-MENDED = "('code_changed', 'file_gone')"
+#: Causes that say that the flaw was mended, in the code or (a secret) where it was accepted, and nothing else; and the
+#: statuses of what ended so.
+MENDED = "('code_changed', 'file_gone', 'revoked')"
+ENDED = "('fixed', 'revoked')"
 
 
 #: What decides an event's severity and days: there are few of them, however many events, and each is looked up once.
@@ -131,7 +133,7 @@ def _kept(tiers: str) -> str:
                    open_s, part
             FROM finding_events, ended
             WHERE part >= strftime(ended.at - to_months({KEPT_MONTHS - 1}), '%Y-%m')
-            AND status = 'fixed' AND cause IN {MENDED} AND status_before IN {_OPEN} AND open_scopes = 0''',
+            AND status IN {ENDED} AND cause IN {MENDED} AND status_before IN {_OPEN} AND open_scopes = 0''',
             tiers,
         )
     }
@@ -143,7 +145,7 @@ def _kept(tiers: str) -> str:
 
 SLA_KEPT = View(
     name="sla_kept",
-    meaning=f"one severity in one month (UTC), for {KEPT_MONTHS} months: findings whose code was mended, how many in"
+    meaning=f"one severity in one month (UTC), for {KEPT_MONTHS} months: findings that were mended, how many in"
     " time, and the days that took; what a rule, a tool or an archive took away counts nowhere",
     sql=_kept(_TIERS),
     without={TIERS_NEED: _kept(_NO_TIERS)},

@@ -36,6 +36,7 @@ STATUSES = {
     "accepted": (3, "Suppressed"),
     "false_positive": (3, "Suppressed"),
     "wont_fix": (3, "Suppressed"),
+    "revoked": (4, "Resolved"),
     "fixed": (4, "Resolved"),
     "archived": (5, "Archived"),
 }

@@ -87,6 +87,11 @@ class CertificateTarget:
         """Never: a new certificate is valid beside the old one."""
         return False
 
+    @property
+    def issued_fields(self) -> frozenset[str] | None:
+        """The certificate, its key and its chain."""
+        return frozenset((self.fields.certificate, self.fields.private_key, self.fields.ca_chain))
+
     def identity(self, fields: Mapping[str, Secret]) -> str:
         """The serial number. Raises RotationError(secret_shape) for what is no certificate with a key."""
         return serial_text(self._parsed(fields).leaf.serial_number)
@@ -159,6 +164,10 @@ class CertificateTarget:
             and not _unverified(leaf, parsed.chain, (*parsed.chain, *self._trusted()), now)
             and not self.issuer.is_revoked(serial_text(leaf.serial_number))
         )
+
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        """Whether it is no good to whoever looks at it: there is no login that could tell more."""
+        return not self.probe(fields)
 
     def used_since(self, identity: str, since: datetime) -> bool | None:
         """Whether an endpoint presents it now; None without endpoints."""

@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.core.rotations import Held, RotationError
 from tasks.core.secret_refs import Secret
-from tasks.rotation.aws_session import AwsError, AwsSession
+from tasks.rotation.aws_session import AwsError, AwsSession, aws_time
 
 _KEYS_PER_USER = 2
 #: https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html
@@ -34,11 +34,13 @@ _GONE = "NoSuchEntity"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IamUser:
-    """A user, and the names of the fields that hold its key."""
+    """A user, and the names of the fields that hold its key. ``quiet``: a key that was not used for so long is used by
+    nobody; a job of every night uses it in the meantime."""
 
     name: str
     id_field: str = "aws_access_key_id"
     secret_field: str = "aws_secret_access_key"
+    quiet: timedelta = timedelta(hours=25)
 
 
 class IamKeys:
@@ -50,6 +52,11 @@ class IamKeys:
     def __init__(self, aws: AwsSession, user: IamUser) -> None:
         self._aws = aws
         self._user = user
+
+    @property
+    def issued_fields(self) -> frozenset[str] | None:
+        """See ``Target``."""
+        return frozenset((self._user.id_field, self._user.secret_field))
 
     def identity(self, fields: Mapping[str, Secret]) -> str:
         """See ``Target``."""
@@ -134,12 +141,18 @@ class IamKeys:
             advice="Compare the configured user with whose key is stored.",
         )  # fmt: skip
 
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        """See ``Target``."""
+        return not self.probe(fields)
+
     def used_since(self, identity: str, since: datetime) -> bool | None:
-        """See ``Target``. AWS tells the last use with some delay."""
+        """See ``Target``. AWS tells the last use with some delay, and never forgets it: one that is long ago keeps no
+        key from being retired."""
         if identity not in self._keys():
             return False  # asked of a key that is not there, AWS may say that we are denied
-        last = self._last_used(identity)
-        return last is not None and last > since
+        told = self._use(identity)
+        last = _last(told)
+        return last is not None and last > since and aws_time(told) - last < self._user.quiet
 
     def retire(self, identity: str, *, in_force: str) -> None:
         """See ``Target``: it is made inactive. Not looked up before: lists lack new keys for a while."""
@@ -174,16 +187,19 @@ class IamKeys:
 
     def _last_used(self, key_id: str) -> datetime | None:
         """When a key was last used; None: never, or it is gone."""
+        return _last(self._use(key_id))
+
+    def _use(self, key_id: str) -> Mapping[str, Any]:
+        """What AWS tells of the use of a key; nothing, if it is gone."""
         try:
-            told = self._aws.call(
+            told: Mapping[str, Any] = self._aws.call(
                 "iam", "get_access_key_last_used", part="target", about=f"the key {key_id}", AccessKeyId=key_id
             )
         except AwsError as e:
             if e.code != _GONE:
                 raise
-            return None
-        last: datetime | None = told.get("AccessKeyLastUsed", {}).get("LastUsedDate")
-        return last
+            return {}
+        return told
 
     def _change(self, operation: str, key_id: str, **params: Any) -> None:
         """Change or delete a key; one that is gone is."""
@@ -198,3 +214,9 @@ class IamKeys:
             "iam", operation, part="target", about=f"the IAM user {self._user.name}", once=once,
             UserName=self._user.name, **params,
         )  # fmt: skip
+
+
+def _last(told: Mapping[str, Any]) -> datetime | None:
+    """When the key was last used."""
+    last: datetime | None = told.get("AccessKeyLastUsed", {}).get("LastUsedDate")
+    return last

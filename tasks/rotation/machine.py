@@ -24,7 +24,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from tasks.core.rotations import (
     Backend,
@@ -33,8 +32,10 @@ from tasks.core.rotations import (
     Mark,
     RotationError,
     SpentError,
+    Standing,
     State,
     Target,
+    Transition,
     rotation_id,
 )
 from tasks.core.secret_refs import Secret
@@ -59,58 +60,6 @@ class Rules:
     hold: timedelta | None = None
     settle: timedelta = timedelta(seconds=10)
     lease: timedelta = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
-    """One step that was done: a row of ``rotations``. ``at`` is by our clock."""
-
-    secret: str
-    place: str
-    rotation_id: str
-    slot: str
-    state: State
-    at: datetime
-    identity: str
-    replaces: str | None
-    version: str | None = None
-    until: datetime | None = None
-    reason_code: str | None = None
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where the rotation of a secret stands. ``state`` None: nothing is under way, and nothing was to be begun."""
-
-    state: State | None
-    rotation_id: str | None = None
-    slot: str | None = None
-    until: datetime | None = None
-    reason_code: str | None = None
-    detail: str = ""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.state in (None, State.RETIRED, State.WITHDRAWN)
-
-
-class Rotator(Protocol):
-    """What rotates one secret. Every method raises RotationError. Made anew for each run, and asked again by it after
-    an error that may pass."""
-
-    def standing(self) -> Standing:
-        """Where its rotation stands. Nothing is changed."""
-        ...
-
-    def rotate(self, slot: str | None) -> Standing:
-        """Finish what is unfinished, then rotate it for a slot, unless it was (None: finish only)."""
-        ...
-
-    def withdraw(self) -> Standing:
-        """Take back what is under way, by an operator's wish."""
-        ...
 
 
 class Machine:
@@ -201,7 +150,7 @@ class Machine:
         """One round of a rotation that was begun; None: look again."""
         mark = _mark(staged)
         if current.rotation_id == mark.rotation_id:
-            return self._finish(staged, current)
+            return self._leave(staged) if staged.is_intention else self._finish(staged, current)
         if current.mark is not None and current.mark.refused == mark.rotation_id:
             return self._take_back(staged, "value_rejected", "")
         if current.version != mark.base:
@@ -335,7 +284,10 @@ class Machine:
         with self._target.exclusive():
             if not self._is_still(staged, current):
                 return None
-            if not staged.is_intention and self._target.probe(staged.fields):
+            is_accepted = not staged.is_intention and self._target.probe(staged.fields)
+            if not is_accepted and _is_after(current, mark):
+                return self._leave(staged)
+            if is_accepted:
                 raise ConflictError(
                     f"{self._name}: somebody changed it after the rotation began (version {current.version}, it began"
                     f" with {mark.base}); nothing was touched since",
@@ -345,6 +297,12 @@ class Machine:
             self._say(State.WITHDRAWN, staged, reason_code="rotation_conflict", detail=why)
             self._backend.forget(mark.rotation_id)
         return self._in(State.WITHDRAWN, staged, reason_code="rotation_conflict", detail=why)
+
+    def _leave(self, staged: Held) -> Standing | None:
+        """Its rotation ended before: who staged it once more was frozen meanwhile, in a store that cannot tell. Nothing
+        is said of it, and it is looked again."""
+        self._backend.forget(_mark(staged).rotation_id)
+        return None
 
     # -- after the promotion ------------------------------------------------------------------------------------
 
@@ -444,3 +402,9 @@ def _mark(staged: Held) -> Mark:
     """The mark of a staged value; only rotations stage values."""
     assert staged.mark is not None
     return staged.mark
+
+
+def _is_after(current: Held, mark: Mark) -> bool:
+    """Whether the value in force was staged after a rotation: one is staged at a time, so that one ended."""
+    ours = current.mark is not None and current.mark.rotation_id != mark.rotation_id
+    return ours and current.mark is not None and current.mark.staged_at >= mark.staged_at != ""

@@ -90,6 +90,14 @@ class MySql(SqlTarget):
         with contextlib.closing(session):
             return self._may(session)
 
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        """Whether its user does not log in by its password. Raises RotationError as ``probe``."""
+        session = self._login(fields)
+        if isinstance(session, Login):
+            return True
+        session.close()
+        return False
+
     def used_since(self, identity: str, since: datetime) -> bool | None:
         """Whether a session of the user that is open now did anything after a time. None: we may not see it (PROCESS).
         Sessions that came and went are seen by no list of the server."""

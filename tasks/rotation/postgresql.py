@@ -95,6 +95,15 @@ class PostgreSql(SqlTarget):
         with contextlib.closing(session):
             return self._may(session)
 
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        """Whether its user does not log in by its password."""
+        user, password = self._s.users.credential(fields)
+        session = login(self._s.server, self._s.dbname, user, password)
+        if isinstance(session, Login):
+            return True
+        session.close()
+        return False
+
     def used_since(self, identity: str, since: datetime) -> bool | None:
         """Whether a session of the user that is open now began or did anything after a time. None: we may not see it.
         Sessions that came and went are seen by no view of PostgreSQL."""

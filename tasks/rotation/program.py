@@ -143,6 +143,11 @@ class ProgramTarget:
 
     # -- the port -----------------------------------------------------------------------------------------------
 
+    @property
+    def issued_fields(self) -> frozenset[str] | None:
+        """It does not tell."""
+        return None
+
     def identity(self, fields: Mapping[str, Secret]) -> str:
         """As the executable names it. Raises RotationError(secret_shape) when a described field is missing."""
         self._require(fields)
@@ -223,6 +228,10 @@ class ProgramTarget:
         if not isinstance(found, bool):
             raise self._wrong("probe", "accepted is neither true nor false")
         return found
+
+    def is_refused(self, fields: Mapping[str, Secret]) -> bool:
+        """Whether the executable says that it is not accepted."""
+        return not self.probe(fields)
 
     def used_since(self, identity: str, since: datetime) -> bool | None:
         """As the executable says; null is None."""

@@ -11,9 +11,10 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/
 * The token of a rotation's value is its id. Where one rotation has more than one version (an intention and then what
   was issued, a refusal), the others have something behind it. A rotation of which a version is there, none of them
   staged or about to be, has ended.
-* AWS does not tell when a label was moved: a tag keeps it, ``VERSION TIME``, set after the promotion by AWS's clock.
-  Where it is missing it is set when somebody looks, and the grace begins then. It stays, and tells the age of the value
-  as long as that is the version in force.
+* AWS does not tell when a label was moved: a tag keeps it, ``VERSION TIME``, set after the promotion by AWS's clock,
+  of which answers tell whole seconds: it is the next one, so that no grace is shorter than was promised. Where it is
+  missing it is set when somebody looks, and the grace begins then. It stays, and tells the age of the value as long as
+  that is the version in force.
 
 The key of KMS and the replicas stay as they are; only the primary region is written to. ``RotateSecret`` is not used,
 and a secret that AWS or another service rotates is refused.
@@ -79,6 +80,17 @@ class SecretsManagerBackend:
     def staged(self) -> Held | None:
         """See ``Backend``. Raises RotationError(rotation_elsewhere): what is staged is not ours."""
         return self._pending()[1]
+
+    def at(self, version: str) -> Held | None:
+        """See ``Backend``. Of versions without labels AWS keeps some, of which it does not tell how many."""
+        try:
+            answer = self._call("get_secret_value", VersionId=version)
+        except AwsError as e:
+            if e.code != "ResourceNotFoundException":
+                raise
+            return None
+        fields, mark = read_text(answer.get("SecretString"), self.place)
+        return Held(fields=fields, version=version, mark=mark if mark is not None and _is_of(version, mark) else None)
 
     def stage(self, fields: Mapping[str, Secret], mark: Mark, *, over: Held | None = None) -> Held:
         """See ``Backend``."""
@@ -154,7 +166,7 @@ class SecretsManagerBackend:
         self._tidy(self._versions())
 
     def now(self) -> datetime:
-        """See ``Backend``: to the second."""
+        """See ``Backend``: the whole second that has begun."""
         return aws_time(self._call("describe_secret"))
 
     # -- what is there ------------------------------------------------------------------------------------------
@@ -257,7 +269,7 @@ class SecretsManagerBackend:
 
     def _note(self, version: str, about: Mapping[str, Any]) -> datetime:
         """Write down that a version is in force since now."""
-        since = aws_time(about)
+        since = aws_time(about) + timedelta(seconds=1)
         self._call("tag_resource", Tags=[{"Key": SINCE_TAG, "Value": f"{version} {since.isoformat()}"}])
         return since
 

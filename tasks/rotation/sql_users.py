@@ -217,6 +217,7 @@ class SqlTarget(ABC):
     """What is alike of the users of all data bases: which one is next, and that values are ours."""
 
     is_issued = False
+    issued_fields: frozenset[str] | None = frozenset()
 
     def __init__(self, users: Users) -> None:
         self._users = users

@@ -19,9 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tasks.core.rotations import Held, RotationError, State, rotation_id
+from tasks.core.rotations import Held, RotationError, Standing, State, Transition, rotation_id
 from tasks.core.secret_refs import Secret
-from tasks.rotation.machine import Standing, Transition
 from tasks.rotation.runner_lock import alone
 from tasks.rotation.schedule import slot_begins
 from tasks.rotation.vault_static_roles import StaticRole, VaultStaticRole
@@ -87,6 +86,7 @@ class StaticRoleSecret:
 
     is_issued = False
     in_place = True
+    issued_fields: frozenset[str] | None = frozenset()
 
     def __init__(self, role: VaultStaticRole) -> None:
         self._role = role
@@ -104,6 +104,10 @@ class StaticRoleSecret:
 
     def staged(self) -> Held | None:
         """See ``Backend``."""
+        return None
+
+    def at(self, version: str) -> Held | None:
+        """See ``Backend``: Vault keeps no password that it has changed."""
         return None
 
     def now(self) -> datetime:
@@ -129,4 +133,4 @@ class StaticRoleSecret:
         )
 
     stage = promote = refuse = forget = _elsewhere
-    exclusive = propose = revoke = issue = apply = probe = retire = restore = _elsewhere
+    exclusive = propose = revoke = issue = apply = probe = is_refused = retire = restore = _elsewhere

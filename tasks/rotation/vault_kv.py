@@ -112,6 +112,14 @@ class VaultKv:
         there is not ours."""
         return self._pending().held
 
+    def at(self, version: str) -> Held | None:
+        """A version that is kept, and was neither deleted nor destroyed. Raises RotationError(secret_shape)."""
+        number, _, _ = version.partition("@")
+        if not number.isascii() or not number.isdigit():
+            return None
+        there = self._read(self._at.path, {"version": number})
+        return self._held(there) if there is not None and there.name == version and there.raw is not None else None
+
     def stage(self, fields: Mapping[str, Secret], mark: Mark, *, over: Held | None = None) -> Held:
         """Stage a value unless one is, but for ``over``, which must be there then. Raises SpentError."""
         if not self._is_v2:
@@ -259,9 +267,9 @@ class VaultKv:
     def _url(self, kind: str, path: str) -> str:
         return f"{quote(self._at.mount)}/{kind}/{quote(path)}"
 
-    def _read(self, path: str) -> _Version | None:
-        """The latest version; None: there was never one."""
-        answer = self._session.ask("get", self._url("data", path), accepts=(_OK, _NOT_FOUND))
+    def _read(self, path: str, params: Mapping[str, str] | None = None) -> _Version | None:
+        """The latest version, or the one that ``params`` name; None: there was never one."""
+        answer = self._session.ask("get", self._url("data", path), params=params, accepts=(_OK, _NOT_FOUND))
         told = answer.data.get("metadata")
         if not answer.data and answer.status == _NOT_FOUND:
             return None

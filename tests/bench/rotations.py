@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from tasks.core.secret_refs import Secret, SecretRef
+from tasks.core.secret_refs import Secret
 from tasks.lake.lake import Lake
 from tasks.patrol.rotating import Managed
 from tasks.patrol.rotation_log import RotationLog
@@ -35,17 +35,16 @@ from tasks.rotation.schedule import Schedule
 from tasks.rotation.sql_users import Account, Users
 from tasks.rotation.vault_kv import VaultKv
 from tasks.rotation.vault_session import VaultSession
-from tasks.rotation.vault_wire import SignIn
-from tests.chaos.rotation_servers import Servers, Site, servers
+from tests.chaos.rotation_servers import Servers, VaultSite, servers
 from tests.lake_rows import KEY_ID
 
 _GRACE = timedelta(seconds=2)
 
 
-def managed(made: Servers, site: Site, session: VaultSession) -> list[Managed]:
+def managed(made: Servers, site: VaultSite, session: VaultSession) -> list[Managed]:
     """The secrets as the product has them of a configuration."""
-    server = PostgreSqlServer(host="127.0.0.1", port=site.port, sslmode="disable")
-    admin = Account(user=site.admin, password=Secret(site.admin_password.read_text()))
+    server = PostgreSqlServer(host="127.0.0.1", port=site.sql.port, sslmode="disable")
+    admin = Account(user=site.sql.admin, password=Secret(site.sql.admin_password.read_text()))
     return [
         Managed(
             name=shop.name, backend=VaultKv(session, shop.place), target_kind="postgresql", failure_class="postgresql",
@@ -85,17 +84,13 @@ def peak_mb() -> float:
     return int(found[1]) / 1024
 
 
-def measured(made: Servers, site: Site, place: Path, workers: int) -> bool:
+def measured(made: Servers, site: VaultSite, place: Path, workers: int) -> bool:
     """One run, told in lines. Whether all were rotated."""
     lake = Lake.open(place / "lake", key_id=KEY_ID)
-    access = SignIn(
-        address=site.bao, allow_http=True, role_id=site.role_id,
-        secret_id=SecretRef(scheme="file", place=str(site.secret_id)),
-    )  # fmt: skip
-    before_mb, since = peak_mb(), made.store.audit.stat().st_size
+    before_mb, since = peak_mb(), made.bao.audit.stat().st_size
     begun, processor = time.perf_counter(), time.process_time()
     parts: list[tuple[str, float]] = []
-    with VaultSession(access, lambda ref: Secret(Path(ref.place).read_text().strip())) as session:
+    with VaultSession(site.sign_in(), lambda ref: Secret(Path(ref.place).read_text().strip())) as session:
         run = RotationRun(managed(made, site, session), RotationLog(place / "log"), workers=workers)
 
         def part(name: str) -> None:
@@ -113,7 +108,7 @@ def measured(made: Servers, site: Site, place: Path, workers: int) -> bool:
             run.publish(lake)
         part("look and publish")
     wall, cpu = time.perf_counter() - begun, time.process_time() - processor
-    number, most = most_at_once(made.store.audit, since)
+    number, most = most_at_once(made.bao.audit, since)
     states = Counter(str(d.standing.state) if d.standing else str(d.reason_code) for d in run.done.values())
     n = len(made.shops)
     print(f"{n} secrets, {workers} at a time: {wall:.1f} s ({', '.join(f'{name} {s:.1f}' for name, s in parts)})")

@@ -36,6 +36,7 @@ SCENARIOS: dict[str, Callable[[Bench], Row]] = {
     "s3-gone": s3.gone,
     "s3-kills": s3.kills,
     "rotation": rotation.rotation,
+    "rotation-aws": rotation.rotation_aws,
 }
 
 

@@ -1,5 +1,5 @@
-"""Secrets are rotated again and again while runners are killed at every step, frozen, or two at once, and both servers
-are killed too; consumers must not notice.
+"""Secrets are rotated again and again while runners are killed at every step, frozen, or two at once, and the servers
+are killed, frozen or made to fail, too; consumers must not notice.
 
 Each secret is a lane: one rotation after the other, of which every one must be finished by some runner, however many
 died at it. ``chaos`` gives the lanes their faults, so that every step gets as many kills as are wanted.
@@ -12,10 +12,9 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,142 +24,24 @@ from typing import Any
 from tasks.core.rotations import State
 from tasks.patrol.rotation_log import RotationLog
 from tests.chaos.bench import Bench, Row, say
+from tests.chaos.rotation_aws import aws_servers
 from tests.chaos.rotation_clients import Logins, Observer, consume, quoted, texts_of
-from tests.chaos.rotation_runner import CALLS, STEPS, Stop, run, told
-from tests.chaos.rotation_servers import DOWN, Servers, Shop, Site, servers
+from tests.chaos.rotation_outcome import Faults, Outcome, Size
+from tests.chaos.rotation_runner import Stop, run, told
+from tests.chaos.rotation_servers import servers
+from tests.chaos.rotation_stage import DOWN, Shop, Stage
 
-#: How often a call comes in one rotation, at least; a runner is stopped at any of them.
-_OFTEN = {"staged": 6, "current": 6, "probe": 4}
 _STATES = (State.PREPARED, State.APPLIED, State.VERIFIED, State.PROMOTED, State.GRACE, State.RETIRED)
 #: What a runner may end with beside having finished: it found no server for long. Others go on.
-_HARMLESS = ("rotation_busy", "backend_unreachable", "backend_sealed", "target_unreachable", "old_in_use")
+_HARMLESS = ("rotation_busy", "backend_unreachable", "backend_sealed", "backend_limited", "target_unreachable",
+             "old_in_use")  # fmt: skip
 #: How long the runners of one rotation may take until it is finished.
 _MOST_S = 150.0
+#: At least so many steps has each stage.
+_STEPS = 16
 _context = get_context("forkserver")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How much is tried. ``grace_s`` is the grace, ``cache_s`` how long consumers remember, of whom each second one
-    reads before every login; ``a_step``: kills at each step, at least."""
-
-    shops: int = 6
-    rotations: int = 200
-    a_step: int = 5
-    freezes: int = 16
-    server_kills: int = 4
-    clients: int = 6
-    grace_s: float = 2.0
-    cache_s: float = 1.8
-    most_s: float = 1500.0
-    steps: tuple[str, ...] = STEPS
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What was done, and what is not as it must be."""
-
-    size: Size
-    rotations: int = 0
-    withdrawn: int = 0
-    kills: Counter[str] = field(default_factory=Counter)
-    freezes: Counter[str] = field(default_factory=Counter)
-    servers_killed: Counter[str] = field(default_factory=Counter)
-    ended: Counter[str] = field(default_factory=Counter)
-    looks: Counter[str] = field(default_factory=Counter)
-    most_live: int = 0
-    runners: int = 0
-    two_at_once: int = 0
-    locks_ended: int = 0
-    logins: Logins = field(default_factory=Logins)
-    took_s: float = 0.0
-    bad: list[str] = field(default_factory=list)
-
-    @property
-    def line(self) -> str:
-        """The last line."""
-        return (
-            f"{self.rotations} rotations, {self.kills.total()} kills, {self.logins.total} logins,"
-            f" {len(self.logins.failed)} failed"
-        )
-
-    @property
-    def report(self) -> list[str]:
-        """All of it, in lines."""
-        calls = [f"{'kill -9 of a runner at':<26}{'before':>8}{'after':>8}"]
-        calls += [f"{'  ' + c:<26}{self.kills[f'before {c}']:>8}{self.kills[f'after {c}']:>8}" for c in CALLS]
-        killed = ", ".join(f"{n} {name}" for name, n in sorted(self.servers_killed.items()))
-        frozen = ", ".join(f"{n} {step}" for step, n in sorted(self.freezes.items()))
-        ended = ", ".join(f"{n} {how}" for how, n in self.ended.most_common())
-        made = self.logins
-        return [
-            *calls,
-            f"  at a random moment: {self.kills['a moment']}",
-            f"servers killed and started again: {killed or 'none'}",
-            f"runners: {self.runners} started, {self.two_at_once} times two at once for one secret; frozen while others"
-            f" finished: {frozen or 'none'}; {self.locks_ended} sessions with a lock ended; ended as: {ended}",
-            f"consumers: {self.size.clients}, half of them remember a value for {self.size.cache_s:g} s of"
-            f" {self.size.grace_s:g} s grace: {made.accepted} logins accepted, {len(made.failed)} failed (the"
-            f" credential was refused within a grace of its read while PostgreSQL was up), {made.late} refused later"
-            f" than that; not counted: {made.away} while PostgreSQL was down, {made.unread} without a value while"
-            " OpenBao was",
-            f"observer: {self.looks['whole']} looks ({self.looks['away']} while a server was down), at most"
-            f" {self.most_live} live users of a secret; {self.withdrawn} rotations withdrawn",
-            f"{self.took_s:.0f} s",
-        ]  # fmt: skip
-
-
-class Faults:
-    """Who says what happens to the next runner; thread-safe. The least killed steps come first, for a wanted number."""
-
-    def __init__(self, size: Size, choice: random.Random, outcome: Outcome) -> None:
-        self.size, self._choice, self._outcome = size, choice, outcome
-        self._lock = threading.Lock()
-        self.done = 0
-
-    def stop(self, *, always: bool = False) -> Stop | None:
-        """Where the next runner is to be stopped."""
-        with self._lock:
-            counts = {s: self._outcome.kills[s] for s in self.size.steps}
-            least = min(counts.values())
-            if least >= self.size.a_step and not always and self._choice.random() < 0.5:
-                return None
-            step = self._choice.choice([s for s, n in counts.items() if n == least])
-            return Stop(step=step, nth=self._choice.randint(1, _OFTEN.get(step.split()[1], 1)))
-
-    def chance(self, part: float) -> bool:
-        """True in a part of all cases."""
-        with self._lock:
-            return self._choice.random() < part
-
-    def seconds(self, most: float) -> float:
-        """A random time."""
-        with self._lock:
-            return self._choice.uniform(0, most)
-
-    def freezes(self) -> bool:
-        """Whether the runner that just came to its step is frozen there, and not killed."""
-        with self._lock:
-            wanted = (self.done + 1) * self.size.freezes / self.size.rotations
-            return self._outcome.freezes.total() < min(wanted, self.size.freezes)
-
-    def count(self, counter: Counter[str], what: str) -> None:
-        """One more."""
-        with self._lock:
-            counter[what] += 1
-
-    def finished(self) -> None:
-        """A rotation was finished."""
-        with self._lock:
-            self.done += 1
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether all that was wanted was done."""
-        with self._lock:
-            return self.done >= self.size.rotations and all(
-                self._outcome.kills[s] >= self.size.a_step for s in self.size.steps
-            )
+#: A stage in a folder, with so many secrets.
+Setting = Callable[[Path, int], AbstractContextManager[Stage]]
 
 
 @dataclass(slots=True)
@@ -211,7 +92,7 @@ class Lane:
 
     def _rotate(self, slot: str) -> None:
         """One rotation: by one runner or two, and those that come after them."""
-        self._start(slot, self._faults.stop())
+        self._start(slot, self._faults.stop(self.shop))
         if self._faults.chance(0.3):
             self._start(slot)
         end = time.monotonic() + _MOST_S
@@ -232,7 +113,7 @@ class Lane:
 
     def _is_finished(self) -> bool:
         try:
-            return self._chaos.servers.seen(self.shop).mark is None
+            return self._chaos.stage.seen(self.shop).mark is None
         except DOWN:
             return False
 
@@ -278,7 +159,7 @@ class Lane:
         self._two(slot)
 
     def _two(self, slot: str) -> None:
-        stop = self._faults.stop() if self._faults.chance(0.4) else None
+        stop = self._faults.stop(self.shop) if self._faults.chance(0.4) else None
         while len(self._running) < 2:
             self._start(slot, stop)
             stop = None
@@ -293,7 +174,7 @@ class Lane:
         self._faults.count(self._outcome.freezes, step)
         self._two(slot)
         try:
-            ended = self._chaos.servers.end_locks()
+            ended = self._chaos.stage.end_locks()
         except DOWN:
             return  # they went with the server
         with self._chaos.lock:
@@ -315,10 +196,11 @@ class Lane:
 class Chaos:
     """The servers, who consumes, who looks on, and the lanes."""
 
-    def __init__(self, place: Path, size: Size, seed: int, at: Servers) -> None:
-        self.size, self.seed, self.servers = size, seed, at
-        self.site: Site = at.site(place, size.grace_s)
-        self.outcome = Outcome(size)
+    def __init__(self, place: Path, size: Size, seed: int, at: Stage) -> None:
+        self.size, self.seed, self.stage = size, seed, at
+        self.site = at.site(place, size.grace_s)
+        steps = tuple(dict.fromkeys(s for shop in at.shops for s in shop.steps if s in (size.steps or shop.steps)))
+        self.outcome = Outcome(size, steps, at.store, at.target)
         self.faults = Faults(size, random.Random(f"{seed} rotation"), self.outcome)
         self.observer = Observer(at, size.grace_s)
         self.lock = threading.Lock()
@@ -336,14 +218,14 @@ class Chaos:
             consumers = [self._consumer(i) for i in range(self.size.clients)]
             running.callback(self._stop, consumers)
             running.enter_context(self.observer)
-            self.observer.show(self.servers.store.pid, *(p.process.pid for p in consumers if p.process.pid))
-            lanes = [threading.Thread(target=Lane(self, s).go, name=s.name) for s in self.servers.shops]
+            self.observer.show(*self.stage.shown, *(p.process.pid for p in consumers if p.process.pid))
+            lanes = [threading.Thread(target=Lane(self, s).go, name=s.name) for s in self.stage.shops]
             for lane in lanes:
                 lane.start()
             self._disturb(lanes)
             for lane in lanes:
                 lane.join()
-            for shop in self.servers.shops:
+            for shop in self.stage.shops:
                 self.outcome.bad += self.observer.converged(shop)
         self.outcome.took_s = time.monotonic() - began
         self._judge()
@@ -352,7 +234,7 @@ class Chaos:
     def _consumer(self, number: int) -> Runner:
         ours, theirs = _context.Pipe()
         cache_s = self.size.cache_s if number % 2 else 0.0
-        asked = (self.site, self.servers.shops, cache_s, f"{self.seed} {number}", theirs)
+        asked = (self.site, self.stage.shops, cache_s, f"{self.seed} {number}", theirs)
         process = _context.Process(target=consume, args=asked, daemon=True)
         process.start()
         theirs.close()
@@ -370,19 +252,17 @@ class Chaos:
             one.gone()
 
     def _disturb(self, lanes: Sequence[threading.Thread]) -> None:
-        """Kill both servers in turn, evenly over all rotations."""
-        kinds: list[tuple[str, Callable[[], None]]] = [
-            ("OpenBao", self.servers.store.restart), ("PostgreSQL", self.servers.restart_db)
-        ] * self.size.server_kills  # fmt: skip
+        """Disturb the servers in turn, evenly over all rotations."""
+        kinds = self.stage.disturbances() * self.size.server_kills
         last_said = 0
         while any(lane.is_alive() for lane in lanes):
             time.sleep(0.2)
-            killed, done = self.outcome.servers_killed.total(), self.faults.done
-            if killed < len(kinds) and done >= (killed + 1) * self.size.rotations / (len(kinds) + 1):
-                name, restart = kinds[killed]
-                say(f"rotation: kill -9 of {name}")
-                restart()
-                self.outcome.servers_killed[name] += 1
+            there, done = self.outcome.disturbed.total(), self.faults.done
+            if there < len(kinds) and done >= (there + 1) * self.size.rotations / (len(kinds) + 1):
+                name, disturb = kinds[there]
+                say(f"rotation: {name}")
+                disturb()
+                self.outcome.disturbed[name] += 1
             if done >= last_said + 20:
                 last_said = done
                 say(f"rotation: {done} rotations, {self.outcome.kills.total()} kills")
@@ -390,6 +270,7 @@ class Chaos:
     def _judge(self) -> None:
         out, size = self.outcome, self.size
         out.looks, out.most_live = self.observer.looks, self.observer.most_live
+        out.faults = self.stage.faults()
         out.bad += self.observer.bad + out.logins.failed
         steps: dict[str, set[State]] = {}
         for step in RotationLog(self.site.steps).kept()[0]:
@@ -402,39 +283,48 @@ class Chaos:
                 out.bad.append(f"rotation {rid}: nobody told {', '.join(missing)}")
         if out.rotations < size.rotations:
             out.bad.append(f"{out.rotations} rotations, {size.rotations} were wanted")
-        out.bad += [f"{out.kills[s]} kills {s}" for s in size.steps if out.kills[s] < size.a_step]
+        out.bad += [f"{out.kills[s]} kills {s}" for s in out.steps if out.kills[s] < size.a_step]
         if out.logins.accepted < size.rotations:
             out.bad.append("next to no logins")
         self._search()
 
     def _search(self) -> None:
         """No value lies anywhere but in the store."""
-        texts = texts_of([
-            self.servers.db.log_file, *self.servers.store.logs, *sorted(self.site.said.iterdir()),
-            *sorted(self.site.steps.glob("*.jsonl")),
-        ])  # fmt: skip
+        logs = self.stage.logs()
+        texts = texts_of([*logs, *sorted(self.site.said.iterdir()), *sorted(self.site.steps.glob("*.jsonl"))])
         texts["the process list"] = b"\0\0".join(self.observer.shown)
-        made = {*self.site.book.read_text().split(), *self.servers.first_values}
+        made = {*self.site.book.read_text().split(), *self.stage.first_values}
         self.outcome.bad += [f"a value stands in {name}" for name in quoted(made, texts)]
-        for name in ("PostgreSQL's log", "the audit log"):
-            text = texts["log"] if name.startswith("P") else texts[self.servers.store.audit.name]
-            if (b"ALTER ROLE" if name.startswith("P") else b"hmac-sha256:") not in text:
-                self.outcome.bad.append(f"{name} was not written")
+        self.outcome.bad += [
+            f"{path.name} was not written" for path, what in logs.items() if what not in texts[path.name]
+        ]
 
 
-def chaos(place: Path, size: Size, seed: int) -> Outcome:
+def chaos(place: Path, size: Size, seed: int, setting: Setting = servers) -> Outcome:
     """Run it in a folder of its own."""
     # Runners and consumers are forked from a process that has imported all they need, and knows nothing.
-    _context.set_forkserver_preload(["tests.chaos.rotation_runner", "tests.chaos.rotation_clients"])
-    with servers(place, size.shops) as at:
+    _context.set_forkserver_preload([
+        "tests.chaos.rotation_runner", "tests.chaos.rotation_clients", "tests.chaos.rotation_servers",
+        "tests.chaos.rotation_aws", "boto3",
+    ])  # fmt: skip
+    with setting(place, size.shops) as at:
         return Chaos(place, size, seed, at).run()
 
 
 def rotation(bench: Bench) -> Row:
     """Secrets rotated without an end, kill -9 of runners at every step, two at once, frozen ones, servers killed."""
-    place = bench.work / "rotation"
+    return _row(bench, "rotation", Size(), servers)
+
+
+def rotation_aws(bench: Bench) -> Row:
+    """The same with an emulator of Secrets Manager and IAM that fails, loses answers and is frozen, and PostgreSQL."""
+    return _row(bench, "rotation-aws", Size(shops=8), aws_servers)
+
+
+def _row(bench: Bench, name: str, size: Size, setting: Setting) -> Row:
+    place = bench.work / name
     place.mkdir()
-    done = chaos(place, Size(a_step=max(5, -(-bench.kills // len(STEPS)))), bench.seed)
-    row = Row(scenario="rotation", runs=done.runners, bad=done.bad, report=done.report, last=done.line)
+    done = chaos(place, replace(size, a_step=max(size.a_step, -(-bench.kills // _STEPS))), bench.seed, setting)
+    row = Row(scenario=name, runs=done.runners, bad=done.bad, report=done.report, last=done.line)
     row.injected = f"{done.kills.total()} kill -9 of runners, {done.freezes.total()} frozen"
     return row

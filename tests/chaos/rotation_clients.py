@@ -1,7 +1,7 @@
 """Who must not notice a rotation: consumers that log in without an end, and an observer who may see all.
 
 A consumer reads the value from the store (before each login, or once in as long as the grace allows, counted from when
-it began to read) and logs in. A login **failed** if PostgreSQL refused the credential, whatever it answered, no later
+it began to read) and logs in. A login **failed** if the target refused the credential, whatever it answered, no later
 than a grace after that read began. It does not count while the server is away: it says so itself, or nobody answers.
 """
 
@@ -13,22 +13,17 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-import psycopg
+from tests.chaos.rotation_stage import DOWN, AwayError, Consumer, Credential, Seen, Shop, Site, Stage, processes
 
-from tests.chaos.rotation_servers import DOWN, Seen, Servers, Shop, Site, processes
-from tests.openbao import Bao
-
-#: How the server, or the library, says that the server is what is not there (SQLSTATE 57P0x, 53300); psycopg tells no
-#: SQLSTATE of a login. Every other FATAL is a refusal.
-_AWAY = ("starting up", "shutting down", "in recovery", "accepting connections", "terminating", "too many clients",
-         "remaining connection slots")  # fmt: skip
 _PAUSE_S = 0.05
 _LOOK_S = 0.15
+#: What values are made of.
+_OF_VALUES = rb"[A-Za-z0-9._+/]{%d,}"
 
 
 @dataclass(slots=True)
@@ -44,7 +39,7 @@ class Logins:
 
     @property
     def total(self) -> int:
-        """All that PostgreSQL said something to."""
+        """All that the target said something to."""
         return self.accepted + self.late + len(self.failed)
 
     def add(self, other: Logins) -> None:
@@ -54,58 +49,43 @@ class Logins:
         self.failed += other.failed
 
 
-def refusal(error: psycopg.Error) -> str | None:
-    """What the server said against a credential; None: it was away, or starting."""
-    text = str(error)
-    if "FATAL" not in text or any(words in text for words in _AWAY):
-        return None
-    return next(line for line in text.splitlines() if "FATAL" in line)
-
-
 def consume(site: Site, shops: list[Shop], cache_s: float, seed: str, pipe: Connection) -> None:
     """Log in until told to stop; then tell what became of it. ``cache_s`` 0: it reads before each login."""
-    choice, made = random.Random(seed), Logins()
-    bao = Bao(site.bao, site.reader_token.read_text())
-    known: dict[str, tuple[float, Any]] = {}
+    choice, made, one = random.Random(seed), Logins(), site.consumer()
+    known: dict[str, tuple[float, Credential]] = {}
     with contextlib.suppress(EOFError, ConnectionError):
         while not pipe.poll(_PAUSE_S):
             shop = choice.choice(shops)
-            at, value = known.get(shop.name, (0.0, None))
-            if value is None or time.monotonic() - at >= cache_s:
+            read = known.get(shop.name)
+            if read is None or time.monotonic() - read[0] >= cache_s:
                 known.pop(shop.name, None)
                 at = time.monotonic()
                 try:
-                    value = bao.call("GET", f"kv/data/{shop.place.path}")["data"]
+                    read = at, one.read(shop)
                 except OSError:
                     made.unread += 1
                     continue
-                known[shop.name] = at, value
-            _log_in(site, value, at, made, f"{shop.name}, cache {cache_s:g} s")
+                known[shop.name] = read
+            _log_in(one, shop, *read, made, site.grace_s, f"{shop.name}, cache {cache_s:g} s")
         pipe.send(made)
 
 
-def _log_in(site: Site, value: Any, read_at: float, made: Logins, who: str) -> None:
-    user, password = value["data"]["username"], value["data"]["password"]
+def _log_in(
+    one: Consumer, shop: Shop, read_at: float, value: Credential, made: Logins, grace_s: float, who: str
+) -> None:
     try:
-        with psycopg.connect(
-            host="127.0.0.1", port=site.port, user=user, password=password, dbname="shop", connect_timeout=10
-        ) as session:
-            session.execute("SELECT id FROM wares")
-        made.accepted += 1
+        said = one.log_in(shop, value)
+    except AwayError:
+        made.away += 1
         return
-    except psycopg.errors.InsufficientPrivilege as e:
-        said: str | None = str(e)
-    except psycopg.Error as e:
-        said = refusal(e)
     age = time.monotonic() - read_at
     if said is None:
-        made.away += 1
-    elif age > site.grace_s:
+        made.accepted += 1
+    elif age > grace_s:
         made.late += 1
     else:
-        version = value["metadata"]["version"]
         made.failed.append(
-            f"{time.strftime('%H:%M:%S')} {who}: {user}, version {version}, read {age:.2f} s before: {said}"
+            f"{time.strftime('%H:%M:%S')} {who}: {value.user}, version {value.version}, read {age:.2f} s before: {said}"
         )
 
 
@@ -113,28 +93,23 @@ def wrong(before: Seen, live: set[str], after: Seen, shop: Shop) -> list[str]:
     """What is not as it must be: ``live`` was asked between two looks at the store. Where the store changed between
     them, either may be what it was."""
     bad = []
-    own = live & set(shop.users)
-    named = _named(before) | _named(after)
-    if len(own) > 2:
-        bad.append(f"{shop.name}: {len(own)} live users: {sorted(own)}")
-    if own - named:
-        bad.append(f"{shop.name}: {sorted(own - named)} can log in, and the store names {sorted(named)}")
+    named = before.named | after.named
+    if len(live) > 2:
+        bad.append(f"{shop.name}: {len(live)} live: {sorted(live)}")
+    # What is issued is known to nobody until it is staged; the intention to have it issued tells of it.
+    if len(live - named) > (before.is_intention or after.is_intention):
+        bad.append(f"{shop.name}: {sorted(live - named)} can log in, and the store names {sorted(named)}")
     if before.version == after.version and before.user not in live:
         bad.append(f"{shop.name}: {before.user} is in force (version {before.version}) and cannot log in")
     return bad
-
-
-def _named(seen: Seen) -> set[str]:
-    mark = seen.mark or {}
-    return {seen.user} | {mark[k] for k in ("identity", "replaces") if mark.get(k)}
 
 
 class Observer:
     """Looks at all secrets again and again until it is closed. ``bad`` is what it saw that must not be, ``shown`` all
     that the process list showed meanwhile."""
 
-    def __init__(self, servers: Servers, grace_s: float) -> None:
-        self._servers, self._grace_s = servers, grace_s
+    def __init__(self, stage: Stage, grace_s: float) -> None:
+        self._stage, self._grace_s = stage, grace_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look_on, name="observer")
         self.looks: Counter[str] = Counter()
@@ -157,22 +132,21 @@ class Observer:
     def look(self, shop: Shop) -> list[str]:
         """One secret, once. Raises what DOWN names."""
         at = time.monotonic()
-        before = self._servers.seen(shop)
-        accepted = self._servers.db.accepts(before.user, before.password)
+        before = self._stage.seen(shop)
+        accepted = self._stage.accepts(shop, before)
         is_late = time.monotonic() - at > self._grace_s
-        live = self._servers.live()
-        bad = wrong(before, live, self._servers.seen(shop), shop)
-        self.most_live = max(self.most_live, len(live & set(shop.users)))
+        live = self._stage.live(shop)
+        bad = wrong(before, live, self._stage.seen(shop), shop)
+        self.most_live = max(self.most_live, len(live))
         if not accepted and not is_late:
             bad.append(f"{shop.name}: the value in force ({before.user}, version {before.version}) is refused")
-        known = {u for s in self._servers.shops for u in s.users}
-        if live - known:
-            bad.append(f"users that nobody knows can log in: {sorted(live - known)}")
+        if unknown := self._stage.strangers():
+            bad.append(f"users that nobody knows can log in: {sorted(unknown)}")
         return bad
 
     def converged(self, shop: Shop) -> list[str]:
         """What is left of a rotation, when all runners have ended."""
-        seen, live = self._servers.seen(shop), self._servers.live() & set(shop.users)
+        seen, live = self._stage.seen(shop), self._stage.live(shop)
         bad = [f"{shop.name}: a value is still staged"] if seen.mark is not None else []
         if live != {seen.user}:
             bad.append(f"{shop.name}: {seen.user} is in force, {sorted(live)} can log in")
@@ -181,7 +155,7 @@ class Observer:
     def _look_on(self) -> None:
         turn = 0
         while not self._over.wait(_LOOK_S):
-            shop = self._servers.shops[turn % len(self._servers.shops)]
+            shop = self._stage.shops[turn % len(self._stage.shops)]
             turn += 1
             try:
                 self.bad += self.look(shop)
@@ -193,22 +167,22 @@ class Observer:
 
 
 def quoted(values: set[str], texts: dict[str, bytes]) -> list[str]:
-    """Which texts hold one of the values, all of which are of the same length and have letters, digits, ``.`` and
-    ``_`` only; the values are not told."""
-    length = len(next(iter(values)))
-    assert all(len(v) == length for v in values)
-    wanted = {v.encode() for v in values}
-    return [name for name, text in texts.items() if _holds(text, wanted, length)]
+    """Which texts hold one of the values, which have letters, digits and ``._+/`` only; the values are not told."""
+    wanted: dict[int, set[bytes]] = {}
+    for value in values:
+        assert re.fullmatch(_OF_VALUES % len(value), value.encode()), "it would not be found"
+        wanted.setdefault(len(value), set()).add(value.encode())
+    return [name for name, text in texts.items() if any(_holds(text, *of) for of in wanted.items())]
 
 
-def _holds(text: bytes, wanted: set[bytes], length: int) -> bool:
-    for run in re.finditer(rb"[A-Za-z0-9._]{%d,}" % length, text):
+def _holds(text: bytes, length: int, wanted: set[bytes]) -> bool:
+    for run in re.finditer(_OF_VALUES % length, text):
         found = run.group()
         if any(found[i : i + length] in wanted for i in range(len(found) - length + 1)):
             return True
     return False
 
 
-def texts_of(paths: list[Path]) -> dict[str, bytes]:
+def texts_of(paths: Iterable[Path]) -> dict[str, bytes]:
     """What lies in files, by their names."""
     return {path.name: path.read_bytes() for path in paths}

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import sqlite3
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
-import pyarrow.parquet as pq
 import pytest
 
-from tasks.lake import zst
 from tasks.lake.lake import Lake
 from tests.builders import Repository
+from tests.canaries import leaks, left_behind, needles, watched_processes
 from tests.integration.servers import nightwarden, prefect_server, with_database
 
 pytestmark = [pytest.mark.tools, pytest.mark.prefect]
@@ -85,58 +79,16 @@ spec:
     repo.commit({name: text.encode() for name, text in files.items()})
 
 
-def needles() -> dict[bytes, str]:
-    """What is looked for: each value as it is, its two ends, and as base64, hex and URL text."""
-    found: dict[bytes, str] = {}
-    for place, value in CANARIES.items():
-        raw = value.encode()
-        forms = (
-            raw, raw[:12], raw[-12:], base64.b64encode(raw).rstrip(b"="), raw.hex().encode(), quote(value).encode(),
-        )  # fmt: skip
-        for form in forms:
-            found[form] = place
-    return found
-
-
-def left_behind(home: Path) -> Iterator[tuple[str, bytes]]:
-    """Everything below the home, as stored and as it reads, but the mirrors, which are the repositories."""
-    for path in sorted(p for p in home.rglob("*") if p.is_file() and not p.is_symlink()):
-        name = str(path.relative_to(home))
-        if name.startswith(("mirrors/", "keys/")):
-            continue
-        yield name, path.read_bytes()
-        if path.suffix == ".parquet":
-            yield f"{name} (read)", repr(pq.ParquetFile(path).read().to_pylist()).encode()
-        if path.suffix == ".zst":
-            yield f"{name} (read)", zst.unpack(path.read_bytes())
-        if path.suffix == ".db":
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-                tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-                for table in tables:
-                    yield f"{name} {table}", repr(db.execute(f'SELECT * FROM "{table}"').fetchall()).encode()
-
-
-def watch_processes(stop: threading.Event, seen: set[bytes]) -> None:
-    """Command lines and environments of all processes, as often as it goes."""
-    while not stop.is_set():
-        for process in Path("/proc").glob("[0-9]*"):
-            for name in ("cmdline", "environ"):
-                try:
-                    seen.add((process / name).read_bytes())
-                except OSError:
-                    continue
-        stop.wait(0.02)
+def holds(name: str) -> bool:
+    """The mirrors, which are the repositories, and the keys."""
+    return name.startswith(("mirrors/", "keys/"))
 
 
 def test_no_canary_in_anything_a_patrol_leaves_or_shows(tmp_path: Path, database: Path) -> None:
     org, home = tmp_path / "org", tmp_path / "home"
     plant(org)
-    seen: set[bytes] = set()
-    stop = threading.Event()
-    watcher = threading.Thread(target=watch_processes, args=(stop, seen))
-    with prefect_server(with_database(home, database)) as server:
+    with prefect_server(with_database(home, database)) as server, watched_processes() as seen:
         debug = {"PREFECT_LOGGING_LEVEL": "DEBUG", "PREFECT_DEBUG_MODE": "1"}
-        watcher.start()
         outputs = []
         for args in (
             ["patrol", "--repos", str(org), "--verbose"],
@@ -147,9 +99,7 @@ def test_no_canary_in_anything_a_patrol_leaves_or_shows(tmp_path: Path, database
             done = nightwarden(*args, cwd=tmp_path, NIGHTWARDEN_HOME=str(home), **server.environment, **debug)
             assert done.returncode in {0, 3}, done.stderr[-2000:]
             outputs.append((" ".join(args[:2]), (done.stdout + done.stderr).encode()))
-        stop.set()
-        watcher.join()
-        looked_at = dict(left_behind(home))
+        looked_at = dict(left_behind(home, holds))
     snapshot = Lake.open(home / "lake", key_id=None, create=False).snapshot()
     findings = snapshot.table("findings").to_pylist()
     # The canaries were really read: as secrets, as Python flaws, as misconfigurations.
@@ -165,5 +115,4 @@ def test_no_canary_in_anything_a_patrol_leaves_or_shows(tmp_path: Path, database
     assert any(name.endswith(" log") for name in looked_at)
     assert any(b"kingfisher" in command for command in seen)
     everything = [*looked_at.items(), *outputs, *(("process list", s) for s in seen)]
-    leaks = {(name, place) for name, data in everything for needle, place in needles().items() if needle in data}
-    assert not leaks
+    assert not leaks(everything, needles(CANARIES))

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from tasks.core.rotations import RotationError, State
+from tasks.core.rotations import RotationError, Standing, State, Transition
 from tasks.core.secret_refs import Secret
 from tasks.patrol.rotating import Managed, look
 from tasks.patrol.rotation_log import RotationLog
 from tasks.patrol.rotation_run import Choice, RotationRun
-from tasks.rotation.machine import Rules, Standing, Transition
+from tasks.rotation.machine import Rules
 from tasks.rotation.schedule import Due, Schedule, manual_slot
 from tasks.rotation.static_role_machine import StaticRoleMachine, StaticRoleSecret
 from tasks.rotation.vault_static_roles import RolePlace, VaultStaticRole

@@ -22,9 +22,9 @@ import pymysql
 import pytest
 
 from tasks.core.errors import SecretError
-from tasks.core.rotations import Held, RotationError, State, Target
+from tasks.core.rotations import Held, RotationError, Standing, State, Target
 from tasks.core.secret_refs import Secret
-from tasks.rotation.machine import Machine, Rules, Standing
+from tasks.rotation.machine import Machine, Rules
 from tasks.rotation.passwords import MYSQL
 from tasks.rotation.sql_users import Account
 from tests.integration.servers import ROOT, environment

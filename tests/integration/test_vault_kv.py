@@ -111,6 +111,27 @@ def test_a_value_is_staged_promoted_and_forgotten(kept: Kept) -> None:
         kept.stage()
 
 
+def test_a_value_that_was_in_force_is_told_as_long_as_it_is_kept(kept: Kept) -> None:
+    first = kept.one.current()
+    staged = kept.stage()
+    promoted = kept.one.promote(staged)
+    before = kept.other.at(staged.mark.base if staged.mark is not None else "")
+    assert before is not None and (before.version, plain(before.fields)) == (first.version, plain(first.fields))
+    now = kept.other.at(promoted.version)
+    assert now is not None and now.mark == promoted.mark
+    number = first.version.partition("@")[0]
+    for other in ("", "x", "7@then", f"{number}@another time", "-1@x", "1/../2@x", f"{number}?version=2@x"):
+        assert kept.one.at(other) is None
+    kept.bao.call("POST", kept.url("delete"), {"versions": [1]})
+    assert kept.one.at(first.version) is None, "deleted"
+    kept.bao.call("POST", kept.url("undelete"), {"versions": [1]})
+    assert kept.one.at(first.version) is not None
+    kept.bao.call("PUT", kept.url("destroy"), {"versions": [1]})
+    assert kept.one.at(first.version) is None, "destroyed"
+    kept.bao.call("DELETE", kept.url("metadata"))
+    assert kept.one.at(promoted.version) is None
+
+
 def test_no_version_of_a_staged_value_is_left(kept: Kept) -> None:
     staged = kept.stage()
     kept.bao.call("POST", kept.url("metadata", "-nightwarden"), {"max_versions": 10})  # by somebody

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.core.errors import UsageError
 from tasks.core.rotations import RotationError, State
-from tasks.rotation.vault_kv import KvPlace
+from tasks.rotation.vault_kv import KvPlace, VaultKv
 from tasks.rotation.vault_policy import policy
 from tasks.rotation.vault_session import VaultSession
 from tasks.rotation.vault_static_roles import RolePlace
@@ -57,6 +57,9 @@ def test_everything_a_rotation_does_works(made: tuple[Shop, VaultSession], kind:
     shop.ahead += timedelta(seconds=62)
     assert shop.machine().rotate("monday").state is State.RETIRED
     shop.converged()
+    kv = VaultKv(at, shop.place)
+    current = kv.current()
+    assert current.mark is not None and kv.at(current.mark.base) is not None, "the old value can be tried"
     at.keep()
 
 

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tasks.core.rotations import Held, Mark, RotationError, State
+from tasks.core.rotations import Held, Mark, RotationError, State, Transition
 from tasks.core.secret_refs import Secret
-from tasks.rotation.machine import Machine, Rules, Transition
+from tasks.rotation.machine import Machine, Rules
 from tasks.rotation.vault_kv import KvPlace, VaultKv
 from tasks.rotation.vault_session import VaultSession
 from tests.integration.test_vault_kv import session

@@ -23,9 +23,10 @@ _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
-    """Files: those who trust ``ca`` trust the server with ``certificate`` and ``key``."""
+    """Files: those who trust ``ca`` trust the server with ``certificate`` and ``key``; ``ca_key`` issues others."""
 
     ca: Path
+    ca_key: Path
     certificate: Path
     key: Path
 
@@ -44,7 +45,9 @@ def certificates(folder: Path, host: str) -> Certificates:
             made = made.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         return made.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-    files = Certificates(ca=folder / "ca.pem", certificate=folder / "server.pem", key=folder / "server.key")
+    files = Certificates(
+        ca=folder / "ca.pem", ca_key=folder / "ca.key", certificate=folder / "server.pem", key=folder / "server.key"
+    )  # fmt: skip
     key_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
     files.ca.write_bytes(signed(ca_name, ca_key.public_key(), x509.BasicConstraints(ca=True, path_length=0), key_id))
     files.certificate.write_bytes(
@@ -54,11 +57,12 @@ def certificates(folder: Path, host: str) -> Certificates:
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),
         )
     )  # fmt: skip
-    files.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    for place, private in ((files.ca_key, ca_key), (files.key, key)):
+        place.write_bytes(
+            private.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
         )
-    )  # fmt: skip
     return files
 
 

@@ -17,9 +17,10 @@ from tests.chaos.bench import Row, judge
 from tests.chaos.content import differences
 from tests.chaos.home import Ended, Home
 from tests.chaos.organisation import Organisation
-from tests.chaos.rotation import Faults, Outcome, Size
-from tests.chaos.rotation_clients import quoted, refusal, wrong
-from tests.chaos.rotation_servers import Seen, Shop
+from tests.chaos.rotation_clients import quoted, wrong
+from tests.chaos.rotation_outcome import Faults, Outcome, Size
+from tests.chaos.rotation_postgresql import refusal
+from tests.chaos.rotation_stage import Seen, Shop, steps_of
 
 
 @pytest.fixture
@@ -111,29 +112,44 @@ def test_a_login_failed_where_the_server_is_up_and_refuses_it(said: str, is_refu
 
 
 def test_a_live_user_that_the_store_does_not_name_is_told_and_so_is_one_in_force_that_cannot_log_in() -> None:
-    shop = Shop(name="shop", place=KvPlace(mount="kv", path="shop"), users=("a", "b"))
-    rests = Seen(version="2", user="a", password="…", pending_version=3, mark=None)
-    staged = Seen(version="2", user="a", password="…", pending_version=4, mark={"identity": "b", "replaces": "a"})
-    assert wrong(rests, {"a", "other"}, rests, shop) == []
+    shop = Shop(name="shop", place=KvPlace(mount="kv", path="shop"), users=("a", "b"), calls=())
+    rests = Seen(version="2", user="a", password="…", mark=None)
+    staged = Seen(version="2", user="a", password="…", mark={"identity": "b", "replaces": "a"})
     assert wrong(staged, {"a", "b"}, staged, shop) == []
     assert wrong(rests, {"a", "b"}, staged, shop) == [], "it was staged between the looks"
     assert wrong(rests, {"a", "b"}, rests, shop) == ["shop: ['b'] can log in, and the store names ['a']"]
     assert wrong(rests, set(), rests, shop) == ["shop: a is in force (version 2) and cannot log in"]
 
 
+def test_a_key_that_was_just_issued_is_told_only_while_nobody_intends_to_have_one_issued() -> None:
+    shop = Shop(name="shop", place=None, users=("robot",), calls=())
+    rests = Seen(version="2", user="a", password="…", mark=None)
+    intends = Seen(version="2", user="a", password="…", mark={"identity": "", "replaces": "a", "runner": "x"})
+    assert wrong(intends, {"a", "new"}, intends, shop) == wrong(rests, {"a", "new"}, intends, shop) == []
+    assert wrong(rests, {"a", "new"}, rests, shop) == ["shop: ['new'] can log in, and the store names ['a']"]
+    assert len(wrong(intends, {"a", "new", "newer"}, intends, shop)) == 2, "three are too many"
+
+
 def test_a_value_is_found_wherever_it_stands_and_is_not_told() -> None:
     value, other = POSTGRESQL.fresh().reveal(), POSTGRESQL.fresh().reveal()
     texts = {"log": f"x{value}y\n".encode(), "calm": other.encode(), "json": b'{"p":"' + value.encode() + b'"}'}
     assert quoted({value}, texts) == ["log", "json"]
+    short = "kEy/Of+IaM"
+    assert quoted({value, short}, {**texts, "short": f"=={short}==".encode()}) == ["log", "json", "short"]
 
 
 def test_every_step_gets_its_kills_and_the_least_killed_comes_next() -> None:
     size = Size(a_step=2, rotations=0)
-    out = Outcome(size)
+    shops = [Shop(name=c, place=None, users=(), calls=("stage", c)) for c in ("apply", "issue")]
+    out = Outcome(size, tuple(dict.fromkeys(s for shop in shops for s in shop.steps)))
     faults = Faults(size, random.Random(1), out)
     while not faults.is_enough:
-        stop = faults.stop()
-        assert stop is not None
-        out.kills[stop.step] += 1
-    assert set(out.kills.values()) == {2} and len(out.kills) == 16
-    assert Outcome(size, rotations=3, kills=out.kills).line == "3 rotations, 32 kills, 0 logins, 0 failed"
+        for shop in shops:
+            stop = faults.stop(shop)
+            if stop is not None:
+                assert stop.step in shop.steps
+                out.kills[stop.step] += 1
+    assert set(out.kills) == set(steps_of(("stage", "apply", "issue"))) and min(out.kills.values()) == 2
+    told = Outcome(size, out.steps, rotations=3, kills=out.kills)
+    assert told.line == f"3 rotations, {out.kills.total()} kills, 0 logins, 0 failed"
+    assert [line.split()[0] for line in told.report[1:4]] == ["stage", "apply", "issue"]

@@ -78,7 +78,7 @@ def test_an_undisturbed_publish_leaves_nothing_behind(calm: Content) -> None:
         "findings": 4, "finding_events": 5, "rules": 2, "discoveries": 2, "decisions": 1,
         "teams": 1, "advisories": 1, "advisory_ranges": 1, "enrichment": 1, "advisory_feeds": 1,
         "packages": 1, "vulnerabilities": 1, "upgrades": 1, "releases": 1,
-        "secrets": 1, "rotations": 1,
+        "secrets": 1, "rotations": 1, "leaks": 1,
     }  # fmt: skip
 
 

@@ -18,9 +18,9 @@ from botocore.exceptions import ReadTimeoutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.rotations import ConflictError, RotationError, State, Target
+from tasks.core.rotations import ConflictError, RotationError, State, Target, Transition
 from tasks.core.secret_refs import Secret
-from tasks.rotation.machine import Machine, Rules, Transition
+from tasks.rotation.machine import Machine, Rules
 from tests.aws_rotations import Aws, Killed, aws_of_tests
 from tests.rotation_fakes import FakeTarget, Hook, TurnTaker, World
 from tests.thorough import THOROUGH, examples
@@ -114,8 +114,8 @@ def test_moto_a_rotation_goes_through_its_states_and_leaves_one_credential(place
     assert place.rotate(hook=place.check) is State.GRACE
     assert place.current() != first and len(place.accepted()) == 2
     assert place.rotate() is State.GRACE
-    place.aws.strict.later(59)
-    assert place.rotate() is State.GRACE, "its grace is counted by AWS's clock"
+    place.aws.strict.later(60)
+    assert place.rotate() is State.GRACE, "its grace is counted by AWS's clock, from the next second on"
     place.aws.strict.later(1)
     assert place.rotate(hook=place.check) is State.RETIRED
     place.is_done()
@@ -128,6 +128,24 @@ def test_moto_a_rotation_goes_through_its_states_and_leaves_one_credential(place
         assert place.rotate(day, place.check) is State.GRACE
         place.aws.strict.later(61)
         assert place.rotate(day, place.check) is State.RETIRED
+    place.is_done()
+
+
+def test_moto_a_key_that_was_used_late_is_kept_until_nobody_used_it_for_a_day(aws: Aws) -> None:
+    place = Place(aws, "keys")
+    old, secret = place.current()
+    assert place.rotate() is State.GRACE
+    aws.strict.later(90)
+    assert aws.session.call_as(
+        old, Secret(secret), "sts", "get_caller_identity", part="target", about="a late consumer"
+    )  # fmt: skip
+    for wait in (10, 3600, 23 * 3600):
+        aws.strict.later(wait)
+        standing = place.machine().rotate("monday")
+        assert (standing.state, standing.reason_code) == (State.GRACE, "old_in_use")
+        place.check()
+    aws.strict.later(3600)
+    assert place.rotate() is State.RETIRED
     place.is_done()
 
 
@@ -230,6 +248,29 @@ def test_moto_many_threads_share_one_session(aws: Aws) -> None:
     assert told == [State.RETIRED] * 8
     for place in places:
         place.is_done()
+
+
+@pytest.mark.parametrize("days", [("monday",), ("monday", "tuesday"), ("monday", "tuesday", "wednesday")])
+def test_moto_who_was_frozen_as_it_staged_and_comes_after_all_ended_alarms_nobody(
+    place: Place, days: tuple[str, ...]
+) -> None:
+    thawed = list[str]()
+
+    def others(name: str) -> None:
+        place.check()
+        if name == "after PutSecretValue" and not thawed:
+            thawed.append(name)
+            for day in days:
+                for _ in range(2):
+                    place.machine().rotate(day)
+                    place.aws.strict.later(61)
+                place.is_done()
+
+    assert place.rotate("monday", others) in (None, State.RETIRED)
+    place.is_done()
+    assert {t.state for t in place.heard}.isdisjoint({State.WITHDRAWN, State.FORWARDED})
+    assert all(t.identity for t in place.heard), "what is told of a rotation names its credential"
+    assert json.loads(place.aws.strict.value(place.secret)["nightwarden"])["slot"] == days[-1]
 
 
 def test_moto_however_often_it_is_killed_no_labels_pile_up(aws: Aws) -> None:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.rotations import ConflictError, RotationError, State
+from tasks.core.rotations import ConflictError, RotationError, State, Transition
 from tasks.core.secret_refs import Secret
-from tasks.rotation.machine import Machine, Rules, Transition
+from tasks.rotation.machine import Machine, Rules
 from tests.rotation_fakes import FakeBackend, FakeTarget, TurnTaker, World, later, plain, renamed
 from tests.thorough import examples
 

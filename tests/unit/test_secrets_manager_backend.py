@@ -315,6 +315,20 @@ def test_moto_a_value_that_is_refused_is_never_promoted(aws: Aws) -> None:
     assert not backend.refuse(next_one, "app_a"), "it is in force"
 
 
+def test_moto_a_value_that_was_in_force_is_told_as_long_as_it_is_kept(aws: Aws) -> None:
+    backend = aws.backend(aws.new_secret(FIRST))
+    first = backend.current()
+    for slot in ("monday", "tuesday"):  # after the second nothing labels the first
+        staged = backend.stage(NEXT, mark(backend.current(), slot))
+        backend.promote(staged)
+        backend.forget(staged.rotation_id or "")
+    before = backend.at(first.version)
+    assert before is not None and (before.mark, plain(before.fields)) == (None, plain(first.fields))
+    now = backend.at(staged.version)
+    assert now is not None and now.mark == staged.mark
+    assert backend.at("0" * 32) is None and aws.backend(aws.new_secret(FIRST)).at(staged.version) is None
+
+
 def test_moto_only_its_own_rotation_is_forgotten(aws: Aws) -> None:
     backend = aws.backend(aws.new_secret(FIRST))
     staged = backend.stage(NEXT, mark(backend.current()))
@@ -332,13 +346,23 @@ def test_moto_since_when_is_kept_by_aws_and_by_its_clock(aws: Aws) -> None:
     backend = aws.backend(name := aws.new_secret(FIRST))
     staged = backend.stage(NEXT, mark(backend.current()))
     promoted = backend.promote(staged)
-    at = aws.strict.clock
-    assert promoted.since == backend.now() == at
+    at = aws.strict.clock + timedelta(seconds=1)
+    assert promoted.since == at == backend.now() + timedelta(seconds=1)
     aws.strict.later(30)
-    assert backend.current().since == at and backend.now() == at + timedelta(seconds=30)
+    assert backend.current().since == at and backend.now() == at + timedelta(seconds=29)
     assert aws.people.describe_secret(SecretId=name)["Tags"] == [
         {"Key": SINCE_TAG, "Value": f"{staged.version} {at.isoformat()}"}
     ]
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.9])
+def test_moto_no_grace_is_shorter_for_a_clock_that_tells_whole_seconds(aws: Aws, fraction: float) -> None:
+    backend = aws.backend(aws.new_secret(FIRST))
+    staged = backend.stage(NEXT, mark(backend.current()))
+    aws.strict.clock = aws.strict.clock.replace(microsecond=int(fraction * 1_000_000))
+    since = backend.promote(staged).since
+    assert since is not None and since >= aws.strict.clock >= backend.now()
+    aws.strict.clock = aws.strict.clock.replace(microsecond=0)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +383,7 @@ def test_moto_where_nobody_noted_since_when_the_grace_begins_now(aws: Aws, tag: 
         tags = [{"Key": SINCE_TAG, "Value": tag.replace("VERSION", staged.version)}]
         aws.people.tag_resource(SecretId=name, Tags=tags)
     aws.strict.later(500)
-    looked = aws.strict.clock
+    looked = aws.strict.clock + timedelta(seconds=1)
     assert backend.current().since == looked
     aws.strict.later(5)
     assert backend.current().since == looked
@@ -369,7 +393,7 @@ def test_moto_the_age_is_known_when_the_rotation_has_ended_and_not_of_what_a_per
     backend = aws.backend(name := aws.new_secret(FIRST))
     staged = backend.stage(NEXT, mark(backend.current()))
     backend.promote(staged)
-    at = aws.strict.clock
+    at = aws.strict.clock + timedelta(seconds=1)
     assert staged.rotation_id is not None
     backend.forget(staged.rotation_id)
     aws.strict.later(86400)
