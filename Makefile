@@ -73,10 +73,10 @@ hostile: tools ## patrol the hostile corpus at full scale (100,000 files, a 1 GB
 	NIGHTWARDEN_HOSTILE=full $(PY) -m pytest -s tests/hostile/test_corpus.py tests/hostile/test_tripwire.py
 
 rotation-install: $(VENV)/.ready ## install the programs of the servers of rotation-up
-	@$(PY) -m infra.rotation install
+	@$(PY) -m infra.rotation install $(if $(POSTGRESQL),--postgresql "$(POSTGRESQL)")
 
-rotation-up: $(VENV)/.ready ## start a real OpenBao and a real PostgreSQL with a secret to rotate, below ROTATION=.rotation
-	@$(PY) -m infra.rotation --state "$(ROTATION)" up
+rotation-up: $(VENV)/.ready ## start a real OpenBao and a real PostgreSQL with a secret to rotate, below ROTATION=.rotation; POSTGRESQL=DIR names the programs of another PostgreSQL
+	@$(PY) -m infra.rotation --state "$(ROTATION)" up $(if $(POSTGRESQL),--postgresql "$(POSTGRESQL)")
 
 rotation-client: $(VENV)/.ready ## log in there with that secret all the time, until Ctrl-C
 	@$(PY) -m infra.rotation --state "$(ROTATION)" client

@@ -17,13 +17,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.rotation", description="See a rotation happen.")
     parser.add_argument("--state", type=Path, default=Path(".rotation"), help="the folder of the servers")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("install", help="only install the programs of the servers")
-    commands.add_parser("up", help="start OpenBao and PostgreSQL, or those of them that do not run")
+    installs = commands.add_parser("install", help="only install the programs of the servers")
+    starts = commands.add_parser("up", help="start OpenBao and PostgreSQL, or those of them that do not run")
+    for one in (installs, starts):
+        one.add_argument("--postgresql", type=Path, metavar="DIR", help="the folder of PostgreSQL's programs")
     ends = commands.add_parser("down", help="end what `up` started")
     ends.add_argument("--purge", action="store_true", help="remove the folder and all that is in it, too")
     commands.add_parser("client", help="log in all the time, until Ctrl-C, and tell what became of it")
     given = parser.parse_args()
-    programs = Programs(Path(os.environ.get("NIGHTWARDEN_TOOLS") or ".tools"))
+    home = Path(os.environ.get("NIGHTWARDEN_TOOLS") or ".tools")
+    programs = Programs(home, getattr(given, "postgresql", None))
     try:
         return _called(given, State(given.state), programs)
     except NightwardenError as e:
@@ -41,6 +44,7 @@ def _called(given: argparse.Namespace, state: State, programs: Programs) -> int:
         return watch(state)
     if given.command == "install":
         programs.install()
+        programs.postgresql()
         return 0
     for line in servers.up(state, programs) if given.command == "up" else servers.down(state, purge=given.purge):
         print(line, flush=True)

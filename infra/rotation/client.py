@@ -72,7 +72,7 @@ class Client:
         role_id = state.root / f"{CLIENT}-role-id"
         if known is None or not role_id.is_file():
             raise NightwardenError(f"nothing was started from {state.root}", advice="Call `make rotation-up` first.")
-        self._state, self._port = state, known.database
+        self._state, self._known = state, known
         self._api = Api(f"https://{HOST}:{known.api}", state.ca)
         self._role_id = role_id.read_text()
         self._token: Secret | None = None
@@ -93,8 +93,8 @@ class Client:
         """``ok``, ``failed`` or ``away``. It reads as the application does."""
         try:
             with psycopg.connect(
-                host=HOST, port=self._port, dbname="shop", user=by.user, password=by.password.reveal(),
-                sslmode="verify-full", sslrootcert=str(self._state.ca), require_auth="scram-sha-256",
+                host=HOST, port=self._known.database, dbname="shop", user=by.user, password=by.password.reveal(),
+                sslmode=self._known.sslmode, sslrootcert=str(self._state.ca), require_auth="scram-sha-256",
                 gssencmode="disable", passfile="/dev/null", connect_timeout=5, application_name="client",
             ) as session:  # fmt: skip
                 session.execute("SELECT name FROM wares")

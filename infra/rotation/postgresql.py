@@ -1,4 +1,7 @@
-"""PostgreSQL: TLS and SCRAM only, its users made before it listens, by nobody who could log in over the network."""
+"""PostgreSQL: TLS and SCRAM only, its users made before it listens, by nobody who could log in over the network.
+
+One that has no OpenSSL has the same configuration but for the words that ask for TLS.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -55,11 +59,18 @@ def statements(name: str, **values: str) -> str:
     return Template("\n".join(told) + "\n").substitute(values)
 
 
+def without_tls(text: str) -> str:
+    """postgresql.conf or pg_hba.conf for a server that cannot: it refuses ``ssl``, and no ``hostssl`` line matches."""
+    return re.sub(
+        r"^ssl = on$", "ssl = off", re.sub(r"^hostssl", "host   ", text, flags=re.MULTILINE), flags=re.MULTILINE
+    )
+
+
 class PostgreSql:
     """The server of a folder."""
 
-    def __init__(self, state: State, installed: Path) -> None:
-        self._state, self._installed = state, installed
+    def __init__(self, state: State, programs: Path, wheel: Path) -> None:
+        self._state, self._installed, self._wheel = state, programs, wheel
         self._user = processes.unprivileged()
 
     @property
@@ -110,7 +121,8 @@ class PostgreSql:
         return is_new
 
     def _begin(self) -> None:
-        port = self._state.make().database
+        known = self._state.make()
+        port = known.database
         # Of a server that was killed, sessions end when they notice.
         until = time.monotonic() + _AGAIN_S
         while is_taken(port):
@@ -121,7 +133,8 @@ class PostgreSql:
                 )
             time.sleep(_PAUSE_S)
         for name in ("postgresql.conf", "pg_hba.conf"):
-            self._write(name, files("infra.rotation").joinpath(name).read_text("utf-8"))
+            text = files("infra.rotation").joinpath(name).read_text("utf-8")
+            self._write(name, text if known.has_tls else without_tls(text))
         for name in ("server.pem", "server.key"):
             self._write(name, (self._state.tls / name).read_text())
         argv = [str(self._programs() / "postgres"), "-D", str(self.data), "-c", f"port={port}"]
@@ -129,9 +142,10 @@ class PostgreSql:
 
     def _answers(self) -> bool:
         # Nobody logs in: it is asked for a session, and answers. Without a password libpq would look for one.
+        known = self._state.make()
         asked = make_conninfo(
-            "", host=HOST, port=self._state.make().database, dbname="postgres", user="nobody", password="-",  # noqa: S106
-            sslmode="verify-full", sslrootcert=str(self._state.ca), gssencmode="disable", connect_timeout=5,
+            "", host=HOST, port=known.database, dbname="postgres", user="nobody", password="-",  # noqa: S106
+            sslmode=known.sslmode, sslrootcert=str(self._state.ca), gssencmode="disable", connect_timeout=5,
         )  # fmt: skip
         return pq.PGconn.ping(asked.encode()) == pq.Ping.OK
 
@@ -141,17 +155,24 @@ class PostgreSql:
         processes.run(argv, f"writing {name}", user=self._user, cwd=self.place, stdin=text)
 
     def _programs(self) -> Path:
-        """The folder of its programs: a copy, where its user may not go to those that are installed."""
-        copy = self.base / "programs" / self._installed.parent.parent.name
-        for root in (self._installed, copy):
-            if processes.may("-x", root / "bin" / "postgres", self._user):
-                return root / "bin"
+        """The folder of its programs: a copy of the wheel, where its user may not go there. Raises NightwardenError."""
+        wheel, copy = self._wheel, self.base / "programs" / self._wheel.name
+        folders = [self._installed]
+        if self._installed.is_relative_to(wheel):
+            folders.append(copy / self._installed.relative_to(wheel))
+        for folder in folders:
+            if processes.may("-x", folder / "postgres", self._user):
+                return folder
+        if len(folders) == 1:
+            raise NightwardenError(
+                f"PostgreSQL's user may not run the programs of {self._installed}", advice="Let others go there."
+            )
         shutil.rmtree(copy.parent, ignore_errors=True)
-        shutil.copytree(self._installed, copy, symlinks=True)
+        shutil.copytree(wheel, copy, symlinks=True)
         for path in (copy.parent, copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        return copy / "bin"
+        return folders[-1]
 
 
 def purge(state: State) -> None:

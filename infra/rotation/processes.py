@@ -53,6 +53,18 @@ def run(argv: Sequence[str], what: str, *, user: User | None, cwd: Path, stdin: 
         raise NightwardenError(f"{what} failed: {one_line(bad[-1] if bad else '', 300)}")
 
 
+def told(argv: Sequence[str]) -> str | None:
+    """What a program says that is asked something; None where it cannot say."""
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_RUN_S, check=False, cwd="/",
+            env=_environment(Path("/")),
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+
+
 def may(test: str, path: Path, user: User | None) -> bool:
     """Whether a user may do to a path what test(1) asks: ``-x``, ``-r``."""
     asked = ["/bin/sh", "-c", 'test "$1" "$2"', "sh", test, str(path)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -12,7 +13,7 @@ from string import Template
 from infra.rotation import authority, openbao, postgresql, processes
 from infra.rotation.openbao import CLIENT, MOUNT, RUNNER, SHOP, OpenBao
 from infra.rotation.postgresql import PostgreSql
-from infra.rotation.programs import Programs
+from infra.rotation.programs import PACKAGE, Programs
 from infra.rotation.state import HOST, State, write_private
 from tasks.core.errors import NightwardenError
 from tasks.core.secret_refs import Secret
@@ -32,7 +33,10 @@ def up(state: State, programs: Programs) -> Iterator[str]:
                     "the certificates of the servers end", advice="`make rotation-down`, and call this again."
                 )
             authority.make(state.ca, [state.openbao, state.tls])
-        bao, database = OpenBao(state, programs.bao), PostgreSql(state, programs.postgresql)
+        build = programs.postgresql(known.programs)
+        if not known.programs:
+            state.keep(replace(state.make(), programs=str(build.folder), has_tls=build.has_tls))
+        bao, database = OpenBao(state, programs.bao), PostgreSql(state, build.folder, programs.wheel.place)
         started = {openbao.NAME: bao.start()}
         root = bao.root()
         if root is not None:
@@ -69,6 +73,12 @@ def told(state: State) -> Iterator[str]:
     for name in NAMES:
         pid = processes.runs(state, name)
         yield f"{name:<14}{where[name]}, {f'process {pid}' if pid is not None else 'does not run'}"
+    if not known.has_tls:
+        yield (
+            f"{'no TLS':<14}the PostgreSQL of {_short(Path(known.programs))} has no OpenSSL: it"
+            " listens on 127.0.0.1 alone, and nothing is encrypted."
+            f" Install {PACKAGE}, then `make rotation-down PURGE=1` and `make rotation-up`."
+        )
     yield f"{'CA':<14}{_short(state.ca)}"
     yield f"{'audit log':<14}{_short(state.audit)}"
     yield f"{'logs':<14}{_short(state.logs)}"
@@ -85,7 +95,7 @@ def _grant(state: State, bao: OpenBao, root: Secret) -> None:
     role_id = bao.role(root, RUNNER)
     if not state.org.exists():
         text = Template(values.joinpath("org.yaml").read_text("utf-8")).substitute(
-            api=known.api, postgresql=known.database, role_id=role_id,
+            api=known.api, postgresql=known.database, sslmode=known.sslmode, role_id=role_id,
             secret_id=json.dumps(f"file:{state.secret_id(RUNNER)}", ensure_ascii=False),
         )  # fmt: skip
         write_private(state.org, text)

@@ -27,13 +27,21 @@ _TRIES = 200
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What is kept of the servers. ``processes``: process number and birth by the name of a server. ``postgresql``:
-    the folder of PostgreSQL, which as root may have to lie elsewhere; empty until there is one."""
+    the folder of PostgreSQL, which as root may have to lie elsewhere; empty until there is one. ``programs``: that of
+    its programs, by which the data was made, and whether they have OpenSSL; likewise."""
 
     api: int
     cluster: int
     database: int
     postgresql: str = ""
+    programs: str = ""
+    has_tls: bool = True
     processes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def sslmode(self) -> str:
+        """How PostgreSQL is asked, as libpq says it."""
+        return "verify-full" if self.has_tls else "disable"
 
 
 class State:

