@@ -10,18 +10,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.secret_stores import StoredKind, StoredSecret, StoreGap
 from tasks.core.text import escaped, one_line
+from tasks.core.types import digest
 from tasks.rotation.vault_asking import Asking, RefusedError, is_name, shown
 from tasks.rotation.vault_mounts import Mount
 from tasks.rotation.vault_wire import moment
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 #: What is read of one mount at most, and how deep folders are followed.
 MOST_SECRETS, MOST_DEPTH = 100_000, 64
 #: Each certificate is a request, and serial numbers say nothing of age.
 MOST_CERTIFICATES = 2_000
+#: Characters of the names of a certificate that are told.
+_MOST_NAMES = 300
 _OWNERS = ("owner", "team", "contact")
 _HOURS = 3600
 
@@ -209,7 +215,7 @@ class Inventory:
                 told = self._asking.read(mount.path, "cert", name)
                 if told is None:
                     continue
-                begins_at, ends_at = _validity(told.get("certificate"))
+                begins_at, ends_at, names = _read(told.get("certificate"))
             except RefusedError as refused:
                 yield _gap(at, refused)
                 yield StoredSecret(kind=StoredKind.CERTIFICATE, place=_place("/".join(at)))
@@ -221,6 +227,7 @@ class Inventory:
                 created_at=begins_at,
                 expires_at=ends_at,
                 version=one_line(name, 120),
+                owner=names,
                 is_active=not (isinstance(revoked, int) and revoked > 0),
             )
 
@@ -283,12 +290,27 @@ def _schedule(told: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _validity(pem: Any) -> tuple[datetime, datetime]:
-    """From when to when a certificate holds. Raises RefusedError."""
+def _read(pem: Any) -> tuple[datetime, datetime, str | None]:
+    """From when to when a certificate holds, and for which names: another one for exactly them replaces it. Raises
+    RefusedError."""
     from cryptography import x509
 
     with suppress(Exception):  # whatever the library says of it, it is no certificate
         if isinstance(pem, str):
             read = x509.load_pem_x509_certificate(pem.encode("utf-8", "replace"))
-            return read.not_valid_before_utc, read.not_valid_after_utc
+            return read.not_valid_before_utc, read.not_valid_after_utc, _named_in(read)
     raise RefusedError("backend_error", "what Vault tells is no certificate")
+
+
+def _named_in(certificate: Certificate) -> str | None:
+    """The names that a certificate is for, sorted; of very many the first ones, and a digest of all."""
+    from cryptography import x509
+
+    names = {str(a.value) for a in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)}
+    with suppress(Exception):  # an extension that nobody can read, or none
+        others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names |= {str(getattr(other, "value", other)) for other in others}
+    whole = ", ".join(sorted(names))
+    if len(whole) <= _MOST_NAMES:
+        return one_line(whole, _MOST_NAMES) or None
+    return f"{one_line(whole[:_MOST_NAMES], _MOST_NAMES)} … {digest(whole)[:16]}"

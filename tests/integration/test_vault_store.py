@@ -273,7 +273,11 @@ def test_certificates_with_their_time_and_whether_they_are_revoked(bao: Bao) -> 
     one = found[f"vault:pki/certs/{serials[1]}"]
     assert one.created_at is not None and one.expires_at is not None and one.version == serials[1]
     assert timedelta(minutes=59) < one.expires_at - one.created_at < timedelta(minutes=62)
-    assert not one.rotation_is_told and one.readers is None
+    assert not one.rotation_is_told and one.readers is None and one.owner == "1.example"
+    more = {"common_name": "2.example", "alt_names": "b.example,a.example", "ip_sans": "127.0.0.1", "ttl": "1h"}
+    serial = bao.call("POST", f"{mount}/issue/web", more)["data"]["serial_number"]
+    again = held(store(bao, mounts=(mount,)))[f"vault:pki/certs/{serial}"]
+    assert again.owner == "127.0.0.1, 2.example, a.example, b.example", "what replaces it is for the same names"
     few = list(store(bao, mounts=(mount,), most_certificates=2).inventory())
     assert len([t for t in few if isinstance(t, StoredSecret)]) == 2
     assert [(t.topic, t.reason_code) for t in few if isinstance(t, StoreGap)] == [
