@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.resources import files
 from typing import Any
 
@@ -22,21 +23,19 @@ def declared() -> dict[str, Any]:
     return dict(yaml.safe_load(files("deployments").joinpath("prefect.yaml").read_text("utf-8")))
 
 
+def flow_of(entry: dict[str, Any]) -> Flow[..., Any]:
+    """The flow that a declared deployment runs."""
+    module, _, name = str(entry["entrypoint"]).rpartition(".")
+    found: Flow[..., Any] = getattr(import_module(module), name)
+    return found
+
+
 def register(pool: str) -> Iterator[str]:
     """Make the process work pool if it is missing, and each declared deployment. Yields a line for each.
 
     A flow is referred to by its module (``flows.patrol.patrol``), because it is installed with the package:
     a worker pulls no code.
     """
-    from flows.assess import assess
-    from flows.patrol import patrol
-    from flows.rotate import rotate
-
-    known: dict[str, Flow[..., Any]] = {
-        "flows.patrol.patrol": patrol,
-        "flows.assess.assess": assess,
-        "flows.rotate.rotate": rotate,
-    }
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(pool)
@@ -46,7 +45,7 @@ def register(pool: str) -> Iterator[str]:
         else:
             yield f"work pool {pool}: there"
     for entry in declared()["deployments"]:
-        flow = known[entry["entrypoint"]]
+        flow = flow_of(entry)
         limit = entry["concurrency_limit"]
         deployment: RunnerDeployment = flow.to_deployment(  # type: ignore[assignment]
             name=entry["name"],

@@ -15,9 +15,10 @@ from flows.rotations import class_of, section_of
 from flows.settings import Settings
 from flows.store_sessions import StoreSessions
 from tasks.core.errors import UsageError
+from tasks.core.rotations import BESIDE
 from tasks.patrol.inventory_run import InventoryRun
 from tasks.patrol.secret_reading import ConfiguredStore
-from tasks.patrol.stored_secrets import BESIDE, Configured
+from tasks.patrol.stored_secrets import Configured
 
 if TYPE_CHECKING:
     from tasks.core.secret_stores import SecretStore

@@ -11,6 +11,7 @@ from flows.org_types import NAME_PATTERN
 from tasks.core.addresses import stays_here
 from tasks.core.errors import UsageError
 from tasks.core.mistakes import Key, nearest
+from tasks.core.rotations import BESIDE
 from tasks.rotation.passwords import MYSQL, POSTGRESQL, ValuePolicy
 
 #: Key, what, remedy.
@@ -18,7 +19,6 @@ Fault = tuple[Key, str, str]
 _SAFE_ELSEWHERE = ("require", "verify-ca", "verify-full")
 #: That of a policy that does not say it.
 _GRACE_MINUTES = 60
-_BESIDE = "-nightwarden"
 _PAIR = 2
 
 
@@ -190,7 +190,7 @@ def _places(secret: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     if isinstance(path := vault.get("path"), str):
         path, pending = path.strip("/"), vault.get("pending_path")
         yield "vault", vault.get("mount"), path
-        yield "vault", vault.get("mount"), pending.strip("/") if isinstance(pending, str) else f"{path}{_BESIDE}"
+        yield "vault", vault.get("mount"), pending.strip("/") if isinstance(pending, str) else f"{path}{BESIDE}"
     role = _mapping(secret.get("static_role"))
     if isinstance(name := role.get("role"), str):
         yield "static role", str(role.get("mount")).strip("/"), name.strip("/")

@@ -33,7 +33,7 @@ def rotate_secret(run_id: str, name: str) -> State[Any]:
     run = ACTIVE[run_id]
     done = run.one(name)
     state = done.standing.state if done.standing is not None else None
-    said = one_line(f"{name}: {state or done.reason_code or 'nothing to do'} {_plain(done.detail)}".strip(), _TOLD)
+    said = one_line(f"{name}: {state or done.reason_code or 'nothing to do'} {done.detail}".strip(), _TOLD)
     if any(d.name == name for d in run.troubles()):
         return Failed(name="Gaps", message=said)
     return Completed(message=said)
@@ -59,21 +59,16 @@ def tell_step(step: Transition) -> None:
     log.info("%s", one_line(f"{step.secret}: {step.state} {step.identity}".rstrip(), _TOLD))
 
 
-def _plain(text: str) -> str:
-    """What went wrong and what to do about it, as sentences of one line."""
-    return ". ".join(line.strip() for line in text.splitlines() if line.strip())
-
-
 def _steps(run: RotationRun, seen: Look) -> list[tuple[str, str]]:
     """What would be done to a secret, or why nothing is, or that it could not be looked at."""
     if seen.current is None:
-        return [("unknown", f"{seen.reason_code}: {_plain(seen.detail)}")]
+        return [("unknown", f"{seen.reason_code}: {seen.detail}")]
     found, why_not = run.planned(seen)
     if found or why_not:
         return [(str(s.state), s.what) for s in found] or [("unknown", why_not)]
     due_at = seen.due_at()
     next_at = f"next at {due_at:%Y-%m-%d %H:%M} UTC" if due_at is not None else ""
-    return [("none", "max_per_run secrets are begun before it" if seen.begins else next_at or _plain(seen.detail))]
+    return [("none", "max_per_run secrets are begun before it" if seen.begins else next_at or seen.detail)]
 
 
 def plan_artifact(run: RotationRun) -> None:
@@ -115,7 +110,7 @@ def done_artifact(run: RotationRun, sentence: str) -> None:
                 "leak": for_artifact(", ".join(f"{a.leak.field} {a.state}" for a in answers), _TOLD),
                 "until": f"{until:%Y-%m-%d %H:%M} UTC" if until is not None else "",
                 "reason": (done.reason_code if done is not None else None) or seen.reason_code or "",
-                "detail": for_artifact(_plain((done.detail if done is not None else "") or seen.detail), _TOLD),
+                "detail": for_artifact((done.detail if done is not None else "") or seen.detail, _TOLD),
             }
         )
         rows += [

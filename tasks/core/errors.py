@@ -18,6 +18,11 @@ class NightwardenError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  {self.advice}" if self.advice else self.message
 
+    def in_one_line(self) -> str:
+        """What happened and what to do about it, as sentences of a line."""
+        ends = "" if self.message.endswith((".", "!", "?", ":")) else "."
+        return f"{self.message}{ends} {self.advice}" if self.advice else self.message
+
 
 class UsageError(NightwardenError):
     """The call or the configuration is wrong; nothing was started (exit code 2)."""

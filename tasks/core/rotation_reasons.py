@@ -17,7 +17,8 @@ ROTATION_REASONS = (
     (
         "backend_denied",
         "The store refuses our credentials, or their policy does not allow the step.",
-        "Compare the policy with `nightwarden rotate policy`, which writes the one that is needed.",
+        "Compare the policy with what `nightwarden rotate policy vault` (or `aws`) prints, for an inventory with "
+        "`--inventory`.",
     ),
     (
         "backend_limited",
@@ -93,7 +94,7 @@ ROTATION_REASONS = (
     (
         "rotation_busy",
         "Another runner is at this secret.",
-        "Nothing: it finishes the rotation.",
+        "Wait: the other runner finishes the rotation.",
     ),
     (
         "class_stopped",
@@ -114,7 +115,7 @@ ROTATION_REASONS = (
     ),
     (
         "credentials_unreadable",
-        "What we administer the target with could not be read where its reference leads.",
+        "What we sign in to the store with, or administer the target with, is not there or could not be read.",
         "`nightwarden config check --resolve` says which references can be read, and why not.",
     ),
     (
@@ -157,18 +158,19 @@ ROTATION_REASONS = (
         "use_not_told",
         "The store does not tell when secrets of this kind were last used: which of them nobody uses is not known.",
         "Nothing, if the store cannot (Vault tells it in its audit log alone): accept the gap by a decision. Else give "
-        "the account the right that `nightwarden rotate policy --inventory` names.",
+        "the account the right that `nightwarden rotate policy vault --inventory` (or `aws`) names.",
     ),
     (
         "rotation_not_told",
         "The store does not tell of some secrets of this kind when their values were changed: whether they are too old "
         "is not known.",
-        "Give the account the right to read their metadata: `nightwarden rotate policy --inventory` writes the policy.",
+        "Give the account the right to read their metadata: `nightwarden rotate policy vault --inventory` (or `aws`) "
+        "prints it.",
     ),
     (
         "expiry_not_told",
         "The store does not tell of some certificates when they end.",
-        "Give the account the right to read them: `nightwarden rotate policy --inventory` writes the policy.",
+        "Give the account the right to read them: `nightwarden rotate policy vault --inventory` (or `aws`) prints it.",
     ),
     (
         "mount_left_out",
@@ -186,7 +188,7 @@ ROTATION_REASONS = (
     (
         "rotation_failed",
         "Something went wrong that nobody foresaw; the rotation stays where it is.",
-        "Run again; report the kind of the error that the detail names, if it stays.",
+        "Run again. If it stays, report the kind of error that the detail names.",
     ),
     (
         "store_limit",

@@ -26,6 +26,8 @@ from tasks.core.secret_refs import Secret
 _NAMESPACE = uuid.UUID("6f1f4b0e-6d0c-5d0a-9c55-3e6d2f0a7b11")
 #: The field of a stored value that tells of its rotation; consumers pass it over.
 MARK = "nightwarden"
+#: What is put behind the path of a secret for the place of its next value.
+BESIDE = "-nightwarden"
 
 
 class State(StrEnum):

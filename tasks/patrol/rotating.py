@@ -130,7 +130,12 @@ def look(managed: Managed, now: datetime) -> Look:
         identity = managed.target.identity(current.fields)
     except RotationError as e:
         return Look(
-            managed=managed, at=now, due=None, standing=Standing(state=None), reason_code=e.reason_code, detail=str(e)
+            managed=managed,
+            at=now,
+            due=None,
+            standing=Standing(state=None),
+            reason_code=e.reason_code,
+            detail=e.in_one_line(),
         )
     slot = current.mark.slot or None if current.mark is not None else None
     if managed.rotator is not None and current.since is not None:  # who asked for it is not known, and when is
@@ -251,7 +256,7 @@ def go_on(
             )
             break
         except RotationError as e:
-            done = Rotated(name=managed.name, standing=None, reason_code=e.reason_code, detail=str(e))
+            done = Rotated(name=managed.name, standing=None, reason_code=e.reason_code, detail=e.in_one_line())
             if not e.is_passing or pause is None:
                 break
             sleep(pause)
@@ -271,7 +276,7 @@ def take_back(managed: Managed, log: RotationLog, tell: Callable[[Transition], N
     try:
         standing = managed.machine(heard).withdraw()
     except RotationError as e:
-        return Rotated(name=managed.name, standing=None, reason_code=e.reason_code, detail=str(e))
+        return Rotated(name=managed.name, standing=None, reason_code=e.reason_code, detail=e.in_one_line())
     return Rotated(name=managed.name, standing=standing, reason_code=standing.reason_code, detail=standing.detail)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tasks.core.rotations import BESIDE
 from tasks.core.secret_stores import StoredKind, StoredSecret
 from tasks.core.text import escaped
 from tasks.lake.rotation_tables import INVENTORY_COLUMNS
@@ -15,8 +16,6 @@ from tasks.patrol.secret_reading import StoreReading
 from tasks.policy.secret_hygiene import Rotated, value_since
 
 Row = dict[str, Any]
-#: How a value that waits to come into force is called beside its secret (``rotation.vault_kv``).
-BESIDE = "-nightwarden"
 #: Of a path of Vault.
 _LONGEST = 8000
 _LEFT = "a value that a rotation staged, of a secret that is not configured"

@@ -189,7 +189,7 @@ class AwsSession:
             )
         if in_the_clear(client.meta.endpoint_url) and not access.allow_http:
             raise RotationError(
-                "backend_denied",
+                "credentials_unreadable",
                 f"the endpoint of {service} has no TLS",
                 advice="Write https://, or set `allow_http: true` in the `aws:` section if you accept that.",
             )
@@ -237,7 +237,7 @@ def _refusal(response: Mapping[str, Any], part: str, what: str) -> AwsError:
     reason, told, advice, passing = f"{part}_error", f"AWS refuses ({code})", "The AWS documentation tells the code.", 0
     if code in _DENIED:
         reason, told = f"{part}_denied", f"access is denied ({code})"
-        advice = "Compare our rights, and those at the key of KMS, with `nightwarden rotate policy`."
+        advice = "Compare our rights, and those at the key of KMS, with `nightwarden rotate policy aws`."
     elif code in _LIMITED:
         # A target has no reason of its own for this: it did not answer in time either.
         reason = "backend_limited" if part == "backend" else "target_unreachable"
@@ -260,7 +260,5 @@ def _no_answer(error: Exception, part: str, what: str) -> AwsError:
     known = isinstance(error, e.ConnectionError | e.HTTPClientError)
     denied = isinstance(error, e.NoCredentialsError | e.PartialCredentialsError | e.CredentialRetrievalError)
     passing = known and not isinstance(error, e.SSLError | e.ProxyConnectionError)
-    reason = "denied" if denied else "unreachable" if known else "error"
-    return AwsError(
-        "", f"{part}_{reason}", f"{what}: {unreached(error)}", advice=UNREACHED_ADVICE, is_passing=passing
-    )  # fmt: skip
+    reason = "credentials_unreadable" if denied else f"{part}_unreachable" if known else f"{part}_error"
+    return AwsError("", reason, f"{what}: {unreached(error)}", advice=UNREACHED_ADVICE, is_passing=passing)

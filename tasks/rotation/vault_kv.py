@@ -25,14 +25,12 @@ from typing import Any
 from urllib.parse import quote
 
 from tasks.core.errors import UsageError
-from tasks.core.rotations import MARK, ConflictError, Held, Mark, RotationError, SpentError, read_mark
+from tasks.core.rotations import BESIDE, MARK, ConflictError, Held, Mark, RotationError, SpentError, read_mark
 from tasks.core.secret_refs import Secret
 from tasks.rotation.vault_session import VaultSession
 from tasks.rotation.vault_wire import Answer, fault, moment
 
 _OK, _REFUSED, _NOT_FOUND = 200, 400, 404
-#: What is added to the path of a secret for that of its staged value.
-_BESIDE = "-nightwarden"
 #: What the server says when the version is another one.
 _MOVED_ON = "check-and-set parameter did not match"
 #: Ended rotations that are remembered: more than one slot can have.
@@ -53,7 +51,7 @@ class KvPlace:
     pending_path: str = ""
 
     def __post_init__(self) -> None:
-        pending = self.pending_path or f"{self.path.strip('/')}{_BESIDE}"
+        pending = self.pending_path or f"{self.path.strip('/')}{BESIDE}"
         for name, path in (("mount", self.mount), ("path", self.path), ("pending_path", pending)):
             # Doubled slashes are read as one on the way; dots would leave the mount.
             if any(part in ("", ".", "..") for part in path.strip("/").split("/")):

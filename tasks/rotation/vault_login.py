@@ -92,7 +92,7 @@ class SigningIn:
         if os.environ.get("VAULT_TOKEN"):
             return self._given(SecretRef(scheme="env", place="VAULT_TOKEN"))
         raise RotationError(
-            "backend_denied",
+            "credentials_unreadable",
             "there is nothing to sign in to Vault with",
             advice="Set `role_id` and `secret_id`, `kubernetes_role`, `token`, or VAULT_TOKEN or VAULT_TOKEN_FILE.",
         )
@@ -102,7 +102,7 @@ class SigningIn:
             return self._read_plain(ref)
         except SecretError as e:
             told = (e.message, e.advice)
-        raise RotationError("backend_denied", told[0], advice=told[1])
+        raise RotationError("credentials_unreadable", told[0], advice=told[1])
 
     def _given(self, ref: SecretRef) -> Login:
         """A token that somebody gave us. How long it is it tells itself, if its policy lets it."""

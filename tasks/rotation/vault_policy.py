@@ -36,12 +36,16 @@ def policy(
     for s in secrets:
         allow(f"{s.mount}/data/{s.path}", f"{s}: the value in force.", "read", "update")
         allow(f"{s.mount}/data/{s.pending_path}", f"{s}: its next value.", "create", "read", "update")
-        allow(f"{s.mount}/metadata/{s.pending_path}", "", "create", "update")
+        allow(f"{s.mount}/metadata/{s.pending_path}", "How many versions of it are kept.", "create", "update")
     for path in reads:
         allow(path, "Read for the targets.", "read")
     for r in static_roles:
-        allow(f"{r.mount}/static-roles/{r.role}", f"{r}: when Vault rotated it; not its password.", "read")
-        allow(f"{r.mount}/rotate-role/{r.role}", "", "update")
+        allow(
+            f"{r.mount}/static-roles/{r.role}",
+            f"vault:{r.mount}/static-roles/{r.role}: when Vault rotated it; not its password.",
+            "read",
+        )
+        allow(f"{r.mount}/rotate-role/{r.role}", "To rotate it now.", "update")
     for r in pki_roles:
         allow(f"{r.mount}/issue/{r.role}", f"{r}: certificates.", "update")
         # By serial number, which comes into being with a certificate: no policy can name ours alone.

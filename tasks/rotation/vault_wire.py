@@ -174,7 +174,7 @@ def fault(answer: Answer, what: str) -> RotationError:
         return RotationError(
             "backend_denied",
             f"{what}: Vault denies it",
-            advice="The policy lacks it, or the token is over; `nightwarden rotate policy` writes the one needed.",
+            advice="The policy lacks it, or the token is over; `nightwarden rotate policy vault` prints it.",
         )
     if status == _LIMITED:
         return RotationError("backend_limited", f"{what}: Vault asks us to ask less often", is_passing=True)

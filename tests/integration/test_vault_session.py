@@ -126,7 +126,7 @@ def test_a_token_by_reference_or_environment(bao: Bao, tmp_path: Path, monkeypat
     monkeypatch.setenv("VAULT_TOKEN_FILE", str(tmp_path / "t"))
     assert read(own) == CANARY
     error = refused(VaultSession(SignIn(token=parse_ref("env:NONE")), Values()))
-    assert (error.reason_code, error.message) == ("backend_denied", "env:NONE: it is not set")
+    assert (error.reason_code, error.message) == ("credentials_unreadable", "env:NONE: it is not set")
     assert refused(by_token(bao, "wrong")).reason_code == "backend_denied"
     for token in (f"{CANARY}\n", f"{CANARY}é", ""):
         assert "characters" in refused(by_token(bao, token)).message

@@ -80,7 +80,7 @@ def test_stub_what_aws_refuses_has_a_reason(
         (e.ConnectionClosedError(endpoint_url=CANARY), "backend_unreachable", True),
         (e.EndpointConnectionError(endpoint_url=CANARY), "backend_unreachable", True),
         (e.SSLError(endpoint_url=CANARY, error=CANARY), "backend_unreachable", False),
-        (e.NoCredentialsError(), "backend_denied", False),
+        (e.NoCredentialsError(), "credentials_unreadable", False),
         (e.NoRegionError(), "backend_error", False),
         (FileNotFoundError(2, CANARY), "backend_error", False),
         (KeyError(CANARY), "backend_error", False),
