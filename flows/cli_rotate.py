@@ -305,6 +305,8 @@ def _became(run: RotationRun, done: Rotated) -> str:
 
 
 def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
+    from tasks.patrol.rotation_run import why_nothing
+
     out = _console()
     run.look()
     run.choose(choice)
@@ -326,7 +328,7 @@ def _plan(run: RotationRun, settings: Settings, choice: Choice) -> None:
         if why_not:
             out.print(one_line(f"  what would be done cannot be told: {why_not}", _MAX), soft_wrap=True)
         elif not found:
-            out.print(one_line(f"  nothing: {_why_nothing(seen)}", _MAX * 2), soft_wrap=True)
+            out.print(one_line(f"  nothing: {why_nothing(seen)}", _MAX * 2), soft_wrap=True)
 
     for trouble in run.unlooked():
         out.print(one_line(f"{trouble.name}: {trouble.reason_code}: {_plain(trouble.detail)}", _MAX), soft_wrap=True)
@@ -383,15 +385,6 @@ def _warnings(seen: Look, settings: Settings) -> Iterator[str]:
     caching = [f"{c.name} ({c.cache_minutes:g} minutes)" for c in told.consumers if c.cache_minutes]
     if is_at_once and caching:
         yield f"these remember it, and their logins will fail for as long: {', '.join(caching)}"
-
-
-def _why_nothing(seen: Look) -> str:
-    if seen.managed.refused is not None:
-        return f"{seen.managed.refused[0]}: {_plain(seen.managed.refused[1])}"
-    if seen.begins:
-        return "max_per_run secrets are begun before it"
-    due_at = seen.due_at()
-    return f"next at {due_at:%Y-%m-%d %H:%M} UTC" if due_at is not None else seen.detail or "it is not due"
 
 
 def _inventoried(settings: Settings) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from tasks.core.rotations import Transition
 from tasks.core.text import for_artifact, one_line
 from tasks.patrol.leaks import Leak
 from tasks.patrol.rotating import Look
-from tasks.patrol.rotation_run import Choice, RotationRun
+from tasks.patrol.rotation_run import Choice, RotationRun, why_nothing
 
 #: The runs of this process by their ids.
 ACTIVE: dict[str, RotationRun] = {}
@@ -66,9 +66,7 @@ def _steps(run: RotationRun, seen: Look) -> list[tuple[str, str]]:
     found, why_not = run.planned(seen)
     if found or why_not:
         return [(str(s.state), s.what) for s in found] or [("unknown", why_not)]
-    due_at = seen.due_at()
-    next_at = f"next at {due_at:%Y-%m-%d %H:%M} UTC" if due_at is not None else ""
-    return [("none", "max_per_run secrets are begun before it" if seen.begins else next_at or seen.detail)]
+    return [("none", why_nothing(seen))]
 
 
 def plan_artifact(run: RotationRun) -> None:

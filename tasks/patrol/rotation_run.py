@@ -374,6 +374,16 @@ def _trouble(name: str, reason_code: str, detail: str) -> Rotated:
     return Rotated(name=name, standing=None, reason_code=reason_code, detail=detail)
 
 
+def why_nothing(seen: Look) -> str:
+    """Why nothing would be done to a secret that could be looked at."""
+    if seen.managed.refused is not None:
+        return ": ".join(seen.managed.refused)
+    if seen.begins:
+        return "max_per_run secrets are begun before it"
+    due_at = seen.due_at()
+    return f"next at {due_at:%Y-%m-%d %H:%M} UTC" if due_at is not None else seen.detail or "it is not due"
+
+
 def _is_in_grace(done: Rotated) -> bool:
     return done.standing is not None and done.standing.state is State.GRACE
 

@@ -112,7 +112,7 @@ def test_the_search_finds_what_a_child_shows(where: str) -> None:
     if where == "argument":
         argv.append(CANARY)
     else:
-        env["NIGHTWARDEN_TOKEN"] = CANARY
+        env["SHOP_TOKEN"] = CANARY
     with watched_processes() as shown:
         child = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE)
         while not leaks([("shown", b"\0\0".join(shown))], needles({"it": CANARY})):
