@@ -1,1 +1,1 @@
-"""Prefect as code: the nightly deployment and its registration."""
+"""Prefect as code: the deployments and their registration."""

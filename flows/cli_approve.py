@@ -29,11 +29,11 @@ def approve(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change; write nothing.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Approve that a secret is rotated which is dangerous to rotate.
+    """Approve rotations of a secret of a dangerous kind.
 
-    Dangerous are: one user that is changed under its consumers (in_place), an executable of yours (program), keys of
-    AWS (iam), certificates that are revoked, and kinds that `rotation.dangerous` names. Until somebody has approved it,
-    no rotation of such a secret begins; what is under way is finished.
+    Dangerous are: one user that is changed under its consumers (in_place), static roles, an executable of yours
+    (program), keys of AWS (iam), certificates that are revoked, and kinds that `rotation.dangerous` names. Until
+    somebody has approved it, no rotation of such a secret begins; what is under way is finished.
 
     Writes an entry into the file of `decisions`. It counts once it is committed and somebody else than its author
     signed the commit, or a merge whose message says `Approves: ID`, or reviewed it. It is for the secret as it is

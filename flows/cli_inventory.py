@@ -32,7 +32,8 @@ _KEPT = "nothing was written; the same command asks the stores anew"
 
 def inventory(
     store: Annotated[
-        str | None, typer.Option("--store", metavar="NAME", help="Only vault, or aws, or the store of this name.")
+        str | None,
+        typer.Option("--store", metavar="NAME", help="vault, aws, or one store's name; a wrong name lists all names."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask and show; write nothing to the lake.")] = False,
     lake: LakeOption = None,
@@ -40,12 +41,13 @@ def inventory(
     format: FormatOption = Format.TABLE,
     limit: Annotated[int | None, typer.Option(metavar="N", help="Print at most so many rows.", min=1)] = None,
 ) -> None:
-    """Look at all that the configured stores hold, also what nobody configured, and at how they are kept.
+    """Look at all that the stores hold, and how they are kept.
 
-    Shows each secret with its age, its last use, how many may read it by policy, and what is wrong with it; below that
-    what is wrong with the store itself and what it did not tell. An empty cell: the store does not tell. No value is
-    read. What is wrong becomes findings of kind secret-hygiene in the lake; they close when their place is read
-    without them. What is looked at stands in `rotation.inventory` of org.yaml, with the ages from when on it is wrong.
+    Also at what nobody configured. Shows each secret with its age, its last use, how many may read it by policy, and
+    what is wrong with it; below that what is wrong with the store itself and what it did not tell. An empty cell: the
+    store does not tell. No value is read. What is wrong becomes findings of kind secret-hygiene in the lake; they close
+    when their place is read without them. What is looked at stands in `rotation.inventory` of org.yaml, with the ages
+    from when on it is wrong.
 
     \b
       nightwarden rotate inventory --dry-run

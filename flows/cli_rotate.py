@@ -30,7 +30,8 @@ app = typer.Typer(
     " consumers had time to read again.\n\n"
     "What is rotated stands in `rotation` of org.yaml (`nightwarden config init` shows it); no secret stands there.\n\n"
     "Exit codes: 0 nothing is left to do, 3 something is (a grace, a failure, what was not begun or not published), "
-    "1 failed, 2 usage. The flow `rotate` calls only what somebody must look at a gap: a grace is none there.",
+    "1 failed, 2 usage. The flow `rotate` ends CompletedWithGaps only where somebody must act; a running grace is no "
+    "gap there.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -46,8 +47,10 @@ _KEPT = "what was done is kept; `nightwarden rotate resume` finishes what is und
 
 @app.command("list")
 def list_(config: ConfigOption = None, format: FormatOption = Format.TABLE) -> None:
-    """Show how each secret stands: where it lies, which credential is in force and how old it is, when it is due, what
-    is under way, and whether patrols have found its value in a repository (`leaked`).
+    """Show how each secret stands.
+
+    That is where it lies, which credential is in force and how old it is, when it is due, what is under way, and
+    whether patrols have found its value in a repository (`leaked`).
 
     Stores are asked, and nothing is changed. When it was last used and how many may read it is what the last `rotate
     inventory` was told; empty: nobody told. Exit 3 when one could not be read; its reason says why (`nightwarden
@@ -111,11 +114,12 @@ def run(
     lake: LakeOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Rotate what has leaked, finish rotations that are under way, then rotate what is due.
+    """Rotate what has leaked or is due; finish what is under way.
 
-    The old credential works until the grace of its policy is over; a later run (or --wait, or `rotate resume`) retires
-    it. Stop it at any moment, also by kill -9: the next run goes on where it stopped, whoever starts it. `max_per_run`
-    of the configuration does not hold for secrets that are named.
+    In this order: what has leaked, what is under way, what is due. The old credential works until the grace of its
+    policy is over; a later run (or --wait, or `rotate resume`) retires it. Stop it at any moment, also by kill -9: the
+    next run goes on where it stopped, whoever starts it. `max_per_run` of the configuration does not hold for secrets
+    that are named.
 
     \b
       nightwarden rotate run
@@ -164,7 +168,7 @@ def resume(
     _go_on(settings, withdraw or names, Choice(begins=False), wait, withdraw=bool(withdraw))
 
 
-@app.command()
+@app.command(short_help="Show the steps of rotations, newest first.")
 def history(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this secret.")] = None,
     lake: LakeOption = None,
@@ -172,8 +176,10 @@ def history(
     format: FormatOption = Format.TABLE,
     limit: Annotated[int | None, typer.Option(metavar="N", help="Print at most so many rows.", min=1)] = None,
 ) -> None:
-    """Show the steps of rotations that the lake knows, the newest first, and where leaked values stand, which started
-    rotations of a slot `leak-…`: state `leak revoked` is the proof that one is refused."""
+    """Show the steps of rotations, newest first, and what became of leaked values.
+
+    A rotation that a leak started has a slot `leak-…`; `leak revoked` means that the old value was tried and refused.
+    """
     from flows.lake_location import lake_to_read
     from flows.rotations import log_of
 
@@ -198,13 +204,14 @@ def policy(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Print the policies that rotation needs: for exactly what the configuration names, and no more.
+    """Print the least policies that rotation needs.
 
-    With --inventory those that `rotate inventory` needs, which read no value: of Vault for what is mounted there now,
-    which is asked by the credentials of the section `vault`; of AWS for the configured regions.
+    They are for exactly what the configuration names, and no more. With --inventory those that `rotate inventory`
+    needs, which read no value: of Vault for what is mounted there now, which is asked by the credentials of the section
+    `vault`; of AWS for the configured regions.
 
     \b
-      nightwarden rotate policy vault | vault policy write nightwarden-rotate -
+      nightwarden rotate policy vault | vault policy write nightwarden -
       nightwarden rotate policy aws > policy.json
 
     Of AWS there is one for each role, and more where one would be too long; what each is for is told on standard error.

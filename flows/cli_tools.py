@@ -193,7 +193,16 @@ def deploy(
         str, typer.Option(metavar="NAME", help="The process work pool; made if it is not there.")
     ] = "nightwarden",
 ) -> None:
-    """Register the nightly deployment with the Prefect API that PREFECT_API_URL names."""
+    """Register the deployments with the Prefect API that PREFECT_API_URL names.
+
+    \b
+      patrol/nightly            02:00
+      assess/advisories         every four hours
+      inventory/stored-secrets  04:30
+      rotate/rotation           every hour
+
+    Times are those of Europe/Berlin. Of each one run goes on at a time. All are in one work pool.
+    """
     if not os.environ.get("PREFECT_API_URL"):
         raise UsageError(
             "no Prefect API is configured",

@@ -39,14 +39,14 @@ def aws_inventory_policies(settings: Settings) -> Iterator[tuple[str, str]]:
     roles = tuple(dict.fromkeys(section.aws.roles))
     if roles:
         for n, one in enumerate(made := assuming_policies([r.arn for r in roles]), 1):
-            yield f"for who runs us: policy {n} of {len(made)}", json.dumps(one, indent=2)
+            yield f"for the identity that runs Nightwarden: policy {n} of {len(made)}", json.dumps(one, indent=2)
     with ExitStack() as stack:
         sessions = StoreSessions(settings, stack)
         for role in roles or (None,):
             partition, account, regions = _where(sessions, section.aws, role)
             found = inventory_policy(account, regions, partition=partition)
             for n, one in enumerate(found, 1):
-                who = role.arn if role is not None else "for who runs us"
+                who = role.arn if role is not None else "for the identity that runs Nightwarden"
                 yield f"{who}: policy {n} of {len(found)}", json.dumps(one, indent=2)
 
 

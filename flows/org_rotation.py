@@ -209,7 +209,7 @@ class FieldsSettings(Section):
 
 
 class _UsersSettings(Section):
-    """What the users of any data base have."""
+    """What the users of any database have."""
 
     host: Host = Field(description="The server; a path is a socket.")
     ca_file: Folder | None = Field(None, description="Certificates (PEM) the server's is checked against.")
@@ -232,7 +232,7 @@ class PostgreSqlSettings(_UsersSettings):
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "verify-full", description="As libpq knows it; less than require only on this machine."
     )
-    dbname: Line = Field(description="The data base that they log in to.")
+    dbname: Line = Field(description="The database that they log in to.")
     admin_dbname: Line = Field("postgres", description="That which `admin` logs in to; the same for all runners.")
     valid_for_days: float | None = Field(None, gt=0, le=3650, description="Each new password ends then (VALID UNTIL).")
 
@@ -243,7 +243,7 @@ class MySqlSettings(_UsersSettings):
     port: Port = Field(3306, description="Its port.")
     tls: bool = Field(True, description="Whether the server is asked over TLS; false only on this machine.")
     from_host: Line = Field("%", description="The part after @ of the users.")
-    dbname: Line | None = Field(None, description="The data base that they log in to.")
+    dbname: Line | None = Field(None, description="The database that they log in to.")
 
 
 class IamSettings(Section):

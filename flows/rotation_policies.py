@@ -65,7 +65,8 @@ def aws_policies(settings: Settings) -> Iterator[tuple[str, str]]:
         if not who:
             found += reading_policies(read)
         for n, one in enumerate(found, 1):
-            yield f"{who or 'for who runs us'}: policy {n} of {len(found)}", json.dumps(one, indent=2)
+            whose = who or "for the identity that runs Nightwarden"
+            yield f"{whose}: policy {n} of {len(found)}", json.dumps(one, indent=2)
     for ref in unknown:
         sentence = f"{ref} is read too: allow secretsmanager:GetSecretValue on it"
         yield f"{sentence}; its ARN is not known, so write it in the reference", ""

@@ -69,7 +69,7 @@ def down(state: State, *, purge: bool) -> Iterator[str]:
 def told(state: State) -> Iterator[str]:
     """Where everything is."""
     known = state.make()
-    where = {openbao.NAME: f"https://{HOST}:{known.api}", postgresql.NAME: f"{HOST}:{known.database}, data base shop"}
+    where = {openbao.NAME: f"https://{HOST}:{known.api}", postgresql.NAME: f"{HOST}:{known.database}, database shop"}
     for name in NAMES:
         pid = processes.runs(state, name)
         yield f"{name:<14}{where[name]}, {f'process {pid}' if pid is not None else 'does not run'}"

@@ -1,4 +1,4 @@
--- What lies in the data base of the shop. A line is a statement.
+-- What lies in the database of the shop. A line is a statement.
 CREATE TABLE wares (id integer PRIMARY KEY, name text NOT NULL);
 INSERT INTO wares VALUES (1, 'a lamp'), (2, 'a clock');
 GRANT SELECT ON wares TO shop;

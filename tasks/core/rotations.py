@@ -1,7 +1,7 @@
 """The words of secret rotation, and its ports: where a secret is kept, and what accepts it.
 
 A **backend** keeps the value in force (CURRENT), which consumers read, and at most one staged value (PENDING), which is
-written before anything else is touched. A **target** accepts credentials: a data base, a cloud account, a program. Both
+written before anything else is touched. A **target** accepts credentials: a database, a cloud account, a program. Both
 are asked anew for every step and remember nothing; whoever stops anywhere is gone on for by whoever comes next.
 
 Values are ``Secret``s from end to end. What is not secret of a credential is its ``identity``, as the target names it:

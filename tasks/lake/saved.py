@@ -30,7 +30,7 @@ SAVED: dict[str, Saved] = {
         f" FROM {_OPEN} GROUP BY slug ORDER BY findings DESC LIMIT 50",
     ),
     "secrets": Saved(
-        description="open secrets with their places; values are never stored",
+        description="secrets that scans found in repositories (stored ones: secret-hygiene, secrets-unmanaged)",
         sql="SELECT any_value(slug) AS slug, any_value(rule_id) AS rule_id, arg_min(path, ref) AS path,"
         " arg_min(line_start, ref) AS line_start, max(occurrences) AS occurrences,"
         f" min(first_seen_at) AS first_seen_at FROM {_OPEN}"
@@ -52,6 +52,24 @@ SAVED: dict[str, Saved] = {
         sql="SELECT place, kind, store, owner, rotated_by, date_diff('day', in_force_since, now()) AS age_days,"
         " last_used_at, len(readers) AS readers, expires_at FROM secrets WHERE present AND NOT is_managed"
         " ORDER BY len(readers) DESC NULLS LAST, in_force_since NULLS FIRST, store, place LIMIT 1000",
+    ),
+    "rotations": Saved(
+        description="rotations of secrets that are under way, due or failed, those first that somebody must look at",
+        sql="SELECT s.secret, s.place, s.target, s.identity, s.due, s.due_at, s.state, r.until, s.reason_code,"
+        " s.detail, date_diff('day', s.in_force_since, now()) AS age_days, s.looked_at FROM secrets s"
+        # In a grace the value in force is the one that the rotation has made.
+        " LEFT JOIN rotations r ON r.rotation_id = s.rotation_id AND r.state = 'grace' AND s.state = 'grace'"
+        " WHERE s.present AND coalesce(s.is_managed, true)"
+        " AND (s.state IS NOT NULL OR s.reason_code IS NOT NULL OR s.due IN ('due', 'overdue', 'unknown'))"
+        " ORDER BY s.reason_code IS NULL, list_position(['overdue', 'due', 'unknown'], s.due) NULLS LAST, s.due_at,"
+        " s.secret",
+    ),
+    "leaks": Saved(
+        description="managed secrets whose value stands in a repository: state, age, and proof that it is refused",
+        sql="SELECT secret, place, field, identity, state, date_diff('day', found_at, now()) AS age_days, found_at,"
+        " verified_at, reason_code, detail, finding_uids, rotation_id FROM leaks"
+        " ORDER BY list_position(['works', 'waiting', 'unverified', 'kept', 'decided', 'revoked'], state),"
+        " found_at, secret, field",
     ),
     "gaps": Saved(
         description="what is not looked at now, and what to do",

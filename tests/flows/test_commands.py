@@ -213,6 +213,8 @@ SAVED_ROWS: dict[str, dict[str, Any] | None] = {
     "slowest": {"slug": "shop", "tool": "checkov", "cause": "new", "files_read": 2},
     "secret-hygiene": None,
     "secrets-unmanaged": None,
+    "rotations": None,
+    "leaks": None,
 }
 
 

@@ -279,7 +279,7 @@ aws: {region: eu-west-1}
     assert "shop: grace until" in done.stdout, "the policy is enough"
     told = call(place, "policy", "aws")
     assert [line.split(":")[0] for line in told.stderr.splitlines()] == [
-        "for who runs us", "for who runs us", "for who runs us", "arn", "aws-sm", "references are read too",
+        *["for the identity that runs Nightwarden"] * 3, "arn", "aws-sm", "references are read too",
     ]  # fmt: skip
     assert "x is read too" in told.stderr and "its ARN is not known" in told.stderr
     own, roles, reads, role = (text for text in re.split(r"(?<=^\})\n", told.stdout, flags=re.MULTILINE) if text)
@@ -296,4 +296,6 @@ def test_mistakes_of_use_are_told(place: Path) -> None:
     done = called("rotate", "list", cwd=place)
     assert (done.returncode, "no secret is configured" in done.stderr) == (EXIT_USAGE, True)
     done = called("rotate", "--help", cwd=place)
-    assert all(name in done.stdout for name in ("list", "plan", "run", "resume", "history", "policy"))
+    commands = done.stdout.split("Commands:")[1]
+    assert all(name in commands for name in ("list", "plan", "run", "resume", "history", "policy", "approve"))
+    assert "..." not in commands, "no first sentence is cut"

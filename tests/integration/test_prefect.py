@@ -134,7 +134,7 @@ def test_deployment_run_by_a_worker_equals_the_command_line(
     assert all(field["description"] for field in form.values())
     rotation = api.call("GET", "/deployments/name/rotate/rotation")["parameter_openapi_schema"]["properties"]
     assert rotation.keys() == {"names", "dry_run"} and all(field["description"] for field in rotation.values())
-    looked = api.call("GET", "/deployments/name/inventory/secrets")["parameter_openapi_schema"]["properties"]
+    looked = api.call("GET", "/deployments/name/inventory/stored-secrets")["parameter_openapi_schema"]["properties"]
     assert looked.keys() == {"store"} and looked["store"]["description"]
     run = api.call(
         "POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"sources": [name], "tools": TOOLS}}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +14,21 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from tasks.core.identity import finding_uid
+from tasks.core.types import Kind
 from tasks.lake.lake import Lake
 from tasks.lake.marts import write_marts
+from tasks.lake.publish import publish
 from tasks.lake.saved import SAVED
 from tasks.lake.schema import TABLES
 from tasks.lake.view_columns import _MADE, view_columns
-from tasks.lake.views import FUNCTIONS, VIEWS
+from tasks.lake.views import FUNCTIONS, VIEWS, run_query
 from tasks.patrol.exported_findings import finding_rows
 from tasks.patrol.exporting import chosen
 from tasks.policy import POLICY
 from tasks.report.spreadsheets import csv_pieces
 from tests.exported import exported_lake
+from tests.lake_rows import KEY_ID, NIGHT, night, observation, result
 
 PAGE = Path(__file__).parents[2] / "docs" / "analysts.md"
 RECORD = bool(os.environ.get("NIGHTWARDEN_RECORD"))
@@ -92,6 +99,64 @@ def test_the_snippets_run(lake: Lake, tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(names["ranked"]) == 25 and names["late"].empty
     assert names["causes"]["events"].sum() == 27
     assert len(names["secrets"]) == 1 and len(names["high"].fetchall()) == 23
+
+
+def _secret(name: str, **told: Any) -> dict[str, Any]:
+    return {"secret": name, "place": f"vault:{name}", "due": "not_yet", "every_days": 30.0, "looked_at": NIGHT,
+            "present": True, "is_managed": True, **told}  # fmt: skip
+
+
+def _step(rotation_id: str, state: str, minutes: int, **told: Any) -> dict[str, Any]:
+    return {"rotation_id": rotation_id, "state": state, "secret": rotation_id, "place": "vault:x", "slot": "2026-03",
+            "done_at": NIGHT + timedelta(minutes=minutes), "identity": "b", "run_id": "r", **told}  # fmt: skip
+
+
+def _leak(secret: str, state: str, **told: Any) -> dict[str, Any]:
+    return {"flaw_uid": f"{secret}-{state}", "secret": secret, "place": "vault:x", "field": "password", "state": state,
+            "finding_uids": ["none"], "found_at": NIGHT, "changed_at": NIGHT, "run_id": "r", **told}  # fmt: skip
+
+
+def test_the_questions_about_rotations_are_answered(new_lake: Path, tmp_path: Path) -> None:
+    shutil.copytree(new_lake, tmp_path / "lake")
+    lake = Lake.open(tmp_path / "lake", key_id=KEY_ID)
+    found = observation("leaked", kind=Kind.SECRET)
+    until = NIGHT + timedelta(hours=1)
+    plain = {
+        "secrets": [
+            _secret("quiet"), _secret("gone", present=False, due="due"), _secret("stored", is_managed=False, due=None),
+            _secret("grace", state="grace", rotation_id="grace"), _secret("staged", state="applied", rotation_id="old"),
+            _secret("late", due="overdue"), _secret("unread", due="unknown", reason_code="backend_denied"),
+        ],
+        "rotations": [
+            _step("grace", "prepared", 0), _step("grace", "promoted", 2), _step("grace", "grace", 3, until=until),
+            _step("old", "grace", 0, until=until), _step("old", "promoted", 1, slot="leak-1"),
+            _step("old", "retired", 9, slot="leak-1"),
+        ],
+        "leaks": [
+            _leak("old", "revoked", verified_at=NIGHT),
+            _leak("grace", "waiting", finding_uids=[finding_uid(repo_id="team/app", anchor_uid=found.anchor_uid)]),
+        ],
+    }  # fmt: skip
+    with lake.lock():
+        publish(lake, lake.snapshot(), replace(night(1, result("app", found)), plain=plain))
+
+    def ask(sql: str) -> list[dict[str, Any]]:
+        columns, rows = run_query(lake.snapshot(), sql, POLICY)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    told = ask(SAVED["rotations"].sql)
+    assert [(r["secret"], r["state"], r["until"] is not None) for r in told] == [
+        ("unread", None, False), ("late", None, False), ("grace", "grace", True), ("staged", "applied", False),
+    ]  # fmt: skip
+    assert [(r["secret"], r["state"], r["verified_at"] is not None) for r in ask(SAVED["leaks"].sql)] == [
+        ("grace", "waiting", False), ("old", "revoked", True),
+    ]  # fmt: skip
+    section = PAGE.read_text("utf-8").split("\n## Secrets that are rotated\n")[1].split("\n## ")[0]
+    durations, standing = (ask(sql) for sql in re.findall(r"^```sql\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+    assert {(r["secret"], r["for_a_leak"], r["minutes"]) for r in durations} == {
+        ("grace", False, None), ("old", True, 8), ("old", False, None),
+    }  # fmt: skip
+    assert [(r["secret"], r["state"], r["repositories"]) for r in standing] == [("grace", "waiting", ["team/app"])]
 
 
 def test_what_lies_there_is_what_the_definitions_for_athena_and_spark_say(lake: Lake) -> None:

@@ -131,7 +131,8 @@ def test_policies_of_aws_need_no_answer_where_roles_and_regions_are_told(tmp_pat
     given = settings(tmp_path, f"{{aws: {{regions: [eu-central-1, eu-west-1], roles: {ROLES}}}}}")
     told = [*aws_inventory_policies(given)]
     assert [purpose.split(": policy")[0] for purpose, _ in told] == [
-        "for who runs us", "arn:aws:iam::123456789012:role/look", "arn:aws-cn:iam::210987654321:role/look",
+        "for the identity that runs Nightwarden", "arn:aws:iam::123456789012:role/look",
+        "arn:aws-cn:iam::210987654321:role/look",
     ]  # fmt: skip
     text = told[1][1]
     assert "eu-west-1:123456789012" in text and "NoValues" in text and json.loads(text)["Version"]

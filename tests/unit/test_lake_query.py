@@ -56,7 +56,7 @@ ADVISORIES: dict[str, list[dict[str, Any]]] = {
     "rotations": [{"rotation_id": "r", "state": "prepared", "secret": "shop-db", "place": "vault:secret/shop/db",
                    "slot": "2026-03-08T00:00Z", "done_at": NIGHT, "identity": "shop_b", "run_id": "run-1"}],
     "leaks": [{"flaw_uid": "f", "secret": "shop-db", "place": "vault:secret/shop/db", "field": "password",
-               "finding_uids": ["x"], "found_at": NIGHT, "state": "waiting", "changed_at": NIGHT, "run_id": "run-1"}],
+               "finding_uids": [], "found_at": NIGHT, "state": "waiting", "changed_at": NIGHT, "run_id": "run-1"}],
     "advisory_feeds": [{"feed": "osv/PyPI", "records": 1, "max_age_days": 7.0, "refused": 0, "configured": True}],
 }  # fmt: skip
 

@@ -54,7 +54,7 @@ def of(target: Any) -> Any:
 
 
 def test_the_example_becomes_what_it_says(tmp_path: Path) -> None:
-    text = re.sub(r"^#( *(?:- )?[a-z0-9_]+:(?: |$))", r"\1", EXAMPLE, flags=re.MULTILINE)
+    text = re.sub(r"^#( *(?:- )?[a-z0-9_-]+:(?: |$))", r"\1", EXAMPLE, flags=re.MULTILINE)
     text = text.replace("home: ~/nightwarden", f"home: {tmp_path}/home")
     (tmp_path / "org.yaml").write_text(text)
     for name in ("roots.pem", "certificates.pem"):
@@ -62,15 +62,15 @@ def test_the_example_becomes_what_it_says(tmp_path: Path) -> None:
     with opened(load(tmp_path / "org.yaml")) as managed:
         m = {one.name: one for one in managed}
         assert {n: (one.backend.place, one.target_kind, one.failure_class) for n, one in m.items()} == {
-            "shop_db": ("vault:secret/shop/db", "postgresql", "shop"),
-            "legacy_db": ("vault:secret/legacy/db", "mysql", "mysql 127.0.0.1"),
-            "deploy_key": ("aws-sm:deploy/key", "iam", "iam"),
+            "shop-db": ("vault:secret/shop/db", "postgresql", "shop"),
+            "legacy-db": ("vault:secret/legacy/db", "mysql", "mysql 127.0.0.1"),
+            "deploy-key": ("aws-sm:deploy/key", "iam", "iam"),
             "broker": ("vault:secret/broker", "program", "program /opt/rotate/broker"),
-            "web_tls": ("vault:secret/web/tls", "certificate", f"certificate {tmp_path}/ca.pem"),
-            "report_db": ("vault:database/static-roles/report", "static_role", "static_role database"),
+            "web-tls": ("vault:secret/web/tls", "certificate", f"certificate {tmp_path}/ca.pem"),
+            "report-db": ("vault:database/static-roles/report", "static_role", "static_role database"),
         }  # fmt: skip
         assert [why for one in managed if (why := getattr(one.target, "why", ""))] == []
-        shop, legacy = m["shop_db"], m["legacy_db"]
+        shop, legacy = m["shop-db"], m["legacy-db"]
         assert (shop.rules.grace, shop.rules.hold, shop.consumers) == (timedelta(hours=2), None, ("cart",))
         assert (shop.schedule.every, shop.schedule.minimum_age) == (timedelta(days=30), timedelta(days=15))
         assert shop.schedule.is_open(datetime(2026, 3, 2, 9, tzinfo=UTC)) and not shop.schedule.is_open(
@@ -86,13 +86,13 @@ def test_the_example_becomes_what_it_says(tmp_path: Path) -> None:
         assert told.check == "SELECT count(*) >= 0 FROM orders" and told.valid_for == timedelta(days=90)
         assert told.users.fields.templates == {"dsn": "host={host} user={username}"}
         assert legacy.target.in_place and not shop.target.in_place
-        assert isinstance(m["deploy_key"].target, IamKeys) and isinstance(m["web_tls"].target, CertificateTarget)
+        assert isinstance(m["deploy-key"].target, IamKeys) and isinstance(m["web-tls"].target, CertificateTarget)
         program = m["broker"].target
         assert isinstance(program, ProgramTarget) and [*program.settings] == ["url", "admin"]
         assert program.settings["url"].reveal() == "https://broker.example.org"
-        sessions = {id(m[n].backend._session) for n in ("shop_db", "legacy_db", "broker")}  # type: ignore[attr-defined]
+        sessions = {id(m[n].backend._session) for n in ("shop-db", "legacy-db", "broker")}  # type: ignore[attr-defined]
         assert len(sessions) == 1, "all secrets of Vault share one session"
-        assert m["deploy_key"].target._aws is not m["deploy_key"].backend._aws, "theirs is another role's"  # type: ignore[attr-defined]
+        assert m["deploy-key"].target._aws is not m["deploy-key"].backend._aws, "theirs is another role's"  # type: ignore[attr-defined]
 
 
 def test_what_administers_a_target_is_read_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

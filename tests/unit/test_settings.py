@@ -42,7 +42,7 @@ def loaded(place: Path, text: str, **given: object) -> Settings:
 
 def switched_on(text: str) -> str:
     """The example with every setting in force."""
-    return re.sub(r"^#( *(?:- )?[a-z0-9_]+:(?: |$))", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r"^#( *(?:- )?[a-z0-9_-]+:(?: |$))", r"\1", text, flags=re.MULTILINE)
 
 
 def test_places_count_from_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
