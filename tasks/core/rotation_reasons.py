@@ -147,7 +147,8 @@ ROTATION_REASONS = (
         "leak_unverified",
         "A leaked value was replaced, and whether it still works cannot be told: it is not kept any more, what accepts "
         "it refuses the value in force as well, or other secrets, which may hold the same value, were not compared.",
-        "Run over all secrets, or try it where it was accepted; decide about the finding if it is refused. Every run tries again.",
+        "Run over all secrets, or try it where it was accepted; decide about the finding if it is refused. "
+        "Every run tries again.",
     ),
     (
         "leaks_incomparable",

@@ -96,8 +96,8 @@ ROTATION_TABLES = (
             "state s! waiting (it is in force, or still accepted until its grace is over), revoked (it is refused: "
             "proved), works (it was replaced and retired, and is accepted all the same), unverified (it was replaced, "
             "and nobody can tell whether it is refused, or whether another secret has it), kept (no rotation "
-            "changes it), decided (by decisions none of its findings is open: nothing was done), gone (nobody finds it any more, "
-            "and whether it is refused was never proved) or unconfigured (its secret is not configured any more)",
+            "changes it), decided (by decisions none of its findings is open: nothing was done), gone (nobody finds it "
+            "any more, and that it is refused was never proved) or unconfigured (its secret is not configured now)",
             "rotation_id s the rotation that replaced it, or does",
             "verified_at t when it was proved that it is refused, UTC",
             "reason_code s why it stands there; null: nothing is wrong",
