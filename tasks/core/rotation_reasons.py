@@ -135,7 +135,7 @@ ROTATION_REASONS = (
     ),
     (
         "leak_kept",
-        "A leaked value stands in a field of a managed secret that no rotation changes.",
+        "A leaked value stands in a managed secret where no rotation changes it.",
         "Change it by hand where it is issued, and store the new one; decide about the finding if it is no secret.",
     ),
     (
@@ -145,9 +145,10 @@ ROTATION_REASONS = (
     ),
     (
         "leak_unverified",
-        "A leaked value was replaced, and whether it still works cannot be told: it is not kept any more, or what "
-        "accepts it refuses the value in force as well.",
-        "Try it where it was accepted; decide about the finding if it is refused. Every run tries again.",
+        "A leaked value was replaced, and whether it still works cannot be told: it is not kept any more, what accepts "
+        "it refuses the value in force as well, or other secrets, which may hold the same value, were not compared.",
+        "Run over all secrets, or try it where it was accepted; decide about the finding if it is refused. "
+        "Every run tries again.",
     ),
     (
         "leaks_incomparable",

@@ -89,13 +89,15 @@ ROTATION_TABLES = (
             "place s! where that is kept",
             "field s! the field of the stored value that it is, or is a part of",
             "version s the version of the store that holds it; null: it was staged, and in no version",
-            "identity s public name of the credential: a user, the id of a key",
+            "identity s public name of the credential: a user, the id of a key; null: none is known, or no rotation "
+            "changes it, so that it is of none",
             "finding_uids l! the findings of it when the state last changed",
             "found_at t! when a run first found that they are the same, UTC",
             "state s! waiting (it is in force, or still accepted until its grace is over), revoked (it is refused: "
             "proved), works (it was replaced and retired, and is accepted all the same), unverified (it was replaced, "
-            "and nobody can tell whether it is refused), kept (no rotation changes its field) or decided (by decisions "
-            "none of its findings is open: nothing was done)",
+            "and nobody can tell whether it is refused, or whether another secret has it), kept (no rotation "
+            "changes it), decided (by decisions none of its findings is open: nothing was done), gone (nobody finds it "
+            "any more, and that it is refused was never proved) or unconfigured (its secret is not configured now)",
             "rotation_id s the rotation that replaced it, or does",
             "verified_at t when it was proved that it is refused, UTC",
             "reason_code s why it stands there; null: nothing is wrong",

@@ -23,6 +23,8 @@ _WORKS = {
     "unverified": "nobody can tell",
     "kept": "as before: no rotation changes it",
     "decided": "not looked at",
+    "gone": "nobody can tell, and nobody finds it any more",
+    "unconfigured": "not looked at: its secret is not configured any more",
 }
 
 

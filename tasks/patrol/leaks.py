@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,7 +19,7 @@ from tasks.core.rotations import Backend, Held, RotationError, Target
 from tasks.core.secret_refs import Secret
 from tasks.lake.changes import Status
 from tasks.lake.lake import Snapshot
-from tasks.patrol.revoked import REVOKED
+from tasks.patrol.revoked import REVOKED, UNCONFIGURED
 from tasks.rotation.leaked_forms import forms
 from tasks.scanners.history_secrets import value_hmac
 
@@ -51,10 +51,14 @@ class State(StrEnum):
     UNVERIFIED = "unverified"
     KEPT = "kept"
     DECIDED = "decided"
+    GONE = "gone"
+    UNCONFIGURED = UNCONFIGURED
 
 
 #: States of which the next run tries to know more.
-_UNPROVED = frozenset({State.WAITING, State.WORKS, State.UNVERIFIED, State.KEPT, State.DECIDED})
+_UNPROVED = frozenset(State) - {State.REVOKED}
+#: States of which that is over once none of its findings is there.
+_SETTLED = frozenset({State.DECIDED, State.GONE})
 
 
 class Role(StrEnum):
@@ -75,6 +79,8 @@ class Flaw:
     repo_ids: frozenset[str] = frozenset()
     slugs: tuple[str, ...] = ()
     is_open: bool = False
+    #: Whether any of its findings is there.
+    is_there: bool = True
 
     @property
     def slot(self) -> str:
@@ -86,7 +92,8 @@ class Flaw:
 class Leak:
     """A managed secret that holds, or held, a value that was found. ``held`` None: it is not kept any more.
 
-    ``changes``: whether a rotation changes its field. ``known`` is its row of ``leaks``, if there is one.
+    ``changes``: whether a rotation changes it. ``known`` is its row of ``leaks``, if there is one. ``replaced_in``: the
+    slot of the rotation under way that replaces it; None: none does.
     """
 
     flaw: Flaw
@@ -96,6 +103,7 @@ class Leak:
     identity: str | None
     changes: bool = True
     known: Mapping[str, Any] | None = None
+    replaced_in: str | None = None
 
     @property
     def version(self) -> str | None:
@@ -109,6 +117,14 @@ class Leak:
     def is_urgent(self) -> bool:
         """Whether a rotation is to begin for it now."""
         return self.role is Role.CURRENT and self.flaw.is_open and self.changes and not self.is_kept
+
+    @property
+    def hastens(self) -> frozenset[str]:
+        """The slots of rotations that it hastens: those that replace it, and no others."""
+        if not self.flaw.is_open or not self.changes or self.is_kept:
+            return frozenset()
+        own = {self.flaw.slot} if self.is_urgent else set()
+        return frozenset(own if self.replaced_in is None else own | {self.replaced_in})
 
     @property
     def is_kept(self) -> bool:
@@ -136,6 +152,12 @@ class KnownSecrets:
         if self.key is None:
             return None
         return self.flaws.get(secret_flaw(value_hmac=value_hmac(value, self.key)))
+
+    def fields_of(self, flaw_uid: str, fields: Mapping[str, Secret], identity: str | None) -> Iterator[str]:
+        """The fields of a value in which a flaw stands, in any form; also of a flaw that nobody finds any more."""
+        for name, form in forms(fields, identity or "") if self.key is not None else ():
+            if self.key is not None and secret_flaw(value_hmac=value_hmac(form, self.key)) == flaw_uid:
+                yield name
 
     def of(self, secret: str, flaw_uid: str) -> Mapping[str, Any] | None:
         """What the lake knows of a value in a managed secret."""
@@ -185,11 +207,14 @@ def leaks_of(secret: str, backend: Backend, target: Target, current: Held, known
     if not known.flaws and not known.leaks.get(secret):
         return ()
     found: dict[str, Leak] = {}
-    for role, held in _values(backend, current):
+    staged = backend.staged()
+    for role, held in _values(backend, current, staged):
         for leak in _leaks_in(secret, target, role, held, known):
-            found.setdefault(leak.flaw.flaw_uid, leak)
+            slot = _replaced_in(leak, current, staged)
+            found.setdefault(leak.flaw.flaw_uid, replace(leak, replaced_in=slot))
     for row in known.leaks.get(secret, ()):
-        if row["flaw_uid"] not in found and row["state"] in _UNPROVED:
+        is_over = row["state"] in _SETTLED and row["flaw_uid"] not in known.flaws
+        if row["flaw_uid"] not in found and row["state"] in _UNPROVED and not is_over:
             found[row["flaw_uid"]] = _before(backend, target, row, known)
     return tuple(leak for leak in found.values() if not _is_over(leak))
 
@@ -201,9 +226,19 @@ def _is_over(leak: Leak) -> bool:
     return is_past and known is not None and known["state"] == REVOKED and known["version"] == leak.version
 
 
-def _values(backend: Backend, current: Held) -> Iterator[tuple[Role, Held]]:
+def _replaced_in(leak: Leak, current: Held, staged: Held | None) -> str | None:
+    """The slot of the rotation under way that replaces it."""
+    if staged is None or staged.mark is None:
+        return None
+    is_promoted = staged.rotation_id == current.rotation_id
+    if leak.role is Role.CURRENT and not is_promoted:
+        return staged.mark.slot
+    is_replaced = leak.role is Role.BEFORE and leak.identity is not None and leak.identity == staged.mark.replaces
+    return staged.mark.slot if is_promoted and is_replaced else None
+
+
+def _values(backend: Backend, current: Held, staged: Held | None) -> Iterator[tuple[Role, Held]]:
     yield Role.CURRENT, current
-    staged = backend.staged()
     if staged is not None and not staged.is_intention and staged.rotation_id != current.rotation_id:
         yield Role.STAGED, staged
     after = current
@@ -227,11 +262,12 @@ def _leaks_in(secret: str, target: Target, role: Role, held: Held, known: KnownS
             first.setdefault(flaw.flaw_uid, (flaw, []))[1].append(name)
     if not first:
         return
-    changed = _changed(target, held)
+    after = _after(target, held)
     for flaw, names in first.values():
-        name = next((n for n in names if n in changed), names[0])
+        left = frozenset(known.fields_of(flaw.flaw_uid, after, identity))
+        name = next((n for n in names if n not in left), names[0])
         yield Leak(
-            flaw=flaw, role=role, field=name, held=held, identity=identity, changes=name in changed,
+            flaw=flaw, role=role, field=name, held=held, identity=identity, changes=name not in left,
             known=known.of(secret, flaw.flaw_uid),
         )  # fmt: skip
 
@@ -240,13 +276,15 @@ def _before(backend: Backend, target: Target, row: Mapping[str, Any], known: Kno
     """A leak that the lake knows, of a value that is neither in force nor staged, nor lies right behind it."""
     held = backend.at(row["version"]) if row["version"] else None
     flaw = known.flaws.get(row["flaw_uid"])
-    if held is not None:
-        names = (known.named(form) for name, form in forms(held.fields, row["identity"] or "") if name == row["field"])
-        if flaw is not None and flaw not in names:
-            held = None  # it is another value by now
     if flaw is None:  # nobody finds it any more
-        flaw = Flaw(flaw_uid=row["flaw_uid"], finding_uids=tuple(row["finding_uids"]), is_open=True)
-    changes = row["state"] != State.KEPT if held is None else row["field"] in _changed(target, held)
+        flaw = Flaw(flaw_uid=row["flaw_uid"], finding_uids=tuple(row["finding_uids"]), is_there=False)
+    if held is not None and row["field"] not in known.fields_of(flaw.flaw_uid, held.fields, _identity(target, held)):
+        held = None  # it is another value by now
+    # What no rotation changes is of no credential, whatever became of the one beside it since.
+    changes = row["state"] != State.KEPT and row["identity"] is not None
+    if changes and held is not None:
+        left = known.fields_of(flaw.flaw_uid, _after(target, held), _identity(target, held))
+        changes = row["field"] not in left
     return Leak(
         flaw=flaw, role=Role.BEFORE if held is not None else Role.LOST, field=row["field"], held=held,
         identity=_identity(target, held) if held is not None else row["identity"], changes=changes, known=row,
@@ -260,12 +298,13 @@ def _identity(target: Target, held: Held) -> str | None:
         return None  # a value of another shape may have leaked all the same
 
 
-def _changed(target: Target, held: Held) -> frozenset[str]:
-    """The fields that a rotation changes. Where nobody can tell before, all: once one was rotated it shows."""
+def _after(target: Target, held: Held) -> dict[str, Secret]:
+    """What a rotation leaves of a value. Where nobody can tell before, nothing: once one was rotated it shows."""
     if target.is_issued:
-        return target.issued_fields if target.issued_fields is not None else frozenset(held.fields)
+        issued = target.issued_fields if target.issued_fields is not None else frozenset(held.fields)
+        return {n: v for n, v in held.fields.items() if n not in issued}
     try:
         proposed = target.propose(held.fields, instead_of=None, value=_NO_VALUE)
     except RotationError:
-        return frozenset(held.fields)
-    return frozenset(n for n, v in proposed.items() if n not in held.fields or v.reveal() != held.fields[n].reveal())
+        return {}
+    return {**held.fields, **proposed}

@@ -18,6 +18,8 @@ from tasks.lake.lake import Snapshot
 
 #: The state of a leak whose value is proved to be refused.
 REVOKED = "revoked"
+#: That of a leak whose secret is configured no more: it says nothing of the value.
+UNCONFIGURED = "unconfigured"
 #: Columns of ``findings`` that this rests on.
 ASKED = ("kind", "flaw_uid", "status")
 
@@ -54,7 +56,7 @@ def rejudged(snapshot: Snapshot, rows: Iterable[Mapping[str, Any]]) -> frozenset
 
 
 def revoked_flaws(*rows: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """The secrets (``flaw_uid``) that are revoked wherever they were kept; of rows of one key the later ones count."""
+    """The secrets (``flaw_uid``) that are revoked wherever they are kept; of rows of one key the later ones count."""
     states = {(row["flaw_uid"], row["secret"]): row["state"] for some in rows for row in some}
-    works = {flaw for (flaw, _), state in states.items() if state != REVOKED}
-    return frozenset(flaw for flaw, _ in states if flaw not in works)
+    works = {flaw for (flaw, _), state in states.items() if state not in (REVOKED, UNCONFIGURED)}
+    return frozenset(flaw for (flaw, _), state in states.items() if state == REVOKED and flaw not in works)

@@ -248,24 +248,33 @@ def go_on(
         detail = f"{first} failed before it, of the class {managed.failure_class}"
         return Rotated(name=managed.name, standing=None, reason_code="class_stopped", detail=detail)
     machine = managed.machine(heard, sleep)
-    for pause in (*_PAUSES, None):
-        try:
-            standing = machine.rotate(slot)
-            done = Rotated(
-                name=managed.name, standing=standing, reason_code=standing.reason_code, detail=standing.detail
-            )
-            break
-        except RotationError as e:
-            done = Rotated(name=managed.name, standing=None, reason_code=e.reason_code, detail=e.in_one_line())
-            if not e.is_passing or pause is None:
-                break
-            sleep(pause)
+    done = _patiently(managed.name, lambda: machine.rotate(slot), sleep)
     if done.is_failure and done.reason_code != "rotation_busy":
         classes.fail(managed.failure_class, managed.name)
     return done
 
 
-def take_back(managed: Managed, log: RotationLog, tell: Callable[[Transition], None] = lambda _t: None) -> Rotated:
+def _patiently(name: str, work: Callable[[], Standing], sleep: Callable[[float], None]) -> Rotated:
+    """What became of a step, which is tried again if that may help."""
+    for pause in (*_PAUSES, None):
+        try:
+            standing = work()
+        except RotationError as e:
+            done = Rotated(name=name, standing=None, reason_code=e.reason_code, detail=e.in_one_line())
+            if not e.is_passing or pause is None:
+                break
+            sleep(pause)
+        else:
+            return Rotated(name=name, standing=standing, reason_code=standing.reason_code, detail=standing.detail)
+    return done
+
+
+def take_back(
+    managed: Managed,
+    log: RotationLog,
+    tell: Callable[[Transition], None] = lambda _t: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Rotated:
     """Withdraw what is under way, by an operator's wish, or because its value has leaked. Raises OSError, as
     ``go_on``."""
 
@@ -273,11 +282,7 @@ def take_back(managed: Managed, log: RotationLog, tell: Callable[[Transition], N
         log.put(step)
         tell(step)
 
-    try:
-        standing = managed.machine(heard).withdraw()
-    except RotationError as e:
-        return Rotated(name=managed.name, standing=None, reason_code=e.reason_code, detail=e.in_one_line())
-    return Rotated(name=managed.name, standing=standing, reason_code=standing.reason_code, detail=standing.detail)
+    return _patiently(managed.name, managed.machine(heard, sleep).withdraw, sleep)
 
 
 def chosen(looks: Sequence[Look], *, most: int | None) -> dict[str, str | None]:
@@ -330,7 +335,7 @@ def told(
         for r in snapshot.table("rotations", {"rotation_id": {t.rotation_id for t in kept}}).to_pylist()
     }
     new = [r for t in kept if (r := _transition(t, run_id, before.get((t.rotation_id, str(t.state))))) is not None]
-    leaked = leak_rows(leaks, snapshot.table("leaks").to_pylist(), run_id) if leaks else []
+    leaked = leak_rows(leaks, snapshot.table("leaks").to_pylist(), run_id, names)
     if not rows and not new and not leaked:
         log.drop(read.items())
         return Published(run_id=None)

@@ -44,6 +44,8 @@ _SECOND = 1.0
 _TROUBLE = frozenset({"old_in_use", "value_rejected", "rotation_conflict"})
 #: Nothing is wrong with a secret that another runner is at.
 _BUSY = "rotation_busy"
+#: What is in force is not taken back any more.
+_PROMOTED = "rotation_promoted"
 #: What troubles of no secret are called.
 LEAKS = "leaks"
 
@@ -90,12 +92,18 @@ class RotationRun:
         self._begins = True
         self._lock = threading.Lock()
         self._leaks: dict[str, tuple[Leak, ...]] = {}
+        #: The slot of what was under way, by secret; and of how many secrets nobody knows what they hold.
+        self._under_way: dict[str, str | None] = {}
+        self._uncompared = 0
 
     def look(self) -> list[Look]:
         """How each stands now. Nothing is changed."""
         with ThreadPoolExecutor(self._workers) as pool:
             self.looks = list(pool.map(self._compared, self._managed.values()))
         self._leaks = {seen.managed.name: seen.leaks for seen in self.looks if seen.leaks}
+        self._under_way = {seen.managed.name: seen.standing.slot for seen in self.looks if seen.is_unfinished}
+        unread = [seen for seen in self.looks if seen.current is None or seen.uncompared is not None]
+        self._uncompared = len(unread) + len(self._others)
         return self.looks
 
     def choose(self, choice: Choice) -> dict[str, str | None]:
@@ -134,13 +142,25 @@ class RotationRun:
     def one(self, name: str) -> Rotated:
         """Go on with one that was chosen. Raises nothing: what went wrong is in the answer."""
         managed, slot, leaks = self._managed[name], self.chosen[name], self._leaks.get(name, ())
-        if any(leak.flaw.is_open for leak in leaks):
-            managed = managed.leaked()
+        before = self.done.get(name)
+        under_way = _slot(before) if before is not None else self._under_way.get(name)
+        hastened = frozenset[str]().union(*(leak.hastens for leak in leaks))
+
+        def gone_on(managed: Managed, slot: str | None) -> Rotated:
+            return go_on(managed, slot, self._log, self._classes, tell=self._tell, sleep=self._sleep)
 
         def work() -> Rotated:
             if any(leak.role is Role.STAGED and leak.flaw.is_open for leak in leaks):
-                take_back(managed, self._log, self._tell)  # nobody has read it yet
-            return go_on(managed, slot, self._log, self._classes, tell=self._tell, sleep=self._sleep)
+                back = take_back(managed, self._log, self._tell, self._sleep)  # nobody has read it yet
+                if back.standing is None and back.reason_code != _PROMOTED:
+                    return back  # going on would bring it into force
+            if slot in hastened:
+                return gone_on(managed.leaked(), slot)
+            if under_way in hastened:
+                done = gone_on(managed.leaked(), None)
+                if slot is None or done.standing is None or not done.standing.is_finished:
+                    return done
+            return gone_on(managed, slot)  # what replaces nothing that leaked has its grace
 
         done = self._noted(name, work)
         if leaks:
@@ -283,11 +303,13 @@ class RotationRun:
         why_not = (done.reason_code, done.detail) if done.standing is None and done.reason_code else None
         why_not = why_not or managed.refused
         settle_s = managed.rules.settle.total_seconds()
+        known = self.known or KnownSecrets()
 
         def one(leak: Leak) -> Answer:
             try:
                 return answered(
-                    leak, managed.backend, managed.target, settle_s=settle_s, why_not=why_not, sleep=self._sleep
+                    leak, managed.backend, managed.target, known=known, settle_s=settle_s,
+                    uncompared=self._uncompared, why_not=why_not, sleep=self._sleep,
                 )  # fmt: skip
             except Exception as e:  # as above
                 return Answer(
