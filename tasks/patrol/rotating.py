@@ -43,9 +43,9 @@ _NO_VALUE = Secret("(a fresh value)")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Managed:
     """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people. ``refused``: why no new
-    rotation of it begins, as a reason code with its detail; what is under way is finished. ``approval``: what is known
-    of its approval, if it needs one. ``rotator``: what rotates it at once, where its store does that by itself and
-    keeps no mark of it."""
+    rotation of it begins, as a reason code with its detail; what was begun for the same ``subject`` is finished, the
+    digest of place, target and grace as they are configured. ``approval``: what is known of its approval, if it needs
+    one. ``rotator``: what rotates it at once, where its store does that by itself and keeps no mark of it."""
 
     name: str
     backend: Backend
@@ -57,6 +57,7 @@ class Managed:
     failure_class: str
     consumers: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
+    subject: str | None = None
     approval: Approval | None = None
     rotator: Callable[[Callable[[Transition], None]], Rotator] | None = None
     #: The grace of a value that has leaked, where it is to be shorter.
@@ -71,7 +72,10 @@ class Managed:
         """What rotates it."""
         if self.rotator is not None:
             return self.rotator(tell)
-        return Machine(self.name, self.backend, self.target, self.rules, value=self.value, tell=tell, sleep=sleep)
+        return Machine(
+            self.name, self.backend, self.target, self.rules, value=self.value, tell=tell, sleep=sleep,
+            subject=self.subject, refused=self.refused,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +131,7 @@ def look(managed: Managed, now: datetime) -> Look:
     """How a secret stands. Nothing is changed, and no error is raised: it is in the answer."""
     try:
         current, standing = managed.backend.current(), managed.machine(lambda _t: None).standing()
-        identity = managed.target.identity(current.fields)
+        identity = _identity(managed, current)
     except RotationError as e:
         return Look(
             managed=managed,
@@ -147,6 +151,17 @@ def look(managed: Managed, now: datetime) -> Look:
         managed=managed, at=now, due=due, standing=standing, current=current, identity=identity, reason_code=reason,
         detail=detail,
     )  # fmt: skip
+
+
+def _identity(managed: Managed, current: Held) -> str | None:
+    """Whose credential is in force; None: only a target could tell that nobody has approved to be asked. Raises
+    RotationError."""
+    try:
+        return managed.target.identity(current.fields)
+    except RotationError as e:
+        if managed.refused is None or e.reason_code != managed.refused[0]:
+            raise
+    return current.mark.identity or None if current.mark is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +275,8 @@ def go_on(
             if not e.is_passing or pause is None:
                 break
             sleep(pause)
-    if done.is_failure and done.reason_code != "rotation_busy":
+    # What nobody approved, or another runner is at, says nothing of its class.
+    if done.is_failure and done.reason_code not in ("rotation_busy", managed.refused and managed.refused[0]):
         classes.fail(managed.failure_class, managed.name)
     return done
 
@@ -370,7 +386,8 @@ def _row(seen: Look, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     mark = current.mark if current is not None else None
     return {
         "secret": m.name, "place": m.backend.place, "target": m.target_kind, "failure_class": m.failure_class,
-        "identity": seen.identity, "version": current.version if current is not None else None,
+        "identity": seen.identity or _known_identity(seen, before),
+        "version": current.version if current is not None else None,
         "in_force_since": current.since if current is not None else None,
         "rotation_id": mark.rotation_id or None if mark is not None else None,
         "slot": mark.slot or None if mark is not None else None,
@@ -381,6 +398,13 @@ def _row(seen: Look, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "looked_at": seen.at, "present": True, "is_managed": True,
         **{name: before.get(name) for name in INVENTORY_COLUMNS},
     }  # fmt: skip
+
+
+def _known_identity(seen: Look, before: Mapping[str, Any]) -> str | None:
+    """Of a value whose target may not be asked, what it was known by."""
+    is_same = seen.current is not None and before.get("version") == seen.current.version
+    known: str | None = before.get("identity") if is_same else None
+    return known
 
 
 def _differs(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
