@@ -104,7 +104,7 @@ ROTATION_REASONS = (
     (
         "approval_missing",
         "It is of a kind that is rotated only once somebody has approved it in git, and nobody has as it is configured "
-        "now. What was begun is finished all the same.",
+        "now. What was begun is finished all the same, unless it was begun for another configuration than the one now.",
         "`nightwarden rotate approve NAME` writes the entry; commit it, and let somebody else sign or review it.",
     ),
     (

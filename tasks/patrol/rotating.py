@@ -30,7 +30,7 @@ from tasks.patrol.leaks import Leak
 from tasks.patrol.revoked import rejudged
 from tasks.patrol.rotation_log import RotationLog
 from tasks.rotation.machine import Machine, Rules
-from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
+from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time, slot_begins
 
 #: The source of such a run in ``runs``; no configuration can name it.
 ROTATE_SOURCE = "(rotate)"
@@ -114,17 +114,34 @@ class Look:
         return self.due in (Due.DUE, Due.OVERDUE) and not self.is_unfinished
 
     def due_at(self) -> datetime | None:
-        """When it is next to be rotated."""
+        """When it is next to be rotated; of one that may begin now, since when it may."""
         if self.due is None or self.current is None:
             return None
         schedule, since = self.managed.schedule, self.current.since
-        if self.due in (Due.DUE, Due.OVERDUE, Due.WINDOW_CLOSED):
+        if self.due in (Due.DUE, Due.OVERDUE):
+            return min(schedule.next_opening(self._due_since()), self.at)
+        if self.due is Due.WINDOW_CLOSED:
             return schedule.next_opening(self.at)
         if self.due is Due.TOO_YOUNG and since is not None:
             return schedule.next_opening(since + schedule.minimum_age)
         if self.current.mark is None and self.managed.rotator is None and since is not None:  # no rotation made it
             return schedule.next_opening(since + schedule.every)
         return schedule.next_opening(schedule.slot_ends(self.at))
+
+    def _due_since(self) -> datetime:
+        """When the period of the value in force was over, windows aside: the same at each look."""
+        assert self.current is not None
+        schedule, slot = self.managed.schedule, self.current.mark.slot if self.current.mark is not None else ""
+        begun, since = slot_begins(slot), self.current.since or manual_time(slot)
+        if begun is not None:
+            over = schedule.slot_ends(begun)
+        elif since is None:
+            return schedule.slot_ends(self.at) - schedule.every
+        elif self.managed.rotator is not None:
+            over = schedule.slot_ends(since)
+        else:  # of one that was asked for its minimum age alone counts
+            over = since if slot else since + schedule.every
+        return max(over, since + schedule.minimum_age) if since is not None else over
 
 
 def look(managed: Managed, now: datetime) -> Look:
