@@ -173,6 +173,12 @@ ROTATION_REASONS = (
         "Give the account the right to read them: `nightwarden rotate policy vault --inventory` (or `aws`) prints it.",
     ),
     (
+        "account_not_told",
+        "More than one account or region of AWS may hold this managed secret, and the configuration does not say which: it "
+        "was taken for none of them.",
+        "Write `account` (in quotes) and `region` below its `aws`, or its ARN as `id`.",
+    ),
+    (
         "mount_left_out",
         "A part of a store that was looked at once is left out by the configuration now. What was found there stays "
         "open.",

@@ -10,7 +10,7 @@ import json
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,7 +77,9 @@ class InventoryRun:
         *,
         whole: bool = True,
         workers: int = 4,
+        own: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """``own`` asks which store of AWS our own access leads to (None: nobody knows); it raises nothing."""
         self.began = datetime.now(UTC)
         self.readings: dict[str, StoreReading] = {}
         self.looked: list[Looked] = []
@@ -85,7 +87,8 @@ class InventoryRun:
         self.notes: list[str] = []
         self._stores = {s.label: s for s in stores}
         self._configured, self._limits = tuple(configured), limits
-        self._whole, self._workers = whole, workers
+        self._whole, self._workers, self._ask_own = whole, workers, own
+        self._own: str | None = None
         self._lock = threading.Lock()
 
     @property
@@ -98,6 +101,8 @@ class InventoryRun:
         reading = read_store(self._stores[label])
         with self._lock:
             self.readings[label] = reading
+            if reading.store.tool == "aws" and self._own is None and any(c.is_untold for c in self._configured):
+                self._own = self._ask_own()
         return reading
 
     def all(self) -> None:
@@ -112,7 +117,11 @@ class InventoryRun:
         self._known, self._store_rows = Known(rows), stores
         self.looked, self.notes = [], []
         ids: dict[str, str] = {}
-        for reading in (self.readings[label] for label in self._stores if label in self.readings):
+        readings = [self.readings[label] for label in self._stores if label in self.readings]
+        there = {i for i, row in stores.items() if row["present"]}
+        there |= {reading.store_id for reading in readings if reading.store_id is not None}
+        self._placed = tuple(c.among(self._own, there) for c in self._configured)
+        for reading in readings:
             store_id = reading.store_id or self._last_id(reading.store.label)
             if store_id in ids:
                 self.notes.append(f"{reading.store.label} is the same store as {ids[store_id]}: it was told once")
@@ -187,7 +196,7 @@ class InventoryRun:
 
     def _judged(self, reading: StoreReading) -> Looked:
         assert reading.store_id is not None
-        found = joined(reading, self._configured, self._known)
+        found = joined(reading, self._placed, self._known)
         made = Hygiene(reading, found, self._limits, self._known.places(reading.store_id))
         return Looked(
             reading=reading, slug=reading.store_id, secrets=made.part(), audit=audited(reading), found=found,
