@@ -174,8 +174,8 @@ ROTATION_REASONS = (
     ),
     (
         "account_not_told",
-        "More than one account or region of AWS may hold this managed secret, and the configuration does not say which: it "
-        "was taken for none of them.",
+        "More than one account or region of AWS may hold this managed secret, and the configuration does not say which. "
+        "It was taken for none of them.",
         "Write `account` (in quotes) and `region` below its `aws`, or its ARN as `id`.",
     ),
     (

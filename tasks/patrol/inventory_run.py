@@ -35,6 +35,7 @@ from tasks.patrol.hygiene_rows import (
     unwatched,
 )
 from tasks.patrol.secret_reading import ConfiguredStore, StoreReading, read_store
+from tasks.patrol.secret_rows import known_rows, owners_of
 from tasks.patrol.stored_secrets import Configured, Joined, Known, joined, secret_rows
 from tasks.policy.secret_hygiene import HygieneLimits, Judgement
 
@@ -112,14 +113,15 @@ class InventoryRun:
 
     def judge(self, snapshot: Snapshot | None) -> list[Looked]:
         """What is wrong, beside what the lake knows (None: there is none). Raises LakeError."""
-        rows = snapshot.table("secrets").to_pylist() if snapshot is not None else []
         stores = snapshot.repository_rows([STORE_SOURCE]) if snapshot is not None else {}
-        self._known, self._store_rows = Known(rows), stores
+        self._store_rows = stores
         self.looked, self.notes = [], []
         ids: dict[str, str] = {}
         readings = [self.readings[label] for label in self._stores if label in self.readings]
         there = {i for i, row in stores.items() if row["present"]}
         there |= {reading.store_id for reading in readings if reading.store_id is not None}
+        places = {s.place for reading in readings for s in reading.secrets}
+        self._known = Known(known_rows(snapshot, places) if snapshot is not None else ())
         self._placed = tuple(c.among(self._own, there) for c in self._configured)
         for reading in readings:
             store_id = reading.store_id or self._last_id(reading.store.label)
@@ -156,7 +158,7 @@ class InventoryRun:
             row for row in rule_rows([*self._parts()])
             if not snapshot.has_rules(row["tool"], row["tool_version"], row["rules_digest"])
         ]  # fmt: skip
-        owners, reowned = self._owners()
+        owners, reowned = self._owners(snapshot)
         batch = PublishBatch(
             run=run, repositories=[*self._repositories(scopes, at)], scans=scans, results=results, scopes=scopes,
             changes=changes, rules=rules, judge=deciding.judge(), reowned=reowned,
@@ -244,13 +246,10 @@ class InventoryRun:
             if before is None or any(row[k] != before[k] for k in row if k not in ("changed_at", "scopes")):
                 yield row
 
-    def _owners(self) -> tuple[dict[str, dict[str, str | None]], list[str]]:
+    def _owners(self, snapshot: Snapshot) -> tuple[dict[str, dict[str, str | None]], list[str]]:
         """Who each secret of each store belongs to, and the stores of which some belong to others than before."""
         owners: dict[str, dict[str, str | None]] = {}
-        before: dict[str, dict[str, str | None]] = {}
-        for row in self._known.rows.values():
-            if row["store"] is not None:
-                before.setdefault(row["store"], {})[row["place"]] = row["owner"]
+        before = owners_of(snapshot)
         for reading, found in self._joined():
             assert reading.store_id is not None
             owners[reading.store_id] = before.get(reading.store_id, {}) | {s.place: s.owner for s in found.secrets}

@@ -29,6 +29,7 @@ from tasks.patrol.leak_response import Answer, leak_rows
 from tasks.patrol.leaks import Leak
 from tasks.patrol.revoked import rejudged
 from tasks.patrol.rotation_log import RotationLog
+from tasks.patrol.secret_rows import managed_rows
 from tasks.rotation.machine import Machine, Rules
 from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time, slot_begins
 
@@ -353,7 +354,7 @@ def told(
     snapshot = lake.snapshot()
     kept, read = log.kept()
     run_id, now = uuid4().hex, datetime.now(UTC)
-    known = {row["secret"]: row for row in snapshot.table("secrets").to_pylist()}
+    known = managed_rows(snapshot, {seen.managed.name for seen in looks})
     rows = [row for seen in looks if _differs(row := _row(seen, known), known.get(row["secret"]))]
     names = {seen.managed.name for seen in looks} | set(others)
     gone = (row for name, row in known.items() if row["present"] and name not in names)

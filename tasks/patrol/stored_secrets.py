@@ -215,7 +215,7 @@ def _gone(
             elif row["store"] in looked and looked[row["store"]].hides(row["place"]) is None:
                 yield key, {**row, **dict.fromkeys(INVENTORY_COLUMNS)}
         elif row["present"] and row["store"] in looked and looked[row["store"]].hides(row["place"]) is None:
-            yield key, {**row, "present": False}
+            yield key, {**row, "present": False, "looked_at": looked[row["store"]].at}
 
 
 def _managed(c: Configured, before: Row | None, at: datetime) -> Row:
@@ -245,7 +245,7 @@ def _told(s: StoredSecret, store_id: str) -> Row:
         "kind": str(s.kind), "store": store_id, "created_at": s.created_at, "rotated_at": s.rotated_at,
         "rotation_is_told": s.rotation_is_told, "last_used_at": s.last_used_at, "use_is_told": s.use_is_told,
         "expires_at": s.expires_at, "owner": s.owner, "rotated_by": s.rotated_by,
-        "readers": list(s.readers) if s.readers is not None else None, "is_active": s.is_active, "orphan": s.orphan,
+        "readers": s.readers, "is_active": s.is_active, "orphan": s.orphan,
     }  # fmt: skip
 
 

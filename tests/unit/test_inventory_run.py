@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tasks.core.secret_stores import StoredKind, StoredSecret, StoreFlaw, StoreGap
+from tasks.lake import gc
 from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
-from tasks.patrol import hygiene_rows
+from tasks.patrol import hygiene_rows, secret_rows
 from tasks.patrol.inventory_run import InventoryRun, InventoryTold
 from tasks.patrol.secret_reading import StoreReading
 from tasks.patrol.stored_secrets import Configured
@@ -387,6 +388,27 @@ def test_rules_have_severity_remedy_and_source(lake: Lake) -> None:
     assert all(r[2] and r[3] and (r[4] or "Source: " in r[3]) for r in told)
     severities = dict(ask(lake, "SELECT rule_id, severity FROM ranked"))
     assert severities == {"secret-overdue": "medium"}
+
+
+def test_certificates_that_are_gone_go_with_the_runs_and_are_not_read_before(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what comes back, what a finding is about, nor what is no certificate."""
+    cert = [stored(f"vault:pki/cert/{n}", kind=StoredKind.CERTIFICATE, expires_at=ago(-90)) for n in range(4)]
+    kept, gone = FakeStore([*cert, stored("kv")]), FakeStore([])
+    night(lake, kept)
+    night(lake, gone)
+    assert secret_rows.known_rows(lake.snapshot(), ()) == [] == [*secret_rows.managed_rows(lake.snapshot(), ())]
+    assert [r["present"] for r in secret_rows.known_rows(lake.snapshot(), {"vault:secret/kv"})] == [False]
+    night(lake, FakeStore(cert[:1]))
+    assert ask(lake, "SELECT secret FROM secrets WHERE present") == [("vault:pki/cert/0",)], "it has its row again"
+    with lake.lock():
+        assert gc.collect(lake, keep_days=1).rows.get("secrets") == 0
+        now = lake.place.now()
+        monkeypatch.setattr(type(lake.place), "now", lambda _self: now + timedelta(days=2))
+        assert gc.collect(lake, keep_days=1).rows["secrets"] == 3
+    assert ask(lake, "SELECT secret FROM secrets ORDER BY 1") == [("vault:pki/cert/0",), ("vault:secret/kv",)]
+    assert verify(lake) == []
 
 
 HOSTILE = (
