@@ -174,7 +174,7 @@ ROTATION_REASONS = (
     ),
     (
         "account_not_told",
-        "More than one account or region of AWS may hold this managed secret, and the configuration does not say which. "
+        "More than one account or region of AWS may hold this managed secret; the configuration does not say which. "
         "It was taken for none of them.",
         "Write `account` (in quotes) and `region` below its `aws`, or its ARN as `id`.",
     ),
