@@ -153,11 +153,11 @@ class Machine:
         # Whoever changed it has moved the version on: that promotion fails for good.
         if current.version == _mark(staged).base and not self._backend.refuse(staged, in_force):
             return self.withdraw()
-        if is_closed:
+        if is_closed and self._refused is not None:
             why = "by an operator; what accepts it was not touched: nobody has approved it as it is configured now"
-            self._say(State.WITHDRAWN, staged, reason_code="withdrawn", detail=why)
+            self._say(State.WITHDRAWN, staged, reason_code=self._refused[0], detail=why)
             self._backend.forget(_mark(staged).rotation_id)
-            return self._in(State.WITHDRAWN, staged, reason_code="withdrawn", detail=why)
+            return self._in(State.WITHDRAWN, staged, reason_code=self._refused[0], detail=why)
         return self._take_back(staged, "withdrawn", "by an operator") or Standing(state=None)
 
     def _is_closed_to(self, staged: Held) -> bool:
