@@ -50,7 +50,8 @@ def opened_run(settings: Settings, only: str | None = None) -> Iterator[Inventor
             " shows it.",
         )
     with ExitStack() as stack:
-        stores = [*stores_of(settings, section, StoreSessions(settings, stack))]
+        sessions = StoreSessions(settings, stack)
+        stores = [*stores_of(settings, section, sessions)]
         chosen = [s for s in stores if only is None or only in (s.tool, s.label)]
         if not chosen:
             raise UsageError(
@@ -58,8 +59,9 @@ def opened_run(settings: Settings, only: str | None = None) -> Iterator[Inventor
                 advice=f"There are: {', '.join(s.label for s in stores)}.",
             )
         yield InventoryRun(
-            chosen, [*configured_in(settings)], section.limits(), whole=len(chosen) == len(stores), workers=_AT_ONCE
-        )
+            chosen, [*configured_in(settings)], section.limits(), whole=len(chosen) == len(stores), workers=_AT_ONCE,
+            own=lambda: _own(sessions),
+        )  # fmt: skip
 
 
 def stores_of(settings: Settings, section: InventorySettings, sessions: StoreSessions) -> Iterator[ConfiguredStore]:
@@ -94,6 +96,16 @@ def _aws(sessions: StoreSessions, region: str | None, role: RoleSettings | None,
     return ConfiguredStore(label=named, tool="aws", open=aws)
 
 
+def _own(sessions: StoreSessions) -> str | None:
+    """The store of AWS that our own access leads to; None: it cannot be asked."""
+    from tasks.rotation.aws_store import AwsStore
+
+    try:
+        return AwsStore(sessions.aws(None, None), with_iam=False).store_id()
+    except Exception:  # where it matters, it is a gap of what may be meant
+        return None
+
+
 def configured_in(settings: Settings) -> Iterator[Configured]:
     """Each secret of the configuration, as an inventory knows it again."""
     section = section_of(settings)
@@ -102,16 +114,22 @@ def configured_in(settings: Settings) -> Iterator[Configured]:
         policy = section.policies.get(told.policy)
         if at is None or policy is None:
             continue  # `nightwarden config check` says so, and no rotation begins
-        role = told.aws.role if told.aws is not None else None
-        account = _ACCOUNT.match(role.arn) if role is not None else None
+        account = _account_of(told.aws.role) if told.aws is not None else None
         yield Configured(
             name=name, store="aws" if told.aws is not None else "vault", at=at, staged_at=staged,
             region=(told.aws.region or _region(settings)) if told.aws is not None else None,
-            account=(told.aws.account or (account[1] if account else None)) if told.aws is not None else None,
-            iam_user=told.iam.user if told.iam is not None else None, target=told.kind,
+            account=(told.aws.account or account) if told.aws is not None else None,
+            iam_user=told.iam.user if told.iam is not None else None,
+            iam_account=_account_of(told.iam.role) if told.iam is not None else None, target=told.kind,
             failure_class=told.failure_class or class_of(told), every=timedelta(days=policy.every_days),
             grace=timedelta(minutes=policy.grace_minutes), consumers=tuple(c.name for c in told.consumers),
         )  # fmt: skip
+
+
+def _account_of(role: RoleSettings | None) -> str | None:
+    """The account of a role; None: none is taken on."""
+    found = _ACCOUNT.match(role.arn) if role is not None else None
+    return found[1] if found is not None else None
 
 
 def _place(told: RotatedSettings) -> tuple[str | None, str | None]:

@@ -26,6 +26,8 @@ from tasks.patrol.approving import MISSING, UNREAD, Approval, Subject, read_appr
 
 #: Raise it when the same settings mean something else.
 _REVISION = 1
+#: Of a policy, what says how soon an old value is refused.
+_WAITS = frozenset({"grace_minutes", "leak_grace_minutes", "hold_days"})
 _ONE_USER = ("postgresql", "mysql", "static_role")
 
 
@@ -56,10 +58,10 @@ def subjects(settings: Settings) -> dict[str, Subject]:
 
 
 def subject_digest(settings: Settings, name: str, told: RotatedSettings) -> str:
-    """What is approved of a secret: its name, its place with the store, and what accepts it, as far as they are set
-    otherwise than by default. References are named, not read; paths of the configuration's repository count from its
-    top, so that each checkout gives the same. An executable that lies in that repository is approved with what it
-    holds; of another only the path is."""
+    """What is approved of a secret: its name, its place with the store, what accepts it, and how long its old value
+    works, as far as they are set otherwise than by default. References are named, not read; paths of the
+    configuration's repository count from its top, so that each checkout gives the same. An executable that lies in that
+    repository is approved with what it holds; of another only the path is."""
     top = _top(settings)
     what: dict[str, Any] = {
         part: _plain(value, top) for part in {*BACKENDS, *TARGETS} if (value := getattr(told, part)) is not None
@@ -72,6 +74,9 @@ def subject_digest(settings: Settings, name: str, told: RotatedSettings) -> str:
     if told.aws is not None or told.iam is not None:
         aws = settings.aws or AwsSettings()
         what["store"] = {"region": aws.region, "endpoint": aws.endpoint}
+    if told.static_role is None and (policy := (settings.rotation or RotationSettings()).policies.get(told.policy)):
+        waits = {k: v for k, v in _changed(policy, top) if k in _WAITS}
+        what |= {"waits": waits} if waits else {}
     return digest("rotation", _REVISION, name, json.dumps(what, sort_keys=True, ensure_ascii=False))
 
 

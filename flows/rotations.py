@@ -28,7 +28,7 @@ from flows.org_rotation import (
     RotationSettings,
     StaticRoleSettings,
 )
-from flows.rotation_approvals import approvals
+from flows.rotation_approvals import approvals, subject_digest
 from flows.settings import Settings
 from flows.store_sessions import StoreSessions
 from flows.unmade_rotations import unmade
@@ -41,6 +41,7 @@ from tasks.patrol.approving import Approval
 from tasks.patrol.rotating import Managed
 from tasks.patrol.rotation_log import RotationLog
 from tasks.patrol.rotation_run import RotationRun
+from tasks.patrol.unapproved_target import UnapprovedTarget
 from tasks.rotation.machine import Rules
 from tasks.rotation.passwords import MYSQL, POSTGRESQL
 
@@ -120,7 +121,7 @@ class _Making:
         backend: Backend
         target: Target
         rotator: Callable[[Callable[[Transition], None]], Rotator] | None = None
-        approval = self._approved.get(name)
+        approval, subject = self._approved.get(name), None
         fitting = MYSQL if told.mysql is not None else POSTGRESQL
         try:
             values = policy.values(fitting)
@@ -130,6 +131,11 @@ class _Making:
                 backend, target, rotator = self._static_role(name, told.static_role)
             else:
                 backend, target = self._backend(told), self._target(name, told)
+            subject = subject_digest(self._settings, name, told)
+            if approval is not None and approval.refusal is not None and rotator is None:
+                target = UnapprovedTarget(
+                    target, backend, subject, approval.refusal, names_itself=told.program is None
+                )  # fmt: skip
         except Exception as e:  # whatever it is: it is told of this secret, and the others go on
             backend, target, values = *unmade(name, told, e), fitting
         return Managed(
@@ -144,6 +150,7 @@ class _Making:
             consumers=tuple(c.name for c in told.consumers),
             leak_grace=_minutes(policy.leak_grace_minutes),
             refused=approval.refusal if approval is not None else None,
+            subject=subject,
             approval=approval,
             rotator=rotator,
         )

@@ -104,7 +104,7 @@ ROTATION_REASONS = (
     (
         "approval_missing",
         "It is of a kind that is rotated only once somebody has approved it in git, and nobody has as it is configured "
-        "now. What was begun is finished all the same.",
+        "now. What was begun is finished all the same, unless it was begun for another configuration than the one now.",
         "`nightwarden rotate approve NAME` writes the entry; commit it, and let somebody else sign or review it.",
     ),
     (
@@ -172,6 +172,12 @@ ROTATION_REASONS = (
         "expiry_not_told",
         "The store does not tell of some certificates when they end.",
         "Give the account the right to read them: `nightwarden rotate policy vault --inventory` (or `aws`) prints it.",
+    ),
+    (
+        "account_not_told",
+        "More than one account or region of AWS may hold this managed secret; the configuration does not say which. "
+        "It was taken for none of them.",
+        "Write `account` (in quotes) and `region` below its `aws`, or its ARN as `id`.",
     ),
     (
         "mount_left_out",

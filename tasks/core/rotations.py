@@ -76,7 +76,8 @@ class Mark:
     ``base`` is the version of CURRENT that it replaces, ``identity`` its own, ``replaces`` that of the credential to
     be retired once it is in force (None: there was none, or it is replaced in place). ``refused`` is the rotation that
     was called back while this value was in force, so that it can no longer be promoted over it. ``runner`` is who is
-    about to have a value issued; a mark with it stands beside no fields.
+    about to have a value issued; a mark with it stands beside no fields. ``subject`` is the digest of what was to be
+    rotated when it was staged: place, target and grace as they were configured (None: nobody said, as in old marks).
     """
 
     rotation_id: str
@@ -87,6 +88,7 @@ class Mark:
     staged_at: str
     refused: str | None = None
     runner: str | None = None
+    subject: str | None = None
 
     def text(self) -> str:
         """As it is stored."""

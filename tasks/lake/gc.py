@@ -45,7 +45,13 @@ GC_SOURCE = "(gc)"
 _BATCH = 500
 #: Which rows go, by table: columns that name them. ``runs`` goes with the new row.
 _BY_RUN = ("scans", "discoveries")
-_ORDER = (*_BY_RUN, "ledger", "observations", "scan_gaps", "decisions")
+_ORDER = (*_BY_RUN, "ledger", "observations", "scan_gaps", "decisions", "secrets")
+#: Of certificates that their store has no more as long as runs are kept, what no open finding is about.
+_OLD_CERTIFICATES = """
+    SELECT secret FROM secrets s
+    WHERE kind = 'certificate' AND NOT present AND is_managed = false AND looked_at < $since AND NOT EXISTS (
+        FROM findings f WHERE f.is_open AND f.repo_id = s.store AND f.path = s.place
+    )"""
 #: Of a decision what no retained run said and a later one says otherwise; of one that was withdrawn the last word too.
 _OLD_DECISIONS = """
     SELECT run_id, decision_id FROM (
@@ -145,6 +151,8 @@ def find(snapshot: Snapshot, since: datetime) -> Unneeded:
             rows[name] = _count(con, other)
         keys["decisions"] = con.sql(_OLD_DECISIONS).to_arrow_table()
         rows["decisions"] = keys["decisions"].num_rows
+        keys["secrets"] = con.sql(_OLD_CERTIFICATES, params={"since": since}).to_arrow_table()
+        rows["secrets"] = keys["secrets"].num_rows
         for name in ("ledger", "observations", "scan_gaps"):
             wanted = f"SELECT DISTINCT result_name{', part' if TABLES[name].partition else ''} FROM {name}"
             keys[name] = con.sql(f"{wanted} SEMI JOIN gone USING (result_name)").to_arrow_table()
@@ -176,18 +184,19 @@ def _remove_rows(lake: Lake, snapshot: Snapshot, gone: Unneeded, keep_days: floa
 
 def take_out(lake: Lake, folder: str, told: Mapping[str, Any], watch: Watcher) -> None:
     """Finish a collection that has its number; may be done again, by several at once."""
-    files = [f"{folder}/{name}.parquet" for name in (*_ORDER, "runs")]
+    there = {e.key for e in lake.place.entries(f"{folder}/")}  # an older version wrote fewer of them
+    files = {name: key for name in (*_ORDER, "runs") if (key := f"{folder}/{name}.parquet") in there}
     if unless_finished(lake, told, lambda: _taken_out(lake, files, told, watch)) is not None:
         watch("end")
         lake.place.remove([f"{folder}/COMMIT"])
-        lake.place.remove(files)
+        lake.place.remove([*files.values()])
 
 
-def _taken_out(lake: Lake, files: list[str], told: Mapping[str, Any], watch: Watcher) -> bool:
+def _taken_out(lake: Lake, files: Mapping[str, str], told: Mapping[str, Any], watch: Watcher) -> bool:
     seq, run = int(told["seq"]), run_row(told)
-    names = (*_ORDER, "runs")
-    keys = {name: pq.read_table(path) for name, path in zip(names, lake.place.fetched(files), strict=True)}
-    for name in _ORDER:
+    read = lake.place.fetched([*files.values()])
+    keys = {name: pq.read_table(path) for name, path in zip(files, read, strict=True)}
+    for name in (name for name in _ORDER if name in keys):
         watch(name)
         lake.store.take_out(name, keys[name], seq)
     watch("runs")

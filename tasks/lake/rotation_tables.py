@@ -32,7 +32,7 @@ ROTATION_TABLES = (
             "state s what the rotation that is under way has reached; null: none is",
             "due s due, overdue, not_yet, too_young, window_closed, or unknown where it could not be read; null: not "
             "managed",
-            "due_at t when it is next to be rotated, UTC",
+            "due_at t when it is next to be rotated, or since when it may be, UTC",
             "every_days f how often it is to be rotated; null: it is not managed",
             "grace_s f seconds for which consumers may remember the value before; null: it is not managed",
             "consumers l who is declared to read it",

@@ -73,7 +73,7 @@ class Hygiene:
         self._secrets: Mapping[str, StoredSecret] = {s.place: s for s in found.secrets}
         self._names = {place: c.name for place, c in found.names.items()}
         self._told = frozenset(s.place for s in reading.secrets)
-        self._limits = limits
+        self._limits, self._unsure = limits, found.gaps
 
     def part(self) -> Part:
         """The scope."""
@@ -89,6 +89,7 @@ class Hygiene:
         if not reading.is_read:
             return part
         gaps = [*_gaps(reading.inventory_gaps, INVENTORY, reading.inventory_stop), *self._untold()]
+        gaps += [Gap(path=f"{INVENTORY}/{g.topic}", reason_code=g.reason_code, detail=g.detail) for g in self._unsure]
         return replace(part, result=_result(part, reading, [*self._observations()], gaps))
 
     def _observations(self) -> Iterator[Observation]:

@@ -10,7 +10,7 @@ import json
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from tasks.patrol.hygiene_rows import (
     unwatched,
 )
 from tasks.patrol.secret_reading import ConfiguredStore, StoreReading, read_store
+from tasks.patrol.secret_rows import known_rows, owners_of
 from tasks.patrol.stored_secrets import Configured, Joined, Known, joined, secret_rows
 from tasks.policy.secret_hygiene import HygieneLimits, Judgement
 
@@ -77,7 +78,9 @@ class InventoryRun:
         *,
         whole: bool = True,
         workers: int = 4,
+        own: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """``own`` asks which store of AWS our own access leads to (None: nobody knows); it raises nothing."""
         self.began = datetime.now(UTC)
         self.readings: dict[str, StoreReading] = {}
         self.looked: list[Looked] = []
@@ -85,7 +88,8 @@ class InventoryRun:
         self.notes: list[str] = []
         self._stores = {s.label: s for s in stores}
         self._configured, self._limits = tuple(configured), limits
-        self._whole, self._workers = whole, workers
+        self._whole, self._workers, self._ask_own = whole, workers, own
+        self._own: str | None = None
         self._lock = threading.Lock()
 
     @property
@@ -98,6 +102,8 @@ class InventoryRun:
         reading = read_store(self._stores[label])
         with self._lock:
             self.readings[label] = reading
+            if reading.store.tool == "aws" and self._own is None and any(c.is_untold for c in self._configured):
+                self._own = self._ask_own()
         return reading
 
     def all(self) -> None:
@@ -107,12 +113,17 @@ class InventoryRun:
 
     def judge(self, snapshot: Snapshot | None) -> list[Looked]:
         """What is wrong, beside what the lake knows (None: there is none). Raises LakeError."""
-        rows = snapshot.table("secrets").to_pylist() if snapshot is not None else []
         stores = snapshot.repository_rows([STORE_SOURCE]) if snapshot is not None else {}
-        self._known, self._store_rows = Known(rows), stores
+        self._store_rows = stores
         self.looked, self.notes = [], []
         ids: dict[str, str] = {}
-        for reading in (self.readings[label] for label in self._stores if label in self.readings):
+        readings = [self.readings[label] for label in self._stores if label in self.readings]
+        there = {i for i, row in stores.items() if row["present"]}
+        there |= {reading.store_id for reading in readings if reading.store_id is not None}
+        places = {s.place for reading in readings for s in reading.secrets}
+        self._known = Known(known_rows(snapshot, places) if snapshot is not None else ())
+        self._placed = tuple(c.among(self._own, there) for c in self._configured)
+        for reading in readings:
             store_id = reading.store_id or self._last_id(reading.store.label)
             if store_id in ids:
                 self.notes.append(f"{reading.store.label} is the same store as {ids[store_id]}: it was told once")
@@ -147,7 +158,7 @@ class InventoryRun:
             row for row in rule_rows([*self._parts()])
             if not snapshot.has_rules(row["tool"], row["tool_version"], row["rules_digest"])
         ]  # fmt: skip
-        owners, reowned = self._owners()
+        owners, reowned = self._owners(snapshot)
         batch = PublishBatch(
             run=run, repositories=[*self._repositories(scopes, at)], scans=scans, results=results, scopes=scopes,
             changes=changes, rules=rules, judge=deciding.judge(), reowned=reowned,
@@ -187,7 +198,7 @@ class InventoryRun:
 
     def _judged(self, reading: StoreReading) -> Looked:
         assert reading.store_id is not None
-        found = joined(reading, self._configured, self._known)
+        found = joined(reading, self._placed, self._known)
         made = Hygiene(reading, found, self._limits, self._known.places(reading.store_id))
         return Looked(
             reading=reading, slug=reading.store_id, secrets=made.part(), audit=audited(reading), found=found,
@@ -235,13 +246,10 @@ class InventoryRun:
             if before is None or any(row[k] != before[k] for k in row if k not in ("changed_at", "scopes")):
                 yield row
 
-    def _owners(self) -> tuple[dict[str, dict[str, str | None]], list[str]]:
+    def _owners(self, snapshot: Snapshot) -> tuple[dict[str, dict[str, str | None]], list[str]]:
         """Who each secret of each store belongs to, and the stores of which some belong to others than before."""
         owners: dict[str, dict[str, str | None]] = {}
-        before: dict[str, dict[str, str | None]] = {}
-        for row in self._known.rows.values():
-            if row["store"] is not None:
-                before.setdefault(row["store"], {})[row["place"]] = row["owner"]
+        before = owners_of(snapshot)
         for reading, found in self._joined():
             assert reading.store_id is not None
             owners[reading.store_id] = before.get(reading.store_id, {}) | {s.place: s.owner for s in found.secrets}

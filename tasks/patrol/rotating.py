@@ -29,8 +29,9 @@ from tasks.patrol.leak_response import Answer, leak_rows
 from tasks.patrol.leaks import Leak
 from tasks.patrol.revoked import rejudged
 from tasks.patrol.rotation_log import RotationLog
+from tasks.patrol.secret_rows import managed_rows
 from tasks.rotation.machine import Machine, Rules
-from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time
+from tasks.rotation.schedule import Due, Schedule, in_turn, manual_time, slot_begins
 
 #: The source of such a run in ``runs``; no configuration can name it.
 ROTATE_SOURCE = "(rotate)"
@@ -43,9 +44,9 @@ _NO_VALUE = Secret("(a fresh value)")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Managed:
     """One secret that is rotated. ``target_kind`` and ``failure_class`` are words for people. ``refused``: why no new
-    rotation of it begins, as a reason code with its detail; what is under way is finished. ``approval``: what is known
-    of its approval, if it needs one. ``rotator``: what rotates it at once, where its store does that by itself and
-    keeps no mark of it."""
+    rotation of it begins, as a reason code with its detail; what was begun for the same ``subject`` is finished, the
+    digest of place, target and grace as they are configured. ``approval``: what is known of its approval, if it needs
+    one. ``rotator``: what rotates it at once, where its store does that by itself and keeps no mark of it."""
 
     name: str
     backend: Backend
@@ -57,6 +58,7 @@ class Managed:
     failure_class: str
     consumers: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
+    subject: str | None = None
     approval: Approval | None = None
     rotator: Callable[[Callable[[Transition], None]], Rotator] | None = None
     #: The grace of a value that has leaked, where it is to be shorter.
@@ -71,7 +73,10 @@ class Managed:
         """What rotates it."""
         if self.rotator is not None:
             return self.rotator(tell)
-        return Machine(self.name, self.backend, self.target, self.rules, value=self.value, tell=tell, sleep=sleep)
+        return Machine(
+            self.name, self.backend, self.target, self.rules, value=self.value, tell=tell, sleep=sleep,
+            subject=self.subject, refused=self.refused,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +115,13 @@ class Look:
         return self.due in (Due.DUE, Due.OVERDUE) and not self.is_unfinished
 
     def due_at(self) -> datetime | None:
-        """When it is next to be rotated."""
+        """When it is next to be rotated; of one that may begin now, since when it may."""
         if self.due is None or self.current is None:
             return None
         schedule, since = self.managed.schedule, self.current.since
-        if self.due in (Due.DUE, Due.OVERDUE, Due.WINDOW_CLOSED):
+        if self.due in (Due.DUE, Due.OVERDUE):
+            return min(schedule.next_opening(self._due_since()), self.at)
+        if self.due is Due.WINDOW_CLOSED:
             return schedule.next_opening(self.at)
         if self.due is Due.TOO_YOUNG and since is not None:
             return schedule.next_opening(since + schedule.minimum_age)
@@ -122,12 +129,27 @@ class Look:
             return schedule.next_opening(since + schedule.every)
         return schedule.next_opening(schedule.slot_ends(self.at))
 
+    def _due_since(self) -> datetime:
+        """When the period of the value in force was over, windows aside: the same at each look."""
+        assert self.current is not None
+        schedule, slot = self.managed.schedule, self.current.mark.slot if self.current.mark is not None else ""
+        begun, since = slot_begins(slot), self.current.since or manual_time(slot)
+        if begun is not None:
+            over = schedule.slot_ends(begun)
+        elif since is None:
+            return schedule.slot_ends(self.at) - schedule.every
+        elif self.managed.rotator is not None:
+            over = schedule.slot_ends(since)
+        else:  # of one that was asked for its minimum age alone counts
+            over = since if slot else since + schedule.every
+        return max(over, since + schedule.minimum_age) if since is not None else over
+
 
 def look(managed: Managed, now: datetime) -> Look:
     """How a secret stands. Nothing is changed, and no error is raised: it is in the answer."""
     try:
         current, standing = managed.backend.current(), managed.machine(lambda _t: None).standing()
-        identity = managed.target.identity(current.fields)
+        identity = _identity(managed, current)
     except RotationError as e:
         return Look(
             managed=managed,
@@ -147,6 +169,17 @@ def look(managed: Managed, now: datetime) -> Look:
         managed=managed, at=now, due=due, standing=standing, current=current, identity=identity, reason_code=reason,
         detail=detail,
     )  # fmt: skip
+
+
+def _identity(managed: Managed, current: Held) -> str | None:
+    """Whose credential is in force; None: only a target could tell that nobody has approved to be asked. Raises
+    RotationError."""
+    try:
+        return managed.target.identity(current.fields)
+    except RotationError as e:
+        if managed.refused is None or e.reason_code != managed.refused[0]:
+            raise
+    return current.mark.identity or None if current.mark is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +282,8 @@ def go_on(
         return Rotated(name=managed.name, standing=None, reason_code="class_stopped", detail=detail)
     machine = managed.machine(heard, sleep)
     done = _patiently(managed.name, lambda: machine.rotate(slot), sleep)
-    if done.is_failure and done.reason_code != "rotation_busy":
+    # What nobody approved, or another runner is at, says nothing of its class.
+    if done.is_failure and done.reason_code not in ("rotation_busy", managed.refused and managed.refused[0]):
         classes.fail(managed.failure_class, managed.name)
     return done
 
@@ -325,7 +359,7 @@ def told(
     snapshot = lake.snapshot()
     kept, read = log.kept()
     run_id, now = uuid4().hex, datetime.now(UTC)
-    known = {row["secret"]: row for row in snapshot.table("secrets").to_pylist()}
+    known = managed_rows(snapshot, {seen.managed.name for seen in looks})
     rows = [row for seen in looks if _differs(row := _row(seen, known), known.get(row["secret"]))]
     names = {seen.managed.name for seen in looks} | set(others)
     gone = (row for name, row in known.items() if row["present"] and name not in names)
@@ -375,7 +409,8 @@ def _row(seen: Look, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     mark = current.mark if current is not None else None
     return {
         "secret": m.name, "place": m.backend.place, "target": m.target_kind, "failure_class": m.failure_class,
-        "identity": seen.identity, "version": current.version if current is not None else None,
+        "identity": seen.identity or _known_identity(seen, before),
+        "version": current.version if current is not None else None,
         "in_force_since": current.since if current is not None else None,
         "rotation_id": mark.rotation_id or None if mark is not None else None,
         "slot": mark.slot or None if mark is not None else None,
@@ -386,6 +421,13 @@ def _row(seen: Look, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "looked_at": seen.at, "present": True, "is_managed": True,
         **{name: before.get(name) for name in INVENTORY_COLUMNS},
     }  # fmt: skip
+
+
+def _known_identity(seen: Look, before: Mapping[str, Any]) -> str | None:
+    """Of a value whose target may not be asked, what it was known by."""
+    is_same = seen.current is not None and before.get("version") == seen.current.version
+    known: str | None = before.get("identity") if is_same else None
+    return known
 
 
 def _differs(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:

@@ -15,6 +15,7 @@ from tasks.core.reasons import REASONS
 from tasks.core.rotations import RotationError
 from tasks.core.secret_stores import SecretStore, StoredSecret, StoreFlaw, StoreGap, StoreRule
 from tasks.core.text import one_line
+from tasks.patrol.secret_rows import Shared
 
 INVENTORY, AUDIT = "inventory", "audit"
 #: The topic of what the configuration leaves out.
@@ -117,7 +118,9 @@ def read_store(store: ConfiguredStore, clock: Callable[[], datetime] = lambda: d
         return replace(reading, inventory_stop=stop, audit_stop=stop)
     items, inventory_stop = _taken(opened.inventory)
     flaws, audit_stop = _taken(opened.audit)
-    secrets = {s.place: s for i in reversed(items) if isinstance(i, StoredSecret) and i.place for s in [_plain(i)]}
+    shared = Shared()
+    told = (_plain(i, shared) for i in reversed(items) if isinstance(i, StoredSecret) and i.place)
+    secrets = {s.place: s for s in told}
     found = {(f.rule_id, f.resource): f for i in reversed(flaws) if isinstance(i, StoreFlaw) for f in [_kept(i)]}
     return StoreReading(
         store=store, at=began, store_id=store_id, rules=rules,
@@ -164,14 +167,14 @@ def _gaps(items: Iterable[object], topic: str) -> list[StoreGap]:
     ]  # fmt: skip
 
 
-def _plain(s: StoredSecret) -> StoredSecret:
+def _plain(s: StoredSecret, shared: Shared) -> StoredSecret:
     """Its times in UTC, as the port has them, and of its texts what can be kept."""
     place = _text(s.place)
     times = ("created_at", "rotated_at", "last_used_at", "expires_at")
     more: dict[str, object] = {n: _utc(at) for n in times if (at := getattr(s, n)) is not None}
     more |= {n: one_line(t, _DETAIL) for n in ("owner", "rotated_by", "orphan") if (t := getattr(s, n)) is not None}
     if s.readers is not None:
-        more["readers"] = tuple(one_line(r, _DETAIL) for r in sorted(set(s.readers))[:_READERS])
+        more["readers"] = shared.of([one_line(r, _DETAIL) for r in sorted(set(s.readers))[:_READERS]])
     return replace(s, place=place, **more)  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.core.rotations import BESIDE
-from tasks.core.secret_stores import StoredKind, StoredSecret
+from tasks.core.secret_stores import StoredKind, StoredSecret, StoreGap
 from tasks.core.text import escaped
 from tasks.lake.rotation_tables import INVENTORY_COLUMNS
 from tasks.patrol.secret_reading import StoreReading
@@ -29,7 +29,7 @@ _PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 class Configured:
     """One secret of the configuration. ``at`` is its path with the mount, or its name or ARN at AWS; ``staged_at``
     where its next value waits, ``region`` and ``account`` those of AWS, where they are told; ``iam_user`` the user
-    whose access key it is."""
+    whose access key it is, ``iam_account`` theirs. ``is_unsure``: more than one store may be the one it lies in."""
 
     name: str
     store: str
@@ -38,6 +38,8 @@ class Configured:
     region: str | None = None
     account: str | None = None
     iam_user: str | None = None
+    iam_account: str | None = None
+    is_unsure: bool = False
     target: str
     failure_class: str
     every: timedelta
@@ -49,14 +51,32 @@ class Configured:
         """Where it lies, for people."""
         return _place(self.store, self.at)
 
+    @property
+    def is_untold(self) -> bool:
+        """Whether the configuration does not say which account and region of AWS it, or its user, lies in."""
+        is_in = _ARN.fullmatch(self.at) is not None or (self.account is not None and self.region is not None)
+        return self.store == "aws" and not (is_in and (self.iam_user is None or self.iam_account is not None))
+
+    def among(self, own: str | None, stores: Collection[str]) -> Configured:
+        """With what is not told taken from ``own``, the store that our own access leads to (None: nobody knows); and
+        whether more than one of these stores may be meant all the same."""
+        if not self.is_untold:
+            return self
+        account, region = _where(own) if own is not None else (None, None)
+        known = replace(
+            self, account=self.account or account, region=self.region or region,
+            iam_account=self.iam_account or account,
+        )  # fmt: skip
+        return replace(known, is_unsure=sum(bool(known.places_in(s)) for s in stores) > 1)
+
     def places_in(self, store_id: str) -> frozenset[str]:
         """The places by which a store may call it; none: it lies in another one."""
-        kind, _, rest = store_id.partition(":")
+        kind = store_id.partition(":")[0]
         if kind != self.store:
             return frozenset()
         if kind == "vault":
             return frozenset({self.place})
-        account, _, region = rest.partition("/")
+        account, region = _where(store_id)
         arn = _ARN.fullmatch(self.at)
         name = arn["name"] if arn is not None else self.at
         mine = (arn["region"], arn["account"]) if arn is not None else (self.region, self.account)
@@ -68,6 +88,12 @@ class Configured:
         return frozenset(_place("aws", f"{before}{n}") for before in ("", *arns) for n in names)
 
 
+def _where(store_id: str) -> tuple[str, str]:
+    """Account and region of a store of AWS: aws:ACCOUNT/REGION."""
+    account, _, region = store_id.partition(":")[2].partition("/")
+    return account, region
+
+
 def _place(store: str, at: str) -> str:
     """A place as stores write it: what nobody sees of a name is written out."""
     return f"{'vault' if store == 'vault' else 'aws-sm'}:{escaped(at, _LONGEST)}"
@@ -76,11 +102,13 @@ def _place(store: str, at: str) -> str:
 @dataclass(slots=True)
 class Joined:
     """What one store holds, beside what is configured. ``names`` has the configured secret of a place, ``rotated`` what
-    rotates what lies there, ``secrets`` all of them without staged values of configured ones."""
+    rotates what lies there, ``secrets`` all of them without staged values of configured ones. ``gaps``: what may be one
+    of the configuration, or one of another store is."""
 
     secrets: list[StoredSecret] = field(default_factory=list)
     names: dict[str, Configured] = field(default_factory=dict)
     rotated: dict[str, Rotated] = field(default_factory=dict)
+    gaps: list[StoreGap] = field(default_factory=list)
 
 
 class Known:
@@ -118,12 +146,19 @@ def joined(reading: StoreReading, configured: Collection[Configured], known: Kno
     staged = (
         {_place("vault", c.staged_at) for c in configured if c.store == "vault" and c.staged_at} if vault else set()
     )
-    keys = {f"aws-iam:user/{c.iam_user}/": c for c in configured if c.iam_user}
+    account = _where(reading.store_id)[0]
+    keys = {
+        f"aws-iam:user/{c.iam_user}/": c for c in configured
+        if c.iam_user and (c.iam_account or account) == account
+    }  # fmt: skip
     for s in reading.secrets:
         if s.place in staged:
             continue
         mine = places.get(s.place)
-        if mine is not None:
+        if mine is not None and mine.is_unsure:
+            detail = f"it may be the managed secret {mine.name}, or one of another account or region is"
+            found.gaps.append(StoreGap(topic=s.place, reason_code="account_not_told", detail=detail))
+        elif mine is not None:
             found.names[s.place] = mine
             found.rotated[s.place] = Rotated(every=mine.every, since=known.since(mine.name))
         elif s.kind is StoredKind.ACCESS_KEY and (by := _user_of(s.place, keys)) is not None:
@@ -180,7 +215,7 @@ def _gone(
             elif row["store"] in looked and looked[row["store"]].hides(row["place"]) is None:
                 yield key, {**row, **dict.fromkeys(INVENTORY_COLUMNS)}
         elif row["present"] and row["store"] in looked and looked[row["store"]].hides(row["place"]) is None:
-            yield key, {**row, "present": False}
+            yield key, {**row, "present": False, "looked_at": looked[row["store"]].at}
 
 
 def _managed(c: Configured, before: Row | None, at: datetime) -> Row:
@@ -210,7 +245,7 @@ def _told(s: StoredSecret, store_id: str) -> Row:
         "kind": str(s.kind), "store": store_id, "created_at": s.created_at, "rotated_at": s.rotated_at,
         "rotation_is_told": s.rotation_is_told, "last_used_at": s.last_used_at, "use_is_told": s.use_is_told,
         "expires_at": s.expires_at, "owner": s.owner, "rotated_by": s.rotated_by,
-        "readers": list(s.readers) if s.readers is not None else None, "is_active": s.is_active, "orphan": s.orphan,
+        "readers": s.readers, "is_active": s.is_active, "orphan": s.orphan,
     }  # fmt: skip
 
 

@@ -66,8 +66,9 @@ class Machine:
     """Rotates one secret. ``value`` makes a fresh value; ``tell`` hears of each step after it was done and before it is
     forgotten, of some more than once: (rotation, state) is the key of what it hears.
 
-    ``sleep`` waits for a new credential to be accepted. Raises RotationError from every method: the rotation stays
-    where it is.
+    ``sleep`` waits for a new credential to be accepted. ``subject`` is the digest of what is rotated, as it is
+    configured now. ``refused``: why nobody may rotate that (reason code, detail); only what was begun for the same
+    subject is finished then. Raises RotationError from every method: the rotation stays where it is.
     """
 
     def __init__(
@@ -80,8 +81,11 @@ class Machine:
         value: Callable[[], Secret],
         tell: Callable[[Transition], None] = lambda _t: None,
         sleep: Callable[[float], None] = time.sleep,
+        subject: str | None = None,
+        refused: tuple[str, str] | None = None,
     ) -> None:
         self._name, self._backend, self._target, self._rules = name, backend, target, rules
+        self._subject, self._refused = subject, refused
         self._value, self._tell, self._sleep = value, tell, sleep
         #: Who we are, among all that run.
         self._runner = uuid.uuid4().hex
@@ -112,8 +116,12 @@ class Machine:
                     return Standing(state=None, rotation_id=current.rotation_id, slot=slot)
                 if begun:  # we were frozen for so long that others have finished it, and the next one, too
                     return Standing(state=None, slot=slot)
+                if self._refused is not None:
+                    raise RotationError(self._refused[0], f"{self._name}: {self._refused[1]}")
                 begun = self._prepare(slot, current)
                 continue
+            if self._is_closed_to(staged):
+                raise self._unapproved(staged, current)
             begun = begun or _mark(staged).slot == slot
             try:
                 ended = self._go_on(staged, current)
@@ -129,7 +137,8 @@ class Machine:
 
     def withdraw(self) -> Standing:
         """Take back what is under way, by an operator's wish; also where somebody changed the value in force, which
-        stays as it is. Raises RotationError once it was promoted: then it only goes forward."""
+        stays as it is. Raises RotationError once it was promoted: then it only goes forward. A target that nobody has
+        approved is not touched: the store alone forgets the value."""
         staged, current = self._backend.staged(), self._backend.current()
         if staged is None:
             return Standing(state=None)
@@ -139,10 +148,32 @@ class Machine:
                 f"{self._name}: the new value is in force already",
                 advice="Rotate once more instead; the old credential may be refused any moment.",
             )
+        is_closed = self._is_closed_to(staged)
+        in_force = _mark(staged).replaces or "" if is_closed else self._identity(current)
         # Whoever changed it has moved the version on: that promotion fails for good.
-        if current.version == _mark(staged).base and not self._backend.refuse(staged, self._identity(current)):
+        if current.version == _mark(staged).base and not self._backend.refuse(staged, in_force):
             return self.withdraw()
+        if is_closed and self._refused is not None:
+            why = "by an operator; what accepts it was not touched: nobody has approved it as it is configured now"
+            self._say(State.WITHDRAWN, staged, reason_code=self._refused[0], detail=why)
+            self._backend.forget(_mark(staged).rotation_id)
+            return self._in(State.WITHDRAWN, staged, reason_code=self._refused[0], detail=why)
         return self._take_back(staged, "withdrawn", "by an operator") or Standing(state=None)
+
+    def _is_closed_to(self, staged: Held) -> bool:
+        """Whether it was begun for another subject than what nobody may rotate now."""
+        return self._refused is not None and _mark(staged).subject != self._subject
+
+    def _unapproved(self, staged: Held, current: Held) -> RotationError:
+        is_promoted = current.rotation_id == _mark(staged).rotation_id
+        assert self._refused is not None
+        return RotationError(
+            self._refused[0],
+            f"{self._name}: it was begun for another configuration than the one now, which nobody has approved;"
+            f" nothing was touched since. {self._refused[1]}",
+            advice="Approve it as it is now, or configure it as it was"
+            + ("." if is_promoted else "; `nightwarden rotate resume --withdraw NAME` takes it back."),
+        )
 
     # -- one round ----------------------------------------------------------------------------------------------
 
@@ -186,7 +217,7 @@ class Machine:
         """What is staged then: the value of ``rid``, or what somebody else staged before."""
         mark = Mark(
             rotation_id=rid, slot=slot, base=current.version, identity="", replaces=keep,
-            staged_at=self._backend.now().isoformat(), runner=self._runner,
+            staged_at=self._backend.now().isoformat(), runner=self._runner, subject=self._subject,
         )  # fmt: skip
         if self._target.is_issued:
             return self._backend.stage({}, mark, over=over)

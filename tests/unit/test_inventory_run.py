@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tasks.core.secret_stores import StoredKind, StoredSecret, StoreFlaw, StoreGap
+from tasks.lake import gc
 from tasks.lake.lake import Lake
 from tasks.lake.publish import publish
 from tasks.lake.schema import TABLES
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
-from tasks.patrol import hygiene_rows
+from tasks.patrol import hygiene_rows, secret_rows
 from tasks.patrol.inventory_run import InventoryRun, InventoryTold
 from tasks.patrol.secret_reading import StoreReading
 from tasks.patrol.stored_secrets import Configured
@@ -304,6 +305,44 @@ def test_two_stores_may_have_the_same_place(lake: Lake) -> None:
         assert len(findings(lake)) == 2
 
 
+DEV, US = "aws:210987654321/eu-central-1", "aws:123456789012/us-east-1"
+
+
+@pytest.mark.parametrize(
+    ("other", "own", "region", "managed"),
+    [
+        (DEV, AWS, "eu-central-1", AWS),
+        (DEV, DEV, "eu-central-1", DEV),
+        (DEV, "aws:000000000000/eu-central-1", "eu-central-1", None),
+        (DEV, None, "eu-central-1", "unsure"),
+        (US, AWS, None, AWS),
+        (US, None, "us-east-1", US),
+        (US, None, None, "unsure"),
+    ],
+)
+def test_of_two_accounts_or_regions_the_managed_secret_is_in_that_of_our_own_access(
+    lake: Lake, other: str, own: str | None, region: str | None, managed: str | None
+) -> None:
+    """What has its name elsewhere has a row of its own; where nobody can say which it is, that is told."""
+    mine = shop(store="aws", at="shop/db", staged_at=None, region=region, iam_user="deploy")
+    key = old("aws-iam:user/deploy/AKIA1", kind=StoredKind.ACCESS_KEY)
+    stores = [FakeStore([stored("aws-sm:shop/db"), key], called=c, tool="aws") for c in (other, AWS)]
+    for whole in (True, False):
+        run_of = stores if whole else stores[:1]
+        _, run = night(lake, *run_of, configured=[mine], own=lambda: own, whole=whole)
+        rows = ask(
+            lake, "SELECT store, secret FROM secrets WHERE kind <> 'access_key' AND store IS NOT NULL AND present"
+        )
+        assert {s for s, name in rows if name == "shop-db"} == {managed} - {"unsure", None}
+        assert {s for s, _ in rows} == {other, AWS}, "nothing is without a row"
+        told = {(slug, g.path) for slug, g in run.gaps if g.reason_code == "account_not_told"}
+        unsure = {other, AWS} if whole else {other}
+        assert told == ({(s, "inventory/aws-sm:shop/db") for s in unsure} if managed == "unsure" else set())
+    if other == DEV and own in (AWS, DEV):
+        keys = ask(lake, "SELECT store FROM secrets WHERE kind = 'access_key' AND rotated_by IS NOT NULL")
+        assert keys == [(own,)], "a user of the same name is another one elsewhere"
+
+
 def test_one_store_that_goes_by_two_names_is_told_once(lake: Lake) -> None:
     store = FakeStore([old("a")])
     run = InventoryRun([store.configured("one"), store.configured("two")], (), LIMITS)
@@ -349,6 +388,27 @@ def test_rules_have_severity_remedy_and_source(lake: Lake) -> None:
     assert all(r[2] and r[3] and (r[4] or "Source: " in r[3]) for r in told)
     severities = dict(ask(lake, "SELECT rule_id, severity FROM ranked"))
     assert severities == {"secret-overdue": "medium"}
+
+
+def test_certificates_that_are_gone_go_with_the_runs_and_are_not_read_before(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what comes back, what a finding is about, nor what is no certificate."""
+    cert = [stored(f"vault:pki/cert/{n}", kind=StoredKind.CERTIFICATE, expires_at=ago(-90)) for n in range(4)]
+    kept, gone = FakeStore([*cert, stored("kv")]), FakeStore([])
+    night(lake, kept)
+    night(lake, gone)
+    assert secret_rows.known_rows(lake.snapshot(), ()) == [] == [*secret_rows.managed_rows(lake.snapshot(), ())]
+    assert [r["present"] for r in secret_rows.known_rows(lake.snapshot(), {"vault:secret/kv"})] == [False]
+    night(lake, FakeStore(cert[:1]))
+    assert ask(lake, "SELECT secret FROM secrets WHERE present") == [("vault:pki/cert/0",)], "it has its row again"
+    with lake.lock():
+        assert gc.collect(lake, keep_days=1).rows.get("secrets") == 0
+        now = lake.place.now()
+        monkeypatch.setattr(type(lake.place), "now", lambda _self: now + timedelta(days=2))
+        assert gc.collect(lake, keep_days=1).rows["secrets"] == 3
+    assert ask(lake, "SELECT secret FROM secrets ORDER BY 1") == [("vault:pki/cert/0",), ("vault:secret/kv",)]
+    assert verify(lake) == []
 
 
 HOSTILE = (

@@ -6,12 +6,13 @@ import os
 import resource
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from tasks.core.rotations import RotationError, State
+from tasks.core.rotations import Mark, RotationError, State
 from tasks.core.secret_refs import Secret
 from tasks.lake.lake import Lake
 from tasks.lake.verify import verify
@@ -22,7 +23,7 @@ from tasks.patrol.rotation_log import RotationLog
 from tasks.patrol.stored_secrets import Configured
 from tasks.policy.secret_hygiene import HygieneLimits
 from tasks.rotation.machine import Rules
-from tasks.rotation.schedule import Schedule
+from tasks.rotation.schedule import Due, Schedule, Window, manual_slot
 from tests.rotation_fakes import FakeBackend, FakeTarget, World, later
 from tests.store_fakes import FakeStore, stored
 
@@ -128,6 +129,40 @@ def test_when_one_is_due_next_is_when_it_is_then_due(log: RotationLog) -> None:
     later(world, 61)
     go_on(m, None, log, Classes())
     assert look(m, world.clock).due_at() == m.schedule.slot_ends(world.clock)
+
+
+def test_what_waits_is_told_once_however_often_it_is_looked_at(lake: Lake, log: RotationLog) -> None:
+    """One that is due and not begun, as by a window, by `max_per_run` or without approval, since when it is so."""
+    opens = Window(zone=ZoneInfo("UTC"), opens=time(9), closes=time(17))
+    by_hand, by_slot, by_wish, unapproved = (World() for _ in range(4))
+    for world, slot in ((by_slot, "2026-01-21T00:00Z"), (by_wish, manual_slot(NOW))):
+        world.versions[0] = world.write(world.current.fields, _mark(slot))
+    for world in (by_hand, by_slot, by_wish, unapproved):
+        later(world, 75 * 86400 + 10 * 3600)
+    looked = [
+        managed("hand", by_hand), managed("slot", by_slot), managed("wish", by_wish),
+        replace(managed("unapproved", unapproved), refused=("approval_missing", "nobody has")),
+    ]  # fmt: skip
+    looked = [replace(m, schedule=replace(m.schedule, windows=(opens,))) for m in looked]
+    first = NOW + timedelta(days=75, hours=10)
+    assert published(lake, log, *(look(m, first) for m in looked)).secrets == 4
+    for minutes in (1, 61):
+        again = [look(m, first + timedelta(minutes=minutes)) for m in looked]
+        assert published(lake, log, *again).run_id is None
+    rows = {r["secret"]: r["due_at"] for r in lake.snapshot().table("secrets").to_pylist()}
+    assert rows["hand"] == rows["unapproved"] == NOW + timedelta(days=30, hours=9)
+    assert all(due_at <= first and due_at.hour == 9 for due_at in rows.values())
+    assert rows["wish"] == NOW + timedelta(days=1, hours=9), "its minimum age is over"
+    looked = [replace(m, schedule=replace(m.schedule, windows=())) for m in looked]
+    rows = {m.name: look(m, first).due_at() for m in looked}
+    for m in looked:
+        due_at = rows[m.name]
+        assert due_at is not None
+        assert look(m, due_at).due is Due.DUE and not look(m, due_at - timedelta(minutes=1)).begins, m.name
+
+
+def _mark(slot: str) -> Mark:
+    return Mark(rotation_id="r", slot=slot, base="0", identity="app_a", replaces=None, staged_at="")
 
 
 def test_after_the_first_failure_no_other_of_its_class_is_begun(log: RotationLog) -> None:

@@ -120,11 +120,20 @@ CHANGES = {
     "a reference": ("a: 'env:A'", "a: 'env:B'"),
     "the place": ("path: broker", "path: other"),
     "the store": ("vault.example.org", "evil.example.org"),
+    "the grace": ("p: {every_days: 30}", "p: {every_days: 30, grace_minutes: 0}"),
+    "how long one in use is kept": ("p: {every_days: 30}", "p: {every_days: 30, hold_days: 0}"),
     "an argument": ("executable: rotate.py", "executable: rotate.py, arguments: [--force]"),
 }
 
 
-@pytest.mark.parametrize("what", [*list(CHANGES)[:1], *(pytest.param(w, marks=thorough) for w in list(CHANGES)[1:])])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "the grace",
+        *list(CHANGES)[:1],
+        *(pytest.param(w, marks=thorough) for w in list(CHANGES)[1:] if w != "the grace"),
+    ],
+)
 def test_another_place_or_target_needs_another_approval(org: Org, what: str) -> None:
     org.commit(org.entry(), by="bob")
     org.org(ORG.replace(*CHANGES[what]))

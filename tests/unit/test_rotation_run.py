@@ -135,6 +135,39 @@ def test_what_nobody_approved_is_not_begun_and_finished_all_the_same(
     assert rows == {"begun": "approval_missing", "due": "approval_missing"}
 
 
+@pytest.mark.parametrize("is_promoted", [False, True])
+def test_what_was_begun_for_another_configuration_stops_where_that_of_now_is_not_approved(
+    log: RotationLog, is_promoted: bool
+) -> None:
+    """The one that is under way may only be taken back, at the store alone, and stops nobody of its class."""
+    why, calls, world, other = ("approval_missing", "nobody has approved it"), [], old(), old()
+    target = FakeTarget(world, calls.append)
+
+    def stop(name: str) -> None:
+        if name == "before apply" and not is_promoted:
+            raise RotationError("target_denied", "it refuses us")
+
+    done(RotationRun([managed("shop", world, stop, subject="approved")], log))
+    later(world, 61)
+    before = dict(world.accepted)
+    shop = managed("shop", world, subject="another", refused=why, target=target)
+    run = done(RotationRun([shop, managed("other", other)], log))
+    assert [(t.name, t.reason_code) for t in run.troubles()] == [("shop", "approval_missing")]
+    assert "begun for another configuration" in run.done["shop"].detail and not calls and not run.is_done
+    assert world.pending is not None and world.accepted == before
+    assert run.done["other"].standing is not None, "it says nothing of its class"
+    taken = run.withdraw("shop")
+    if is_promoted:
+        assert taken.reason_code == "rotation_promoted" and world.pending is not None
+    else:
+        assert taken.standing is not None and taken.standing.state is State.WITHDRAWN and world.pending is None
+        assert world.current.fields["password"].reveal() == "first" and "was not touched" in taken.detail
+    assert not calls and world.accepted == before
+    if is_promoted:
+        same = done(RotationRun([managed("shop", world, subject="approved", refused=why)], log))
+        assert same.done["shop"].standing is not None and same.done["shop"].standing.state is State.RETIRED
+
+
 def test_no_more_are_begun_than_may_and_that_is_told(log: RotationLog) -> None:
     run = done(RotationRun([managed("a", old()), managed("b", old())], log), Choice(most=1))
     assert [s.managed.name for s in run.left_out()] == ["b"] and not run.is_done
