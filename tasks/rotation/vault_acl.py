@@ -90,15 +90,20 @@ def _fits(pattern: str, parts: list[str]) -> bool:
 
 
 def _by_template(rule: PathRule) -> re.Pattern[str]:
-    """A pattern that takes anything where something is filled in, and for ``+`` and a final ``*`` what they take."""
+    """A pattern that takes anything where something is filled in, and for ``+`` and a final ``*`` what they take.
+
+    What stands between templates is looked for from left to right and never again: if anything matches, then also with
+    each of it as early as it comes. So the time grows with the path and not with the ways to divide it.
+    """
     bare = rule.path[:-1] if rule.is_glob else rule.path
-    pieces = []
-    for piece in re.split(r"(\{\{.*?\}\})", bare):
-        if _TEMPLATE.fullmatch(piece):
-            pieces.append(".+")
-            continue
-        pieces.append(re.sub(r"(?:(?<=^)|(?<=/))\\\+(?=/|$)", "[^/]*", re.escape(piece)))
-    return re.compile("".join(pieces) + (".*" if rule.is_glob else ""), re.DOTALL)
+    pieces = [
+        re.sub(r"(?:(?<=^)|(?<=/))\\\+(?=/|$)", "[^/]*?", re.escape(piece)) for piece in _TEMPLATE.split(bare)
+    ]
+    if len(pieces) == 1:  # two brackets that nothing closes
+        return re.compile(pieces[0] + (".*" if rule.is_glob else ""), re.DOTALL)
+    first, *between, last = pieces
+    found = f"(?>{first})" + "".join(f"(?>.+?{piece})" for piece in between)
+    return re.compile(found + (f"(?>.+?{last}).*" if rule.is_glob else f".+{last}"), re.DOTALL)
 
 
 def reaches(rule: PathRule, folder: str) -> bool:
