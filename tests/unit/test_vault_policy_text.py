@@ -45,8 +45,9 @@ def test_old_words_that_are_none(text: str) -> None:
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "read", "deny", "write", "\\"])
 values = st.recursive(
     leaves | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from([*SETTINGS, "path", "x"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*SETTINGS, "path", "x"]), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 

@@ -52,4 +52,4 @@ def test_many_templates_in_one_path_do_not_make_it_long(end: str) -> None:
     pattern = "secret/data/" + f"{T}x" * 30 + f"/{end}"
     assert not may(pattern, "secret/data/" + "x" * 2000)
     assert may(pattern, "secret/data/" + "x" * 2000 + "/end")
-    assert may(f"{pattern[:-len(end)]}+/{T}{end}", "secret/data/" + "x" * 2000 + "/y/yend")
+    assert may(f"{pattern[: -len(end)]}+/{T}{end}", "secret/data/" + "x" * 2000 + "/y/yend")
