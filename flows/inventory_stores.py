@@ -81,19 +81,26 @@ def stores_of(settings: Settings, section: InventorySettings, sessions: StoreSes
         )  # fmt: skip
     if section.aws is not None:
         for role in dict.fromkeys(section.aws.roles) or (None,):
-            # Keys of users, and what is wrong with the account, are told once: by its first region.
-            for n, region in enumerate(dict.fromkeys(section.aws.regions) or (None,)):
-                yield _aws(sessions, region, role, with_iam=n == 0)
+            # Keys of users, and what is wrong with the account, are told once, whatever regions there are.
+            regions = tuple(dict.fromkeys(section.aws.regions))
+            yield _aws(sessions, min(regions, default=None), role, is_account=True)
+            for region in regions or (None,):
+                yield _aws(sessions, region, role, is_account=False)
 
 
-def _aws(sessions: StoreSessions, region: str | None, role: RoleSettings | None, *, with_iam: bool) -> ConfiguredStore:
+def _aws(
+    sessions: StoreSessions, region: str | None, role: RoleSettings | None, *, is_account: bool
+) -> ConfiguredStore:
+    """A region, or the account, which is asked in one."""
+    part = "account" if is_account else "region"
+
     def aws() -> SecretStore:
         from tasks.rotation.aws_store import AwsStore
 
-        return AwsStore(sessions.aws(region, role), with_iam=with_iam)
+        return AwsStore(sessions.aws(region, role, of=part), with_region=not is_account, with_iam=is_account)
 
-    named = " ".join(filter(None, ("aws", region, role.arn if role is not None else None)))
-    return ConfiguredStore(label=named, tool="aws", open=aws)
+    named = ("aws", "account" if is_account else region, role.arn if role is not None else None)
+    return ConfiguredStore(label=" ".join(filter(None, named)), tool="aws", open=aws)
 
 
 def _own(sessions: StoreSessions) -> str | None:

@@ -37,7 +37,7 @@ class StoreSessions:
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
         self._settings, self._stack = settings, stack
         self._vault: VaultSession | None = None
-        self._aws: dict[tuple[str | None, RoleSettings | None], AwsSession] = {}
+        self._aws: dict[tuple[str | None, RoleSettings | None, str], AwsSession] = {}
 
     def vault(self) -> VaultSession:
         """Vault or OpenBao as the section `vault` says. Nothing is asked before it is used. Raises UsageError."""
@@ -48,16 +48,17 @@ class StoreSessions:
             self._vault = self._stack.enter_context(VaultSession(sign_in(self._settings.vault), read_plain))
         return self._vault
 
-    def aws(self, region: str | None, role: RoleSettings | None) -> AwsSession:
-        """AWS as the section `aws` says, in a region and by a role, where they are given."""
+    def aws(self, region: str | None, role: RoleSettings | None, *, of: str = "region") -> AwsSession:
+        """AWS as the section `aws` says, in a region and by a role, where they are given. A session for each ``of``:
+        what is looked at by one is asked beside the others, and knows what it asked itself."""
         from tasks.rotation.aws_session import AwsAccount, AwsRole, AwsSession
 
-        if (region, role) not in self._aws:
+        if (region, role, of) not in self._aws:
             access = (self._settings.aws or AwsSettings()).access()
             if region is not None:
                 access = replace(access, region=region)
             taken = None
             if role is not None:
                 taken = AwsRole(arn=role.arn, external_id=role.external_id, session_name=role.session_name)
-            self._aws[region, role] = AwsSession(AwsAccount(access=access, role=taken))
-        return self._aws[region, role]
+            self._aws[region, role, of] = AwsSession(AwsAccount(access=access, role=taken))
+        return self._aws[region, role, of]

@@ -98,8 +98,8 @@ class SecretStore(Protocol):
         ...
 
     def store_id(self) -> str:
-        """What this store is, the same whoever asks: ``vault:<address>[/<namespace>]``, ``aws:<account>/<region>``.
-        Raises RotationError: it cannot be asked at all."""
+        """What this store is, the same whoever asks: ``vault:<address>[/<namespace>]``, ``aws:<account>/<region>``,
+        ``aws:<account>`` of what belongs to no region. Raises RotationError: it cannot be asked at all."""
         ...
 
     def inventory(self) -> Iterator[StoredSecret | StoreGap]:

@@ -66,6 +66,13 @@ class StoreReading:
     audit_gaps: tuple[StoreGap, ...] = ()
     audit_stop: Stop | None = None
     duration_s: float = 0.0
+    #: Which of the gaps is the first about a place and what is below it, by this place.
+    _hidden: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for n, gap in enumerate(self.inventory_gaps):
+            if (above := _above(gap.topic, self.store.tool)) is not None:
+                self._hidden.setdefault(above, n)
 
     @property
     def is_read(self) -> bool:
@@ -84,11 +91,8 @@ class StoreReading:
             return INVENTORY
         if self.leaves_out(place):
             return LEFT_OUT
-        for gap in self.inventory_gaps:
-            above = _above(gap.topic, self.store.tool)
-            if above is not None and _is_in(place, above):
-                return gap.topic
-        return None
+        found = [self._hidden[above] for above in _ways_up(place) if above in self._hidden] if self._hidden else []
+        return self.inventory_gaps[min(found)].topic if found else None
 
     def leaves_out(self, place: str) -> bool:
         """Whether the configuration leaves a place out."""
@@ -206,6 +210,15 @@ def _above(topic: str, tool: str) -> str | None:
     if rest.partition("/")[0] in _FIELDS:
         return None
     return f"vault:{rest}" if tool == "vault" and rest not in _ALL else ""
+
+
+def _ways_up(place: str) -> Iterator[str]:
+    """Every place that a place lies below, and itself: as ``_is_in`` has it."""
+    yield ""
+    yield place
+    for n, sign in enumerate(place):
+        if sign in "/:":
+            yield place[: n + (sign == ":")]
 
 
 def _is_in(place: str, above: str) -> bool:

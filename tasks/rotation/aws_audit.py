@@ -54,7 +54,7 @@ class AwsAudit:
         aws: AwsSession,
         asking: AwsAsking,
         where: Where,
-        secrets: SecretsOfRegion,
+        secrets: SecretsOfRegion | None,
         access_keys: AccessKeys | None,
         identities: Callable[[], Identities],
     ) -> None:
@@ -67,10 +67,11 @@ class AwsAudit:
         self._gaps = Gaps()
 
     def run(self) -> Iterator[StoreFlaw | StoreGap]:
-        """All flaws, each once, then the gaps. Raises RotationError. ``access_keys`` None: the account is not looked
-        at."""
-        yield from self._of_secrets()
-        yield from trails_audit(self._asking, self._where.region, self._gaps)
+        """All flaws, each once, then the gaps. Raises RotationError. ``secrets`` None: the region is not looked at,
+        ``access_keys`` None: the account is not."""
+        if self._secrets is not None:
+            yield from self._of_secrets(self._secrets)
+            yield from trails_audit(self._asking, self._where.region, self._gaps)
         if self._access_keys is not None:
             yield from self._of_root()
             yield from self._of_policies()
@@ -82,8 +83,8 @@ class AwsAudit:
 
     # -- secrets and their keys ---------------------------------------------------------------------------------
 
-    def _of_secrets(self) -> Iterator[StoreFlaw]:
-        listing = self._secrets.listed()
+    def _of_secrets(self, secrets: SecretsOfRegion) -> Iterator[StoreFlaw]:
+        listing = secrets.listed()
         if listing.refused is not None:
             self._gap((*_OF_SECRETS, *_OF_KEYS), listing.refused)
         if listing.unreadable:
@@ -93,7 +94,7 @@ class AwsAudit:
         for secret in listing.secrets:
             if secret.deleted_at is not None:
                 continue
-            yield from self._of_policy(secret)
+            yield from self._of_policy(secret, secrets)
             if secret.kms_key is not None and not secret.kms_key.endswith(_DEFAULT_KEY):
                 by_key[secret.kms_key].append(secret)
             else:
@@ -108,16 +109,16 @@ class AwsAudit:
                     detail=f"it was due on {due:%Y-%m-%d}",
                 )  # fmt: skip
         told: set[tuple[str, str]] = set()
-        for key, secrets in sorted(by_key.items()):
-            for flaw in self._of_key(key, secrets):
+        for key, locked in sorted(by_key.items()):
+            for flaw in self._of_key(key, locked):
                 # A key may be named in several ways.
                 if (flaw.rule_id, flaw.resource) not in told:
                     told.add((flaw.rule_id, flaw.resource))
                     yield flaw
 
-    def _of_policy(self, secret: ListedSecret) -> Iterator[StoreFlaw]:
+    def _of_policy(self, secret: ListedSecret, secrets: SecretsOfRegion) -> Iterator[StoreFlaw]:
         try:
-            policy = self._secrets.policy(secret)
+            policy = secrets.policy(secret)
         except RefusedError as refused:
             self._gap([rules.SECRET_PUBLIC, rules.SECRET_SHARED], refused, secret.place)
             return

@@ -1,7 +1,8 @@
 """One account and region of AWS as a store of secrets: Secrets Manager, and the access keys of IAM users.
 
-IAM belongs to the account. Where several regions of one account are looked at, one of them does so ``with_iam``, so
-that keys and flaws of the account are told once. What was asked once is not asked again as long as the object lives:
+IAM belongs to the account. Where several regions of one account may be looked at, the account is a store of its own
+(``with_region=False``, each region ``with_iam=False``): whichever regions there are and in what order, its keys and
+flaws are told once and stay where they were. What was asked once is not asked again as long as the object lives:
 one object a run.
 """
 
@@ -15,7 +16,7 @@ from tasks.core.secret_stores import StoredSecret, StoreFlaw, StoreGap, StoreRul
 from tasks.rotation.aws_access_keys import AccessKeys, place_of_user
 from tasks.rotation.aws_asking import PATIENCE_S, AwsAsking, Gaps, RefusedError
 from tasks.rotation.aws_audit import AwsAudit, Where
-from tasks.rotation.aws_audit_rules import ACCOUNT_RULES, REGION_RULES
+from tasks.rotation.aws_audit_rules import ACCOUNT_RULES, ENDPOINT_CLEAR, REGION_RULES
 from tasks.rotation.aws_identities import Identities, identities_of
 from tasks.rotation.aws_secrets import ListedSecret, SecretsOfRegion
 from tasks.rotation.aws_session import AwsSession
@@ -35,18 +36,19 @@ _NAMED_USERS = 20
 
 
 class AwsStore:
-    """See ``SecretStore``. Values are never asked for."""
+    """See ``SecretStore``. Values are never asked for. At least one of ``with_region`` and ``with_iam`` is true."""
 
     def __init__(
         self,
         session: AwsSession,
         *,
+        with_region: bool = True,
         with_iam: bool = True,
         patience_s: float = PATIENCE_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._aws = session
-        self._with_iam = with_iam
+        self._with_region, self._with_iam = with_region, with_iam
         self._asking = AwsAsking(session, patience_s=patience_s, sleep=sleep)
         self._access_keys = AccessKeys(self._asking)
         self._where: Where | None = None
@@ -60,27 +62,22 @@ class AwsStore:
 
     @property
     def rules(self) -> tuple[StoreRule, ...]:
-        """See ``SecretStore``: those of the account only with IAM."""
+        """See ``SecretStore``: those of the account only with IAM, and those of a region only with one."""
+        if not self._with_region:
+            return (*ACCOUNT_RULES, ENDPOINT_CLEAR)
         return (*REGION_RULES, *ACCOUNT_RULES) if self._with_iam else REGION_RULES
 
     def store_id(self) -> str:
         """See ``SecretStore``."""
         where = self._place()
-        return f"aws:{where.account}/{where.region}"
+        return f"aws:{where.account}/{where.region}" if self._with_region else f"aws:{where.account}"
 
     def inventory(self) -> Iterator[StoredSecret | StoreGap]:
         """See ``SecretStore``. Gaps come after what they are about. ``readers`` may read by what ``iam_readers`` says,
         whether or not the key of KMS lets them."""
         gaps = Gaps()
-        secrets = self._of_region()
-        listing = secrets.listed()
-        readers = self._readers(gaps) if listing.secrets else None
-        for secret in listing.secrets:
-            yield self._stored(secrets, secret, readers, gaps)
-        if listing.refused is not None:
-            gaps.add(SECRETS_TOPIC, listing.refused)
-        if listing.unreadable:
-            gaps.add(SECRETS_TOPIC, RefusedError("backend_error", f"{listing.unreadable} entries cannot be read"))
+        if self._with_region:
+            yield from self._stored_secrets(gaps)
         if self._with_iam:
             yield from self._stored_keys(gaps)
         yield from gaps.told()
@@ -88,7 +85,7 @@ class AwsStore:
     def audit(self) -> Iterator[StoreFlaw | StoreGap]:
         """See ``SecretStore``."""
         audit = AwsAudit(
-            self._aws, self._asking, self._place(), self._of_region(),
+            self._aws, self._asking, self._place(), self._of_region() if self._with_region else None,
             self._access_keys if self._with_iam else None, self._known_identities,
         )  # fmt: skip
         yield from audit.run()
@@ -113,6 +110,17 @@ class AwsStore:
         if self._secrets is None:
             self._secrets = SecretsOfRegion(self._asking, self._place().region)
         return self._secrets
+
+    def _stored_secrets(self, gaps: Gaps) -> Iterator[StoredSecret]:
+        secrets = self._of_region()
+        listing = secrets.listed()
+        readers = self._readers(gaps) if listing.secrets else None
+        for secret in listing.secrets:
+            yield self._stored(secrets, secret, readers, gaps)
+        if listing.refused is not None:
+            gaps.add(SECRETS_TOPIC, listing.refused)
+        if listing.unreadable:
+            gaps.add(SECRETS_TOPIC, RefusedError("backend_error", f"{listing.unreadable} entries cannot be read"))
 
     # -- readers ------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ the longer, then the greater. Rules of the same pattern add up, over all policie
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -67,6 +68,41 @@ class Acl:
         return max(found, key=lambda f: f[0])[1] if found else frozenset()
 
 
+class Patterns:
+    """Finds which of many patterns say something of a path. They are looked up by how they begin, so that few are
+    tried."""
+
+    def __init__(self, rules: Iterable[PathRule]) -> None:
+        self._exact: set[str] = set()
+        self._globs: dict[str, str] = {}
+        self._others: dict[str, list[tuple[str, re.Pattern[str] | None]]] = defaultdict(list)
+        for rule in {rule.path: rule for rule in rules}.values():
+            if rule.is_templated or rule.is_segmented:
+                begins = min(n for n in map(rule.path.find, ("{{", "+")) if n >= 0)
+                pattern = _by_template(rule) if rule.is_templated else None
+                self._others[rule.path[:begins]].append((rule.path, pattern))
+            elif rule.is_glob:
+                self._globs[rule.path[:-1]] = rule.path
+            else:
+                self._exact.add(rule.path)
+        self._ends = sorted({len(begins) for begins in (*self._globs, *self._others)})
+
+    def of(self, path: str) -> frozenset[str]:
+        """The patterns, as they are written. Rules that are written alike say the same of every path of which the same
+        patterns say something."""
+        found = {path} & self._exact
+        parts = path.split("/")
+        for end in self._ends:
+            if end > len(path):
+                break
+            if (glob := self._globs.get(path[:end])) is not None:
+                found.add(glob)
+            for written, pattern in self._others.get(path[:end], ()):
+                if pattern.fullmatch(path) if pattern is not None else _fits(written, parts):
+                    found.add(written)
+        return frozenset(found)
+
+
 def _add(to: dict[str, frozenset[str]], path: str, granted: frozenset[str]) -> None:
     together = to.get(path, frozenset()) | granted
     to[path] = _DENIED if DENY in together else together
@@ -90,15 +126,18 @@ def _fits(pattern: str, parts: list[str]) -> bool:
 
 
 def _by_template(rule: PathRule) -> re.Pattern[str]:
-    """A pattern that takes anything where something is filled in, and for ``+`` and a final ``*`` what they take."""
+    """A pattern that takes anything where something is filled in, and for ``+`` and a final ``*`` what they take.
+
+    What stands between templates is looked for from left to right and never again: if anything matches, then also with
+    each of it as early as it comes. So the time grows with the path and not with the ways to divide it.
+    """
     bare = rule.path[:-1] if rule.is_glob else rule.path
-    pieces = []
-    for piece in re.split(r"(\{\{.*?\}\})", bare):
-        if _TEMPLATE.fullmatch(piece):
-            pieces.append(".+")
-            continue
-        pieces.append(re.sub(r"(?:(?<=^)|(?<=/))\\\+(?=/|$)", "[^/]*", re.escape(piece)))
-    return re.compile("".join(pieces) + (".*" if rule.is_glob else ""), re.DOTALL)
+    pieces = [re.sub(r"(?:(?<=^)|(?<=/))\\\+(?=/|$)", "[^/]*?", re.escape(piece)) for piece in _TEMPLATE.split(bare)]
+    if len(pieces) == 1:  # two brackets that nothing closes
+        return re.compile(pieces[0] + (".*" if rule.is_glob else ""), re.DOTALL)
+    first, *between, last = pieces
+    found = f"(?>{first})" + "".join(f"(?>.+?{piece})" for piece in between)
+    return re.compile(found + (f"(?>.+?{last}).*" if rule.is_glob else f".+{last}"), re.DOTALL)
 
 
 def reaches(rule: PathRule, folder: str) -> bool:

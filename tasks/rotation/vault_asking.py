@@ -20,6 +20,11 @@ _SAYS_SOMETHING = (_OK, 204, 400, _DENIED, _NOT_FOUND, 405)
 PAGE = 1000
 #: How long is waited before each further try of what may pass, in seconds.
 PAUSES_S = (0.2, 1.0, 3.0)
+#: How long all questions of one store together are tried again, in seconds, with what the tries take. Then each is
+#: asked once.
+PATIENCE_S = 300.0
+#: After so many questions in a row about one mount that no try answered, nothing more is asked about it.
+MOST_IN_A_ROW = 10
 _NAME_LIMIT = 4096
 
 
@@ -31,12 +36,27 @@ class RefusedError(Exception):
         self.reason_code, self.detail = reason_code, detail
 
 
-class Asking:
-    """Asks a session. Whatever may pass is tried again a few times. Every method raises RotationError: the store
-    does not answer any more; and RefusedError."""
+class SilentError(RefusedError):
+    """Nothing is told of a whole mount, or list, any more: its last questions were all in vain."""
 
-    def __init__(self, session: VaultSession, *, pause: Callable[[float], None] = time.sleep) -> None:
+
+class Asking:
+    """Asks a session. Whatever may pass is tried again a few times, as long as ``patience_s`` of all questions lasts.
+    Every method raises RotationError: the store does not answer any more; and RefusedError."""
+
+    def __init__(
+        self,
+        session: VaultSession,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        patience_s: float = PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.session, self._pause = session, pause
+        self._left_s, self._clock = patience_s, clock
+        #: Questions in vain since the last answer, and the last reason, by what they are about.
+        self._in_vain: dict[tuple[str, ...], int] = {}
+        self._silent: dict[tuple[str, ...], str] = {}
 
     def sign_in(self) -> None:
         """Sign in if we are not, whatever our token may ask for then. Raises RotationError alone."""
@@ -45,7 +65,7 @@ class Asking:
     def read(self, *names: str) -> Mapping[str, Any] | None:
         """The ``data`` of a path, given by its parts, which may hold anything but what no name has. None: there is
         none."""
-        return self._data(self._answer("get", url(names)), names)
+        return self._data(self._answer("get", names), names)
 
     def told(self, *names: str) -> Mapping[str, Any]:
         """What must be there. Raises RefusedError also where it is not."""
@@ -57,7 +77,7 @@ class Asking:
     def post(self, body: Mapping[str, Any], *names: str, gone: str) -> Mapping[str, Any] | None:
         """What a question with a body is answered; None: there is nothing of the kind, which an error with the words
         ``gone`` says too."""
-        answer = self._answer("post", url(names), body=body, gone=gone)
+        answer = self._answer("post", names, body=body, gone=gone)
         return None if answer.says(gone) else self._data(answer, names)
 
     def keys(self, *names: str, most: int) -> tuple[list[str], bool]:
@@ -66,7 +86,7 @@ class Asking:
         found: dict[str, None] = {}
         params = {"limit": str(PAGE)}
         while True:
-            answer = self._answer("list", url(names), params=params)
+            answer = self._answer("list", names, params=params)
             if answer.status == _NOT_FOUND and answer.body.get("errors") == []:
                 break  # an empty folder, or the page after the last
             data = self._data(answer, names)
@@ -96,26 +116,39 @@ class Asking:
             return answer.body
         raise RefusedError("backend_error", f"{shown(names)}: what Vault answers cannot be read")
 
-    def _answer(self, method: str, path: str, *, gone: str = "", **more: Any) -> Answer:
+    def _answer(self, method: str, names: tuple[str, ...], *, gone: str = "", **more: Any) -> Answer:
         """One answer that says something of the path. What a login fails with is not taken for it."""
-        last: RotationError | None = None
-        for pause in (0.0, *PAUSES_S):
-            if pause:
-                self._pause(pause)
+        path, about = url(names), _about(names)
+        if about in self._silent:
+            raise SilentError(self._silent[about], f"{shown(about)}: {MOST_IN_A_ROW} questions in a row were in vain")
+        tried = self._tried(method, path, **more)
+        if isinstance(tried, Answer):
+            self._in_vain[about] = 0
+            if tried.status == _DENIED and not (gone and tried.says(gone)):
+                raise RefusedError("backend_denied", fault(tried, escaped(path)).message)
+            return tried
+        if tried.reason_code in ("backend_error", "backend_unreachable") and self._is_alive():
+            self._in_vain[about] = self._in_vain.get(about, 0) + 1
+            if self._in_vain[about] >= MOST_IN_A_ROW:
+                self._silent[about] = tried.reason_code
+            raise RefusedError(tried.reason_code, escaped(tried.message))
+        raise tried
+
+    def _tried(self, method: str, path: str, **more: Any) -> Answer | RotationError:
+        """What a question is answered, or what the last try of it ended with."""
+        pauses = iter(PAUSES_S)
+        while True:
+            began = self._clock()
             try:
-                answer = self.session.ask(method, path, accepts=_SAYS_SOMETHING, **more)
+                return self.session.ask(method, path, accepts=_SAYS_SOMETHING, **more)
             except RotationError as e:
                 last = e
-                if e.is_passing:
-                    continue
-                break
-            if answer.status == _DENIED and not (gone and answer.says(gone)):
-                raise RefusedError("backend_denied", fault(answer, escaped(path)).message)
-            return answer
-        assert last is not None
-        if last.reason_code in ("backend_error", "backend_unreachable") and self._is_alive():
-            raise RefusedError(last.reason_code, escaped(last.message))
-        raise last
+            self._left_s -= max(self._clock() - began, 0.0)
+            pause = next(pauses, None)
+            if not last.is_passing or pause is None or self._left_s < pause:
+                return last
+            self._left_s -= pause
+            self._pause(pause)
 
     def _is_alive(self) -> bool:
         """Whether the store answers at all, so that it is this path alone that does not work."""
@@ -124,6 +157,11 @@ class Asking:
         except RotationError:
             return False
         return True
+
+
+def _about(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The mount that a question is about, or a list of the server's own."""
+    return names[:2] if names[0] == "auth" else names[:1]
 
 
 def url(names: tuple[str, ...]) -> str:

@@ -17,7 +17,9 @@ from tasks.rotation.vault_policy_text import DENY, PathRule
 
 #: How many tokens are looked at.
 MOST_TOKENS = 5_000
-_POLICY_RULES = ("policy-all", "policy-admin", "policy-mount-wide", "policy-sudo", "policy-unheld")
+_POLICY_RULES = (
+    "policy-all", "policy-admin", "policy-mount-wide", "policy-reads-all", "policy-sudo", "policy-unheld",
+)  # fmt: skip
 _ROLE_RULES = {
     "approle": ("approle-secret-endless", "approle-no-secret", "approle-token-default"),
     "kubernetes": ("kubernetes-any",),
@@ -87,6 +89,13 @@ def _wide(of: Sight, resource: str, rules: tuple[PathRule, ...]) -> Iterator[Sto
         # A path that nobody names is reached by what reaches all.
         if acl.may(f"{root}/{_NOBODYS}/{_NOBODYS}", *_CHANGE):
             yield flaw("policy-mount-wide", f"{resource} on {mount.path}")
+        if acl.may(f"{root}/{_NOBODYS}/{_NOBODYS}", "read"):
+            yield flaw("policy-reads-all", f"{resource} on {mount.path}")
+    for mount in of.mounts_of("database"):
+        # What makes a user for who asks, and what tells the password of one.
+        read = [kind for kind in ("creds", "static-creds") if acl.may(f"{mount.path}/{kind}/{_NOBODYS}", "read")]
+        if read:
+            yield flaw("policy-reads-all", f"{resource} on {mount.path}", ", ".join(read))
     patterns = [r.path for r in rules if "sudo" in r.capabilities and (r.is_glob or r.is_segmented or r.is_templated)]
     if patterns:
         yield flaw("policy-sudo", resource, ", ".join(sorted(patterns)[:5]))

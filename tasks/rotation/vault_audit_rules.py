@@ -47,6 +47,8 @@ RULES = tuple(
          _POLICIES),
         ("policy-mount-wide", "medium", "A policy lets its holders change everything of a mount",
          "Name the folders that its holders need.", _POLICIES),
+        ("policy-reads-all", "medium", "A policy lets its holders read every secret of a mount",
+         "Name the folders or roles that its holders need; accept it for who keeps copies of all.", _POLICIES),
         ("policy-sudo", "medium", "A policy grants sudo by a pattern",
          "Grant sudo on the paths that need it alone.", _POLICIES),
         ("policy-unheld", "low", "A policy is held by nobody",

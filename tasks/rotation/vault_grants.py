@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from tasks.core.text import one_line
-from tasks.rotation.vault_asking import Asking, RefusedError, is_name, shown
+from tasks.rotation.vault_asking import Asking, RefusedError, SilentError, is_name, shown
 from tasks.rotation.vault_mounts import Mount, sign_ins
 from tasks.rotation.vault_policy_text import PathRule, PolicyTextError, read_policy
 
@@ -58,8 +58,8 @@ class Holder:
 
 @dataclass(slots=True)
 class Grants:
-    """Policies by name, whoever holds them, and what was refused: ``policies_refused`` where not even their names
-    are told, ``unread`` policies by name, ``holders_refused`` by what was asked for."""
+    """Policies by name, whoever holds them, and what was refused: ``policies_refused`` where not all of them
+    are told by name, ``unread`` policies by name, ``holders_refused`` by what was asked for."""
 
     policies: dict[str, tuple[PathRule, ...]] = field(default_factory=dict)
     unread: dict[str, RefusedError] = field(default_factory=dict)
@@ -87,6 +87,9 @@ def grants(asking: Asking) -> Grants:
             continue  # it has no text: it may do all
         try:
             found.policies[name] = _policy(asking, name)
+        except SilentError as silent:
+            found.policies_refused = silent
+            break
         except RefusedError as refused:
             found.unread[name] = refused
     try:

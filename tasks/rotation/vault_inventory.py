@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.secret_stores import StoredKind, StoredSecret, StoreGap
 from tasks.core.text import escaped, one_line
 from tasks.core.types import digest
-from tasks.rotation.vault_asking import Asking, RefusedError, is_name, shown
+from tasks.rotation.vault_asking import Asking, RefusedError, SilentError, is_name, shown
 from tasks.rotation.vault_mounts import Mount
 from tasks.rotation.vault_wire import moment
 
@@ -53,7 +53,14 @@ class Inventory:
 
     def of(self, mount: Mount) -> Iterator[StoredSecret | StoreGap]:
         """Everything of one mount. An engine that nobody reads here is a gap; one that holds no secrets of others is
-        nothing."""
+        nothing. Of a mount that only fails, the rest is one gap."""
+        try:
+            yield from self._of(mount)
+        except SilentError as silent:
+            yield _gap((mount.path,), silent)
+
+    def _of(self, mount: Mount) -> Iterator[StoredSecret | StoreGap]:
+        """The same. Raises SilentError."""
         if mount.kind in ("kv-v1", "kv-v2"):
             yield from self._keys_and_values(mount)
         elif mount.kind == "database":
@@ -82,6 +89,8 @@ class Inventory:
                 continue
             try:
                 names, is_cut = self._asking.keys(*root, *folder, most=left)
+            except SilentError:
+                raise
             except RefusedError as refused:
                 # A mount without any secret answers as an empty folder does; else something is not as it should be.
                 yield _gap(here, refused)
@@ -110,6 +119,8 @@ class Inventory:
         at = (mount.path, *names)
         try:
             told = self._asking.read(mount.path, "metadata", *names)
+        except SilentError:
+            raise
         except RefusedError as refused:
             yield _gap(at, refused)
             # That it is there is known.
@@ -166,6 +177,8 @@ class Inventory:
             readers = self._readers("/".join((mount.path, "static-creds", name)))
             try:
                 told = self._asking.read(*at)
+            except SilentError:
+                raise
             except RefusedError as refused:
                 yield _gap(at, refused)
                 yield StoredSecret(kind=StoredKind.STATIC_ROLE, place=_place("/".join(at)), readers=readers)
@@ -200,6 +213,8 @@ class Inventory:
         """Whether a connection is not there; None: it is not told. Its answer may hold a password: it is not kept."""
         try:
             return self._asking.read(mount.path, "config", connection) is None
+        except SilentError:
+            raise
         except RefusedError:
             return None
 
@@ -216,6 +231,8 @@ class Inventory:
                 if told is None:
                     continue
                 begins_at, ends_at, names = _read(told.get("certificate"))
+            except SilentError:
+                raise
             except RefusedError as refused:
                 yield _gap(at, refused)
                 yield StoredSecret(kind=StoredKind.CERTIFICATE, place=_place("/".join(at)))
@@ -235,6 +252,8 @@ class Inventory:
         """The names of things of a mount."""
         try:
             names, is_cut = self._asking.keys(mount.path, kind, most=most)
+        except SilentError:
+            raise
         except RefusedError as refused:
             yield _gap((mount.path, kind), refused)
             return

@@ -73,7 +73,7 @@ def read_policy(text: str) -> tuple[PathRule, ...]:
     try:
         pairs = _of_json(json.loads(text, object_pairs_hook=_Pairs)) if text.lstrip().startswith("{") else _Hcl(text)
         return tuple(rule for rule in map(_rule, _paths(list(pairs))) if rule is not None)
-    except (ValueError, RecursionError):
+    except (ValueError, OverflowError, RecursionError):  # OverflowError: the number of a sign that there is none of
         pass
     raise PolicyTextError("it is neither HCL nor JSON")
 
@@ -108,7 +108,7 @@ def _rule(of: tuple[str, list[_Item]]) -> PathRule | None:
     if not isinstance(capabilities, list) or not all(isinstance(c, str) for c in capabilities):
         raise PolicyTextError("capabilities that are none")
     if (old := told.get("policy")) is not None and old != "":
-        if old not in _OLD:
+        if not isinstance(old, str) or old not in _OLD:
             raise PolicyTextError("capabilities that are none")
         capabilities = [*capabilities, *_OLD[old]] if old != DENY else [DENY]
     path = path.removeprefix("/")

@@ -8,31 +8,45 @@ one in and not another. ``unknown: policy shop``: its text was not told or not u
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from tasks.core.secret_stores import StoreGap
 from tasks.core.text import one_line
-from tasks.rotation.vault_acl import Acl, reaches
+from tasks.rotation.vault_acl import Acl, Patterns
 from tasks.rotation.vault_asking import shown
-from tasks.rotation.vault_grants import Grants, Holder
+from tasks.rotation.vault_grants import Grants
 
 ROOT = "root"
 _MOST_NAMED = 40
 
 
 class Readership:
-    """Answers for the paths of values, from what policies and holders there are."""
+    """Answers for the paths of values, from what policies and holders there are.
+
+    What is allowed on a path depends on nothing but the patterns that fit it: it is decided once for all such paths,
+    and for all who hold the same of the policies with these patterns.
+    """
 
     def __init__(self, known: Grants, now: datetime) -> None:
         self._known, self._now = known, now
-        self._alone = {name: Acl(rules, now) for name, rules in known.policies.items()}
-        self._together: dict[frozenset[str], Acl] = {}
-        self._holders: dict[str, list[Holder]] = defaultdict(list)
+        self._patterns = Patterns(rule for rules in known.policies.values() for rule in rules)
+        self._saying: dict[str, set[str]] = defaultdict(set)
+        for policy, rules in known.policies.items():
+            for rule in rules:
+                self._saying[rule.path].add(policy)
+        #: Who holds the very same policies, by these; and the numbers of those sets that a policy is in.
+        names: dict[frozenset[str], list[str]] = defaultdict(list)
         for holder in known.holders:
-            for policy in holder.policies:
-                self._holders[policy].append(holder)
-        self._folder, self._near = "", [*self._alone]
+            names[holder.policies].append(holder.name)
+        self._sets = [*names.items()]
+        self._holding: dict[str, set[int]] = defaultdict(set)
+        for n, (policies, _) in enumerate(self._sets):
+            for policy in policies:
+                self._holding[policy].add(n)
+        self._root = _with_holders(ROOT, "", self._named(self._holding.get(ROOT, ())))
+        self._unknown = [f"unknown: policy {one_line(name, 120)}" for name in sorted(known.unread)]
+        self._answers: dict[frozenset[str], tuple[str, ...]] = {}
 
     def gaps(self) -> Iterator[StoreGap]:
         """What is not known of policies and holders."""
@@ -47,32 +61,40 @@ class Readership:
         """Who may read a path; None: policies are not told at all."""
         if self._known.policies_refused is not None:
             return None
-        found = [_with_holders(ROOT, "", [h.name for h in self._holders.get(ROOT, [])])]
-        for policy in self._nearby(path):
-            acl = self._alone[policy]
-            plainly, by_template = acl.may(path, "read"), acl.may_by_template(path, "read")
+        patterns = self._patterns.of(path)
+        answer = self._answers.get(patterns)
+        if answer is None:
+            answer = self._answers[patterns] = (self._root, *self._by_policies(path, patterns), *self._unknown)
+        return answer
+
+    def _by_policies(self, path: str, patterns: frozenset[str]) -> Iterator[str]:
+        """Each policy that lets somebody read a path that these patterns fit, with whom."""
+        saying = {policy for pattern in patterns for policy in self._saying[pattern]}
+        once, several = set[int](), set[int]()
+        for policy in saying:
+            holding = self._holding.get(policy, set())
+            several |= once & holding
+            once |= holding
+        decided: dict[frozenset[str], tuple[bool, bool]] = {}
+
+        def decide(policies: frozenset[str]) -> tuple[bool, bool]:
+            if policies not in decided:
+                rules = (r for name in policies for r in self._known.policies[name] if r.path in patterns)
+                acl = Acl(rules, self._now)
+                decided[policies] = acl.may(path, "read"), acl.may_by_template(path, "read")
+            return decided[policies]
+
+        for policy in sorted(saying):
+            plainly, by_template = decide(frozenset((policy,)))
             if plainly or by_template:
-                able = [h.name for h in self._holders[policy] if self._may(h, path)]
-                found.append(_with_holders(policy, "" if plainly else ", templated", able))
-        found.extend(f"unknown: policy {one_line(name, 120)}" for name in sorted(self._known.unread))
-        return tuple(found)
+                holding = self._holding.get(policy, set())
+                # Who holds no other of these policies may what it says; another one may forbid it.
+                able = holding - several
+                able |= {n for n in holding & several if any(decide(self._sets[n][0] & saying))}
+                yield _with_holders(policy, "" if plainly else ", templated", self._named(able))
 
-    def _nearby(self, path: str) -> list[str]:
-        """The policies that say something of the folder of a path."""
-        folder = path.rpartition("/")[0] + "/"
-        if folder != self._folder:
-            rules = self._known.policies
-            self._near = sorted(n for n in rules if any(reaches(rule, folder) for rule in rules[n]))
-            self._folder = folder
-        return self._near
-
-    def _may(self, holder: Holder, path: str) -> bool:
-        """Whether somebody may read with all their policies; what one forbids is not allowed by another."""
-        acl = self._together.get(holder.policies)
-        if acl is None:
-            rules = (rule for name in sorted(holder.policies) for rule in self._known.policies.get(name, ()))
-            acl = self._together[holder.policies] = Acl(rules, self._now)
-        return acl.may(path, "read") or acl.may_by_template(path, "read")
+    def _named(self, numbers: Iterable[int]) -> list[str]:
+        return [name for n in numbers for name in self._sets[n][1]]
 
 
 def _with_holders(policy: str, more: str, holders: list[str]) -> str:

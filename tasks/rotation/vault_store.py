@@ -143,7 +143,7 @@ class VaultStore:
 
 #: What is looked at mount by mount.
 _OF_MOUNTS = (
-    "lease-long", "audit-clear-keys", "policy-mount-wide", "kv-v1", "pki-any-name", "pki-long", "pki-unstored",
-    "database-unencrypted", "database-url-password", "database-any-role", "transit-key-old", "transit-exportable",
-    "transit-deletable",
+    "lease-long", "audit-clear-keys", "policy-mount-wide", "policy-reads-all", "kv-v1", "pki-any-name", "pki-long",
+    "pki-unstored", "database-unencrypted", "database-url-password", "database-any-role", "transit-key-old",
+    "transit-exportable", "transit-deletable",
 )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.core.reasons import REASONS
 from tasks.core.rotations import RotationError
-from tasks.core.secret_stores import SecretStore, StoredKind, StoredSecret, StoreGap
+from tasks.core.secret_stores import SecretStore, StoredKind, StoredSecret, StoreFlaw, StoreGap
 from tasks.rotation.aws_secrets import place_of
 from tasks.rotation.aws_session import AwsAccount
 from tasks.rotation.aws_store import AwsStore
@@ -472,3 +472,19 @@ def _secret(value: str) -> Any:
     from tasks.core.secret_refs import Secret
 
     return Secret(value)
+
+
+def test_moto_an_account_is_a_store_of_its_own_wherever_it_is_asked(aws: Aws) -> None:
+    aws.new_secret({"a": "1"})
+    user, first = aws.new_user()
+    aws.iam.create_access_key(UserName=user)
+    account, region = store(aws.session, with_region=False), store(aws.session, with_iam=False)
+    assert (account.store_id(), region.store_id()) == (f"aws:{ACCOUNT}", f"aws:{ACCOUNT}/{REGION}")
+    aws.calls.clear()
+    keys = found(aws.session, with_region=False)
+    assert len(keys) == 2 and f"aws-iam:user/{user}/{first['aws_access_key_id']}" in keys
+    flaws = {r.rule_id for r in account.audit() if isinstance(r, StoreFlaw)}
+    assert "aws-iam-two-active-keys" in flaws and flaws <= {r.rule_id for r in account.rules}
+    assert {service for service, *_ in aws.calls} == {"iam"}, "nothing of a region is asked for"
+    whole, parts = store(aws.session), {*found(aws.session, with_iam=False)} | {*keys}
+    assert {*found(aws.session)} == parts and {*whole.rules} == {*account.rules, *region.rules}

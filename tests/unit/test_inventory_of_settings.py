@@ -16,6 +16,7 @@ from flows.store_sessions import StoreSessions
 from tasks.core.errors import UsageError
 from tasks.core.mistakes import ConfigurationError
 from tasks.patrol.stored_secrets import Configured
+from tasks.rotation.aws_audit_rules import ACCOUNT_RULES, ENDPOINT_CLEAR, REGION_RULES
 from tasks.rotation.aws_store import AwsStore
 from tasks.rotation.vault_store import VaultStore
 
@@ -50,21 +51,38 @@ def test_each_store_of_the_section(tmp_path: Path) -> None:
         assert [(s.label, s.only) for s in stores] == [
             ("vault", ("vault:secret", "vault:team/kv")),
             *((f"aws {r} arn:{p}:iam::{a}:role/look", ())
-              for p, a in (("aws", "123456789012"), ("aws-cn", "210987654321")) for r in ("a-1", "b-1")),
+              for p, a in (("aws", "123456789012"), ("aws-cn", "210987654321")) for r in ("account", "a-1", "b-1")),
         ]  # fmt: skip
         assert isinstance(stores[0].open(), VaultStore)
         opened = [s.open() for s in stores[1:]]
         assert all(isinstance(s, AwsStore) for s in opened)
-        with_account = [len(s.rules) for s in opened]
-        assert with_account[0] > with_account[1] and with_account[2] > with_account[3], "an account is told of once"
+        assert [s.rules for s in opened] == [(*ACCOUNT_RULES, ENDPOINT_CLEAR), REGION_RULES, REGION_RULES] * 2
+
+
+def test_the_order_of_regions_and_another_one_change_nothing_for_the_account(tmp_path: Path) -> None:
+    told = []
+    for regions in ("eu-1, us-1", "us-1, eu-1", "us-1, eu-1, zz-1"):
+        given = settings(tmp_path, f"{{aws: {{regions: [{regions}]}}}}")
+        section = inventory_of(given)
+        assert section is not None
+        with ExitStack() as stack:
+            sessions = StoreSessions(given, stack)
+            opened = {s.label: s.open() for s in stores_of(given, section, sessions)}
+            assert sessions.aws("eu-1", None) is not sessions.aws("eu-1", None, of="account"), "each for one thread"
+            told.append({label: store.rules for label, store in opened.items()})
+    assert told[0] == told[1] and set(told[0]) == {"aws account", "aws eu-1", "aws us-1"}
+    assert told[2] == {**told[0], "aws zz-1": REGION_RULES}
 
 
 def test_a_store_by_its_kind_or_name(tmp_path: Path) -> None:
     given = settings(tmp_path, "{vault: {}, aws: {}}")
-    for only, labels in ((None, ("vault", "aws")), ("vault", ("vault",)), ("aws", ("aws",))):
+    for only, labels in (
+        (None, ("vault", "aws account", "aws")), ("vault", ("vault",)), ("aws", ("aws account", "aws")),
+        ("aws account", ("aws account",)),
+    ):  # fmt: skip
         with opened_run(given, only) as run:
             assert run.labels == labels
-    with pytest.raises(UsageError, match="There are: vault, aws"), opened_run(given, "x"):
+    with pytest.raises(UsageError, match="There are: vault, aws account, aws"), opened_run(given, "x"):
         pass
 
 
