@@ -19,21 +19,9 @@ from tasks.lake.lake import Lake
 from tasks.patrol.leak_response import Answer, answered
 from tasks.patrol.leaks import KnownSecrets, Leak, Role, is_of_leak, leaks_of
 from tasks.patrol.leaks import State as LeakState
-from tasks.patrol.rotating import (
-    Classes,
-    Look,
-    Managed,
-    Published,
-    Rotated,
-    Step,
-    chosen,
-    go_on,
-    look,
-    steps,
-    take_back,
-    told,
-)
+from tasks.patrol.rotating import Classes, Look, Managed, Rotated, Step, chosen, go_on, look, steps, take_back
 from tasks.patrol.rotation_log import RotationLog
+from tasks.patrol.rotation_rows import Published, told
 from tasks.rotation.schedule import Due, manual_slot
 
 #: A credential that is used after its grace is looked at again after so long, while somebody waits for it.

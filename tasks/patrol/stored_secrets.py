@@ -77,6 +77,8 @@ class Configured:
         if kind == "vault":
             return frozenset({self.place})
         account, region = _where(store_id)
+        if not region:  # what belongs to the account alone: keys of users
+            return frozenset()
         arn = _ARN.fullmatch(self.at)
         name = arn["name"] if arn is not None else self.at
         mine = (arn["region"], arn["account"]) if arn is not None else (self.region, self.account)

@@ -18,8 +18,9 @@ from tasks.lake.lake import Lake
 from tasks.lake.verify import verify
 from tasks.lake.views import run_query
 from tasks.patrol.inventory_run import InventoryRun
-from tasks.patrol.rotating import Classes, Look, Managed, Published, chosen, go_on, look, steps, told
+from tasks.patrol.rotating import Classes, Look, Managed, chosen, go_on, look, steps
 from tasks.patrol.rotation_log import RotationLog
+from tasks.patrol.rotation_rows import Published, told
 from tasks.patrol.stored_secrets import Configured
 from tasks.policy.secret_hygiene import HygieneLimits
 from tasks.rotation.machine import Rules

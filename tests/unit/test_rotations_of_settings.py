@@ -93,8 +93,8 @@ def test_the_example_becomes_what_it_says(tmp_path: Path) -> None:
         )
         value = shop.value().reveal()
         assert len(value) == 40 and value.isalnum()
-        inner_of = {n: inner(m[n]) for n in ("deploy_key", "web_tls", "broker", "legacy_db")}
-        assert isinstance(shop.target, PostgreSql) and isinstance(inner_of["legacy_db"], MySql)
+        inner_of = {n: inner(m[n]) for n in ("deploy-key", "web-tls", "broker", "legacy-db")}
+        assert isinstance(shop.target, PostgreSql) and isinstance(inner_of["legacy-db"], MySql)
         told = of(shop.target)
         assert (told.server.host, told.server.sslmode, told.users.names, told.dbname, told.admin_dbname) == (
             "db.example.org", "verify-full", ("shop_a", "shop_b"), "shop", "postgres",
