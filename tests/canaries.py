@@ -26,6 +26,9 @@ _END = 12
 #: Line breaks, as they are and as JSON and Python write them, with what indents or quotes the next line.
 _BREAKS = re.compile(rb"(?:\\+[rn]|[\r\n])[\r\n\t \"'>|]*")
 
+#: gzip in base64, as its first three bytes begin.
+_PACKED = re.compile(rb"H4sI[A-Za-z0-9+/]{16,}={0,2}")
+
 
 def forms(value: str) -> set[bytes]:
     """What is looked for: the value as it is, its two ends, escaped, reversed, hex, URL, base64 wherever it begins."""
@@ -76,6 +79,9 @@ def left_behind(place: Path, holds: Callable[[str], bool] = lambda _name: False)
             yield f"{name} (read)", repr(pq.ParquetFile(path).read().to_pylist()).encode()
         if path.suffix == ".zst":
             yield f"{name} (read)", zst.unpack(data)
+        if path.suffix == ".html":  # a report holds its tables so
+            for packed in _PACKED.findall(data):
+                yield f"{name} (read)", gzip.decompress(base64.b64decode(packed))
         if path.suffix == ".gz":
             yield f"{name} (read)", gzip.decompress(data)
         if data.startswith(b"SQLite format 3"):

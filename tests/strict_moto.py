@@ -55,7 +55,8 @@ from tests.strict_moto_account import patch_account
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 _LABELS = 20
-_OF_TESTS = "Credential=FOOBARKEY/"
+#: The key that moto signs with inside a process, and that of those who ask its server.
+_OF_TESTS = ("Credential=FOOBARKEY/", "Credential=testing/")
 _WHO_AM_I = b"Action=GetCallerIdentity&Version=2011-06-15"
 
 
@@ -231,7 +232,8 @@ def _teller(aws: StrictAws) -> Callable[[Any], Any]:
         """Whose key it is, if it is known, active, and signed with its secret. Those of tests (``testing``) are."""
         key_id = self.get_access_key()
         # moto takes ids of another length for one of its own.
-        if key_id.startswith("AKIA") and _OF_TESTS not in self.headers.get("Authorization", ""):
+        told = self.headers.get("Authorization", "")
+        if key_id.startswith("AKIA") and not any(of in told for of in _OF_TESTS):
             key = iam_models.iam_backends[ACCOUNT]["aws"].access_keys.get(key_id)
             if key is None or key.status != "Active" or not _is_settled(key, aws):
                 raise InvalidClientTokenIdError

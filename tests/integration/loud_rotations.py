@@ -2,7 +2,7 @@
 
     python -m tests.integration.loud_rotations LOG BOOK
 
-Reads a JSON object a line: ``args`` of `nightwarden`, or ``flow`` true for the flow `rotate`, and what is ``broken``
+Reads a JSON object a line: ``args`` of `nightwarden`, or ``flow``, the name of one, and what is ``broken``
 meanwhile. Prints ``::ended CODE`` after each. ``BOOK`` gets every value that the program ever held as a secret, a JSON
 text a line.
 """
@@ -102,10 +102,12 @@ def run(asked: dict[str, Any], log: Path) -> int:
     from flows.cli import main
 
     if asked.get("flow"):
+        from flows.inventory import inventory
         from flows.rotate import rotate
 
         loud(log)
-        state = rotate(return_state=True)
+        flow: Any = {"inventory": inventory, "rotate": rotate}[asked["flow"]]
+        state = flow(return_state=True)
         print(state.name, state.message)
         return 0
     sys.argv = ["nightwarden", *asked["args"]]

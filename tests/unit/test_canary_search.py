@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tasks.lake import zst
+from tasks.report.html_data import packed
 from tests.canaries import leaks, left_behind, needles, watched_processes
 
 CANARY = "c4nary+of/these='tests'%one"
@@ -72,6 +73,7 @@ SINKS: dict[str, Callable[[Path, str], object]] = {
     "a log": lambda p, v: (p / "log").write_text(f"DEBUG {v}\n"),
     "a raw report": lambda p, v: (p / "raw.zst").write_bytes(zst.pack(v.encode() * 9)),
     "an archive": lambda p, v: (p / "old.gz").write_bytes(gzip.compress(v.encode())),
+    "a report": lambda p, v: (p / "all.html").write_text(f"<script>{''.join(packed({'about': v}, {}))}</script>"),
     "a core dump": lambda p, v: (p / "core").write_bytes(os.urandom(4096) + v.encode() + b"\0" * 4096),
     "a leftover": lambda p, v: (p / ".hidden-tmp").write_text(v),
 }
