@@ -27,6 +27,7 @@ from tests.integration.servers import ROOT, PrefectServer, environment, prefect_
 from tests.integration.sql_servers import ADMIN, PostgreSqlHere, postgresql
 from tests.integration.tls import certificates
 from tests.moto_server import REGION, MotoServer
+from tests.openbao import free_port
 from tests.strict_moto import ACCOUNT
 
 PAGE = ROOT / "docs" / "rotation-program.md"
@@ -259,9 +260,15 @@ class Site:
             return child.returncode, told
         return int(line.split()[1]), told
 
-    def rotated(self, *names: str, broken: str = "") -> str:
+    def without_aws(self) -> str:
+        """A configuration by which nobody answers for AWS. What moto holds would go with its process."""
+        text = (self.work / "org.yaml").read_text()
+        (self.work / "away.yaml").write_text(text.replace(self.aws.endpoint, f"http://127.0.0.1:{free_port()}"))
+        return "away.yaml"
+
+    def rotated(self, *names: str, broken: str = "", config: str = "org.yaml") -> str:
         """What a run says that does not rotate a secret."""
-        code, told = self.ask("rotate", "run", *names, "--now", "--config", "org.yaml", broken=broken)
+        code, told = self.ask("rotate", "run", *names, "--now", "--config", config, broken=broken)
         assert code == 3, told
         return told
 
