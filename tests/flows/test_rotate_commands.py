@@ -243,6 +243,9 @@ def test_what_somebody_changed_meanwhile_is_kept_by_withdrawing(place: Path, bao
     bao.call("POST", "secret/data/team/shop", {"data": {"username": "app_a", "password": FIRST, "note": "mine"}})
     (place / "target").write_text(text)
     done = call(place, "resume")
+    assert done.returncode == EXIT_GAPS and "approval_missing" in done.stdout, "another executable than was approved"
+    approve_all(place / "org.yaml")
+    done = call(place, "resume")
     assert done.returncode == EXIT_GAPS and "rotation_conflict" in done.stdout
     done = call(place, "resume", "--withdraw", "shop")
     assert (done.returncode, "shop: withdrawn" in done.stdout) == (0, True), done.stdout + done.stderr
