@@ -215,12 +215,13 @@ def steps(seen: Look) -> list[Step]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
     """What became of one secret in a run. ``standing`` None: an error, ``reason_code`` says which; or it was not begun,
-    with the reason ``class_stopped``."""
+    with the reason ``class_stopped``. ``is_passing``: asked again it may be done."""
 
     name: str
     standing: Standing | None
     reason_code: str | None = None
     detail: str = ""
+    is_passing: bool = False
 
     @property
     def is_failure(self) -> bool:
@@ -280,7 +281,9 @@ def _patiently(name: str, work: Callable[[], Standing], sleep: Callable[[float],
         try:
             standing = work()
         except RotationError as e:
-            done = Rotated(name=name, standing=None, reason_code=e.reason_code, detail=e.in_one_line())
+            done = Rotated(
+                name=name, standing=None, reason_code=e.reason_code, detail=e.in_one_line(), is_passing=e.is_passing
+            )
             if not e.is_passing or pause is None:
                 break
             sleep(pause)

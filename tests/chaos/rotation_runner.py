@@ -63,7 +63,7 @@ def _until_finished(secret: Managed, slot: str, log: RotationLog) -> tuple[str |
         done = go_on(secret, slot, log, Classes(), sleep=lambda s: time.sleep(min(s, _PAUSE_S)))
         standing = done.standing
         state = str(standing.state) if standing is not None and standing.state is not None else None
-        waits = done.reason_code in PASSING if standing is None else not standing.is_finished
+        waits = done.is_passing or done.reason_code in PASSING if standing is None else not standing.is_finished
         if not waits or time.monotonic() > end:
             return state, done.reason_code, done.detail
         left = (standing.until - datetime.now(UTC)).total_seconds() if standing and standing.until else 0.0
