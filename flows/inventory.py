@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.inventory_stores import inventory_of, opened_run
+from flows.each_task import active, each
+from flows.inventory_stores import AT_ONCE, inventory_of, opened_run
 from flows.means import opened_lake
 from flows.prefect_api import keep_trying
 from flows.settings import current
@@ -37,18 +36,8 @@ def inventory(store: str | None = None) -> State[Any]:
     if inventory_of(settings) is None:
         return Completed(message="no store of secrets is configured to be looked at")
     with keep_trying(), opened_run(settings, store or None) as run:
-        run_id = uuid4().hex
-        looking.ACTIVE[run_id] = run
-        try:
-            runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
-            with runner:
-                futures = [
-                    runner.submit(looking.read_store, {"run_id": run_id, "label": label}, []) for label in run.labels
-                ]
-                for future in futures:
-                    future.wait()
-        finally:
-            looking.ACTIVE.pop(run_id, None)
+        with active(looking.ACTIVE, run) as run_id:
+            each(looking.read_store, run_id, ({"label": label} for label in run.labels), workers=AT_ONCE)
         with opened_lake(settings) as (lake, _key):
             done = run.publish(lake)
         sentence = f"{run.sentence()}; findings: {done.opened} new, {done.fixed} fixed; run {done.run_id}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -12,8 +11,6 @@ from flows.org_rotation import AwsInventorySettings, RoleSettings
 from flows.settings import Settings
 from flows.store_sessions import StoreSessions
 from tasks.core.errors import UsageError
-
-_ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>[0-9]{12}):role/")
 
 
 def vault_inventory_policy(settings: Settings) -> str:
@@ -54,14 +51,9 @@ def _where(
     sessions: StoreSessions, section: AwsInventorySettings, role: RoleSettings | None
 ) -> tuple[str, str, tuple[str, ...]]:
     """(partition, account, regions); AWS is asked for what the configuration does not tell."""
-    told = _ROLE.match(role.arn) if role is not None else None
-    if told is not None and section.regions:
-        return told["partition"], told["account"], section.regions
+    if role is not None and role.owner is not None and section.regions:
+        return *role.owner, section.regions
     from tasks.rotation.aws_store import AwsStore
 
-    store = AwsStore(sessions.aws(next(iter(section.regions), None), role)).store_id()
-    account, _, region = store.removeprefix("aws:").partition("/")
-    regions = section.regions or (region,)
-    first = regions[0]
-    partition = "aws-cn" if first.startswith("cn-") else "aws-us-gov" if first.startswith("us-gov-") else "aws"
-    return partition, account, regions
+    told = AwsStore(sessions.aws(next(iter(section.regions), None), role)).where()
+    return told.partition, told.account, section.regions or (told.region,)

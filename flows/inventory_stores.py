@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from tasks.core.secret_stores import SecretStore
 
 #: Stores that are asked at a time.
-_AT_ONCE = 4
-_ACCOUNT = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):")
+AT_ONCE = 4
 
 
 def inventory_of(settings: Settings) -> InventorySettings | None:
@@ -59,7 +57,7 @@ def opened_run(settings: Settings, only: str | None = None) -> Iterator[Inventor
                 advice=f"There are: {', '.join(s.label for s in stores)}.",
             )
         yield InventoryRun(
-            chosen, [*configured_in(settings)], section.limits(), whole=len(chosen) == len(stores), workers=_AT_ONCE,
+            chosen, [*configured_in(settings)], section.limits(), whole=len(chosen) == len(stores), workers=AT_ONCE,
             own=lambda: _own(sessions),
         )  # fmt: skip
 
@@ -135,8 +133,7 @@ def configured_in(settings: Settings) -> Iterator[Configured]:
 
 def _account_of(role: RoleSettings | None) -> str | None:
     """The account of a role; None: none is taken on."""
-    found = _ACCOUNT.match(role.arn) if role is not None else None
-    return found[1] if found is not None else None
+    return role.owner[1] if role is not None and role.owner is not None else None
 
 
 def _place(told: RotatedSettings) -> tuple[str | None, str | None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
+from flows.each_task import active
 from flows.lake_location import lake_location, lake_to_read
 from flows.means import key_if_there
 from flows.rotations import log_of, opened, section_of, told_to_lake
@@ -65,18 +65,17 @@ def answer_leaks(settings: Settings) -> Answered:
     goes wrong with it: that is in the answer."""
     from tasks import rotate as rotating
 
-    run_id, section = uuid4().hex, section_of(settings)
+    section = section_of(settings)
     try:
         with opened(settings) as managed:
             run = RotationRun(
                 managed, log_of(settings), configured=section.secrets, workers=section.concurrency,
                 known=known_secrets(settings),
             )  # fmt: skip
-            rotating.ACTIVE[run_id] = run
             try:
-                state = rotating.answer_leaks(run_id, return_state=True)
+                with active(rotating.ACTIVE, run) as run_id:
+                    state = rotating.answer_leaks(run_id, return_state=True)
             finally:
-                rotating.ACTIVE.pop(run_id, None)
                 is_published, lake = told_to_lake(run, settings)
             sentence = f"leaks: {run.sentence()}; {lake}"
             rotating.done_artifact(run, sentence)

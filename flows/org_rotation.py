@@ -23,6 +23,7 @@ TargetKind = Literal["postgresql", "mysql", "iam", "program", "certificate", "st
 #: Who issues certificates.
 ISSUERS = ("authority", "vault")
 WEEKDAYS: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>[0-9]{12}):role/")
 #: What must be written where one identity is rotated under its consumers.
 ACCEPTED = "accepted"
 
@@ -173,6 +174,12 @@ class RoleSettings(Section):
     session_name: Annotated[str, Field(pattern=r"^[\w+=,.@-]{2,64}$")] = Field(
         "nightwarden", description="Who CloudTrail says it was."
     )
+
+    @property
+    def owner(self) -> tuple[str, str] | None:
+        """The partition and the account that its ARN names; None: it names none."""
+        told = _ROLE.match(self.arn)
+        return (told["partition"], told["account"]) if told is not None else None
 
 
 class AwsPlaceSettings(Section):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.each_task import active, each
 from flows.leaks import known_secrets
 from flows.prefect_api import keep_trying
 from flows.rotations import log_of, opened, section_of, told_to_lake
@@ -66,20 +65,13 @@ def rotate(names: list[str] | None = None, dry_run: bool = False) -> State[Any]:
 
 
 def _phases(run: RotationRun, settings: Settings) -> State[Any]:
-    run_id, log = uuid4().hex, get_run_logger()
-    rotating.ACTIVE[run_id] = run
     try:
-        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=section_of(settings).concurrency)
-        with runner:
-            futures = [
-                runner.submit(rotating.rotate_secret, {"run_id": run_id, "name": name}, []) for name in run.chosen
-            ]
-            for future in futures:
-                future.wait()
+        with active(rotating.ACTIVE, run) as run_id:
+            names, workers = ({"name": name} for name in run.chosen), section_of(settings).concurrency
+            each(rotating.rotate_secret, run_id, names, workers=workers)
     finally:
-        rotating.ACTIVE.pop(run_id, None)
         is_published, lake = told_to_lake(run, settings)
-        log.info("%s", lake)
+        get_run_logger().info("%s", lake)
     sentence = f"{run.sentence()}; {lake}"
     rotating.done_artifact(run, sentence)
     return _state(run, sentence, is_whole=is_published)

@@ -69,7 +69,7 @@ class AwsStore:
 
     def store_id(self) -> str:
         """See ``SecretStore``."""
-        where = self._place()
+        where = self.where()
         return f"aws:{where.account}/{where.region}" if self._with_region else f"aws:{where.account}"
 
     def inventory(self) -> Iterator[StoredSecret | StoreGap]:
@@ -85,14 +85,15 @@ class AwsStore:
     def audit(self) -> Iterator[StoreFlaw | StoreGap]:
         """See ``SecretStore``."""
         audit = AwsAudit(
-            self._aws, self._asking, self._place(), self._of_region() if self._with_region else None,
+            self._aws, self._asking, self.where(), self._of_region() if self._with_region else None,
             self._access_keys if self._with_iam else None, self._known_identities,
         )  # fmt: skip
         yield from audit.run()
 
     # -- where --------------------------------------------------------------------------------------------------
 
-    def _place(self) -> Where:
+    def where(self) -> Where:
+        """Whose account and which region this is. Raises RotationError."""
         if self._where is None:
             told = self._aws.call("sts", "get_caller_identity", part="backend", about="AWS")
             region = self._aws.session().region_name
@@ -108,7 +109,7 @@ class AwsStore:
 
     def _of_region(self) -> SecretsOfRegion:
         if self._secrets is None:
-            self._secrets = SecretsOfRegion(self._asking, self._place().region)
+            self._secrets = SecretsOfRegion(self._asking, self.where().region)
         return self._secrets
 
     def _stored_secrets(self, gaps: Gaps) -> Iterator[StoredSecret]:
@@ -146,7 +147,7 @@ class AwsStore:
             gaps.add(READERS_TOPIC, RefusedError("policy_unreadable", "a policy of IAM cannot be read"), key)
         if found.unreadable:
             return None
-        return Readers(READ_ACTION, self._place().account, found.identities, found.documents)
+        return Readers(READ_ACTION, self.where().account, found.identities, found.documents)
 
     def _stored(
         self, secrets: SecretsOfRegion, secret: ListedSecret, readers: Readers | None, gaps: Gaps
